@@ -1,0 +1,1 @@
+from structmfg import games, operators

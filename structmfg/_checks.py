@@ -1,0 +1,41 @@
+"""Checks of static faults: every failure says what was given and what is allowed."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless `array` has exactly this shape."""
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(array.shape)}")
+
+
+def check_integer(name: str, value: Any, *, at_least: int) -> int:
+    """Return `value` as an int, or raise `ValueError` unless it is a whole number >= `at_least`."""
+    if isinstance(value, bool) or int(value) != value or value < at_least:
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {value!r}")
+    return int(value)
+
+
+def check_between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raise `ValueError` unless low <= value <= high (low < value if `open_low`)."""
+    if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
+        raise ValueError(f"{name} must lie in {'(' if open_low else '['}{low:g}, {high:g}], but is {value!r}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise `ValueError` unless `value` is finite and above zero."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and above 0, but is {value!r}")
+
+
+def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
+    """Raise `ValueError` with the nearest allowed names unless `name` is one of them."""
+    allowed = sorted(allowed)
+    if name in allowed:
+        return
+    near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}; {hint}allowed: {', '.join(allowed)}")

@@ -1,0 +1,155 @@
+"""What a game is: a state grid, an action set, a kernel, a reward, a noise step, an observation.
+
+An aggregate state (mu, z, t) is the mean field, the common noise and the clock; whatever is common to all agents and is
+neither mu nor the clock belongs to z. A step from t to t+1 exists for t = 0..T-1, and a game's arrays take the dtype of
+JAX's default float (float64 where `jax_enable_x64` is set).
+
+Common noise is driven by uniform innovations: z_0 = `initial_noise(u_0)`, z_{t+1} = `next_noise(z_t, u_{t+1}, t)` with
+u in (0, 1). One definition then serves independent, antithetic and stratified paths.
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+
+from structmfg._checks import check_between, check_integer, check_shape
+from structmfg.operators import TransitionKernel
+
+Noise = PyTree[Array]
+
+
+class AggregateState(eqx.Module):
+    """The aggregate state (mu, z, t): `mean_field` (S,), sums to one; `noise`, the game's own; `time`, in 0..T."""
+
+    mean_field: Float[Array, "*paths states"]
+    noise: Noise
+    time: Int[Array, "*paths"]
+
+
+class NoisePaths(eqx.Module):
+    """N paths of the common noise, z_0..z_T: `noise` has leading axes (N, T+1), `probabilities` (N,) sum to one."""
+
+    noise: Noise
+    probabilities: Float[Array, " paths"]
+
+    @property
+    def num_paths(self) -> int:
+        """N."""
+        return int(self.probabilities.shape[0])
+
+
+class Game(abc.ABC):
+    """A mean field game with common noise and partial observation.
+
+    Subclasses set `num_states`, `num_actions`, `horizon`, `discount` (as attributes of the class, of a frozen dataclass,
+    or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`. A game must be
+    hashable and must not change after it is made.
+    """
+
+    num_states: int
+    num_actions: int
+    horizon: int
+    discount: float
+
+    # What a game must define.
+
+    @abc.abstractmethod
+    def kernel(self, aggregate: AggregateState) -> TransitionKernel:
+        """The law of motion from t to t+1 at (mu_t, z_t, t)."""
+
+    @abc.abstractmethod
+    def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
+        """Rewards (S, A) of the step from `aggregate` at t to `following` at t+1."""
+
+    @abc.abstractmethod
+    def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
+        """The public observation o_t = U(mu_t, z_t), in the game's own units."""
+
+    @abc.abstractmethod
+    def initial_noise(self, uniform: Float[Array, ""]) -> Noise:
+        """z_0, from an innovation in (0, 1)."""
+
+    @abc.abstractmethod
+    def next_noise(self, noise: Noise, uniform: Float[Array, ""], time: Int[Array, ""]) -> Noise:
+        """z_{t+1} given z_t at t = `time`, from an innovation in (0, 1)."""
+
+    # What a game may define.
+
+    def initial_mean_field(self, noise: Noise) -> Float[Array, " states"]:
+        """mu_0 (S,); uniform unless overridden."""
+        return jnp.full(self.num_states, 1 / self.num_states)
+
+    def scenarios(self) -> NoisePaths | None:
+        """All noise paths with their probabilities where the noise is finite, else None."""
+        return None
+
+    def state_features(self) -> Float[Array, "states features"]:
+        """Features of the individual states for policy networks, of order one; the relative index by default."""
+        return jnp.linspace(-1.0, 1.0, self.num_states)[:, None]
+
+    def action_positions(self) -> Float[Array, " actions"]:
+        """Positions in (0, 1) of the actions, increasing, for policies over ordered actions: midpoints of equal bins by default."""
+        with jax.ensure_compile_time_eval():
+            edges = jnp.linspace(0.0, 1.0, self.num_actions + 1)
+            return (edges[1:] + edges[:-1]) / 2
+
+    def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
+        """An observation scaled to order one, as policy networks see it."""
+        return observation
+
+    def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
+        """Named scalars worth plotting over time (prices, for instance), from (mu_t, z_t, t)."""
+        return {}
+
+    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
+        """The name and the coordinate (S,) of the states for figures."""
+        return "state", jnp.arange(self.num_states, dtype=float)
+
+    def noise_label(self, noise: Noise) -> str:
+        """A short name of a whole noise path z_0..z_T, for figures."""
+        return ""
+
+    # What every game has.
+
+    def initial(self, key: PRNGKeyArray) -> AggregateState:
+        """A random initial aggregate state."""
+        noise = self.initial_noise(jax.random.uniform(key))
+        return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0)
+
+    def aggregate(self, *, mean_field: ArrayLike, noise: Any, time: ArrayLike) -> AggregateState:
+        """The aggregate state at any chosen point. `ValueError` if the mean field is not of shape (S,)."""
+        mean_field = jnp.asarray(mean_field, float)
+        check_shape("mean_field", mean_field, (self.num_states,))
+        return AggregateState(mean_field, jax.tree.map(jnp.asarray, self.as_noise(noise)), jnp.asarray(time))
+
+    def as_noise(self, noise: Any) -> Noise:
+        """The game's own noise structure from what a user wrote."""
+        return noise
+
+    def follow(
+        self, aggregate: AggregateState, policy: Float[Array, "states actions"], next_noise: Noise
+    ) -> AggregateState:
+        """The aggregate state one step later under a policy (S, A): mu' = (A^pi)^T mu."""
+        mean_field = self.kernel(aggregate).under(policy).T.mv(aggregate.mean_field)
+        return AggregateState(mean_field, next_noise, aggregate.time + 1)
+
+    def is_last(self, aggregate: AggregateState) -> Array:
+        """Whether the step that starts here reaches T."""
+        return aggregate.time == self.horizon - 1
+
+    @property
+    def observation_size(self) -> int:
+        """The number of public observations."""
+        return int(jax.eval_shape(lambda key: self.observe(self.initial(key)), jax.random.key(0)).shape[0])
+
+
+def check_game(game: Game) -> None:
+    """Raise `ValueError` unless sizes, horizon and discount make sense."""
+    check_integer("num_states", game.num_states, at_least=2)
+    check_integer("num_actions", game.num_actions, at_least=1)
+    check_integer("horizon", game.horizon, at_least=1)
+    check_between("discount", game.discount, 0, 1, open_low=True)

@@ -1,0 +1,145 @@
+"""`beach_bar`: where to lie on a beach whose bar may close at half time (Wibault et al. 2026, one-dimensional).
+
+Rewards and moves do not depend on the mean field: it is a control problem under common noise.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_integer
+from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
+from structmfg.operators import FactoredKernel, LatticeKernel, PiecewiseKernel, TransitionKernel, lattice_noise
+
+_NOISE = (-2, -1, 0, 1, 2)
+_NOISE_PROBABILITIES = (0.05, 0.1, 0.7, 0.1, 0.05)
+
+
+class BeachNoise(NamedTuple):
+    """The bar's cell, fixed from t = 0, and whether it is open (1) or closed (0)."""
+
+    bar: Int[Array, "*times"]
+    open: Int[Array, "*times"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BeachBar(Game):
+    """Cells 0..S-1, actions -max_action..max_action; the bar is uniform on floor(S/4)..ceil(3S/4)-1.
+
+    The bar is open until time T // 2, when it closes for good or stays open, with probability 1/2 each. Nobody stands
+    on or crosses it: moves clip(s + a) and the noise after it (+-1 with probability .1, +-2 with .05 each) are clipped
+    into the cells on the agent's side.
+    Reward: -|b - s| * open - S * 1{|b - s| = 1} * 1{open' = 0} - |a| / S, open' being the flag after the step.
+    Observation: (mean position, open, b).
+    """
+
+    num_states: int = 101
+    max_action: int = 5
+    horizon: int = 30
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_game(self)
+        check_integer("num_states", self.num_states, at_least=5)
+        check_integer("max_action", self.max_action, at_least=1)
+
+    @property
+    def num_actions(self) -> int:  # type: ignore[override]
+        """A."""
+        return 2 * self.max_action + 1
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The displacements (A,)."""
+        return np.arange(-self.max_action, self.max_action + 1)
+
+    @property
+    def bars(self) -> np.ndarray:
+        """The cells where the bar may stand."""
+        return np.arange(math.floor(0.25 * self.num_states), math.ceil(0.75 * self.num_states))
+
+    @property
+    def closing_time(self) -> int:
+        """The time at which the bar may be found closed, T // 2."""
+        return self.horizon // 2
+
+    def as_noise(self, noise: Any) -> BeachNoise:
+        """From any pair (bar, open)."""
+        return BeachNoise(*noise)
+
+    def kernel(self, aggregate: AggregateState) -> TransitionKernel:
+        """Two sides with walls of their own; the bar's cell, which carries no mass, may move anywhere."""
+        bar, end = aggregate.noise.bar, self.num_states - 1
+        lower = jnp.stack([jnp.zeros_like(bar), bar + 1, jnp.zeros_like(bar)])
+        upper = jnp.stack([bar - 1, jnp.full_like(bar, end), jnp.full_like(bar, end)])
+
+        def side(lower: Array, upper: Array) -> FactoredKernel:
+            return FactoredKernel(
+                LatticeKernel(self.num_states, self.actions.tolist(), lower=lower, upper=upper),
+                lattice_noise(self.num_states, _NOISE, _NOISE_PROBABILITIES, lower=lower, upper=upper),
+            )
+
+        states = jnp.arange(self.num_states)
+        return PiecewiseKernel(
+            eqx.filter_vmap(side)(lower, upper), jnp.where(states < bar, 0, jnp.where(states > bar, 1, 2))
+        )
+
+    def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
+        """See the class."""
+        distance = jnp.abs(aggregate.noise.bar - jnp.arange(self.num_states))
+        closes = (distance == 1) & (following.noise.open == 0)
+        of_state = -distance * aggregate.noise.open - self.num_states * closes
+        return of_state[:, None] - jnp.asarray(np.abs(self.actions) / self.num_states)
+
+    def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
+        """(mean position, open, bar)."""
+        mean = aggregate.mean_field @ jnp.arange(self.num_states, dtype=float)
+        return jnp.stack([mean, aggregate.noise.open.astype(mean.dtype), aggregate.noise.bar.astype(mean.dtype)])
+
+    def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
+        """(1 - mean / S, open, 1 - bar / S)."""
+        sign, scale = jnp.array([-1.0, 1.0, -1.0]), jnp.array([self.num_states, 1.0, self.num_states])
+        return jnp.array([1.0, 0.0, 1.0]) + sign * observation / scale
+
+    def initial_mean_field(self, noise: BeachNoise) -> Float[Array, " states"]:
+        """Uniform on all cells but the bar's."""
+        return jnp.where(jnp.arange(self.num_states) == noise.bar, 0.0, 1 / (self.num_states - 1))
+
+    def initial_noise(self, uniform: Float[Array, ""]) -> BeachNoise:
+        """A uniform bar, open."""
+        index = jnp.minimum((uniform * len(self.bars)).astype(int), len(self.bars) - 1)
+        return BeachNoise(index + self.bars[0], jnp.ones_like(index))
+
+    def next_noise(self, noise: BeachNoise, uniform: Float[Array, ""], time: Int[Array, ""]) -> BeachNoise:
+        """Closes with probability 1/2 on reaching T // 2."""
+        closes = (time + 1 == self.closing_time) & (uniform < 0.5)
+        return BeachNoise(noise.bar, jnp.where(closes, 0, noise.open))
+
+    def scenarios(self) -> NoisePaths:
+        """Every bar, staying open and closing: 102 paths at S = 101."""
+        closed = np.arange(self.horizon + 1) >= self.closing_time
+        flags = np.stack([np.ones_like(closed), ~closed]).astype(int)
+        bar = np.repeat(self.bars, 2)[:, None] * np.ones(self.horizon + 1, int)
+        count = 2 * len(self.bars)
+        return NoisePaths(
+            BeachNoise(jnp.asarray(bar), jnp.asarray(np.tile(flags, (len(self.bars), 1)))),
+            jnp.full(count, 1 / count),
+        )
+
+    def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
+        """The mass next to the bar."""
+        near = jnp.abs(jnp.arange(self.num_states) - aggregate.noise.bar) == 1
+        return {"mass next to the bar": jnp.sum(aggregate.mean_field * near)}
+
+    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
+        """The cell."""
+        return "cell", jnp.arange(self.num_states, dtype=float)
+
+    def noise_label(self, noise: BeachNoise) -> str:
+        """Bar and outcome."""
+        return f"bar at {int(noise.bar[0])}, {'stays open' if int(noise.open[-1]) else 'closes'}"

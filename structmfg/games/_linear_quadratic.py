@@ -1,0 +1,165 @@
+"""`linear_quadratic`: agents on a line track the mean, which a common shock pushes (Wibault et al. 2026).
+
+The push is revealed only through the mean position: an agent must infer it.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_between, check_integer
+from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
+from structmfg.operators import (
+    FactoredKernel,
+    LatticeKernel,
+    SuccessorKernel,
+    TransitionKernel,
+    TransitionOperator,
+    lattice_noise,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearQuadratic(Game):
+    """Positions 0..S-1, actions -max_action..max_action; z = -1 or +1, a fair coin drawn at t = 0.
+
+    Move: x = clip(s + a + volatility * correlation * eps), truncated, with eps = -push * z for t < first, 0 for
+    first <= t <= last, +push * z for t > last. Noise: clip(round(x + volatility * sqrt(1 - correlation^2) * k)),
+    k = -3..3 with probability proportional to exp(-k^2 / 2).
+    Reward: -a^2 / 2 + coupling * a * d - d^2 / 4 with d = m' - s and m' the next mean position; on the last step
+    -terminal_weight * d^2. Observation: the mean position.
+    """
+
+    num_states: int = 99
+    max_action: int = 3
+    horizon: int = 30
+    discount: float = 0.99
+    volatility: float = 1.0
+    correlation: float = 0.5
+    push: float = 10.0
+    first: int = 8
+    last: int = 20
+    coupling: float = 0.1
+    terminal_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_game(self)
+        check_integer("max_action", self.max_action, at_least=1)
+        check_between("volatility", self.volatility, 0, math.inf)
+        check_between("correlation", self.correlation, 0, 1)
+        check_between("push", self.push, 0, math.inf)
+
+    @property
+    def num_actions(self) -> int:  # type: ignore[override]
+        """A."""
+        return 2 * self.max_action + 1
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The displacements (A,)."""
+        return np.arange(-self.max_action, self.max_action + 1)
+
+    @functools.cached_property
+    def _moves(self) -> tuple[np.ndarray, ...]:
+        """Targets (S, A) of the move, for eps = -push, 0, +push, in single precision as the game is defined."""
+        start = (np.arange(self.num_states)[:, None] + self.actions).astype(np.float32)
+        drift = np.float32(self.volatility * self.correlation * self.push)
+        return tuple(np.clip(start + sign * drift, 0, self.num_states - 1).astype(np.int64) for sign in (-1, 0, 1))
+
+    @functools.cached_property
+    def _noise(self) -> tuple[np.ndarray, np.ndarray]:
+        """Targets (S, 7) and probabilities (7,) of the idiosyncratic noise, rounded in single precision."""
+        k = np.arange(-3, 4)
+        weights = np.exp(-0.5 * k**2)
+        scale = np.float32(self.volatility * math.sqrt(1 - self.correlation**2))
+        targets = np.arange(self.num_states, dtype=np.float32)[:, None] + scale * k.astype(np.float32)
+        return np.clip(np.round(targets), 0, self.num_states - 1).astype(np.int64), weights / weights.sum()
+
+    @functools.cached_property
+    def _shifts(self) -> tuple[int, ...] | None:
+        """The common displacement for eps = -push, 0, +push where the move is a shift with walls, else None."""
+        drift = self.volatility * self.correlation * self.push
+        shifts = tuple(math.floor(round(sign * drift, 6)) for sign in (-1, 0, 1))
+        start = np.arange(self.num_states)[:, None] + self.actions
+        fits = (
+            (np.clip(start + shift, 0, self.num_states - 1) == move).all()
+            for shift, move in zip(shifts, self._moves, strict=True)
+        )
+        return shifts if all(fits) else None
+
+    def _idiosyncratic(self) -> TransitionOperator:
+        targets, probabilities = self._noise
+        offsets = np.round(np.float32(self.volatility * math.sqrt(1 - self.correlation**2)) * np.arange(-3, 4))
+        shifted = np.clip(np.arange(self.num_states)[:, None] + offsets, 0, self.num_states - 1)
+        if (shifted == targets).all():
+            return lattice_noise(self.num_states, offsets.astype(int).tolist(), probabilities.tolist())
+        # Ties round to even, so the displacement depends on the parity of the position.
+        kernel = SuccessorKernel(jnp.asarray(targets)[:, :, None], jnp.ones((*targets.shape, 1)))
+        return kernel.under(jnp.broadcast_to(jnp.asarray(probabilities), targets.shape))
+
+    def _direction(self, aggregate: AggregateState) -> Int[Array, ""]:
+        """The sign of eps."""
+        sign = jnp.where(aggregate.time < self.first, -1, jnp.where(aggregate.time > self.last, 1, 0))
+        return sign * aggregate.noise
+
+    def kernel(self, aggregate: AggregateState) -> TransitionKernel:
+        """A shift with walls, followed by a stencil with walls."""
+        which = self._direction(aggregate) + 1
+        move: TransitionKernel
+        if self._shifts is None:
+            targets = jnp.asarray(np.stack(self._moves))[which]
+            move = SuccessorKernel(targets[:, :, None], jnp.ones((*targets.shape, 1)))
+        else:
+            move = LatticeKernel(
+                self.num_states,
+                self.actions.tolist(),
+                shift=jnp.asarray(self._shifts)[which],
+                max_shift=max(abs(shift) for shift in self._shifts),
+            )
+        return FactoredKernel(move, self._idiosyncratic())
+
+    def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
+        """See the class."""
+        a = jnp.asarray(self.actions, float)
+        d = (self._mean(following) - jnp.arange(self.num_states))[:, None]
+        running = -0.5 * a**2 + self.coupling * a * d - 0.25 * d**2
+        return jnp.where(self.is_last(aggregate), -self.terminal_weight * d**2, running)
+
+    def _mean(self, aggregate: AggregateState) -> Float[Array, ""]:
+        return aggregate.mean_field @ jnp.arange(self.num_states, dtype=float)
+
+    def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
+        """(mean position,)."""
+        return self._mean(aggregate)[None]
+
+    def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
+        """The mean position over S."""
+        return observation / self.num_states
+
+    def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
+        """A fair coin."""
+        return jnp.where(uniform < 0.5, -1, 1)
+
+    def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
+        """Fixed."""
+        return noise
+
+    def scenarios(self) -> NoisePaths:
+        """Two paths."""
+        return NoisePaths(jnp.repeat(jnp.array([[-1], [1]]), self.horizon + 1, axis=1), jnp.full(2, 0.5))
+
+    def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
+        """The mean position."""
+        return {"mean position": self._mean(aggregate)}
+
+    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
+        """The position."""
+        return "position", jnp.arange(self.num_states, dtype=float)
+
+    def noise_label(self, noise: Int[Array, " times"]) -> str:
+        """The coin."""
+        return f"z = {int(noise[0]):+d}"

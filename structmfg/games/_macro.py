@@ -1,0 +1,147 @@
+"""`macro`: savers with uninsurable income in an economy with productivity shocks (Wibault et al. 2026).
+
+Prices are the marginal products of capital and labour at the mean field, as in Krusell & Smith (1998,
+doi:10.1086/250034), without depreciation.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_between, check_integer, check_positive
+from structmfg.games._base import AggregateState, Game, check_game
+from structmfg.operators import FactoredKernel, GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
+
+_LEAST_CONSUMPTION = 1e-10  # keeps utility finite where wealth and wage are both zero
+
+
+@dataclasses.dataclass(frozen=True)
+class Macro(Game):
+    """State (wealth, income), index = wealth_index * num_income + income_index; z = log productivity.
+
+    z_0 = 0, z' = persistence * z + deviation * N(0, 1). Interest r = e^z alpha (L / (K + 1e-6))^(1 - alpha), wage
+    w = e^z (1 - alpha) (K / (L + 1e-6))^alpha at mean wealth K and mean income L. Cash on hand is
+    c = (1 + r) wealth + w income; the action is the share of it consumed, at the midpoints of num_actions equal bins. The rest is next wealth, by lottery on
+    the grid. The income index moves by -1, 0, +1 with probability `income_move`, 1 - 2 income_move, `income_move`.
+    Reward: CRRA utility of consumption, on the last step that of all cash on hand. Observation: (r, w).
+    """
+
+    num_wealth: int = 200
+    num_income: int = 5
+    num_actions: int = 20
+    horizon: int = 128
+    discount: float = 0.95
+    max_wealth: float = 99.0
+    min_income: float = 0.1
+    max_income: float = 2.0
+    income_move: float = 0.1
+    risk_aversion: float = 2.0
+    capital_share: float = 0.36
+    persistence: float = 0.9
+    deviation: float = 0.03
+
+    def __post_init__(self) -> None:
+        check_integer("num_wealth", self.num_wealth, at_least=2)
+        check_integer("num_income", self.num_income, at_least=2)
+        check_game(self)
+        check_between("income_move", self.income_move, 0, 0.5)
+        check_positive("risk_aversion", self.risk_aversion)
+        check_between("capital_share", self.capital_share, 0, 1)
+        check_between("persistence", self.persistence, 0, 1)
+        check_between("deviation", self.deviation, 0, np.inf)
+        self.wealth_grid, self.income_grid  # noqa: B018 (their construction checks the bounds)
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S = num_wealth * num_income."""
+        return self.num_wealth * self.num_income
+
+    @property
+    def wealth_grid(self) -> GeometricGrid:
+        """Wealth, from 0 to max_wealth."""
+        return GeometricGrid(self.num_wealth, 0.0, self.max_wealth)
+
+    @property
+    def income_grid(self) -> GeometricGrid:
+        """Income, from min_income to max_income."""
+        return GeometricGrid(self.num_income, self.min_income, self.max_income)
+
+    def _states(self) -> tuple[Float[Array, " states"], Float[Array, " states"]]:
+        """Wealth and income of every state."""
+        wealth, income = self.wealth_grid.points(), self.income_grid.points()
+        return jnp.repeat(wealth, self.num_income), jnp.tile(income, self.num_wealth)
+
+    def income_chain(self) -> np.ndarray:
+        """The Markov matrix (m, m) of the income index; moves off the grid stay at its ends."""
+        up = np.eye(self.num_income, k=1) + np.eye(self.num_income, k=-1)
+        moves = self.income_move * up
+        return moves + np.diag(1 - moves.sum(1))
+
+    def prices(self, aggregate: AggregateState) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Interest rate and wage."""
+        wealth, income = self._states()
+        capital, labour = aggregate.mean_field @ wealth, aggregate.mean_field @ income
+        productivity, alpha = jnp.exp(aggregate.noise), self.capital_share
+        interest = productivity * alpha * (labour / (capital + 1e-6)) ** (1 - alpha)
+        wage = productivity * (1 - alpha) * (capital / (labour + 1e-6)) ** alpha
+        return interest, wage
+
+    def cash_on_hand(self, aggregate: AggregateState) -> Float[Array, " states"]:
+        """(1 + r) wealth + w income."""
+        interest, wage = self.prices(aggregate)
+        wealth, income = self._states()
+        return (1 + interest) * wealth + wage * income
+
+    def kernel(self, aggregate: AggregateState) -> TransitionKernel:
+        """A lottery on the wealth grid, followed by the income chain."""
+        savings = self.cash_on_hand(aggregate)[:, None] * (1 - self.action_positions())
+        index, weight = self.wealth_grid.lottery(savings)
+        return FactoredKernel(
+            LotteryKernel(self.num_wealth, index, weight),
+            KroneckerOperator(self.num_states, jnp.asarray(self.income_chain())),
+        )
+
+    def utility(self, consumption: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """CRRA, x^(1 - sigma) / (1 - sigma); log x at sigma = 1."""
+        consumption = jnp.maximum(consumption, _LEAST_CONSUMPTION)
+        if self.risk_aversion == 1:
+            return jnp.log(consumption)
+        return consumption ** (1 - self.risk_aversion) / (1 - self.risk_aversion)
+
+    def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
+        """See the class."""
+        cash = self.cash_on_hand(aggregate)[:, None]
+        return self.utility(cash * jnp.where(self.is_last(aggregate), 1.0, self.action_positions()))
+
+    def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
+        """(interest rate, wage)."""
+        return jnp.stack(self.prices(aggregate))
+
+    def initial_noise(self, uniform: Float[Array, ""]) -> Float[Array, ""]:
+        """Zero."""
+        return jnp.zeros_like(uniform)
+
+    def next_noise(
+        self, noise: Float[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]
+    ) -> Float[Array, ""]:
+        """AR(1) with Gaussian innovations."""
+        return self.persistence * noise + self.deviation * jax.scipy.special.ndtri(uniform)
+
+    def state_features(self) -> Float[Array, "states features"]:
+        """The relative indices of wealth and income."""
+        index = jnp.arange(self.num_states)
+        wealth, income = index // self.num_income, index % self.num_income
+        return jnp.stack([2 * wealth / (self.num_wealth - 1) - 1, 2 * income / (self.num_income - 1) - 1], axis=-1)
+
+    def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
+        """Mean wealth, and the prices."""
+        interest, wage = self.prices(aggregate)
+        wealth, _ = self._states()
+        return {"mean wealth": aggregate.mean_field @ wealth, "interest rate": interest, "wage": wage}
+
+    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
+        """Wealth (shared by the incomes)."""
+        return "wealth", self._states()[0]

@@ -1,0 +1,73 @@
+"""Paths of the common noise: enumerated, independent, antithetic or stratified."""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from structmfg._checks import check_integer, check_name
+from structmfg.games._base import Game, Noise, NoisePaths
+
+Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
+
+
+def innovations(
+    key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampling
+) -> Float[Array, "paths length"]:
+    """Uniform innovations in (0, 1).
+
+    - `iid`: independent.
+    - `antithetic`: pairs u, 1 - u (`num_paths` even).
+    - `stratified`: at every time one in each of `num_paths` equal cells, in an independent random order (Latin
+      hypercube; McKay, Beckman & Conover 1979, doi:10.1080/00401706.1979.10489755).
+    """
+    if sampling == "antithetic":
+        if num_paths % 2:
+            raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {num_paths}")
+        half = jax.random.uniform(key, (num_paths // 2, length))
+        draws = jnp.concatenate([half, 1 - half])
+    elif sampling == "stratified":
+        within, order = jax.random.split(key)
+        cells = jnp.broadcast_to(jnp.arange(num_paths)[:, None], (num_paths, length))
+        cells = jax.random.permutation(order, cells, axis=0, independent=True)
+        draws = (cells + jax.random.uniform(within, (num_paths, length))) / num_paths
+    else:
+        draws = jax.random.uniform(key, (num_paths, length))
+    edge = jnp.finfo(draws.dtype).eps
+    return jnp.clip(draws, edge, 1 - edge)
+
+
+def noise_path(game: Game, uniforms: Float[Array, " length"]) -> Noise:
+    """z_0..z_T from T+1 innovations."""
+
+    def step(noise: Noise, inputs: tuple[Array, Array]) -> tuple[Noise, Noise]:
+        uniform, time = inputs
+        following = game.next_noise(noise, uniform, time)
+        return following, following
+
+    first = game.initial_noise(uniforms[0])
+    _, later = jax.lax.scan(step, first, (uniforms[1:], jnp.arange(game.horizon)))
+    return jax.tree.map(lambda z0, z: jnp.concatenate([jnp.asarray(z0)[None], z]), first, later)
+
+
+def noise_paths(
+    game: Game, *, key: PRNGKeyArray | None = None, num_paths: int | None = None, sampling: Sampling = "iid"
+) -> NoisePaths:
+    """Paths of a game's common noise.
+
+    `enumerate` gives all of them with their probabilities (finite noise only; takes no key). The others sample
+    `num_paths` equally likely ones. `ValueError` on an unknown way of sampling, zero paths, or a missing key.
+    """
+    check_name("sampling", sampling, get_args(Sampling))
+    if sampling == "enumerate":
+        scenarios = game.scenarios()
+        if scenarios is None:
+            raise ValueError("this game's common noise is not finite: sample it (iid, antithetic or stratified)")
+        return scenarios
+    if key is None or num_paths is None:
+        raise ValueError(f"sampling {sampling!r} needs a key and num_paths")
+    num_paths = check_integer("num_paths", num_paths, at_least=1)
+    uniforms = innovations(key, num_paths, game.horizon + 1, sampling)
+    noise = jax.vmap(lambda u: noise_path(game, u))(uniforms)
+    return NoisePaths(noise, jnp.full(num_paths, 1 / num_paths))

@@ -1,0 +1,35 @@
+"""Transition kernels and operators, explicit (BCOO) and matrix-free. This package knows no game."""
+
+from structmfg.operators._base import (
+    ControlledOperator,
+    Successors,
+    TransitionKernel,
+    TransitionOperator,
+    TransposedOperator,
+)
+from structmfg.operators._composite import FactoredKernel, KroneckerOperator, PiecewiseKernel
+from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
+from structmfg.operators._kernels import DenseKernel, SuccessorKernel
+from structmfg.operators._lattice import LatticeKernel, lattice_noise
+from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
+
+__all__ = [
+    "ArbitraryGrid",
+    "ControlledOperator",
+    "DenseKernel",
+    "ExplicitKernel",
+    "ExplicitOperator",
+    "FactoredKernel",
+    "GeometricGrid",
+    "Grid",
+    "KroneckerOperator",
+    "LatticeKernel",
+    "LotteryKernel",
+    "PiecewiseKernel",
+    "SuccessorKernel",
+    "Successors",
+    "TransitionKernel",
+    "TransitionOperator",
+    "TransposedOperator",
+    "lattice_noise",
+]

@@ -1,0 +1,231 @@
+"""Transition kernels and the operators that a policy closes them into.
+
+At one aggregate state (mu, z, t) a game moves its agents by a **transition kernel** P, the linear map
+
+    expect : R^S -> R^{S x A}     (P v)(s, a)  = sum_s' P(s' | s, a) v(s')
+    push   : R^{S x A} -> R^S     (P^T m)(s')  = sum_{s,a} P(s' | s, a) m(s, a)
+
+and a policy pi(a | s) closes it into the row-stochastic **transition operator** A^pi on R^S,
+
+    A^pi v       = sum_a pi(a | .) (P v)(., a)      `A.mv(v)`, the expected value
+    (A^pi)^T mu  = P^T (mu * pi)                    `A.T.mv(mu)`, the mean-field update.
+
+A law of motion and its transpose are one object: a kernel implements both maps, and the list of successors from which
+every explicit form is assembled. Uncontrolled noise is an operator too, so a controlled move followed by noise is a
+kernel followed by an operator (`FactoredKernel`).
+"""
+
+import abc
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_shape
+
+if TYPE_CHECKING:
+    import scipy.sparse
+    import scipy.sparse.linalg
+    from jax.experimental import sparse
+
+    from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
+
+
+class Successors(NamedTuple):
+    """The nonzero transitions as padded lists; a successor may be named twice or carry probability zero.
+
+    `indices` and `probabilities` have shape (S, A, K) for a kernel and (S, K) for an operator.
+    """
+
+    indices: Int[Array, "states *actions width"]
+    probabilities: Float[Array, "states *actions width"]
+
+
+class _Convertible(eqx.Module):
+    """What kernels and operators share: explicit forms, assembled from the list of successors."""
+
+    num_states: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def successors(self) -> Successors:
+        """The nonzero transitions, as padded lists."""
+
+    @property
+    def branching(self) -> int:
+        """A proven, static bound on the number of distinct successors of one state under all actions together."""
+        shape = jax.eval_shape(self.successors).indices.shape
+        return min(self.num_states, int(np.prod(shape[1:])))
+
+    @property
+    def span(self) -> int | None:
+        """On a line of states: a bound on the distance between two successors of one state; None where unknown."""
+        return None
+
+    def validate(self, *, tolerance: float = 1e-5) -> None:
+        """Raise `ValueError` unless every row is a probability distribution over the states (for concrete values)."""
+        indices, probabilities = (np.asarray(x) for x in self.successors())
+        if not np.isfinite(probabilities).all():
+            raise ValueError("transition probabilities must be finite, but contain NaN or infinity")
+        if probabilities.min() < -tolerance:
+            raise ValueError(f"transition probabilities must be nonnegative, but the least is {probabilities.min():g}")
+        if indices.min() < 0 or indices.max() >= self.num_states:
+            raise ValueError(
+                f"successors must lie in 0..{self.num_states - 1}, but range over {indices.min()}..{indices.max()}"
+            )
+        error = np.abs(probabilities.sum(-1) - 1)
+        if error.max() > tolerance:
+            row = np.unravel_index(error.argmax(), error.shape)
+            raise ValueError(
+                f"rows must sum to 1 within {tolerance:g}, but row {tuple(map(int, row))} sums to "
+                f"{probabilities.sum(-1)[row]:.8g}"
+            )
+
+
+class TransitionKernel(_Convertible):
+    """A controlled law of motion P(s' | s, a) at one aggregate state, over S states and A actions."""
+
+    num_actions: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """The expected next value of every state and action: values (S,) to (S, A)."""
+
+    @abc.abstractmethod
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """The mass that arrives in every state: the adjoint of `expect`, (S, A) to (S,)."""
+
+    def under(self, policy: Float[Array, "states actions"]) -> "ControlledOperator":
+        """The transition operator A^pi of a policy (S, A) whose rows sum to one."""
+        return ControlledOperator(self, jnp.asarray(policy))
+
+    def explicit(self) -> "ExplicitKernel":
+        """The same kernel, held as a sparse matrix."""
+        from structmfg.operators._explicit import ExplicitKernel
+
+        return ExplicitKernel(self.as_bcoo(), self.num_actions)
+
+    def as_bcoo(self) -> "sparse.BCOO":
+        """The (S*A, S) matrix, row s*A + a; duplicates merged, indices sorted, static nse."""
+        from structmfg.operators._explicit import assemble
+
+        return assemble(self.successors(), self.num_states, row_bound=self.num_states)
+
+    def as_dense(self) -> Float[Array, "states actions states"]:
+        """The dense array P[s, a, s']."""
+        return self.as_bcoo().todense().reshape(self.num_states, self.num_actions, self.num_states)
+
+
+class TransitionOperator(_Convertible):
+    """A row-stochastic S x S matrix A: `mv` pulls values back, `T.mv` pushes a mean field forward."""
+
+    @abc.abstractmethod
+    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+        """A v, the expected next value of every state."""
+
+    @abc.abstractmethod
+    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+        """A^T mu, the mean field one step later; the same as `T.mv`."""
+
+    @property
+    def T(self) -> "TransposedOperator":  # noqa: N802 (the name of the transpose across NumPy, JAX and lineax)
+        """The transposed operator."""
+        return TransposedOperator(self)
+
+    def explicit(self) -> "ExplicitOperator":
+        """The same operator, held as a sparse matrix."""
+        from structmfg.operators._explicit import ExplicitOperator
+
+        return ExplicitOperator(self.as_bcoo())
+
+    def as_bcoo(self) -> "sparse.BCOO":
+        """The (S, S) matrix with static nse = S * `branching`; duplicates merged, indices sorted. Works inside jit."""
+        from structmfg.operators._explicit import assemble
+
+        return assemble(self.successors(), self.num_states, row_bound=self.branching)
+
+    def as_bcsr(self) -> "sparse.BCSR":
+        """The (S, S) matrix in compressed rows, for which JAX has a native product on CPU."""
+        from structmfg.operators._explicit import to_bcsr
+
+        return to_bcsr(self.as_bcoo())
+
+    def as_dense(self) -> Float[Array, "states states"]:
+        """The dense matrix A[s, s']."""
+        return self.as_bcoo().todense()
+
+    def as_scipy(self) -> "scipy.sparse.csr_array":
+        """The matrix as `scipy.sparse.csr_array` (concrete values only)."""
+        from structmfg.operators._explicit import to_scipy
+
+        return to_scipy(self.as_bcoo())
+
+    def as_linear_operator(self) -> "scipy.sparse.linalg.LinearOperator":
+        """A matrix-free `scipy.sparse.linalg.LinearOperator` (matvec A v, rmatvec A^T mu)."""
+        from structmfg.operators._explicit import to_linear_operator
+
+        return to_linear_operator(self)
+
+
+class TransposedOperator(eqx.Module):
+    """A^T of a transition operator A."""
+
+    T: TransitionOperator
+
+    def mv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+        """A^T mu."""
+        return self.T.rmv(mass)
+
+    def as_bcoo(self) -> "sparse.BCOO":
+        """The (S, S) matrix A^T with sorted indices."""
+        return self.T.as_bcoo().T.sort_indices()
+
+    def as_dense(self) -> Float[Array, "states states"]:
+        """The dense matrix A^T."""
+        return self.T.as_dense().T
+
+    def as_scipy(self) -> "scipy.sparse.csr_array":
+        """The matrix A^T as `scipy.sparse.csr_array`."""
+        return self.T.as_scipy().T.tocsr()
+
+
+class ControlledOperator(TransitionOperator):
+    """A^pi in matrix-free form: a kernel under a policy (S, A)."""
+
+    kernel: TransitionKernel
+    policy: Float[Array, "states actions"]
+
+    def __check_init__(self) -> None:
+        check_shape("policy", self.policy, (self.kernel.num_states, self.kernel.num_actions))
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S."""
+        return self.kernel.num_states
+
+    @property
+    def branching(self) -> int:
+        """See `TransitionKernel.branching`."""
+        return self.kernel.branching
+
+    @property
+    def span(self) -> int | None:
+        """See `TransitionKernel.span`."""
+        return self.kernel.span
+
+    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+        """A^pi v."""
+        return jnp.sum(self.policy * self.kernel.expect(values), axis=-1)
+
+    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+        """(A^pi)^T mu."""
+        check_shape("mass", mass, (self.num_states,))
+        return self.kernel.push(mass[:, None] * self.policy)
+
+    def successors(self) -> Successors:
+        """The kernel's successors, weighted by the policy: (S, A*K)."""
+        indices, probabilities = self.kernel.successors()
+        weighted = probabilities * self.policy[:, :, None]
+        return Successors(indices.reshape(self.num_states, -1), weighted.reshape(self.num_states, -1))

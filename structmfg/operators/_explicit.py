@@ -1,0 +1,118 @@
+"""Explicit operators: the one module that touches BCOO.
+
+The static number of stored elements must bound the number of distinct entries, or `sum_duplicates` drops some without
+a word; `branching` of a kernel is that proven bound for a row.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from jax.experimental import sparse
+from jaxtyping import Array, Float
+
+import equinox as eqx
+
+from structmfg._checks import check_shape
+from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
+
+
+def assemble(successors: Successors, num_states: int, *, row_bound: int) -> sparse.BCOO:
+    """The matrix of a list of successors, (S, K) or (S, A, K), with one row for each leading index.
+
+    Duplicates are merged and indices sorted. `row_bound` bounds the distinct successors in a row; the static nse is
+    rows * min(row_bound, K, S). Unused slots carry zero at an index out of range, as JAX has it.
+    """
+    width = successors.indices.shape[-1]
+    columns = successors.indices.reshape(-1, width)
+    rows = jnp.broadcast_to(jnp.arange(columns.shape[0], dtype=columns.dtype)[:, None], columns.shape)
+    indices = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
+    shape = (columns.shape[0], num_states)
+    matrix = sparse.BCOO((successors.probabilities.ravel(), indices), shape=shape)
+    return matrix.sum_duplicates(nse=columns.shape[0] * min(row_bound, width, num_states))
+
+
+def to_bcsr(matrix: sparse.BCOO) -> sparse.BCSR:
+    """Compressed rows of a matrix with sorted indices."""
+    return sparse.BCSR.from_bcoo(matrix)
+
+
+def to_scipy(matrix: sparse.BCOO) -> scipy.sparse.csr_array:
+    """The same matrix in SciPy, without JAX's unused slots."""
+    data, indices = np.asarray(matrix.data), np.asarray(matrix.indices)
+    used = indices[:, 0] < matrix.shape[0]
+    return scipy.sparse.csr_array((data[used], (indices[used, 0], indices[used, 1])), shape=matrix.shape)
+
+
+def to_linear_operator(operator: TransitionOperator) -> scipy.sparse.linalg.LinearOperator:
+    """SciPy's matrix-free form: matvec is A v, rmatvec is A^T mu."""
+    dtype = np.asarray(operator.mv(jnp.zeros(operator.num_states))).dtype
+    return scipy.sparse.linalg.LinearOperator(
+        shape=(operator.num_states, operator.num_states),
+        matvec=lambda v: np.asarray(operator.mv(jnp.asarray(v.reshape(-1), dtype))),
+        rmatvec=lambda m: np.asarray(operator.rmv(jnp.asarray(m.reshape(-1), dtype))),
+        dtype=dtype,
+    )
+
+
+class ExplicitOperator(TransitionOperator):
+    """A in explicit form: an (S, S) BCOO matrix."""
+
+    matrix: sparse.BCOO
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S."""
+        return int(self.matrix.shape[-1])
+
+    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+        """A v."""
+        check_shape("values", values, (self.num_states,))
+        return self.matrix @ values
+
+    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+        """A^T mu."""
+        check_shape("mass", mass, (self.num_states,))
+        return mass @ self.matrix
+
+    def as_bcoo(self) -> sparse.BCOO:
+        """The matrix itself."""
+        return self.matrix
+
+    def successors(self) -> Successors:
+        """Every state in every row, (S, S): the dense matrix, for checks on small problems."""
+        return _dense_successors(self.matrix.todense())
+
+
+class ExplicitKernel(TransitionKernel):
+    """P in explicit form: an (S*A, S) BCOO matrix whose row s*A + a is the distribution of the next state."""
+
+    matrix: sparse.BCOO
+    num_actions: int = eqx.field(static=True)
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S."""
+        return int(self.matrix.shape[-1])
+
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """P v."""
+        check_shape("values", values, (self.num_states,))
+        return (self.matrix @ values).reshape(self.num_states, self.num_actions)
+
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """P^T m."""
+        check_shape("mass", mass, (self.num_states, self.num_actions))
+        return mass.reshape(-1) @ self.matrix
+
+    def as_bcoo(self) -> sparse.BCOO:
+        """The matrix itself."""
+        return self.matrix
+
+    def successors(self) -> Successors:
+        """Every state in every row, (S, A, S): the dense array, for checks on small problems."""
+        return _dense_successors(self.matrix.todense().reshape(self.num_states, self.num_actions, self.num_states))
+
+
+def _dense_successors(probabilities: Float[Array, "*rows states"]) -> Successors:
+    return Successors(jnp.broadcast_to(jnp.arange(probabilities.shape[-1]), probabilities.shape), probabilities)

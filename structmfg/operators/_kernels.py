@@ -1,0 +1,81 @@
+"""Unstructured kernels: dense arrays and lists of successors. They hold any game, and check every structured form."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_shape
+from structmfg.operators._base import Successors, TransitionKernel
+
+
+class DenseKernel(TransitionKernel):
+    """P as a dense array (S, A, S): for small state spaces."""
+
+    probabilities: Float[Array, "states actions states"]
+
+    def __check_init__(self) -> None:
+        shape = self.probabilities.shape
+        if len(shape) != 3 or shape[0] != shape[2]:
+            raise ValueError(f"probabilities must have shape (S, A, S), but have shape {tuple(shape)}")
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S."""
+        return int(self.probabilities.shape[0])
+
+    @property
+    def num_actions(self) -> int:  # type: ignore[override]
+        """A."""
+        return int(self.probabilities.shape[1])
+
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """P v."""
+        check_shape("values", values, (self.num_states,))
+        return self.probabilities @ values
+
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """P^T m."""
+        check_shape("mass", mass, (self.num_states, self.num_actions))
+        return jnp.einsum("sa,sat->t", mass, self.probabilities)
+
+    def successors(self) -> Successors:
+        """Every state of every row."""
+        return Successors(
+            jnp.broadcast_to(jnp.arange(self.num_states), self.probabilities.shape), self.probabilities
+        )
+
+
+class SuccessorKernel(TransitionKernel):
+    """P as lists of K successors of every state and action: gather to expect, scatter-add to push."""
+
+    indices: Int[Array, "states actions width"]
+    probabilities: Float[Array, "states actions width"]
+
+    def __check_init__(self) -> None:
+        if len(self.indices.shape) != 3:
+            raise ValueError(f"indices must have shape (S, A, K), but have shape {tuple(self.indices.shape)}")
+        check_shape("probabilities", self.probabilities, tuple(self.indices.shape))
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S."""
+        return int(self.indices.shape[0])
+
+    @property
+    def num_actions(self) -> int:  # type: ignore[override]
+        """A."""
+        return int(self.indices.shape[1])
+
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """P v."""
+        check_shape("values", values, (self.num_states,))
+        return jnp.sum(self.probabilities * values[self.indices], axis=-1)
+
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """P^T m."""
+        check_shape("mass", mass, (self.num_states, self.num_actions))
+        contributions = mass[:, :, None] * self.probabilities
+        return jnp.zeros(self.num_states, contributions.dtype).at[self.indices].add(contributions)
+
+    def successors(self) -> Successors:
+        """The lists themselves."""
+        return Successors(self.indices, self.probabilities)

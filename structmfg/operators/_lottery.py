@@ -1,0 +1,152 @@
+"""Two-point lotteries on a monotone grid: mass at a point between two grid points goes to both, by linear weights.
+
+The lottery keeps the mean of the position (Young 2010, doi:10.1016/j.jedc.2008.11.010). Finding the neighbours
+dominates its cost; on a geometric grid their index has a closed form, which one comparison with the grid's own points
+makes exact under rounding.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_integer, check_shape
+from structmfg.operators._base import Successors, TransitionKernel
+
+
+class Grid(eqx.Module):
+    """A strictly increasing grid of n >= 2 points."""
+
+    num_points: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def points(self) -> Float[Array, " points"]:
+        """The points, in increasing order."""
+
+    @abc.abstractmethod
+    def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+        """The index i in 0..n-2 of the interval [x_i, x_{i+1}] that holds a position (an end interval if beyond)."""
+
+    def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
+        """The interval's index i and the weight in [0, 1] of its upper point x_{i+1}."""
+        points = self.points()
+        index = self.locate(positions)
+        left, right = points[index], points[index + 1]
+        return index, jnp.clip((positions - left) / (right - left), 0, 1)
+
+
+class ArbitraryGrid(Grid):
+    """Any increasing points (n,): located by binary search."""
+
+    values: Float[Array, " points"]
+
+    @property
+    def num_points(self) -> int:  # type: ignore[override]
+        """n."""
+        return int(self.values.shape[0])
+
+    def points(self) -> Float[Array, " points"]:
+        """The points."""
+        return self.values
+
+    def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+        """Binary search."""
+        return jnp.clip(jnp.searchsorted(self.values, positions, side="right") - 1, 0, self.num_points - 2)
+
+
+class GeometricGrid(Grid):
+    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0) with pivot p = max(|lower|, pivot): dense near `lower`."""
+
+    num_points: int = eqx.field(static=True)
+    lower: float = eqx.field(static=True)
+    upper: float = eqx.field(static=True)
+    pivot: float = eqx.field(static=True, default=0.25)
+
+    def __check_init__(self) -> None:
+        check_integer("num_points", self.num_points, at_least=2)
+        if not 0 <= self.lower < self.upper < np.inf:
+            raise ValueError(f"a grid needs 0 <= lower < upper, but has lower {self.lower} and upper {self.upper}")
+        if not 0 < self.pivot < np.inf:
+            raise ValueError(f"pivot must be finite and above 0, but is {self.pivot}")
+
+    @property
+    def _pivot(self) -> float:
+        return max(abs(self.lower), self.pivot)
+
+    def points(self) -> Float[Array, " points"]:
+        """The points, computed outside `jit` so that they are the same numbers everywhere."""
+        p = self._pivot
+        with jax.ensure_compile_time_eval():
+            return jnp.maximum(jnp.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0)
+
+    def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
+        """log((x + p) / (lower + p)) / log(ratio), then at most one cell up or down."""
+        points, p = self.points(), self._pivot
+        first = self.lower + p
+        per_cell = (self.num_points - 1) / np.log((self.upper + p) / first)
+        guess = jnp.log((positions + p) * (1 / first)) * per_cell
+        index = jnp.clip(guess.astype(int), 0, self.num_points - 2)
+        index = index + (positions >= points[index + 1]) - (positions < points[index])
+        return jnp.clip(index, 0, self.num_points - 2)
+
+
+class LotteryKernel(TransitionKernel):
+    """State (outer, inner) = outer * m + inner moves by lottery on a grid of the outer index; the inner index stays.
+
+    `index` and `weight` (S, A) come from `Grid.lottery` of the next positions: mass goes to outer = index with
+    probability 1 - weight and to index + 1 with probability weight.
+    """
+
+    num_outer: int = eqx.field(static=True)
+    index: Int[Array, "states actions"]
+    weight: Float[Array, "states actions"]
+
+    def __check_init__(self) -> None:
+        check_shape("weight", self.weight, tuple(self.index.shape))
+        if self.index.shape[0] % self.num_outer:
+            raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {self.index.shape[0]}")
+
+    @property
+    def num_states(self) -> int:  # type: ignore[override]
+        """S."""
+        return int(self.index.shape[0])
+
+    @property
+    def num_actions(self) -> int:  # type: ignore[override]
+        """A."""
+        return int(self.index.shape[1])
+
+    @property
+    def branching(self) -> int:
+        """Two grid points an action, all with the same inner index."""
+        return min(self.num_outer, 2 * self.num_actions)
+
+    @property
+    def _inner(self) -> int:
+        return self.num_states // self.num_outer
+
+    def _lower(self) -> Int[Array, "states actions"]:
+        return self.index * self._inner + (jnp.arange(self.num_states) % self._inner)[:, None]
+
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """P v: linear interpolation of v between grid points."""
+        check_shape("values", values, (self.num_states,))
+        lower = self._lower()
+        left = values[lower]
+        return left + self.weight * (values[lower + self._inner] - left)
+
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """P^T m."""
+        check_shape("mass", mass, (self.num_states, self.num_actions))
+        lower, up = self._lower(), mass * self.weight
+        arrived = jnp.zeros(self.num_states, mass.dtype)
+        return arrived.at[lower].add(mass - up).at[lower + self._inner].add(up)
+
+    def successors(self) -> Successors:
+        """Both grid points."""
+        lower = self._lower()
+        indices = jnp.stack([lower, lower + self._inner], axis=-1)
+        return Successors(indices, jnp.stack([1 - self.weight, self.weight], axis=-1))
