@@ -1,0 +1,51 @@
+"""What a policy is: pi(a | s, o_{0:t}), with everything that depends on the public history in one hidden state.
+
+Only the public observations enter the hidden state, so one of them serves all individual states, and the mean field
+stays a vector over states. A policy works in three parts, so that each is done no more often than it must be:
+
+    prepared = policy.prepare()                           once for all times and noise paths (a trunk over states)
+    hidden   = policy.update(hidden, observation, time)   once a time step and path; free of S
+    log_pi   = policy.decode(prepared, hidden)            (S, A), the logarithms of the action probabilities
+"""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+Hidden = PyTree[Array]
+
+
+class Policy(eqx.Module):
+    """A policy over the individual states, conditioned on public observations."""
+
+    @abc.abstractmethod
+    def prepare(self) -> Any:
+        """What `decode` needs and depends neither on time nor on the noise."""
+
+    @abc.abstractmethod
+    def start(self) -> Hidden:
+        """The hidden state before the first observation."""
+
+    @abc.abstractmethod
+    def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
+        """The hidden state once o_t (in the game's own units) is seen."""
+
+    @abc.abstractmethod
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
+        """log pi(a | s, hidden)."""
+
+    def unroll(self, observations: Float[Array, "times observation"]) -> Float[Array, "times states actions"]:
+        """log pi_t(a | s, o_{0:t}) for all t along one path of observations."""
+
+        def step(hidden: Hidden, inputs: tuple[Array, Array]) -> tuple[Hidden, Hidden]:
+            hidden = self.update(hidden, *inputs)
+            return hidden, hidden
+
+        times = jnp.arange(observations.shape[0])
+        _, hidden = jax.lax.scan(step, self.start(), (observations, times))
+        prepared = self.prepare()
+        return jax.vmap(lambda h: self.decode(prepared, h))(hidden)

@@ -1,0 +1,165 @@
+"""Policies as haiku networks over the public observations.
+
+`Factored` evaluates a trunk over individual states once and combines it with a branch over the public history,
+
+    out(s, w | h) = sum_r trunk_r(s, w) branch_r(h),
+
+a deep operator network (Lu et al. 2021, doi:10.1038/s42256-021-00302-5). `Joint` is one network over every pair (s, h),
+as in the RSPG paper. Haiku appears in this module only.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+import equinox as eqx
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from structmfg._checks import check_integer, check_name
+from structmfg.games import Game
+from structmfg.policies._base import Hidden, Policy
+
+Architecture = Literal["factored", "joint"]
+Head = Literal["categorical", "ordered"]
+
+
+class _Network(NamedTuple):
+    """The pure functions of a network: every one takes the parameters first, and none a random key."""
+
+    init: Callable[..., Any]
+    prepare: Callable[..., Any]
+    start: Callable[..., Any]
+    update: Callable[..., Any]
+    decode: Callable[..., Any]
+
+
+class NetworkPolicy(Policy):
+    """A network bound to a game. `parameters` is None until `initialised(key)` or `with_parameters`."""
+
+    parameters: PyTree[Array] | None
+    network: _Network = eqx.field(static=True)
+    game: Game = eqx.field(static=True)
+    settings: "NetworkSettings" = eqx.field(static=True)
+
+    def initialised(self, key: PRNGKeyArray) -> Self:
+        """The same network with random parameters."""
+        return self.with_parameters(self.network.init(key, jnp.zeros(self.game.observation_size)))
+
+    def with_parameters(self, parameters: PyTree[Array]) -> Self:
+        """The same network with these parameters."""
+        return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
+
+    def prepare(self) -> Any:
+        """The trunk over individual states."""
+        return self.network.prepare(self.parameters)
+
+    def start(self) -> Hidden:
+        """A vector of zeros."""
+        return self.network.start(self.parameters)
+
+    def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
+        """The recurrent cell, or for a memoryless policy the observation alone."""
+        return self.network.update(self.parameters, hidden, self.game.normalise(observation))
+
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
+        """The head over branch and trunk."""
+        return jax.nn.log_softmax(self.network.decode(self.parameters, prepared, hidden), axis=-1)
+
+
+class NetworkSettings(NamedTuple):
+    """The shape of a network; see `recurrent`."""
+
+    recurrent: bool = True
+    architecture: Architecture = "factored"
+    head: Head = "categorical"
+    hidden: int = 64
+    width: int = 64
+    depth: int = 2
+    rank: int = 32
+
+    def check(self) -> None:
+        """Raise `ValueError` on an unknown architecture or head, or a size below one."""
+        check_name("architecture", self.architecture, get_args(Architecture))
+        check_name("head", self.head, get_args(Head))
+        for name in ("hidden", "width", "depth", "rank"):
+            check_integer(name, getattr(self, name), at_least=1)
+
+
+def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
+    """pi(a | s, o_{0:t}): a GRU over the normalised public observations.
+
+    - `architecture`: "factored" (trunk and branch with `rank` products) or "joint" (one network over state and hidden
+      state).
+    - `head`: "categorical", or "ordered": a Beta density over `game.action_positions()`, for actions on a scale.
+    - `hidden`: units of the GRU. `width`, `depth`: of the perceptron over states (trunk, or joint network).
+
+    Raises `ValueError` on an unknown setting or one out of range.
+    """
+    return network_policy(game, recurrent=True, **settings)
+
+
+def memoryless(game: Game, **settings: Any) -> NetworkPolicy:
+    """pi(a | s, o_t): as `recurrent`, with a perceptron of `hidden` units over the latest observation for the GRU."""
+    return network_policy(game, recurrent=False, **settings)
+
+
+def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
+    """The policy of `NetworkSettings(**settings)`; `recurrent` and `memoryless` are its two kinds."""
+    for name in settings:
+        check_name("policy setting", name, NetworkSettings._fields)
+    chosen = NetworkSettings(**settings)
+    chosen.check()
+    recurrent, architecture, head, hidden, width, depth, rank = chosen
+    outputs = game.num_actions if head == "categorical" else 2
+
+    def build() -> tuple[Callable[..., Any], _Network]:
+        core: hk.RNNCore = hk.GRU(hidden) if recurrent else hk.IdentityCore()
+        embed = hk.nets.MLP([hidden] * (1 if recurrent else 2), activation=jnp.tanh, activate_final=True, name="embed")
+        layers = [width] * depth
+        branch = hk.Linear(rank, name="branch")
+        trunk = hk.nets.MLP([*layers, outputs * (rank + 1)], activation=jax.nn.silu, name="trunk")
+        joint = hk.nets.MLP([*layers, outputs], activation=jax.nn.silu, name="joint")
+
+        def prepare() -> Array:
+            features = game.state_features()
+            if architecture == "joint":
+                return features
+            return trunk(features).reshape(game.num_states, outputs, rank + 1)
+
+        def start() -> Hidden:
+            return jnp.zeros(hidden)
+
+        def update(state: Hidden, observation: Array) -> Hidden:
+            embedded = embed(observation)
+            return core(embedded, state)[1] if recurrent else embedded
+
+        def decode(prepared: Array, state: Hidden) -> Array:
+            if architecture == "joint":
+                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (game.num_states, hidden))], axis=-1)
+                out = joint(pairs)
+            else:
+                weights = jnp.concatenate([branch(state), jnp.ones(1)])
+                out = prepared @ weights
+            return out if head == "categorical" else _ordered_logits(out, game.action_positions())
+
+        def whole(observation: Array) -> Array:
+            return decode(prepare(), update(start(), observation))
+
+        return whole, _Network(whole, prepare, start, update, decode)
+
+    transformed = hk.multi_transform(build)
+
+    def pure(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda parameters, *arguments: function(parameters, None, *arguments)
+
+    apply = transformed.apply
+    network = _Network(transformed.init, pure(apply.prepare), pure(apply.start), pure(apply.update), pure(apply.decode))
+    return NetworkPolicy(None, network, game, chosen)
+
+
+def _ordered_logits(out: Float[Array, "states 2"], positions: Float[Array, " actions"]) -> Float[Array, "states actions"]:
+    """log of the density of Beta(a, b), a, b >= 1, at the positions of the actions, up to a constant."""
+    shape = jax.nn.softplus(out)
+    return shape[..., :1] * jnp.log(positions) + shape[..., 1:] * jnp.log1p(-positions)

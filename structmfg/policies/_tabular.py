@@ -1,0 +1,64 @@
+"""Policies given as tables of probabilities."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from structmfg.games import Game
+from structmfg.policies._base import Hidden, Policy
+
+
+class TabularPolicy(Policy):
+    """A table (T, S, A) of action probabilities by time and individual state; it ignores observations."""
+
+    table: Float[Array, "times states actions"]
+
+    def prepare(self) -> Any:
+        """Nothing."""
+        return None
+
+    def start(self) -> Hidden:
+        """No row yet."""
+        return jnp.zeros(self.table.shape[1:])
+
+    def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
+        """The table's page at t."""
+        return jnp.log(self.table[time])
+
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
+        """The page."""
+        return hidden
+
+
+def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> TabularPolicy:
+    """The policy of a table (S, A), used at all times, or (T, S, A).
+
+    Raises `ValueError` on another shape, on negative or non-finite entries, and on rows that do not sum to one.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    page = (game.num_states, game.num_actions)
+    allowed = (page, (game.horizon, *page))
+    if values.shape not in allowed:
+        raise ValueError(f"a policy table must have shape (S, A) = {page} or (T, S, A) = {allowed[1]}, not {values.shape}")
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ValueError("a policy table must hold finite probabilities >= 0, but some are negative, NaN or infinite")
+    sums = values.sum(-1)
+    worst = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
+    if abs(sums[worst] - 1) > tolerance:
+        raise ValueError(
+            f"every row of a policy table must sum to 1 within {tolerance:g}, but row {tuple(map(int, worst))} sums to "
+            f"{sums[worst]:.6g}"
+        )
+    return TabularPolicy(jnp.asarray(np.broadcast_to(values, allowed[1])))
+
+
+def uniform(game: Game) -> TabularPolicy:
+    """Every action equally likely: the anchor of every report."""
+    return tabular(game, np.full((game.num_states, game.num_actions), 1 / game.num_actions))
+
+
+def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
+    """A policy as it is, or the tabular policy of a table (S, A) or (T, S, A)."""
+    return policy if isinstance(policy, Policy) else tabular(game, policy)

@@ -1,0 +1,157 @@
+"""Recurrent structural policy gradient (Wibault et al. 2026, arXiv 2602.20141).
+
+Every update rolls the mean field forward along a few paths of the common noise, evaluates the policy backward by
+Horner's rule through the same operators, and ascends the exact gradient of the return given those paths. No gradient
+passes through the mean field, the prices or the observations: the policy is optimised as that of one small agent
+against the population that follows it, and a fixed point is an equilibrium.
+
+An entropy bonus, annealed geometrically, keeps the softmax from saturating early. What a run guarantees is stated by
+its result: `completed` says that all planned updates were made, not that a tolerance was met; exploitability is measured
+separately.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from structmfg._checks import check_between, check_integer, check_name, check_positive
+from structmfg.games import Game, NoisePaths, Sampling, noise_paths
+from structmfg.policies import NetworkPolicy
+from structmfg.solvers._evaluation import Form, policy_gradient, rollout
+
+
+Schedule = Literal["cosine", "linear"]
+
+
+class TrainingState(NamedTuple):
+    """What an update changes."""
+
+    parameters: PyTree[Array]
+    optimiser: optax.OptState
+    key: PRNGKeyArray
+    step: Int[Array, ""]
+
+
+class Metrics(NamedTuple):
+    """What an update reports: the mean return over its paths before the update, and the norm of the gradient."""
+
+    mean_return: Float[Array, "..."]
+    gradient_norm: Float[Array, "..."]
+
+
+class StructuralPolicyGradient(eqx.Module):
+    """Ascent of the exact return given a few noise paths; `RSPG` and `SPG` are its two kinds.
+
+    - `policy`: a network bound to the game.
+    - `num_paths`, `sampling`: the noise paths of an update. With `sampling` None: all of them where there are no more
+      than `num_paths`; else stratified where the noise is finite, antithetic where it is continuous.
+    - `learning_rate`: Adam's, decayed to `final_rate` times it by a cosine, or linearly.
+    - `clip`: bound on the global norm of the gradient.
+    - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing, over
+      the first `annealing` of all updates; zero for none. In units of the reward.
+    - `form`: "matrix_free" or "explicit" operators.
+    """
+
+    policy: NetworkPolicy
+    num_paths: int = eqx.field(static=True, default=8)
+    sampling: Sampling | None = eqx.field(static=True, default=None)
+    learning_rate: float = 3e-3
+    final_rate: float = 0.0
+    schedule: Schedule = eqx.field(static=True, default="cosine")
+    clip: float = 1.0
+    temperature: float = 0.0
+    final_temperature: float = 0.0
+    annealing: float = 0.8
+    form: Form = eqx.field(static=True, default="matrix_free")
+
+    def __check_init__(self) -> None:
+        check_integer("num_paths", self.num_paths, at_least=1)
+        if self.sampling is not None:
+            check_name("sampling", self.sampling, get_args(Sampling))
+        check_name("schedule", self.schedule, get_args(Schedule))
+        check_name("form", self.form, get_args(Form))
+        check_positive("learning_rate", self.learning_rate)
+        check_between("final_rate", self.final_rate, 0, 1)
+        check_positive("clip", self.clip)
+        check_between("temperature", self.temperature, 0, float("inf"))
+        check_between("final_temperature", self.final_temperature, 0, self.temperature)
+        if self.temperature > 0:
+            check_positive("final_temperature", self.final_temperature)
+        check_between("annealing", self.annealing, 0, 1, open_low=True)
+
+    def init(self, game: Game, key: PRNGKeyArray) -> TrainingState:
+        """Random parameters."""
+        parameter_key, key = jax.random.split(key)
+        parameters = self.policy.initialised(parameter_key).parameters
+        return TrainingState(parameters, self._optimiser(1).init(parameters), key, jnp.zeros((), int))
+
+    def bound(self, state: TrainingState) -> NetworkPolicy:
+        """The policy with the parameters reached."""
+        return self.policy.with_parameters(state.parameters)
+
+    def _optimiser(self, max_steps: int) -> optax.GradientTransformation:
+        schedules = {
+            "cosine": optax.cosine_decay_schedule(self.learning_rate, max_steps, self.final_rate),
+            "linear": optax.linear_schedule(self.learning_rate, self.learning_rate * self.final_rate, max_steps),
+        }
+        return optax.chain(
+            optax.clip_by_global_norm(self.clip),
+            optax.scale_by_adam(),
+            optax.scale_by_learning_rate(schedules[self.schedule]),
+        )
+
+    def _temperature(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
+        progress = jnp.minimum(step / (self.annealing * max_steps), 1.0)
+        if self.temperature == 0:
+            return jnp.zeros(())
+        return self.temperature * (self.final_temperature / self.temperature) ** progress
+
+    def _noise_paths(self, game: Game, key: PRNGKeyArray) -> NoisePaths:
+        sampling, scenarios = self.sampling, game.scenarios()
+        if sampling is None and scenarios is not None:
+            sampling = "enumerate" if scenarios.num_paths <= self.num_paths else "stratified"
+        elif sampling is None:
+            sampling = "antithetic" if self.num_paths % 2 == 0 else "iid"
+        return noise_paths(game, key=key, num_paths=self.num_paths, sampling=sampling)
+
+    def update(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
+        """One update."""
+        key, noise_key = jax.random.split(state.key)
+        paths = self._noise_paths(game, noise_key)
+        policy = self.bound(state)
+        trajectories = jax.vmap(lambda noise: rollout(game, policy, noise, form=self.form))(paths.noise)
+
+        def unroll(parameters: PyTree[Array]) -> Array:
+            return jax.vmap(self.policy.with_parameters(parameters).unroll)(trajectories.observations)
+
+        temperature = self._temperature(state.step, max_steps)
+        log_policy, pullback = jax.vjp(unroll, state.parameters)
+        returns, _, gradients = jax.vmap(
+            lambda aggregates, log_pi: policy_gradient(game, aggregates, log_pi, temperature, form=self.form)
+        )(trajectories.aggregates, log_policy)
+        (ascent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
+        optimiser = self._optimiser(max_steps)
+        change, optimiser_state = optimiser.update(ascent, state.optimiser, state.parameters)
+        parameters = optax.apply_updates(state.parameters, change)
+        metrics = Metrics(paths.probabilities @ returns, optax.global_norm(ascent))
+        return TrainingState(parameters, optimiser_state, key, state.step + 1), metrics
+
+
+class RSPG(StructuralPolicyGradient):
+    """Recurrent structural policy gradient: pi(a | s, o_{0:t}). See `StructuralPolicyGradient` for the fields."""
+
+    def __check_init__(self) -> None:
+        if not self.policy.settings.recurrent:
+            raise ValueError("RSPG trains a recurrent policy, but was given a memoryless one; use SPG, or policies.recurrent")
+
+
+class SPG(StructuralPolicyGradient):
+    """Structural policy gradient: the memoryless pi(a | s, o_t). See `StructuralPolicyGradient` for the fields."""
+
+    def __check_init__(self) -> None:
+        if self.policy.settings.recurrent:
+            raise ValueError("SPG trains a memoryless policy, but was given a recurrent one; use RSPG, or policies.memoryless")

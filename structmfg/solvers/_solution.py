@@ -1,0 +1,45 @@
+"""What a solve returns, and the ways it can end."""
+
+import enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from structmfg.policies import Policy
+
+
+class RESULTS(enum.Enum):
+    """How a solve ended; the value is the whole message."""
+
+    completed = "All planned updates were made."
+    time_limit = "The time limit was reached before all planned updates were made; the policy is the one reached."
+    interrupted = "The solve was interrupted; the policy is the one reached."
+    nonfinite = "A return or gradient was not finite; the policy is the last good one."
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the policy may be used as a result of training."""
+        return self is not RESULTS.nonfinite
+
+
+class Checkpoint(NamedTuple):
+    """Exploitability measured during training, outside its clock."""
+
+    step: int
+    train_seconds: float
+    value: float
+    stderr: float
+
+
+class Solution(NamedTuple):
+    """`policy`; `result`, a member of `RESULTS`; `stats`: see `solve`."""
+
+    policy: Policy
+    result: RESULTS
+    stats: dict[str, Any]
+
+
+def describe_failure(step: int, mean_return: float, gradient_norm: float) -> str:
+    """When and where an update was not finite."""
+    where = "return" if not np.isfinite(mean_return) else "gradient"
+    return f"update {step}: the {where} was not finite (return {mean_return:g}, gradient norm {gradient_norm:g})"
