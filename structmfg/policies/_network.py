@@ -65,7 +65,7 @@ class NetworkPolicy(Policy):
 
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
         """The head over branch and trunk."""
-        return jax.nn.log_softmax(self.network.decode(self.parameters, prepared, hidden), axis=-1)
+        return self.network.decode(self.parameters, prepared, hidden)
 
 
 class NetworkSettings(NamedTuple):

@@ -10,7 +10,8 @@ its result: `completed` says that all planned updates were made, not that a tole
 separately.
 """
 
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -23,6 +24,8 @@ from structmfg.games import Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers._evaluation import Form, policy_gradient, rollout
 
+
+_SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
 
 Schedule = Literal["cosine", "linear"]
 
@@ -121,24 +124,31 @@ class StructuralPolicyGradient(eqx.Module):
     def update(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
         """One update."""
         key, noise_key = jax.random.split(state.key)
-        paths = self._noise_paths(game, noise_key)
-        policy = self.bound(state)
-        trajectories = jax.vmap(lambda noise: rollout(game, policy, noise, form=self.form))(paths.noise)
+        paths, policy = self._noise_paths(game, noise_key), self.bound(state)
+        trajectories = self._along(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
 
         def unroll(parameters: PyTree[Array]) -> Array:
             return jax.vmap(self.policy.with_parameters(parameters).unroll)(trajectories.observations)
 
         temperature = self._temperature(state.step, max_steps)
-        log_policy, pullback = jax.vjp(unroll, state.parameters)
-        returns, _, gradients = jax.vmap(
-            lambda aggregates, log_pi: policy_gradient(game, aggregates, log_pi, temperature, form=self.form)
-        )(trajectories.aggregates, log_policy)
-        (ascent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
+        logits, pullback = jax.vjp(unroll, state.parameters)
+        returns, _, gradients = self._along(
+            game,
+            lambda along: policy_gradient(game, *along, temperature, form=self.form),
+            (trajectories.aggregates, logits),
+        )
+        (descent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
         optimiser = self._optimiser(max_steps)
-        change, optimiser_state = optimiser.update(ascent, state.optimiser, state.parameters)
+        change, optimiser_state = optimiser.update(descent, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, change)
-        metrics = Metrics(paths.probabilities @ returns, optax.global_norm(ascent))
+        metrics = Metrics(paths.probabilities @ returns, optax.global_norm(descent))
         return TrainingState(parameters, optimiser_state, key, state.step + 1), metrics
+
+    def _along(self, game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
+        """A function of one path over all of them: side by side for a small game, one after the other for a large."""
+        if game.num_states * game.num_actions <= _SMALL:
+            return jax.vmap(function)(paths)
+        return jax.lax.map(function, paths)
 
 
 class RSPG(StructuralPolicyGradient):
