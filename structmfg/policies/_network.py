@@ -78,6 +78,7 @@ class NetworkSettings(NamedTuple):
     width: int = 64
     depth: int = 2
     rank: int = 32
+    frequencies: int = 0
 
     def check(self) -> None:
         """Raise `ValueError` on an unknown architecture or head, or a size below one."""
@@ -85,6 +86,7 @@ class NetworkSettings(NamedTuple):
         check_name("head", self.head, get_args(Head))
         for name in ("hidden", "width", "depth", "rank"):
             check_integer(name, getattr(self, name), at_least=1)
+        check_integer("frequencies", self.frequencies, at_least=0)
 
 
 def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
@@ -94,6 +96,8 @@ def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
       state).
     - `head`: "categorical", or "ordered": a Beta density over `game.action_positions()`, for actions on a scale.
     - `hidden`: units of the GRU. `width`, `depth`: of the perceptron over states (trunk, or joint network).
+    - `frequencies`: harmonics of every state feature and observation given to the network beside it, for policies that
+      change over a few cells of a long line (Tancik et al. 2020, arXiv 2006.10739).
 
     Raises `ValueError` on an unknown setting or one out of range.
     """
@@ -111,7 +115,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         check_name("policy setting", name, NetworkSettings._fields)
     chosen = NetworkSettings(**settings)
     chosen.check()
-    recurrent, architecture, head, hidden, width, depth, rank = chosen
+    recurrent, architecture, head, hidden, width, depth, rank, frequencies = chosen
     outputs = game.num_actions if head == "categorical" else 2
 
     def build() -> tuple[Callable[..., Any], _Network]:
@@ -123,7 +127,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         joint = hk.nets.MLP([*layers, outputs], activation=jax.nn.silu, name="joint")
 
         def prepare() -> Array:
-            features = game.state_features()
+            features = _harmonics(game.state_features(), frequencies)
             if architecture == "joint":
                 return features
             return trunk(features).reshape(game.num_states, outputs, rank + 1)
@@ -132,7 +136,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
             return jnp.zeros(hidden)
 
         def update(state: Hidden, observation: Array) -> Hidden:
-            embedded = embed(observation)
+            embedded = embed(_harmonics(observation, frequencies))
             return core(embedded, state)[1] if recurrent else embedded
 
         def decode(prepared: Array, state: Hidden) -> Array:
@@ -157,6 +161,12 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     apply = transformed.apply
     network = _Network(transformed.init, pure(apply.prepare), pure(apply.start), pure(apply.update), pure(apply.decode))
     return NetworkPolicy(None, network, game, chosen)
+
+
+def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Array, "*batch more"]:
+    """x, and sin(k pi x), cos(k pi x) for k = 1..frequencies."""
+    waves = [wave(k * jnp.pi * x) for k in range(1, frequencies + 1) for wave in (jnp.sin, jnp.cos)]
+    return jnp.concatenate([x, *waves], axis=-1)
 
 
 def _ordered_logits(out: Float[Array, "states 2"], positions: Float[Array, " actions"]) -> Float[Array, "states actions"]:
