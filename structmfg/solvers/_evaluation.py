@@ -5,8 +5,8 @@ follows it is
 
     v_t = r_t + gamma A_t r_{t+1} + gamma^2 A_t A_{t+1} r_{t+2} + ...  =  r_t + gamma A_t v_{t+1},    v_T = 0,
 
-with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or explicit
-BCOO matrices built at every step.
+with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or
+explicit BCOO matrices built at every step.
 """
 
 from typing import Literal, NamedTuple
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from structmfg.games import AggregateState, Game, Noise
-from structmfg.operators import TransitionKernel
+from structmfg.operators import TransitionKernel, TransitionOperator
 from structmfg.policies import Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
@@ -76,14 +76,12 @@ def policy_values(
     Differentiable in the policy; the aggregates are data. The return is `aggregates.mean_field[0] @ values[0]`.
     """
 
-    def step(
-        values: Array, inputs: tuple[AggregateState, AggregateState, Array]
-    ) -> tuple[Array, Array]:
+    def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array]) -> tuple[Array, Array]:
         aggregate, following, probabilities = inputs
         rewards = jnp.sum(probabilities * game.reward(aggregate, following), axis=-1)
-        operator = game.kernel(aggregate).under(probabilities)
+        operator: TransitionOperator = game.kernel(aggregate).under(probabilities)
         if form == "explicit":
-            operator = operator.explicit()  # type: ignore[assignment]
+            operator = operator.explicit()
         values = rewards + game.discount * operator.mv(values)
         return values, values
 
@@ -102,8 +100,9 @@ def policy_gradient(
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "times states actions"]]:
     """The return mu_0 . v_0, the same with the entropy bonus, and the latter's gradient in log_policy, in one pass.
 
-    With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries gamma^t (A_0 ... A_{t-1})^T mu_0,
-    which is gamma^t mu_t: the mean field itself. So the gradient (on the simplex, up to a constant in every row) is
+    With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries
+    gamma^t (A_0 ... A_{t-1})^T mu_0, which is gamma^t mu_t: the mean field itself. So the gradient (on the simplex, up
+    to a constant in every row) is
 
         gamma^t mu_t(s) pi_t(a | s) (q_t(s, a) - temperature * log pi_t(a | s) - v_t(s)),
 
