@@ -5,6 +5,7 @@ dominates its cost; on a geometric grid their index has a closed form.
 """
 
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -19,7 +20,14 @@ from structmfg.operators._base import Successors, TransitionKernel
 class Grid(eqx.Module):
     """A strictly increasing grid of n >= 2 points."""
 
-    num_points: eqx.AbstractVar[int]
+    if TYPE_CHECKING:
+
+        @property
+        @abc.abstractmethod
+        def num_points(self) -> int:
+            """n."""
+    else:
+        num_points: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def points(self) -> Float[Array, " points"]:
@@ -39,7 +47,7 @@ class ArbitraryGrid(Grid):
     values: Float[Array, " points"]
 
     @property
-    def num_points(self) -> int:  # type: ignore[override]
+    def num_points(self) -> int:
         """n."""
         return int(self.values.shape[0])
 
@@ -55,7 +63,7 @@ class ArbitraryGrid(Grid):
 
 
 class GeometricGrid(Grid):
-    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0) with pivot p = max(|lower|, pivot): dense near `lower`."""
+    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0), with p = max(|lower|, pivot): dense near `lower`."""
 
     num_points: int = eqx.field(static=True)
     lower: float = eqx.field(static=True)
@@ -122,12 +130,12 @@ class LotteryKernel(TransitionKernel):
             raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {self.index.shape[0]}")
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.index.shape[0])
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return int(self.index.shape[1])
 

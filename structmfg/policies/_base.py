@@ -9,14 +9,17 @@ stays a vector over states. A policy works in three parts, so that each is done 
 """
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-Hidden = PyTree[Array]
+if TYPE_CHECKING:
+    Hidden: TypeAlias = Any
+else:
+    Hidden = PyTree[Array]
 
 
 class Policy(eqx.Module):

@@ -5,8 +5,8 @@ follows it is
 
     v_t = r_t + gamma A_t r_{t+1} + gamma^2 A_t A_{t+1} r_{t+2} + ...  =  r_t + gamma A_t v_{t+1},    v_T = 0,
 
-with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or explicit
-BCOO matrices built at every step.
+with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or
+explicit BCOO matrices built at every step.
 """
 
 from typing import Literal, NamedTuple
@@ -76,9 +76,7 @@ def policy_values(
     Differentiable in the policy; the aggregates are data. The return is `aggregates.mean_field[0] @ values[0]`.
     """
 
-    def step(
-        values: Array, inputs: tuple[AggregateState, AggregateState, Array]
-    ) -> tuple[Array, Array]:
+    def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array]) -> tuple[Array, Array]:
         aggregate, following, probabilities = inputs
         rewards = jnp.sum(probabilities * game.reward(aggregate, following), axis=-1)
         operator: TransitionOperator = game.kernel(aggregate).under(probabilities)

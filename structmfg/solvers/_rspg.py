@@ -6,8 +6,8 @@ passes through the mean field, the prices or the observations: the policy is opt
 against the population that follows it, and a fixed point is an equilibrium.
 
 An entropy bonus, annealed geometrically, keeps the softmax from saturating early. What a run guarantees is stated by
-its result: `completed` says that all planned updates were made, not that a tolerance was met; exploitability is measured
-separately.
+its result: `completed` says that all planned updates were made, not that a tolerance was met; exploitability is
+measured separately.
 """
 
 from collections.abc import Callable
@@ -54,8 +54,8 @@ class StructuralPolicyGradient(eqx.Module):
       than `num_paths`; else stratified where the noise is finite, antithetic where it is continuous.
     - `learning_rate`: Adam's, decayed to `final_rate` times it by a cosine, or linearly.
     - `clip`: bound on the global norm of the gradient.
-    - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing, over
-      the first `annealing` of all updates; zero for none. In units of the reward.
+    - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing,
+      over the first `annealing` of all updates; zero for none. In units of the reward.
     - `form`: "matrix_free" or "explicit" operators.
     """
 
@@ -156,7 +156,9 @@ class RSPG(StructuralPolicyGradient):
 
     def __check_init__(self) -> None:
         if not self.policy.settings.recurrent:
-            raise ValueError("RSPG trains a recurrent policy, but was given a memoryless one; use SPG, or policies.recurrent")
+            raise ValueError(
+                "RSPG trains a recurrent policy, but was given a memoryless one; use SPG, or policies.recurrent"
+            )
 
 
 class SPG(StructuralPolicyGradient):
@@ -164,4 +166,6 @@ class SPG(StructuralPolicyGradient):
 
     def __check_init__(self) -> None:
         if self.policy.settings.recurrent:
-            raise ValueError("SPG trains a memoryless policy, but was given a recurrent one; use RSPG, or policies.memoryless")
+            raise ValueError(
+                "SPG trains a memoryless policy, but was given a recurrent one; use RSPG, or policies.memoryless"
+            )
