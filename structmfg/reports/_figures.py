@@ -1,0 +1,259 @@
+"""The figures of a run, drawn off screen: exploitability, mean field, quantities, policy.
+
+Colours are the colour-blind-safe ones of Okabe & Ito, and cividis and viridis for scales.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from structmfg.games import Game
+from structmfg.reports._evaluation import Anchors
+from structmfg.reports._trajectories import Trajectories
+from structmfg.reports._views import Axis, action_axis, events, guides, state_axis
+from structmfg.solvers import Checkpoint
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_GREY = "#5f6670"
+_STYLE = {
+    "figure.dpi": 130,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": "#22272e",
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+class Picture(NamedTuple):
+    """A figure: a file name without suffix, what is seen, and the PNG."""
+
+    name: str
+    caption: str
+    png: bytes
+
+
+def figures(
+    game: Game, solver: str, shown: Trajectories, curve: Sequence[Checkpoint], beside: Anchors
+) -> list[Picture]:
+    """All figures of a run."""
+    with mpl.rc_context(_STYLE):
+        pictures = [
+            _picture("exploitability", "Clairvoyant exploitability over training.", draw_exploitability(solver, curve, beside)),
+            _picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
+        ]
+        if shown.quantities:
+            caption = "Aggregate quantities over time, by noise path."
+            pictures.append(_picture("quantities", caption, draw_quantities(game, shown)))
+        pictures.append(_picture("policy", "The policy at chosen times, by noise path.", draw_policy(game, shown)))
+    return pictures
+
+
+def _picture(name: str, caption: str, figure: Figure) -> Picture:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Picture(name, caption, buffer.getvalue())
+
+
+# Exploitability against seconds.
+
+
+def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchors) -> Figure:
+    """The clairvoyant exploitability, with the paper's level, the uniform policy's and the floor."""
+    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    points = np.array([(point.train_seconds, point.value, point.stderr) for point in curve if point.value > 0])
+    seconds, values, errors = points.reshape(-1, 3).T
+    axes.errorbar(
+        seconds, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
+        color=COLOURS[0], marker="o", markersize=5, capsize=3, elinewidth=1.2, zorder=3,
+    )  # fmt: skip
+    if beside.paper:
+        axes.axhspan(0.9 * beside.paper.exploitability, 1.1 * beside.paper.exploitability, color=COLOURS[1], alpha=0.15, lw=0)
+        text = f"paper's {solver.upper()}: {beside.paper.exploitability:g} after {beside.paper.seconds:g} s on an L40S GPU"
+        _level(axes, beside.paper.exploitability, text, COLOURS[1], "--")
+    if beside.uniform["clairvoyant"]:
+        value = beside.uniform["clairvoyant"].value
+        _level(axes, value, f"uniform policy: {value:.3g}", _GREY, ":")
+    if beside.floor:
+        _level(axes, beside.floor, f"floor for public information: {beside.floor:g}", COLOURS[2], "-.")
+    if len(values):
+        axes.annotate(
+            f"{values[-1]:.3g}", (seconds[-1], values[-1]), xytext=(8, 0), textcoords="offset points",
+            color=COLOURS[0], fontweight="bold", va="center", annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yscale("log")
+    axes.margins(y=0.12)
+    axes.set_xlim(left=0)
+    axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("training time (seconds, without compilation and evaluation)")
+    axes.set_ylabel("clairvoyant exploitability\n(units of the return)")
+    bars = "; bars: ±2 standard errors" if len(errors) and errors.any() else ""
+    axes.set_title(f"What a best response that knows the noise would gain{bars}")
+    return figure
+
+
+def _level(axes: Axes, value: float, text: str, colour: str, style: str) -> None:
+    if not value > 0:
+        return
+    axes.axhline(value, color=colour, linestyle=style, linewidth=1.4)
+    axes.annotate(
+        text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3), textcoords="offset points",
+        ha="right", color=colour, fontsize=9,
+    )  # fmt: skip
+
+
+# The mean field over time.
+
+
+def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
+    """A heat map of time and state for every noise path."""
+    axis = state_axis(game)
+    mass = axis.collapse(shown.mean_field)
+    count = len(shown.labels)
+    columns = count if count <= 3 else 2
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.3 * columns + 0.9, 3.5 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    top = float(np.nanquantile(mass, 0.998))
+    norm = PowerNorm(0.5, vmin=0, vmax=top if top > 0 else 1)
+    edges = np.arange(game.horizon + 2) - 0.5
+    for i, axes in enumerate(panels.flat[:count]):
+        image = axes.pcolormesh(edges, _state_edges(axis), mass[i].T, norm=norm, cmap="cividis", rasterized=True)
+        _draw_guides(axes, game, shown, i)
+        axes.set_title(shown.labels[i])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        _scale(axes, axis, "y")
+    for axes in panels[-1]:
+        axes.set_xlabel("time (steps)")
+    for axes in panels[:, 0]:
+        axes.set_ylabel(axis.label)
+    for axes in panels.flat[count:]:
+        axes.set_visible(False)
+    figure.colorbar(image, ax=panels, label="mass per grid point", extend="max", shrink=0.9, pad=0.02)
+    figure.suptitle("Where the population is", x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def _draw_guides(axes: Axes, game: Game, shown: Trajectories, path: int) -> None:
+    noise = jax.tree.map(lambda leaf: np.asarray(leaf[path]), shown.noise)
+    lines = guides(game, noise, {name: values[path] for name, values in shown.quantities.items()})
+    for (name, values), style in zip(lines.items(), ("-", ":", "--"), strict=False):
+        if np.isfinite(values).any():
+            axes.plot(values, color="white", linestyle=style, linewidth=1.6, label=name)
+    for name, time in events(game).items():
+        axes.axvline(time, color="white", linewidth=0.8, alpha=0.6, label=name)
+    if axes.get_legend_handles_labels()[0]:
+        legend = axes.legend(loc="upper right", fontsize=8, labelcolor="white", frameon=True, handlelength=1.6)
+        legend.get_frame().set(facecolor="#1b2430", alpha=0.75, edgecolor="none")
+
+
+def _state_edges(axis: Axis) -> np.ndarray:
+    """Borders of the cells around the coordinates, halfway between neighbours on the axis shown."""
+    x = axis.coordinates if axis.shift is None else np.log(axis.coordinates + axis.shift)
+    middle = (x[1:] + x[:-1]) / 2
+    edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
+    return edges if axis.shift is None else np.exp(edges) - axis.shift
+
+
+def _scale(axes: Axes, axis: Axis, which: str) -> None:
+    """A logarithm shifted so that zero is shown, with ticks at round numbers."""
+    shift = axis.shift
+    if shift is None:
+        return
+    functions = (lambda x: np.log(np.maximum(x + shift, 1e-9)), lambda y: np.exp(y) - shift)
+    top = axis.coordinates[-1]
+    ticks = [x for x in (0, 0.3, 1, 3, 10, 30, 100, 300, 1000) if x <= 1.05 * top]
+    set_scale, side = (axes.set_yscale, axes.yaxis) if which == "y" else (axes.set_xscale, axes.xaxis)
+    set_scale("function", functions=functions)
+    side.set_major_locator(FixedLocator(ticks))
+    side.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    side.set_minor_locator(NullLocator())
+    edges = _state_edges(axis)
+    (axes.set_ylim if which == "y" else axes.set_xlim)(edges[0], edges[-1])
+
+
+# Quantities and policy.
+
+
+def draw_quantities(game: Game, shown: Trajectories) -> Figure:
+    """Every quantity over time, a line a noise path."""
+    names = list(shown.quantities)
+    columns = min(len(names), 2)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(5.2 * columns + (2 if columns == 1 else 0), 3.1 * rows + 0.9), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    for axes, name in zip(panels.flat, names, strict=False):
+        for i, values in enumerate(shown.quantities[name]):
+            style = "-" if i % 2 == 0 else (0, (4, 1.5))
+            axes.plot(values, color=COLOURS[i % len(COLOURS)], linestyle=style, label=shown.labels[i])
+        for event, time in events(game).items():
+            axes.axvline(time, color=_GREY, linewidth=1, linestyle=":")
+            axes.annotate(event, (time, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points",
+                          color=_GREY, fontsize=8.5)  # fmt: skip
+        axes.set_title(name)
+        axes.grid(color="#e3e6ea", linewidth=0.8)
+        axes.set_xlim(0, game.horizon)
+    for axes in panels[-1]:
+        axes.set_xlabel("time (steps)")
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(labels) > 3 else len(labels))
+    return figure
+
+
+def draw_policy(game: Game, shown: Trajectories) -> Figure:
+    """The mean action over states at chosen times; the last step, whose action moves nobody, is left out."""
+    axis, action = state_axis(game), action_axis(game)
+    pages = _pages(shown.policy_times, game.horizon)
+    times = shown.policy_times[pages]
+    mean_action = shown.policy[:, pages][:, :, axis.pick] @ action.values
+    count = len(shown.labels)
+    columns = count if count <= 3 else 2
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.3 * columns + 0.9, 3.3 * rows + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(times)))
+    for i, axes in enumerate(panels.flat[:count]):
+        for page, colour in zip(mean_action[i], colours, strict=True):
+            axes.plot(axis.coordinates, page, color=colour, linewidth=1.5)
+        if action.signed:
+            axes.axhline(0, color=_GREY, linewidth=0.8)
+        axes.set_title(shown.labels[i])
+        axes.grid(color="#e3e6ea", linewidth=0.8)
+        _scale(axes, axis, "x")
+    for axes in panels[-1]:
+        axes.set_xlabel(axis.label)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(action.label)
+    for axes in panels.flat[count:]:
+        axes.set_visible(False)
+    scale = ScalarMappable(BoundaryNorm(np.arange(len(times) + 1) - 0.5, len(times)), mpl.colors.ListedColormap(colours))
+    bar = figure.colorbar(scale, ax=panels, ticks=np.arange(len(times)), label="time (steps)", shrink=0.9, pad=0.02)
+    bar.ax.set_yticklabels([str(time) for time in times])
+    where = f" at {axis.picked}" if axis.picked else ""
+    figure.suptitle(f"What the policy does{where}", x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def _pages(times: np.ndarray, horizon: int) -> np.ndarray:
+    """At most seven of the kept times, the last step left out where there are others."""
+    usable = np.flatnonzero(times < horizon - 1) if horizon > 1 else np.arange(len(times))
+    return usable[np.unique(np.linspace(0, len(usable) - 1, min(7, len(usable))).round().astype(int))]
