@@ -12,7 +12,7 @@ from structmfg.reports._evaluation import (
     held_out_key,
 )
 from structmfg.reports._figures import Picture, figures
-from structmfg.reports._files import drop_folder, new_folder, to_json
+from structmfg.reports._files import drop_folder, new_folder
 from structmfg.reports._html import render
 from structmfg.reports._published import Published, clairvoyant_floor, game_name, published
 from structmfg.reports._result import anchors_object, measures, result_object
@@ -51,7 +51,6 @@ __all__ = [
     "result_object",
     "save_run",
     "save_settings",
-    "to_json",
     "trajectories",
     "versions",
 ]

@@ -28,6 +28,7 @@ class Evaluation(NamedTuple):
     exploitability: dict[str, Estimate | None]
     num_paths: int
     exact: bool
+    seed: int
 
 
 class Anchors(NamedTuple):
@@ -61,7 +62,7 @@ def evaluate(
     measured = {kind: _exploitability(game, policy, kind, key, num_paths) if kind in kinds else None for kind in KINDS}
     paths = noise_paths(game, key=key, num_paths=num_paths) if scenarios is None else scenarios
     mean_return = _mean_return(paths, evaluate_paths(game, policy, paths.noise).returns, exact=scenarios is not None)
-    return Evaluation(mean_return, measured, paths.num_paths, scenarios is not None)
+    return Evaluation(mean_return, measured, paths.num_paths, scenarios is not None, seed)
 
 
 def _exploitability(game: Game, policy: Policy, kind: str, key: PRNGKeyArray, num_paths: int) -> Estimate:

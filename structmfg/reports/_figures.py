@@ -14,16 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from structmfg.games import Game
 from structmfg.reports._evaluation import Anchors
 from structmfg.reports._trajectories import Trajectories
-from structmfg.reports._views import Axis, action_axis, events, guides, state_axis
+from structmfg.reports._views import UNITS, Axis, action_axis, events, guides, state_axis
 from structmfg.solvers import Checkpoint
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREY = "#5f6670"
+_POPULATED = 1e-3  # of all mass at a grid point: below that, the policy is drawn faintly
 _STYLE = {
     "figure.dpi": 130,
     "font.size": 10,
@@ -75,27 +77,27 @@ def _picture(name: str, caption: str, figure: Figure) -> Picture:
 
 def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchors) -> Figure:
     """The clairvoyant exploitability, with the paper's level, the uniform policy's and the floor."""
-    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     points = np.array([(point.train_seconds, point.value, point.stderr) for point in curve if point.value > 0])
     seconds, values, errors = points.reshape(-1, 3).T
-    axes.errorbar(
-        seconds, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
-        color=COLOURS[0], marker="o", markersize=5, capsize=3, elinewidth=1.2, zorder=3,
-    )  # fmt: skip
-    if beside.paper:
-        axes.axhspan(0.9 * beside.paper.exploitability, 1.1 * beside.paper.exploitability, color=COLOURS[1], alpha=0.15, lw=0)
-        text = f"paper's {solver.upper()}: {beside.paper.exploitability:g} after {beside.paper.seconds:g} s on an L40S GPU"
-        _level(axes, beside.paper.exploitability, text, COLOURS[1], "--")
     if beside.uniform["clairvoyant"]:
         value = beside.uniform["clairvoyant"].value
         _level(axes, value, f"uniform policy: {value:.3g}", _GREY, ":")
+    if beside.paper:
+        level, time = beside.paper
+        axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
+        _level(axes, level, f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)", COLOURS[1], "--")
     if beside.floor:
         _level(axes, beside.floor, f"floor for public information: {beside.floor:g}", COLOURS[2], "-.")
+    axes.errorbar(
+        seconds, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
+        color=COLOURS[0], marker="o", markersize=5, capsize=3, elinewidth=1.2, zorder=3, label="this run",
+    )  # fmt: skip
     if len(values):
         axes.annotate(
-            f"{values[-1]:.3g}", (seconds[-1], values[-1]), xytext=(8, 0), textcoords="offset points",
-            color=COLOURS[0], fontweight="bold", va="center", annotation_clip=False,
+            f"{values[-1]:.3g}", (seconds[-1], values[-1]), xytext=(0, 9), textcoords="offset points", ha="center",
+            color=COLOURS[0], fontweight="bold", zorder=4, path_effects=[withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
     axes.set_yscale("log")
     axes.margins(y=0.12)
@@ -106,17 +108,13 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     axes.set_ylabel("clairvoyant exploitability\n(units of the return)")
     bars = "; bars: ±2 standard errors" if len(errors) and errors.any() else ""
     axes.set_title(f"What a best response that knows the noise would gain{bars}")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
 def _level(axes: Axes, value: float, text: str, colour: str, style: str) -> None:
-    if not value > 0:
-        return
-    axes.axhline(value, color=colour, linestyle=style, linewidth=1.4)
-    axes.annotate(
-        text, (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3), textcoords="offset points",
-        ha="right", color=colour, fontsize=9,
-    )  # fmt: skip
+    if value > 0:
+        axes.axhline(value, color=colour, linestyle=style, linewidth=1.4, label=text)
 
 
 # The mean field over time.
@@ -127,8 +125,7 @@ def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
     axis = state_axis(game)
     mass = axis.collapse(shown.mean_field)
     count = len(shown.labels)
-    columns = count if count <= 3 else 2
-    rows = -(-count // columns)
+    rows, columns = _grid(count)
     figure = Figure(figsize=(4.3 * columns + 0.9, 3.5 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     top = float(np.nanquantile(mass, 0.998))
@@ -140,15 +137,30 @@ def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
         axes.set_title(shown.labels[i])
         axes.spines[["left", "bottom"]].set_visible(False)
         _scale(axes, axis, "y")
+    fullest = max(panels.flat, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
+    if fullest.get_legend_handles_labels()[0]:
+        legend = fullest.legend(loc="upper right", fontsize=8, labelcolor="white", frameon=True, handlelength=1.6)
+        legend.get_frame().set(facecolor="#1b2430", alpha=0.75, edgecolor="none")
+    _label_grid(panels, count, "time (steps)", axis.label)
+    figure.colorbar(image, ax=panels, label="mass per grid point", extend="max", shrink=0.9, pad=0.02)
+    figure.suptitle(f"Where the population is: mass by {axis.label} and time", x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Rows and columns for so many panels."""
+    columns = count if count <= 3 else 2
+    return -(-count // columns), columns
+
+
+def _label_grid(panels: np.ndarray, count: int, below: str, beside: str) -> None:
+    """Labels at the outer panels only; panels beyond `count` are hidden."""
     for axes in panels[-1]:
-        axes.set_xlabel("time (steps)")
+        axes.set_xlabel(below)
     for axes in panels[:, 0]:
-        axes.set_ylabel(axis.label)
+        axes.set_ylabel(beside)
     for axes in panels.flat[count:]:
         axes.set_visible(False)
-    figure.colorbar(image, ax=panels, label="mass per grid point", extend="max", shrink=0.9, pad=0.02)
-    figure.suptitle("Where the population is", x=0.01, ha="left", fontweight="bold")
-    return figure
 
 
 def _draw_guides(axes: Axes, game: Game, shown: Trajectories, path: int) -> None:
@@ -159,9 +171,6 @@ def _draw_guides(axes: Axes, game: Game, shown: Trajectories, path: int) -> None
             axes.plot(values, color="white", linestyle=style, linewidth=1.6, label=name)
     for name, time in events(game).items():
         axes.axvline(time, color="white", linewidth=0.8, alpha=0.6, label=name)
-    if axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(loc="upper right", fontsize=8, labelcolor="white", frameon=True, handlelength=1.6)
-        legend.get_frame().set(facecolor="#1b2430", alpha=0.75, edgecolor="none")
 
 
 def _state_edges(axis: Axis) -> np.ndarray:
@@ -208,6 +217,7 @@ def draw_quantities(game: Game, shown: Trajectories) -> Figure:
             axes.annotate(event, (time, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points",
                           color=_GREY, fontsize=8.5)  # fmt: skip
         axes.set_title(name)
+        axes.set_ylabel(UNITS.get(name, ""))
         axes.grid(color="#e3e6ea", linewidth=0.8)
         axes.set_xlim(0, game.horizon)
     for axes in panels[-1]:
@@ -225,35 +235,31 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
     pages = _pages(shown.policy_times, game.horizon)
     times = shown.policy_times[pages]
     mean_action = shown.policy[:, pages][:, :, axis.pick] @ action.values
+    populated = axis.collapse(shown.mean_field)[:, times] > _POPULATED
     count = len(shown.labels)
-    columns = count if count <= 3 else 2
-    rows = -(-count // columns)
+    rows, columns = _grid(count)
     figure = Figure(figsize=(4.3 * columns + 0.9, 3.3 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(times)))
     for i, axes in enumerate(panels.flat[:count]):
-        for page, colour in zip(mean_action[i], colours, strict=True):
-            axes.plot(axis.coordinates, page, color=colour, linewidth=1.5)
+        for page, here, colour in zip(mean_action[i], populated[i], colours, strict=True):
+            axes.plot(axis.coordinates, page, color=colour, linewidth=0.8, alpha=0.3)
+            axes.plot(axis.coordinates, np.where(here, page, np.nan), color=colour, linewidth=2.2)
         if action.signed:
             axes.axhline(0, color=_GREY, linewidth=0.8)
         axes.set_title(shown.labels[i])
         axes.grid(color="#e3e6ea", linewidth=0.8)
         _scale(axes, axis, "x")
-    for axes in panels[-1]:
-        axes.set_xlabel(axis.label)
-    for axes in panels[:, 0]:
-        axes.set_ylabel(action.label)
-    for axes in panels.flat[count:]:
-        axes.set_visible(False)
+    _label_grid(panels, count, axis.label, action.label)
     scale = ScalarMappable(BoundaryNorm(np.arange(len(times) + 1) - 0.5, len(times)), mpl.colors.ListedColormap(colours))
     bar = figure.colorbar(scale, ax=panels, ticks=np.arange(len(times)), label="time (steps)", shrink=0.9, pad=0.02)
     bar.ax.set_yticklabels([str(time) for time in times])
     where = f" at {axis.picked}" if axis.picked else ""
-    figure.suptitle(f"What the policy does{where}", x=0.01, ha="left", fontweight="bold")
+    figure.suptitle(f"What the policy does{where} (faint: where hardly anybody is)", x=0.01, ha="left", fontweight="bold")
     return figure
 
 
 def _pages(times: np.ndarray, horizon: int) -> np.ndarray:
-    """At most seven of the kept times, the last step left out where there are others."""
-    usable = np.flatnonzero(times < horizon - 1) if horizon > 1 else np.arange(len(times))
-    return usable[np.unique(np.linspace(0, len(usable) - 1, min(7, len(usable))).round().astype(int))]
+    """At most seven of the kept times, closer near the end, where policies change most; not the last step's."""
+    wanted = {0, horizon // 4, horizon // 2, 3 * horizon // 4, horizon - 9, horizon - 4, horizon - 2}
+    return np.unique([np.abs(times - time).argmin() for time in wanted if 0 <= time <= max(horizon - 2, 0)])

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from structmfg._json import to_json
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -24,22 +25,6 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def strict(value: Any) -> Any:
-    """The same with plain numbers, and None for every number that is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Strictly valid JSON: no NaN, no Infinity."""
-    return json.dumps(strict(value), allow_nan=False, indent=indent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -107,8 +92,9 @@ def _numbered(path: Path) -> Path:
             candidate = path.with_name(f"{path.name}-{number}")
 
 
-def drop_folder(folder: Path) -> None:
-    """Remove a folder in which nothing but settings was written."""
-    (folder / "settings.json").unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+def drop_folder(folder: Path, *, keep: bool = False) -> None:
+    """Remove a folder in which nothing but settings was written; with `keep`, only the settings."""
+    if all(path.name == "settings.json" for path in folder.iterdir()):
+        (folder / "settings.json").unlink(missing_ok=True)
+        if not keep:
+            folder.rmdir()

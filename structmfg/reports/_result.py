@@ -44,7 +44,7 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
         "exploitability_stderr": {
             kind: estimate.stderr if estimate else None for kind, estimate in evaluation.exploitability.items()
         },
-        "evaluation": {"noise_paths": evaluation.num_paths, "exact": evaluation.exact},
+        "evaluation": {"noise_paths": evaluation.num_paths, "exact": evaluation.exact, "seed": evaluation.seed},
     }
 
 

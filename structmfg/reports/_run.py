@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from structmfg._json import to_json
 from structmfg.games import Game
 from structmfg.policies import NetworkPolicy
 from structmfg.reports._evaluation import Anchors, Evaluation
 from structmfg.reports._figures import figures
-from structmfg.reports._files import read_arrays, read_json, to_json, write_arrays, write_bytes, write_json
+from structmfg.reports._files import read_arrays, read_json, write_arrays, write_bytes, write_json
 from structmfg.reports._html import render
 from structmfg.reports._result import result_object
 from structmfg.reports._settings import Settings

@@ -49,14 +49,18 @@ def trajectories(game: Game, policy: Policy) -> Trajectories:
     shown = shown_paths(game)
     times = kept_times(game, shown.paths.num_paths)
     mean_field, quantities, kept = _along(game, policy, shown.paths.noise, jnp.asarray(times))
-    arrays = {name: np.asarray(values) for name, values in quantities.items()}
+    means_first = sorted(quantities, key=lambda name: not name.startswith("mean "))
+    arrays = {name: np.asarray(quantities[name]) for name in means_first}
     return Trajectories(shown.labels, shown.paths.noise, np.asarray(mean_field), arrays, np.asarray(kept), times)
 
 
 def kept_times(game: Game, num_paths: int) -> np.ndarray:
-    """The times in 0..T-1 at which the policy is kept: all of them where that is small, else evenly spaced ones."""
-    room = max(8, _MOST_ENTRIES // (num_paths * game.num_states * game.num_actions))
-    return np.unique(np.linspace(0, game.horizon - 1, min(room, game.horizon)).round().astype(int))
+    """The times in 0..T-1 at which the policy is kept: all of them where that is small, else fewer, closer near the end."""
+    end = game.horizon - 1
+    if num_paths * game.horizon * game.num_states * game.num_actions <= _MOST_ENTRIES:
+        return np.arange(game.horizon)
+    before_end = end - np.array([32, 16, 8, 4, 2, 1, 0])
+    return np.union1d(np.linspace(0, end, 8).round().astype(int), before_end[before_end >= 0])
 
 
 @eqx.filter_jit

@@ -161,3 +161,13 @@ def events(game: Game) -> dict[str, float]:
 def _(game: BeachBar) -> dict[str, float]:
     """When the bar may be found closed."""
     return {"the bar may close": game.closing_time}
+
+
+UNITS = {
+    "mean position": "cells",
+    "mass next to the bar": "share of the population",
+    "mean wealth": "units of the good",
+    "interest rate": "per step",
+    "wage": "units of the good per unit of income",
+    "productivity": "multiple of its mean level",
+}
