@@ -107,7 +107,7 @@ def _tell(arguments: argparse.Namespace, run: reports.Run) -> None:
     out.print(f"{result['game']}, {result['solver'].upper()}, seed {result['seed']}: {result['result']}. {result['message']}")
     out.print(
         f"{result['iterations']} updates in {result['train_seconds']:.1f} s of training "
-        f"(and {result['compile_seconds']:.1f} s of compilation), return {result['return'] or float('nan'):.5g}\n"
+        f"(and {result['compile_seconds']:.1f} s of compilation), return {result['return']:.5g}\n"
     )
     out.print(summary(result))
     out.print(f"\nexploitability {basis(result)}; in units of the return")

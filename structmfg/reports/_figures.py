@@ -261,5 +261,5 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
 
 def _pages(times: np.ndarray, horizon: int) -> np.ndarray:
     """At most seven of the kept times, closer near the end, where policies change most; not the last step's."""
-    wanted = {0, horizon // 4, horizon // 2, 3 * horizon // 4, horizon - 9, horizon - 4, horizon - 2}
+    wanted = {0, horizon // 4, horizon // 2, 3 * horizon // 4, horizon - 8, horizon - 4, horizon - 2}
     return np.unique([np.abs(times - time).argmin() for time in wanted if 0 <= time <= max(horizon - 2, 0)])
