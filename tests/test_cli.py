@@ -15,7 +15,19 @@ from structmfg.cli import _progress, main
 from structmfg.cli._parser import game_fields, network_fields, parse, solver_fields
 from structmfg.games import GAMES
 
-TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3", "--hidden", "4", "--width", "4"]
+TINY = [
+    "linear_quadratic",
+    "--num-states",
+    "15",
+    "--horizon",
+    "5",
+    "--iterations",
+    "3",
+    "--hidden",
+    "4",
+    "--width",
+    "4",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,7 +90,16 @@ def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFi
         assert "report.html" in captured.err
         results.append(last_object(captured.out))
     first, second = results
-    assert {"game", "solver", "seed", "iterations", "train_seconds", "compile_seconds", "return", "result"} <= first.keys()
+    assert {
+        "game",
+        "solver",
+        "seed",
+        "iterations",
+        "train_seconds",
+        "compile_seconds",
+        "return",
+        "result",
+    } <= first.keys()
     assert (first["game"], first["solver"], first["seed"], first["iterations"]) == ("linear_quadratic", "rspg", 0, 3)
     assert first["result"] == "completed"
     assert set(first["exploitability"]) == {"clairvoyant", "non_anticipative"}
@@ -111,7 +132,19 @@ def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_options_reach_game_solver_and_network() -> None:
-    solve = ["solve", "--seed", "7", *TINY, "--learning_rate=0.5", "--solver", "spg", "--sampling", "iid", "--preset", "paper"]
+    solve = [
+        "solve",
+        "--seed",
+        "7",
+        *TINY,
+        "--learning_rate=0.5",
+        "--solver",
+        "spg",
+        "--sampling",
+        "iid",
+        "--preset",
+        "paper",
+    ]
     assert main([*solve, "--precision", "float64", "--push", "2.5", "--quiet", "--max-seconds", "60"]) == 0
     settings = json.loads(Path("runs/linear_quadratic-spg-7/settings.json").read_text())
     assert settings["game_parameters"]["push"] == 2.5
@@ -175,7 +208,9 @@ BAD: list[tuple[Sequence[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "said"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else ""
+)
 def test_bad_input_is_refused_in_one_line(
     arguments: list[str], said: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -164,7 +164,9 @@ def test_every_game_has_figures(game: Game) -> None:
     assert all(picture.png.startswith(b"\x89PNG") and len(picture.png) > 10_000 for picture in pictures)
 
 
-@pytest.mark.parametrize("curve", [[], [Checkpoint(1, 0.1, float("nan"), float("nan"))], [Checkpoint(1, 0.1, 0.0, 0.0)]])
+@pytest.mark.parametrize(
+    "curve", [[], [Checkpoint(1, 0.1, float("nan"), float("nan"))], [Checkpoint(1, 0.1, 0.0, 0.0)]]
+)
 def test_a_curve_that_cannot_be_drawn_does_no_harm(curve: list[Checkpoint]) -> None:
     shown = reports.trajectories(GAME, uniform(GAME))
     assert reports.figures(GAME, "spg", shown, curve, NO_ANCHORS)

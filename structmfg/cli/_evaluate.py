@@ -5,7 +5,7 @@ import argparse
 import jax
 
 from structmfg import reports
-from structmfg.cli._output import basis, console, print_json, summary
+from structmfg.cli._output import basis, console, print_json, summary, title
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         "report": str(run.path / "report.html"),
     }
     out = console(arguments)
-    out.print(f"{result['game']}, {result['solver'].upper()}, seed {result['seed']}: return {result['return']:.5g}\n")
+    out.print(f"{title(result)}: return {result['return']:.5g}\n")
     out.print(summary(result))
     out.print(f"\nexploitability {basis(result)}; in units of the return")
     if arguments.json:

@@ -30,7 +30,7 @@ def summary(result: dict[str, Any]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for kind, value in result["exploitability"].items():
-        if value is None and result["exploitability_stderr"][kind] is None and result["anchors"]["uniform"][kind] is None:
+        if result["exploitability_stderr"][kind] is None:  # not measured
             continue
         table.add_row(
             kind,
@@ -42,10 +42,16 @@ def summary(result: dict[str, Any]) -> Table:
     return table
 
 
+def title(result: dict[str, Any]) -> str:
+    """Which run this is."""
+    return f"{result['game']}, {result['solver'].upper()}, seed {result['seed']}"
+
+
 def basis(result: dict[str, Any]) -> str:
     """What the exploitabilities were measured on."""
     paths = result["evaluation"]["noise_paths"]
-    return f"exact, over all {paths} noise paths" if result["evaluation"]["exact"] else f"over {paths} held-out noise paths"
+    exact = result["evaluation"]["exact"]
+    return f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths"
 
 
 def _number(value: float | None) -> str:

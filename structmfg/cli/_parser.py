@@ -62,7 +62,8 @@ def _reject(rest: Sequence[str], options: Iterable[str]) -> NoReturn:
     if unknown is None:
         raise ValueError(f"unexpected argument {rest[0]!r}")
     near = difflib.get_close_matches(unknown, list(options), n=3)
-    raise ValueError(f"unknown option {unknown!r}" + (f"; did you mean {' or '.join(near)}?" if near else "; see --help"))
+    hint = f"did you mean {' or '.join(near)}?" if near else "see --help"
+    raise ValueError(f"unknown option {unknown!r}; {hint}")
 
 
 def _given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def game_fields() -> list[_Field]:
 def solver_fields() -> list[_Field]:
     """The hyper-parameters of the solvers."""
     hints = typing.get_type_hints(StructuralPolicyGradient)
-    fields = dataclasses.fields(StructuralPolicyGradient)  # type: ignore[arg-type]
+    fields = dataclasses.fields(StructuralPolicyGradient)
     return [_Field(field.name, hints[field.name], "") for field in fields if field.name != "policy"]
 
 
@@ -114,7 +115,7 @@ def network_fields() -> list[_Field]:
 
 
 def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
-    """How to read a value of this type, and what to call it. Names are checked by the library, which knows the nearest."""
+    """How to read a value of this type, and what to call it. The library checks names: it knows the nearest."""
     if kind is int:
         return whole_number, "N"
     if kind is float:
@@ -152,7 +153,8 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("run")
     run.add_argument("--solver", default="rspg", metavar=f"{{{','.join(SOLVERS)}}}", help="default: rspg")
     presets = ",".join(typing.get_args(PresetName))
-    run.add_argument("--preset", default="default", metavar=f"{{{presets}}}", help="settings that suit the game, or the paper's")
+    suits = "settings that suit the game, or the paper's"
+    run.add_argument("--preset", default="default", metavar=f"{{{presets}}}", help=suits)
     run.add_argument("--iterations", type=whole_number, metavar="N", help="updates (default: the preset's)")
     run.add_argument("--max-seconds", type=number, metavar="X", help="stop the training after so many seconds")
     run.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
@@ -167,11 +169,10 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a folder written by solve")
     options = parser.add_argument_group("evaluation")
     kinds = ",".join(typing.get_args(Kind))
-    options.add_argument("--kind", metavar=f"{{{kinds}}}", help="of exploitability (default: all the game's noise allows)")
-    options.add_argument(
-        "--paths", type=whole_number, default=32, metavar="N",
-        help="held-out noise paths where the noise is continuous (default: 32); all paths where it is finite",
-    )  # fmt: skip
+    default = "of exploitability (default: all the game's noise allows)"
+    options.add_argument("--kind", metavar=f"{{{kinds}}}", help=default)
+    held_out = "held-out noise paths where the noise is continuous (default: 32); all paths where it is finite"
+    options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the held-out paths (default: 0)")
 
 

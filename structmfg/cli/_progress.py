@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from rich.console import Console
@@ -19,7 +19,7 @@ class Display:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[numbers]}"),
             console=screen,
             transient=True,
@@ -32,7 +32,7 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def stage(self, description: str) -> None:
@@ -43,9 +43,10 @@ class Display:
         """After a chunk of updates."""
         if progress.checkpoint:
             self._exploitability = f"{progress.checkpoint.value:.4g}"
+        left = seconds_left(progress, self._max_seconds)
         numbers = (
-            f"{progress.step}/{progress.max_steps}  return {progress.mean_return:.5g}  "
-            f"exploitability (clairvoyant) {self._exploitability}  {seconds_left(progress, self._max_seconds):.0f} s left"
+            f"{progress.step}/{progress.max_steps}  {left:.0f} s left  return {progress.mean_return:.5g}  "
+            f"clairvoyant exploitability {self._exploitability}"
         )
         self._bar.update(
             self._task, description="training", completed=progress.step, total=progress.max_steps, numbers=numbers
@@ -61,7 +62,7 @@ def seconds_left(progress: solvers.Progress, max_seconds: float | None) -> float
 class Interrupt:
     """Turns the first Ctrl-C into a request, which `check` grants between updates; a second one takes effect at once.
 
-    An interrupt in the midst of an update would lose that update, and one in the midst of saving the run.
+    An interrupt in the midst of an update would lose that update, and one in the midst of saving would lose the run.
     """
 
     def __init__(self) -> None:
@@ -73,7 +74,7 @@ class Interrupt:
             self._previous = signal.signal(signal.SIGINT, self._request)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._in_main:
             signal.signal(signal.SIGINT, self._previous)
 

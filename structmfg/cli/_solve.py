@@ -9,7 +9,7 @@ import jax
 
 from structmfg import reports, solvers
 from structmfg._checks import check_integer, check_name
-from structmfg.cli._output import basis, console, print_json, summary
+from structmfg.cli._output import basis, console, print_json, summary, title
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.games import Game, make
 from structmfg.solvers import RESULTS, Preset, preset
@@ -104,7 +104,7 @@ def _save(
 def _tell(arguments: argparse.Namespace, run: reports.Run) -> None:
     """The summary for people."""
     out, result = console(arguments), run.result
-    out.print(f"{result['game']}, {result['solver'].upper()}, seed {result['seed']}: {result['result']}. {result['message']}")
+    out.print(f"{title(result)}: {result['result']}. {result['message']}")
     out.print(
         f"{result['iterations']} updates in {result['train_seconds']:.1f} s of training "
         f"(and {result['compile_seconds']:.1f} s of compilation), return {result['return']:.5g}\n"

@@ -1,4 +1,4 @@
-"""Reports: what was reached, beside what to hold it against, in figures, HTML and JSON; and the folders that keep runs."""
+"""Reports: what was reached and what to hold it against, in figures, HTML and JSON; and the folders that keep runs."""
 
 from structmfg.reports._evaluation import (
     HELD_OUT_PATHS,

@@ -1,4 +1,4 @@
-"""What is measured of a policy: its return and its exploitabilities, each with its kind, and the anchors beside them."""
+"""What is measured of a policy: its return, its exploitabilities, each with its kind, and the anchors beside them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, get_args
@@ -22,7 +22,7 @@ _HELD_OUT = 0x68656C64  # the root of the held-out keys; a training key is key(s
 
 
 class Evaluation(NamedTuple):
-    """`exploitability` by kind, None where it was not asked for or not defined; `exact` where all paths were enumerated."""
+    """`exploitability` by kind, None where not asked for or not defined; `exact` where all paths were enumerated."""
 
     mean_return: Estimate
     exploitability: dict[str, Estimate | None]
@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
 
 
 class Anchors(NamedTuple):
-    """The uniform policy's exploitabilities by kind; the clairvoyant floor and the paper's figure where they are known."""
+    """The uniform policy's exploitabilities by kind; the clairvoyant floor and the paper's figure where known."""
 
     uniform: dict[str, Estimate | None]
     floor: float | None
@@ -75,7 +75,7 @@ def _mean_return(paths: NoisePaths, returns: Float[Array, " paths"], *, exact: b
 
 
 def checkpoint_evaluation(game: Game) -> Callable[[Policy], Estimate]:
-    """The clairvoyant exploitability to be measured during training, on fewer held-out paths where noise is continuous."""
+    """Measures the clairvoyant exploitability during training, on fewer held-out paths where noise is continuous."""
     key = held_out_key()
     return lambda policy: _exploitability(game, policy, "clairvoyant", key, TRAINING_PATHS)
 

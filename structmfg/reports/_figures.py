@@ -5,14 +5,14 @@ Colours are the colour-blind-safe ones of Okabe & Ito, and cividis and viridis f
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, PowerNorm
+from matplotlib.colors import BoundaryNorm, ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -26,7 +26,7 @@ from structmfg.solvers import Checkpoint
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREY = "#5f6670"
 _POPULATED = 1e-3  # of all mass at a grid point: below that, the policy is drawn faintly
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
     "font.size": 10,
     "axes.titlesize": 11,
@@ -56,7 +56,11 @@ def figures(
     """All figures of a run."""
     with mpl.rc_context(_STYLE):
         pictures = [
-            _picture("exploitability", "Clairvoyant exploitability over training.", draw_exploitability(solver, curve, beside)),
+            _picture(
+                "exploitability",
+                "Clairvoyant exploitability over training.",
+                draw_exploitability(solver, curve, beside),
+            ),
             _picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
         ]
         if shown.quantities:
@@ -87,7 +91,8 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     if beside.paper:
         level, time = beside.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
-        _level(axes, level, f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)", COLOURS[1], "--")
+        text = f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
+        _level(axes, level, text, COLOURS[1], "--")
     if beside.floor:
         _level(axes, beside.floor, f"floor for public information: {beside.floor:g}", COLOURS[2], "-.")
     axes.errorbar(
@@ -214,8 +219,10 @@ def draw_quantities(game: Game, shown: Trajectories) -> Figure:
             axes.plot(values, color=COLOURS[i % len(COLOURS)], linestyle=style, label=shown.labels[i])
         for event, time in events(game).items():
             axes.axvline(time, color=_GREY, linewidth=1, linestyle=":")
-            axes.annotate(event, (time, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points",
-                          color=_GREY, fontsize=8.5)  # fmt: skip
+            axes.annotate(
+                event, (time, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points",
+                color=_GREY, fontsize=8.5,
+            )  # fmt: skip
         axes.set_title(name)
         axes.set_ylabel(UNITS.get(name, ""))
         axes.grid(color="#e3e6ea", linewidth=0.8)
@@ -251,11 +258,13 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
         axes.grid(color="#e3e6ea", linewidth=0.8)
         _scale(axes, axis, "x")
     _label_grid(panels, count, axis.label, action.label)
-    scale = ScalarMappable(BoundaryNorm(np.arange(len(times) + 1) - 0.5, len(times)), mpl.colors.ListedColormap(colours))
+    borders = BoundaryNorm(np.arange(len(times) + 1) - 0.5, len(times))
+    scale = ScalarMappable(borders, ListedColormap(colours))
     bar = figure.colorbar(scale, ax=panels, ticks=np.arange(len(times)), label="time (steps)", shrink=0.9, pad=0.02)
     bar.ax.set_yticklabels([str(time) for time in times])
     where = f" at {axis.picked}" if axis.picked else ""
-    figure.suptitle(f"What the policy does{where} (faint: where hardly anybody is)", x=0.01, ha="left", fontweight="bold")
+    title = f"What the policy does{where} (faint: where hardly anybody is)"
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 
 

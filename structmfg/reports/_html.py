@@ -11,10 +11,10 @@ from structmfg.reports._published import SOURCE
 from structmfg.reports._settings import Settings
 
 MEANINGS = {
-    "clairvoyant": "what a small agent gains by a best response that knows the whole noise path in advance, averaged over "
-    "the paths. The paper's measure. Its floor is above zero: nobody can play as well without knowing the future.",
-    "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, but not "
-    "the future noise. Zero exactly at an equilibrium with full information; computed where the noise is finite.",
+    "clairvoyant": "what a small agent gains by a best response that knows the whole noise path in advance, averaged "
+    "over the paths. The paper's measure. Its floor is above zero: nobody plays as well without knowing the future.",
+    "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, but "
+    "not the future noise. Zero exactly at an equilibrium with full information; computed where the noise is finite.",
 }
 
 
@@ -33,7 +33,11 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
         pictures=[(picture, base64.b64encode(picture.png).decode()) for picture in pictures],
         groups={
             "Game": settings.game_parameters,
-            "Solver": {**settings.hyper_parameters, "max_steps": settings.max_steps, "max_seconds": settings.max_seconds},
+            "Solver": {
+                **settings.hyper_parameters,
+                "max_steps": settings.max_steps,
+                "max_seconds": settings.max_seconds,
+            },
             "Network": settings.network,
             "Environment": {
                 "seed": settings.seed,

@@ -49,7 +49,7 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def anchors_object(beside: Anchors) -> dict[str, Any]:
-    """The uniform policy's exploitability by kind, the clairvoyant floor, and the paper's figure (null where unknown)."""
+    """The uniform policy's exploitability by kind, the clairvoyant floor, the paper's figure (null where unknown)."""
     return {
         "uniform": _values(beside.uniform),
         "floor": {"clairvoyant": beside.floor},

@@ -1,11 +1,11 @@
 """Run folders: one solve with its settings, metrics, policy, trajectories, figures, result and report.
 
-    settings.json      what rebuilds the game and the network
-    metrics.jsonl      a line an update, and a line a checkpoint
-    policy.npz         the network's parameters by path
-    trajectories.npz   mean fields, noise, quantities and policy along chosen noise paths
-    result.json        what `structmfg solve --json` prints
-    figures/*.png      and report.html, which holds them too
+- settings.json: what rebuilds the game and the network
+- metrics.jsonl: a line an update, and a line a checkpoint
+- policy.npz: the network's parameters by path
+- trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
+- result.json: what `structmfg solve --json` prints
+- figures/*.png, and report.html, which holds them too
 """
 
 from collections.abc import Sequence
@@ -151,7 +151,6 @@ def _unflatten(path: Path, policy: NetworkPolicy) -> PyTree[Array]:
     found = {name: array.shape for name, array in saved.items()}
     if found != names:
         wrong = sorted(name for name in names.keys() | found.keys() if names.get(name) != found.get(name))
-        raise ValueError(f"{path} does not fit the network of settings.json: {', '.join(wrong)} missing or of another shape")
+        named = ", ".join(wrong)
+        raise ValueError(f"{path} does not fit the network of settings.json: {named} missing or of another shape")
     return jax.tree_util.tree_unflatten(structure, [jnp.asarray(saved[name], float) for name in names])
-
-

@@ -52,7 +52,9 @@ class Settings(NamedTuple):
             preset=preset,
             overrides=overrides,
             hyper_parameters={
-                field.name: getattr(solver, field.name) for field in dataclasses.fields(solver) if field.name != "policy"
+                field.name: getattr(solver, field.name)
+                for field in dataclasses.fields(solver)
+                if field.name != "policy"
             },
             network=solver.policy.settings._asdict(),
             max_steps=max_steps,
@@ -81,7 +83,7 @@ class Settings(NamedTuple):
 
 def parameters(game: Game) -> dict[str, Any]:
     """The parameters of a game that is a dataclass."""
-    return dataclasses.asdict(game) if dataclasses.is_dataclass(game) else {}  # type: ignore[arg-type]
+    return dataclasses.asdict(game) if dataclasses.is_dataclass(game) else {}
 
 
 def versions() -> dict[str, str]:

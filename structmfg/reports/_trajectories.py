@@ -17,7 +17,10 @@ _MOST_ENTRIES = 1_000_000  # of the policy: beyond that, fewer times are kept
 
 
 class Trajectories(NamedTuple):
-    """Along N noise paths: `mean_field` (N, T+1, S), `quantities` (N, T+1) each, `policy` (N, K, S, A) at `policy_times` (K,)."""
+    """Along N noise paths.
+
+    `mean_field` (N, T+1, S), `quantities` (N, T+1) each, `policy` (N, K, S, A) at `policy_times` (K,).
+    """
 
     labels: list[str]
     noise: Noise
@@ -41,7 +44,7 @@ class Trajectories(NamedTuple):
 
 
 def _leaf_name(path: tuple[jax.tree_util.KeyEntry, ...]) -> str:
-    return "/".join(["noise", *(part for part in jax.tree_util.keystr(path, simple=True, separator="/").split("/") if part)])
+    return f"noise/{jax.tree_util.keystr(path, simple=True, separator='/')}".rstrip("/")
 
 
 def trajectories(game: Game, policy: Policy) -> Trajectories:
@@ -55,7 +58,7 @@ def trajectories(game: Game, policy: Policy) -> Trajectories:
 
 
 def kept_times(game: Game, num_paths: int) -> np.ndarray:
-    """The times in 0..T-1 at which the policy is kept: all of them where that is small, else fewer, closer near the end."""
+    """The times in 0..T-1 at which the policy is kept: all where that is small, else fewer, closer near the end."""
     end = game.horizon - 1
     if num_paths * game.horizon * game.num_states * game.num_actions <= _MOST_ENTRIES:
         return np.arange(game.horizon)

@@ -1,4 +1,4 @@
-"""What is shown of each game: which noise paths, along which axis, which action. Games without an entry get a plain view."""
+"""What is shown of each game: which noise paths, which axis, which action. Games without an entry get a plain view."""
 
 import functools
 from collections.abc import Callable
@@ -17,8 +17,8 @@ Curve = Float[np.ndarray, " times"]
 class Axis(NamedTuple):
     """The individual states in a figure: coordinates (M,), and the map of mean fields (..., S) onto them (..., M).
 
-    Distances are shown as those of log(x + `shift`) where `shift` is given. `pick` chooses the M states at which a policy
-    is shown, and `picked` says which.
+    Distances are shown as those of log(x + `shift`) where `shift` is given. `pick` chooses the M states at which a
+    policy is shown, and `picked` says which.
     """
 
     label: str
@@ -140,7 +140,7 @@ def _(game: Macro, noise: Noise) -> dict[str, Array]:
 
 @functools.singledispatch
 def guides(game: Game, noise: Noise, quantities: dict[str, Curve]) -> dict[str, Curve]:
-    """Lines drawn over a heat map of the mean field; NaN where there is none. By default a mean that the game reports."""
+    """Lines drawn over a heat map of the mean field; NaN where there is none. By default the means a game reports."""
     return {name: values for name, values in quantities.items() if name.startswith("mean ")}
 
 

@@ -143,8 +143,8 @@ def _chunk(
 ) -> tuple[TrainingState, TrainingState, Metrics, Int[Array, ""], Bool[Array, ""]]:
     """Run `count` <= _CHUNK updates, or up to the first that is not finite, which is not applied.
 
-    Returns the state, the latest one known to be good, the metrics (_CHUNK,), the number of updates applied, and whether
-    all were finite. An update measures the state it starts from, so a state is known to be good once its update is.
+    Returns the state, the latest one known to be good, the metrics (_CHUNK,), the number of updates applied, and
+    whether all were finite. An update measures the state it starts from, so a state is known to be good after it.
     """
 
     def go_on(carry: tuple[TrainingState, TrainingState, Metrics, Array, Array]) -> Array:
