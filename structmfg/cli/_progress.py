@@ -19,7 +19,7 @@ class Display:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=8),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[numbers]}"),
             console=screen,
             transient=True,
@@ -45,8 +45,8 @@ class Display:
             self._exploitability = f"{progress.checkpoint.value:.4g}"
         left = seconds_left(progress, self._max_seconds)
         numbers = (
-            f"{progress.step}/{progress.max_steps}  {left:.0f} s left  return {progress.mean_return:.5g}  "
-            f"clairvoyant exploitability {self._exploitability}"
+            f"{progress.step}/{progress.max_steps}  {left:.0f} s left\n"
+            f"return {progress.mean_return:.5g}  clairvoyant exploitability {self._exploitability}"
         )
         self._bar.update(
             self._task, description="training", completed=progress.step, total=progress.max_steps, numbers=numbers

@@ -12,9 +12,9 @@ from structmfg.reports._settings import Settings
 
 MEANINGS = {
     "clairvoyant": "what a small agent gains by a best response that knows the whole noise path in advance, averaged "
-    "over the paths. The paper's measure. Its floor is above zero: nobody plays as well without knowing the future.",
-    "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, but "
-    "not the future noise. Zero exactly at an equilibrium with full information; computed where the noise is finite.",
+    "over the paths. The paper's measure. Its floor is above zero, as nobody plays as well without knowing the future.",
+    "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, "
+    "but not the future noise. Zero exactly at an equilibrium with full information; needs finite noise.",
 }
 
 
