@@ -106,12 +106,12 @@ class _Loop:
         pace = self.train_seconds / self.step if self.step else seconds
         count = int(np.clip(seconds / pace, 1, min(at_most, _CHUNK)))
         began = time.perf_counter()
-        state, metrics, done, finite = jax.block_until_ready(
-            self._run(game, solver, self.state, max_steps, jnp.asarray(count))
+        state, good, metrics, done, finite = jax.block_until_ready(
+            self._run(game, solver, self.state, self._good, max_steps, jnp.asarray(count))
         )
         self.train_seconds += time.perf_counter() - began
         done = int(done)
-        self.state, self.step = state, self.step + done
+        self.state, self._good, self.step = state if finite else good, good, self.step + done
         self.returns += np.asarray(metrics.mean_return)[:done].tolist()
         self.gradient_norms += np.asarray(metrics.gradient_norm)[:done].tolist()
         if not finite:
@@ -133,24 +133,33 @@ class _Loop:
 
 
 def _chunk(
-    game: Game, solver: StructuralPolicyGradient, state: TrainingState, max_steps: int, count: Int[Array, ""]
-) -> tuple[TrainingState, Metrics, Int[Array, ""], Bool[Array, ""]]:
+    game: Game,
+    solver: StructuralPolicyGradient,
+    state: TrainingState,
+    good: TrainingState,
+    max_steps: int,
+    count: Int[Array, ""],
+) -> tuple[TrainingState, TrainingState, Metrics, Int[Array, ""], Bool[Array, ""]]:
     """Run `count` <= _CHUNK updates, or up to the first that is not finite, which is not applied.
 
-    Returns the state, the metrics (_CHUNK,), the number of updates applied, and whether all were finite.
+    Returns the state, the latest one known to be good, the metrics (_CHUNK,), the number of updates applied, and
+    whether all were finite. An update measures the state it starts from, so a state is known to be good after it.
     """
 
-    def go_on(carry: tuple[TrainingState, Metrics, Array, Array]) -> Array:
-        _, _, done, finite = carry
+    def go_on(carry: tuple[TrainingState, TrainingState, Metrics, Array, Array]) -> Array:
+        _, _, _, done, finite = carry
         return finite & (done < count)
 
-    def body(carry: tuple[TrainingState, Metrics, Array, Array]) -> tuple[TrainingState, Metrics, Array, Array]:
-        state, history, done, _ = carry
+    def body(
+        carry: tuple[TrainingState, TrainingState, Metrics, Array, Array],
+    ) -> tuple[TrainingState, TrainingState, Metrics, Array, Array]:
+        state, good, history, done, _ = carry
         following, metrics = solver.update(game, state, max_steps)
         finite = jnp.isfinite(metrics.mean_return) & jnp.isfinite(metrics.gradient_norm)
+        good = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, good)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, state)
         history = jax.tree.map(lambda all_, one: all_.at[done].set(one), history, metrics)
-        return state, history, done + finite, finite
+        return state, good, history, done + finite, finite
 
     history = Metrics(jnp.zeros(_CHUNK), jnp.zeros(_CHUNK))
-    return jax.lax.while_loop(go_on, body, (state, history, jnp.zeros((), int), jnp.asarray(True)))
+    return jax.lax.while_loop(go_on, body, (state, good, history, jnp.zeros((), int), jnp.asarray(True)))

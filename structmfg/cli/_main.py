@@ -1,0 +1,42 @@
+"""From arguments to an exit code: 0 done, 1 not finite, 2 bad input, 130 interrupted with nothing to save.
+
+Whatever is wrong with the input is a `ValueError` of the library; here it becomes one line on standard error.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import jax
+
+from structmfg.cli._parser import parse
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        # Imported by need: only solve and evaluate draw and compile, and --help should not wait for it.
+        module = importlib.import_module(f"structmfg.cli._{arguments.command}")
+        return int(getattr(module, arguments.command)(arguments))
+    except SystemExit as request:  # --help and --version
+        return int(request.code or 0)
+    except KeyboardInterrupt:
+        return _fail("interrupted before anything was learned", 130)
+    except BrokenPipeError:  # the reader of a pipe has gone: leave without a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ValueError as error:
+        return _fail(str(error), 2)
+    except (MemoryError, OverflowError) as error:
+        return _fail(f"too large for this machine: {error or 'out of memory'}", 2)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(f"too large for this machine: {error}", 2)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"structmfg: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,184 @@
+"""The arguments. Every parameter of a game and of a solver is an option, read off the fields that define it.
+
+One parser serves all games, so options may stand before and after the game's name; that a parameter belongs to the game
+is checked by `games.make`, which names the nearest.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from structmfg._checks import check_name
+from structmfg.games import GAMES
+from structmfg.policies import NetworkSettings
+from structmfg.solvers import SOLVERS, Kind, StructuralPolicyGradient
+from structmfg.solvers._presets import PresetName
+
+_COMMANDS = {
+    "games": "list the games with their sizes, parameters and defaults",
+    "solve": "train a policy for a game, and save it with a report",
+    "evaluate": "measure the policy of a run again",
+}
+
+
+class _Field(NamedTuple):
+    name: str
+    kind: Any
+    note: str
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are exceptions."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments; `game_parameters` and `overrides` hold those that were given. `ValueError` on a bad one."""
+    if argv and not argv[0].startswith("-"):
+        check_name("command", argv[0], _COMMANDS)
+    parser, options = _build()
+    arguments, rest = parser.parse_known_args([_dashed(argument) for argument in argv])
+    if rest:
+        _reject(rest, options[arguments.command])
+    if arguments.command == "solve":
+        arguments.game_parameters = _given(arguments, (field.name for field in game_fields()))
+        arguments.overrides = _given(arguments, (field.name for field in [*solver_fields(), *network_fields()]))
+    return arguments
+
+
+def _dashed(argument: str) -> str:
+    """--num_states is --num-states."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+
+
+def _reject(rest: Sequence[str], options: Iterable[str]) -> NoReturn:
+    unknown = next((argument.partition("=")[0] for argument in rest if argument.startswith("-")), None)
+    if unknown is None:
+        raise ValueError(f"unexpected argument {rest[0]!r}")
+    near = difflib.get_close_matches(unknown, list(options), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see --help"
+    raise ValueError(f"unknown option {unknown!r}; {hint}")
+
+
+def _given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def whole_number(text: str) -> int:
+    """An int from the command line."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, but is {text!r}") from None
+
+
+def number(text: str) -> float:
+    """A float from the command line."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, but is {text!r}") from None
+
+
+# What is read off the definitions.
+
+
+def game_fields() -> list[_Field]:
+    """The parameters of all games by name, with the default in each game that has it."""
+    fields: dict[str, _Field] = {}
+    for game, kind in GAMES.items():
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+            known = fields.get(field.name)
+            note = f"{game} {field.default}"
+            fields[field.name] = _Field(field.name, hints[field.name], f"{known.note}, {note}" if known else note)
+    return list(fields.values())
+
+
+def solver_fields() -> list[_Field]:
+    """The hyper-parameters of the solvers."""
+    hints = typing.get_type_hints(StructuralPolicyGradient)
+    fields = dataclasses.fields(StructuralPolicyGradient)
+    return [_Field(field.name, hints[field.name], "") for field in fields if field.name != "policy"]
+
+
+def network_fields() -> list[_Field]:
+    """The settings of a network; whether it is recurrent is the solver's business."""
+    hints = typing.get_type_hints(NetworkSettings)
+    return [_Field(name, hints[name], "") for name in NetworkSettings._fields if name != "recurrent"]
+
+
+def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
+    """How to read a value of this type, and what to call it. The library checks names: it knows the nearest."""
+    if kind is int:
+        return whole_number, "N"
+    if kind is float:
+        return number, "X"
+    members = [kind] if typing.get_origin(kind) is Literal else typing.get_args(kind)
+    names = [name for member in members for name in typing.get_args(member)]
+    return str, f"{{{','.join(names)}}}"
+
+
+# The parser.
+
+
+def _build() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
+    """The parser, and the options of every command."""
+    from structmfg import __version__
+
+    parser = _Parser(prog="structmfg", description="Solve mean field games with common noise.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"structmfg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {
+        name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+        for name, text in _COMMANDS.items()
+    }
+    _solve_arguments(parsers["solve"])
+    _evaluate_arguments(parsers["evaluate"])
+    for command in parsers.values():
+        output = command.add_argument_group("output")
+        output.add_argument("--json", action="store_true", help="one JSON object on the last line; the rest to stderr")
+        output.add_argument("--quiet", action="store_true", help="print nothing else")
+    return parser, {name: list(command._option_string_actions) for name, command in parsers.items()}
+
+
+def _solve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("game", metavar="GAME", help=", ".join(GAMES))
+    run = parser.add_argument_group("run")
+    run.add_argument("--solver", default="rspg", metavar=f"{{{','.join(SOLVERS)}}}", help="default: rspg")
+    presets = ",".join(typing.get_args(PresetName))
+    suits = "settings that suit the game, or the paper's"
+    run.add_argument("--preset", default="default", metavar=f"{{{presets}}}", help=suits)
+    run.add_argument("--iterations", type=whole_number, metavar="N", help="updates (default: the preset's)")
+    run.add_argument("--max-seconds", type=number, metavar="X", help="stop the training after so many seconds")
+    run.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
+    run.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/GAME-SOLVER-SEED, numbered)")
+    run.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
+    _add_fields(parser.add_argument_group("solver", "Defaults: the preset's."), solver_fields())
+    _add_fields(parser.add_argument_group("network", "Defaults: the preset's."), network_fields())
+    _add_fields(parser.add_argument_group("game", "Every game has its own; here with their defaults."), game_fields())
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a folder written by solve")
+    options = parser.add_argument_group("evaluation")
+    kinds = ",".join(typing.get_args(Kind))
+    default = "of exploitability (default: all the game's noise allows)"
+    options.add_argument("--kind", metavar=f"{{{kinds}}}", help=default)
+    held_out = "held-out noise paths where the noise is continuous (default: 32); all paths where it is finite"
+    options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
+    options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the held-out paths (default: 0)")
+
+
+def _add_fields(group: argparse._ArgumentGroup, fields: Iterable[_Field]) -> None:
+    for field in fields:
+        read, metavar = _reader(field.kind)
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}", dest=field.name, type=read, metavar=metavar, help=field.note or None
+        )

@@ -1,0 +1,89 @@
+"""While a solve runs: a live bar, and Ctrl-C that loses nothing."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from structmfg import solvers
+
+
+class Display:
+    """A bar with iteration, return, latest exploitability and time left; nothing where nobody watches."""
+
+    def __init__(self, *, quiet: bool, max_seconds: float | None) -> None:
+        screen = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[numbers]}"),
+            console=screen,
+            transient=True,
+            disable=quiet or not screen.is_terminal,
+        )
+        self._task = self._bar.add_task("compiling", total=None, numbers="")
+        self._max_seconds, self._exploitability = max_seconds, "–"
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def stage(self, description: str) -> None:
+        """Something of unknown length."""
+        self._bar.update(self._task, description=description, total=None, numbers="")
+
+    def training(self, progress: solvers.Progress) -> None:
+        """After a chunk of updates."""
+        if progress.checkpoint:
+            self._exploitability = f"{progress.checkpoint.value:.4g}"
+        left = seconds_left(progress, self._max_seconds)
+        numbers = (
+            f"{progress.step}/{progress.max_steps}  {left:.0f} s left\n"
+            f"return {progress.mean_return:.5g}  clairvoyant exploitability {self._exploitability}"
+        )
+        self._bar.update(
+            self._task, description="training", completed=progress.step, total=progress.max_steps, numbers=numbers
+        )
+
+
+def seconds_left(progress: solvers.Progress, max_seconds: float | None) -> float:
+    """Of training, at the pace so far and within the limit."""
+    left = (progress.max_steps - progress.step) * progress.train_seconds / max(progress.step, 1)
+    return left if max_seconds is None else min(left, max(max_seconds - progress.train_seconds, 0.0))
+
+
+class Interrupt:
+    """Turns the first Ctrl-C into a request, which `check` grants between updates; a second one takes effect at once.
+
+    An interrupt in the midst of an update would lose that update, and one in the midst of saving would lose the run.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._in_main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> Self:
+        if self._in_main:
+            self._previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._in_main:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def check(self, progress: solvers.Progress) -> None:
+        """Raise KeyboardInterrupt if one was requested and there is training left."""
+        if self.requested and progress.step < progress.max_steps:
+            raise KeyboardInterrupt

@@ -1,0 +1,56 @@
+"""Reports: what was reached and what to hold it against, in figures, HTML and JSON; and the folders that keep runs."""
+
+from structmfg.reports._evaluation import (
+    HELD_OUT_PATHS,
+    KINDS,
+    TRAINING_PATHS,
+    Anchors,
+    Evaluation,
+    anchors,
+    checkpoint_evaluation,
+    evaluate,
+    held_out_key,
+)
+from structmfg.reports._figures import Picture, figures
+from structmfg.reports._files import drop_folder, new_folder
+from structmfg.reports._html import render
+from structmfg.reports._published import Published, clairvoyant_floor, game_name, published
+from structmfg.reports._result import anchors_object, measures, result_object
+from structmfg.reports._run import Run, Training, load_run, load_settings, save_run, save_settings
+from structmfg.reports._settings import Precision, Settings, versions
+from structmfg.reports._trajectories import Trajectories, trajectories
+
+__all__ = [
+    "HELD_OUT_PATHS",
+    "KINDS",
+    "TRAINING_PATHS",
+    "Anchors",
+    "Evaluation",
+    "Picture",
+    "Precision",
+    "Published",
+    "Run",
+    "Settings",
+    "Training",
+    "Trajectories",
+    "anchors",
+    "anchors_object",
+    "checkpoint_evaluation",
+    "clairvoyant_floor",
+    "drop_folder",
+    "evaluate",
+    "figures",
+    "game_name",
+    "held_out_key",
+    "load_run",
+    "load_settings",
+    "measures",
+    "new_folder",
+    "published",
+    "render",
+    "result_object",
+    "save_run",
+    "save_settings",
+    "trajectories",
+    "versions",
+]

@@ -1,0 +1,57 @@
+"""The report: one HTML file that needs nothing else."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+from structmfg.reports._figures import Picture
+from structmfg.reports._published import SOURCE
+from structmfg.reports._settings import Settings
+
+MEANINGS = {
+    "clairvoyant": "what a small agent gains by a best response that knows the whole noise path in advance, averaged "
+    "over the paths. The paper's measure. Its floor is above zero, as nobody plays as well without knowing the future.",
+    "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, "
+    "but not the future noise. Zero exactly at an equilibrium with full information; needs finite noise.",
+}
+
+
+def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Picture]) -> str:
+    """The page, with the figures inside."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("structmfg.reports", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["number"] = number
+    return environment.get_template("template.html").render(
+        settings=settings,
+        result=result,
+        meanings=MEANINGS,
+        source=SOURCE,
+        pictures=[(picture, base64.b64encode(picture.png).decode()) for picture in pictures],
+        groups={
+            "Game": settings.game_parameters,
+            "Solver": {
+                **settings.hyper_parameters,
+                "max_steps": settings.max_steps,
+                "max_seconds": settings.max_seconds,
+            },
+            "Network": settings.network,
+            "Environment": {
+                "seed": settings.seed,
+                "precision": settings.precision,
+                "device": result["device"],
+                **settings.versions,
+            },
+        },
+        overrides=settings.overrides.keys(),
+    )
+
+
+def number(value: Any) -> str:
+    """A number in four digits; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

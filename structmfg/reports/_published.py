@@ -1,0 +1,49 @@
+"""Figures from outside, to be printed beside a run's own: the paper's results and known floors.
+
+They hold for the games' default parameters only, so nothing is returned for a game of other sizes.
+"""
+
+from typing import NamedTuple
+
+from structmfg.games import GAMES, Game
+
+SOURCE = "Wibault et al. 2026, arXiv 2602.20141, wall-clock figure (read off, +-10 %), mean of 10 seeds, NVIDIA L40S"
+
+
+class Published(NamedTuple):
+    """Clairvoyant exploitability after so many seconds of training."""
+
+    exploitability: float
+    seconds: float
+
+
+_PAPER: dict[tuple[str, str], Published] = {
+    ("linear_quadratic", "rspg"): Published(3.9, 120),
+    ("linear_quadratic", "spg"): Published(92, 120),
+    ("beach_bar", "rspg"): Published(22, 400),
+    ("beach_bar", "spg"): Published(330, 400),
+    ("macro", "rspg"): Published(0.027, 250),
+    ("macro", "spg"): Published(0.022, 250),
+}
+
+# The least clairvoyant exploitability that was reached with public information by exact methods.
+_FLOORS: dict[str, float] = {"linear_quadratic": 0.724, "beach_bar": 2.440}
+
+
+def game_name(game: Game) -> str:
+    """The name under which `games.make` builds this kind of game; else the name of its class."""
+    return next((name for name, kind in GAMES.items() if type(game) is kind), type(game).__name__)
+
+
+def _has_published_sizes(game: Game) -> bool:
+    return game_name(game) in GAMES and game == GAMES[game_name(game)]()
+
+
+def published(game: Game, solver: str) -> Published | None:
+    """The paper's figure for this game and solver, or None where there is none to compare with."""
+    return _PAPER.get((game_name(game), solver)) if _has_published_sizes(game) else None
+
+
+def clairvoyant_floor(game: Game) -> float | None:
+    """The least clairvoyant exploitability that public information allows, where it is known."""
+    return _FLOORS.get(game_name(game)) if _has_published_sizes(game) else None

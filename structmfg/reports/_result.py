@@ -1,0 +1,63 @@
+"""The result of a run as one JSON object: what `--json` prints and result.json holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from structmfg.reports._evaluation import Anchors, Evaluation
+from structmfg.reports._settings import Settings
+from structmfg.solvers import Estimate, Solution
+
+
+def result_object(
+    settings: Settings, solution: Solution, evaluation: Evaluation, beside: Anchors, *, out: str, report: str
+) -> dict[str, Any]:
+    """What was reached, with the exploitabilities by kind (null where undefined), and what to hold them against."""
+    stats = solution.stats
+    return {
+        "game": settings.game,
+        "solver": settings.solver,
+        "preset": settings.preset,
+        "seed": settings.seed,
+        "iterations": stats["steps"],
+        "train_seconds": stats["train_seconds"],
+        "compile_seconds": stats["compile_seconds"],
+        **measures(evaluation),
+        "result": solution.result.name,
+        "message": " ".join(part for part in (solution.result.value, stats["failure"]) if part),
+        "anchors": anchors_object(beside),
+        "precision": settings.precision,
+        "device": jax.devices()[0].platform,
+        "versions": settings.versions,
+        "out": out,
+        "report": report,
+    }
+
+
+def measures(evaluation: Evaluation) -> dict[str, Any]:
+    """The return and the exploitabilities, each with its standard error (zero where exact)."""
+    return {
+        "return": evaluation.mean_return.value,
+        "return_stderr": evaluation.mean_return.stderr,
+        "exploitability": _values(evaluation.exploitability),
+        "exploitability_stderr": {
+            kind: estimate.stderr if estimate else None for kind, estimate in evaluation.exploitability.items()
+        },
+        "evaluation": {"noise_paths": evaluation.num_paths, "exact": evaluation.exact, "seed": evaluation.seed},
+    }
+
+
+def anchors_object(beside: Anchors) -> dict[str, Any]:
+    """The uniform policy's exploitability by kind, the clairvoyant floor, the paper's figure (null where unknown)."""
+    return {
+        "uniform": _values(beside.uniform),
+        "floor": {"clairvoyant": beside.floor},
+        "paper": {"clairvoyant": beside.paper.exploitability, "train_seconds": beside.paper.seconds}
+        if beside.paper
+        else None,
+    }
+
+
+def _values(estimates: Mapping[str, Estimate | None]) -> dict[str, float | None]:
+    return {kind: estimate.value if estimate else None for kind, estimate in estimates.items()}

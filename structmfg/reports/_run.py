@@ -1,0 +1,156 @@
+"""Run folders: one solve with its settings, metrics, policy, trajectories, figures, result and report.
+
+- settings.json: what rebuilds the game and the network
+- metrics.jsonl: a line an update, and a line a checkpoint
+- policy.npz: the network's parameters by path
+- trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
+- result.json: what `structmfg solve --json` prints
+- figures/*.png, and report.html, which holds them too
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from structmfg._json import to_json
+from structmfg.games import Game
+from structmfg.policies import NetworkPolicy
+from structmfg.reports._evaluation import Anchors, Evaluation
+from structmfg.reports._figures import figures
+from structmfg.reports._files import read_arrays, read_json, write_arrays, write_bytes, write_json
+from structmfg.reports._html import render
+from structmfg.reports._result import result_object
+from structmfg.reports._settings import Settings
+from structmfg.reports._trajectories import trajectories
+from structmfg.solvers import Checkpoint, Solution
+
+_NEEDED = ("settings.json", "policy.npz", "result.json")
+
+
+class Run(NamedTuple):
+    """A saved solve: the policy is bound to the game."""
+
+    path: Path
+    game: Game
+    policy: NetworkPolicy
+    settings: Settings
+    result: dict[str, Any]
+
+
+class Training(NamedTuple):
+    """`solution`, and the `clock`: (step, training seconds) at the end of every chunk of updates."""
+
+    solution: Solution
+    clock: Sequence[tuple[int, float]]
+
+
+def load_settings(path: str | Path) -> Settings:
+    """The settings of a run. `ValueError` says what is missing where the folder is not one."""
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"{path} is not a run folder: there is no such folder")
+    missing = [name for name in _NEEDED if not (path / name).is_file()]
+    if missing:
+        raise ValueError(f"{path} is not a run folder: it has no {', '.join(missing)}")
+    return Settings.parse(read_json(path / "settings.json"))
+
+
+def load_run(path: str | Path) -> Run:
+    """A run from its folder. `ValueError` says what is missing or does not fit.
+
+    Parameters take JAX's default float: a run of precision float64 gives the same numbers only where
+    `jax_enable_x64` is set.
+    """
+    path, settings = Path(path), load_settings(path)
+    try:
+        game = settings.build_game()
+        policy = settings.build_policy(game)
+    except TypeError as error:
+        raise ValueError(f"{path / 'settings.json'} does not describe a run: {error}") from error
+    policy = policy.with_parameters(_unflatten(path / "policy.npz", policy))
+    return Run(path, game, policy, settings, read_json(path / "result.json"))
+
+
+def save_run(
+    folder: Path, settings: Settings, game: Game, training: Training, evaluation: Evaluation, beside: Anchors
+) -> Run:
+    """Write everything but the settings, which are written first of all, before training; the result last."""
+    solution = training.solution
+    policy = solution.policy
+    assert isinstance(policy, NetworkPolicy)
+    write_arrays(folder / "policy.npz", flatten(policy.parameters))
+    curve = checkpoints(solution, evaluation)
+    write_bytes(folder / "metrics.jsonl", _metrics(training, curve).encode())
+    shown = trajectories(game, policy)
+    write_arrays(folder / "trajectories.npz", shown.arrays())
+    (folder / "figures").mkdir(exist_ok=True)
+    pictures = figures(game, settings.solver, shown, curve, beside)
+    for picture in pictures:
+        write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
+    report = folder / "report.html"
+    result = result_object(settings, solution, evaluation, beside, out=str(folder), report=str(report))
+    write_bytes(report, render(settings, result, pictures).encode())
+    write_json(folder / "result.json", result)
+    return Run(folder, game, policy, settings, result)
+
+
+def save_settings(folder: Path, settings: Settings) -> None:
+    """Write settings.json: the first file of a run, so that a folder that cannot be written is found out early."""
+    write_json(folder / "settings.json", settings._asdict())
+
+
+def checkpoints(solution: Solution, evaluation: Evaluation) -> list[Checkpoint]:
+    """The clairvoyant exploitability over training, the final evaluation last."""
+    stats, final = solution.stats, evaluation.exploitability["clairvoyant"]
+    earlier = [point for point in stats["checkpoints"] if point.step < stats["steps"]]
+    if final is None:
+        return earlier
+    return [*earlier, Checkpoint(stats["steps"], stats["train_seconds"], final.value, final.stderr)]
+
+
+def _metrics(training: Training, curve: Sequence[Checkpoint]) -> str:
+    """JSON lines by step; within a chunk of updates the seconds are interpolated."""
+    stats = training.solution.stats
+    steps = np.arange(1, len(stats["returns"]) + 1)
+    ends = np.array([(0, 0.0), *training.clock, (stats["steps"], stats["train_seconds"])])
+    seconds = np.interp(steps, ends[:, 0], ends[:, 1])
+    updates = [
+        {"step": int(step), "train_seconds": float(time), "return": mean_return, "gradient_norm": norm}
+        for step, time, mean_return, norm in zip(steps, seconds, stats["returns"], stats["gradient_norms"], strict=True)
+    ]
+    measured = [
+        {
+            "step": point.step,
+            "train_seconds": point.train_seconds,
+            "exploitability": {"clairvoyant": point.value},
+            "exploitability_stderr": {"clairvoyant": point.stderr},
+        }
+        for point in curve
+    ]
+    lines = sorted([*updates, *measured], key=lambda line: line["step"])
+    return "".join(to_json(line) + "\n" for line in lines)
+
+
+def flatten(parameters: PyTree[Array]) -> dict[str, np.ndarray]:
+    """Arrays by the path to them."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _unflatten(path: Path, policy: NetworkPolicy) -> PyTree[Array]:
+    """The network's parameters from a file. `ValueError` unless it holds exactly those that the network has."""
+    saved = read_arrays(path)
+    expected = jax.eval_shape(lambda key: policy.initialised(key).parameters, jax.random.key(0))
+    leaves, structure = jax.tree_util.tree_flatten_with_path(expected)
+    names = {jax.tree_util.keystr(where, simple=True, separator="/"): leaf.shape for where, leaf in leaves}
+    found = {name: array.shape for name, array in saved.items()}
+    if found != names:
+        wrong = sorted(name for name in names.keys() | found.keys() if names.get(name) != found.get(name))
+        named = ", ".join(wrong)
+        raise ValueError(f"{path} does not fit the network of settings.json: {named} missing or of another shape")
+    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(saved[name], float) for name in names])

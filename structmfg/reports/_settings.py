@@ -1,0 +1,94 @@
+"""What a run was asked for, and all that is needed to build its game and its network again."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from typing import Any, Literal, NamedTuple, Self
+
+import jax
+
+from structmfg.games import Game, make
+from structmfg.policies import NetworkPolicy, network_policy
+from structmfg.reports._published import game_name
+from structmfg.solvers import StructuralPolicyGradient
+
+Precision = Literal["float32", "float64"]
+
+
+class Settings(NamedTuple):
+    """`overrides` is what was asked for beyond the preset; `hyper_parameters` and `network` are what came of it."""
+
+    game: str
+    game_parameters: dict[str, Any]
+    solver: str
+    preset: str
+    overrides: dict[str, Any]
+    hyper_parameters: dict[str, Any]
+    network: dict[str, Any]
+    max_steps: int
+    max_seconds: float | None
+    seed: int
+    precision: Precision
+    versions: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        game: Game,
+        solver: StructuralPolicyGradient,
+        *,
+        name: str,
+        preset: str,
+        overrides: dict[str, Any],
+        max_steps: int,
+        max_seconds: float | None,
+        seed: int,
+    ) -> Self:
+        """The settings of a solve that is about to start."""
+        return cls(
+            game=game_name(game),
+            game_parameters=parameters(game),
+            solver=name,
+            preset=preset,
+            overrides=overrides,
+            hyper_parameters={
+                field.name: getattr(solver, field.name)
+                for field in dataclasses.fields(solver)
+                if field.name != "policy"
+            },
+            network=solver.policy.settings._asdict(),
+            max_steps=max_steps,
+            max_seconds=max_seconds,
+            seed=seed,
+            precision="float64" if jax.config.read("jax_enable_x64") else "float32",
+            versions=versions(),
+        )
+
+    @classmethod
+    def parse(cls, saved: dict[str, Any]) -> Self:
+        """From JSON. `ValueError` names what is missing."""
+        missing = [field for field in cls._fields if field not in saved]
+        if missing:
+            raise ValueError(f"settings.json lacks {', '.join(missing)}")
+        return cls(**{field: saved[field] for field in cls._fields})
+
+    def build_game(self) -> Game:
+        """The game."""
+        return make(self.game, **self.game_parameters)
+
+    def build_policy(self, game: Game) -> NetworkPolicy:
+        """The network, without parameters."""
+        return network_policy(game, **self.network)
+
+
+def parameters(game: Game) -> dict[str, Any]:
+    """The parameters of a game that is a dataclass."""
+    return dataclasses.asdict(game) if dataclasses.is_dataclass(game) else {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    from structmfg import __version__
+
+    found = {name: importlib.metadata.version(name) for name in ("jax", "dm-haiku", "optax", "numpy")}
+    return {"structmfg": __version__, **found, "python": platform.python_version()}

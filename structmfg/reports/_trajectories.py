@@ -1,0 +1,76 @@
+"""What a policy does along chosen noise paths, as plain arrays."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from structmfg.games import Game, Noise
+from structmfg.policies import Policy
+from structmfg.reports._views import noise_series, shown_paths
+from structmfg.solvers import rollout
+
+_MOST_ENTRIES = 1_000_000  # of the policy: beyond that, fewer times are kept
+
+
+class Trajectories(NamedTuple):
+    """Along N noise paths.
+
+    `mean_field` (N, T+1, S), `quantities` (N, T+1) each, `policy` (N, K, S, A) at `policy_times` (K,).
+    """
+
+    labels: list[str]
+    noise: Noise
+    mean_field: Float[np.ndarray, "paths times states"]
+    quantities: dict[str, Float[np.ndarray, "paths times"]]
+    policy: Float[np.ndarray, "paths kept states actions"]
+    policy_times: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As they are saved: quantities and the leaves of the noise under names of their own."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(self.noise)
+        return {
+            "labels": np.array(self.labels),
+            "times": np.arange(self.mean_field.shape[1]),
+            "mean_field": self.mean_field,
+            "policy": self.policy,
+            "policy_times": self.policy_times,
+            **{f"quantities/{name}": values for name, values in self.quantities.items()},
+            **{_leaf_name(path): np.asarray(leaf) for path, leaf in leaves},
+        }
+
+
+def _leaf_name(path: tuple[jax.tree_util.KeyEntry, ...]) -> str:
+    return f"noise/{jax.tree_util.keystr(path, simple=True, separator='/')}".rstrip("/")
+
+
+def trajectories(game: Game, policy: Policy) -> Trajectories:
+    """The policy along the paths worth showing."""
+    shown = shown_paths(game)
+    times = kept_times(game, shown.paths.num_paths)
+    mean_field, quantities, kept = _along(game, policy, shown.paths.noise, jnp.asarray(times))
+    means_first = sorted(quantities, key=lambda name: not name.startswith("mean "))
+    arrays = {name: np.asarray(quantities[name]) for name in means_first}
+    return Trajectories(shown.labels, shown.paths.noise, np.asarray(mean_field), arrays, np.asarray(kept), times)
+
+
+def kept_times(game: Game, num_paths: int) -> np.ndarray:
+    """The times in 0..T-1 at which the policy is kept: all where that is small, else fewer, closer near the end."""
+    end = game.horizon - 1
+    if num_paths * game.horizon * game.num_states * game.num_actions <= _MOST_ENTRIES:
+        return np.arange(game.horizon)
+    before_end = end - np.array([32, 16, 8, 4, 2, 1, 0])
+    return np.union1d(np.linspace(0, end, 8).round().astype(int), before_end[before_end >= 0])
+
+
+@eqx.filter_jit
+def _along(game: Game, policy: Policy, noise: Noise, times: Array) -> tuple[Array, dict[str, Array], Array]:
+    def along(path: Noise) -> tuple[Array, dict[str, Array], Array]:
+        trajectory = rollout(game, policy, path)
+        quantities = jax.vmap(game.quantities)(trajectory.aggregates) | noise_series(game, path)
+        return trajectory.aggregates.mean_field, quantities, jnp.exp(trajectory.log_policy[times])
+
+    return jax.lax.map(along, noise)
