@@ -8,8 +8,8 @@ For every game and seed this trains
   which the yardstick ended;
 - SPG, the memoryless counterpart, with the default settings,
 
-and prints medians over the seeds. Seconds are of training: neither compilation nor evaluation is counted. Exploitability
-is clairvoyant, over all noise paths where they are finite, else over 32 held-out paths.
+and prints medians over the seeds. Seconds are of training: neither compilation nor evaluation is counted.
+Exploitability is clairvoyant, over all noise paths where they are finite, else over 32 held-out paths.
 
     python benchmarks/training.py --games linear_quadratic beach_bar macro --seeds 3 --out training.json
 """
@@ -31,7 +31,9 @@ _HELD_OUT = 20_261_121  # the key of the held-out paths; training keys are the s
 SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}
 
 
-def train(game: Game, seed: int, *, evaluations: int, solver: str = "rspg", name: str = "default", steps: int = 0) -> dict[str, Any]:
+def train(
+    game: Game, seed: int, *, evaluations: int, solver: str = "rspg", name: str = "default", steps: int = 0
+) -> dict[str, Any]:
     """One run: final exploitability, training seconds, and the curve of (seconds, exploitability)."""
     algorithm, max_steps = preset(game, solver, name)
 

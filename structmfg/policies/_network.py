@@ -169,7 +169,9 @@ def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Ar
     return jnp.concatenate([x, *waves], axis=-1)
 
 
-def _ordered_logits(out: Float[Array, "states 2"], positions: Float[Array, " actions"]) -> Float[Array, "states actions"]:
+def _ordered_logits(
+    out: Float[Array, "states 2"], positions: Float[Array, " actions"]
+) -> Float[Array, "states actions"]:
     """log of the density of Beta(a, b), a, b >= 1, at the positions of the actions, up to a constant."""
     shape = jax.nn.softplus(out)
     return shape[..., :1] * jnp.log(positions) + shape[..., 1:] * jnp.log1p(-positions)

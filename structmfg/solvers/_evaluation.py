@@ -100,8 +100,9 @@ def policy_gradient(
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "times states actions"]]:
     """The return mu_0 . v_0, the same with the entropy bonus, and the latter's gradient in the logits, in one pass.
 
-    With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries gamma^t (A_0 ... A_{t-1})^T mu_0,
-    which is gamma^t mu_t: the mean field itself. So the gradient in the logits of pi = softmax(logits) is
+    With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries the vector
+    gamma^t (A_0 ... A_{t-1})^T mu_0, which is gamma^t mu_t: the mean field itself. So the gradient in the logits of
+    pi = softmax(logits) is
 
         gamma^t mu_t(s) pi_t(a | s) (q_t(s, a) - temperature * log pi_t(a | s) - v_t(s)),
 

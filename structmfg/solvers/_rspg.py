@@ -24,7 +24,6 @@ from structmfg.games import Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers._evaluation import Form, policy_gradient, rollout
 
-
 _SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
 
 Schedule = Literal["cosine", "linear"]
@@ -134,7 +133,7 @@ class StructuralPolicyGradient(eqx.Module):
         logits, pullback = jax.vjp(unroll, state.parameters)
         returns, _, gradients = self._along(
             game,
-            lambda along: policy_gradient(game, *along, temperature, form=self.form),
+            lambda along: policy_gradient(game, along[0], along[1], temperature, form=self.form),
             (trajectories.aggregates, logits),
         )
         (descent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
