@@ -45,7 +45,8 @@ class NetworkPolicy(Policy):
 
     def initialised(self, key: PRNGKeyArray) -> Self:
         """The same network with random parameters."""
-        return self.with_parameters(self.network.init(key, jnp.zeros(self.game.observation_size)))
+        inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)
+        return self.with_parameters(self.network.init(key, jnp.zeros(inputs)))
 
     def with_parameters(self, parameters: PyTree[Array]) -> Self:
         """The same network with these parameters."""
@@ -61,7 +62,10 @@ class NetworkPolicy(Policy):
 
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
         """The recurrent cell, or for a memoryless policy the observation alone."""
-        return self.network.update(self.parameters, hidden, self.game.normalise(observation))
+        seen = self.game.normalise(observation)
+        if self.settings.recurrent and self.settings.clock:
+            seen = jnp.append(seen, time / self.game.horizon)
+        return self.network.update(self.parameters, hidden, seen)
 
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
         """The head over branch and trunk."""
@@ -79,6 +83,7 @@ class NetworkSettings(NamedTuple):
     depth: int = 2
     rank: int = 32
     frequencies: int = 0
+    clock: bool = True
 
     def check(self) -> None:
         """Raise `ValueError` on an unknown architecture or head, or a size below one."""
@@ -98,6 +103,8 @@ def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
     - `hidden`: units of the GRU. `width`, `depth`: of the perceptron over states (trunk, or joint network).
     - `frequencies`: harmonics of every state feature and observation given to the network beside it, for policies that
       change over a few cells of a long line (Tancik et al. 2020, arXiv 2006.10739).
+    - `clock`: whether the recurrent network sees t / T, the length of the history, beside the observation. Without it
+      the hidden state must learn to count. A memoryless policy has none.
 
     Raises `ValueError` on an unknown setting or one out of range.
     """
@@ -115,7 +122,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         check_name("policy setting", name, NetworkSettings._fields)
     chosen = NetworkSettings(**settings)
     chosen.check()
-    recurrent, architecture, head, hidden, width, depth, rank, frequencies = chosen
+    recurrent, architecture, head, hidden, width, depth, rank, frequencies, _ = chosen
     outputs = game.num_actions if head == "categorical" else 2
 
     def build() -> tuple[Callable[..., Any], _Network]:

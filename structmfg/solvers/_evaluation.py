@@ -96,6 +96,7 @@ def policy_gradient(
     logits: Float[Array, "times states actions"],
     temperature: Float[Array, ""],
     *,
+    discount: float | None = None,
     form: Form = "matrix_free",
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "times states actions"]]:
     """The return mu_0 . v_0, the same with the entropy bonus, and the latter's gradient in the logits, in one pass.
@@ -107,8 +108,11 @@ def policy_gradient(
         gamma^t mu_t(s) pi_t(a | s) (q_t(s, a) - temperature * log pi_t(a | s) - v_t(s)),
 
     the policy gradient theorem with exact advantages (Sutton et al. 1999), without a second pass through the operators.
-    The aggregates must be those of this policy.
+    The aggregates must be those of this policy. `discount` replaces gamma in the factor gamma^t (not in the values): at 1
+    every step counts alike, as is usual in practice (Thomas 2014, Bias in natural actor-critic algorithms), and late
+    steps of a long horizon are learned at all.
     """
+    weighting = game.discount if discount is None else discount
 
     def step(
         carry: tuple[Array, Array, TransitionKernel],
@@ -122,8 +126,9 @@ def policy_gradient(
             kernel = kernel.explicit()
         soft = game.reward(aggregate, following) + game.discount * kernel.expect(soft_values) - temperature * log_policy
         soft_values = jnp.sum(probabilities * soft, axis=-1)
-        weight = game.discount**aggregate.time * aggregate.mean_field
-        entropy = entropy - weight @ jnp.sum(probabilities * log_policy, axis=-1)
+        bonus = -aggregate.mean_field @ jnp.sum(probabilities * log_policy, axis=-1)
+        entropy = bonus + game.discount * entropy
+        weight = weighting**aggregate.time * aggregate.mean_field
         gradient = weight[:, None] * probabilities * (soft - soft_values[:, None])
         return (soft_values, entropy, game.kernel(preceding)), gradient
 

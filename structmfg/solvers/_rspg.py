@@ -55,6 +55,8 @@ class StructuralPolicyGradient(eqx.Module):
     - `clip`: bound on the global norm of the gradient.
     - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing,
       over the first `annealing` of all updates; zero for none. In units of the reward.
+    - `gradient_discount`: replaces the game's discount in the weight gamma^t of a step in the gradient (see
+      `policy_gradient`); None for the exact gradient of the return.
     - `form`: "matrix_free" or "explicit" operators.
     """
 
@@ -68,6 +70,7 @@ class StructuralPolicyGradient(eqx.Module):
     temperature: float = 0.0
     final_temperature: float = 0.0
     annealing: float = 0.8
+    gradient_discount: float | None = None
     form: Form = eqx.field(static=True, default="matrix_free")
 
     def __check_init__(self) -> None:
@@ -84,6 +87,8 @@ class StructuralPolicyGradient(eqx.Module):
         if self.temperature > 0:
             check_positive("final_temperature", self.final_temperature)
         check_between("annealing", self.annealing, 0, 1, open_low=True)
+        if self.gradient_discount is not None:
+            check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
 
     def init(self, game: Game, key: PRNGKeyArray) -> TrainingState:
         """Random parameters."""
@@ -133,7 +138,9 @@ class StructuralPolicyGradient(eqx.Module):
         logits, pullback = jax.vjp(unroll, state.parameters)
         returns, _, gradients = self._along(
             game,
-            lambda along: policy_gradient(game, along[0], along[1], temperature, form=self.form),
+            lambda along: policy_gradient(
+                game, along[0], along[1], temperature, discount=self.gradient_discount, form=self.form
+            ),
             (trajectories.aggregates, logits),
         )
         (descent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
