@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("structmfg", "beartype.beartype")  # before anything imports structmfg
+install_import_hook("structmfg", "_typechecker.typechecker")  # before anything imports structmfg
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
