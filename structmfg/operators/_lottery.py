@@ -8,7 +8,6 @@ makes exact under rounding.
 import abc
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -77,10 +76,9 @@ class GeometricGrid(Grid):
         return max(abs(self.lower), self.pivot)
 
     def points(self) -> Float[Array, " points"]:
-        """The points, computed outside `jit` so that they are the same numbers everywhere."""
+        """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere."""
         p = self._pivot
-        with jax.ensure_compile_time_eval():
-            return jnp.maximum(jnp.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0)
+        return jnp.asarray(np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0), float)
 
     def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
         """log((x + p) / (lower + p)) / log(ratio), then at most one cell up or down."""
