@@ -12,7 +12,7 @@ _TILT = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.3, 0.7]]])
 _OTHER = np.array([[[0.1, 0.9], [0.7, 0.3]], [[0.5, 0.5], [0.9, 0.1]]])
 _REWARDS = np.array([[1.0, 0.3], [-0.2, 0.5]])
 _SWAYED = np.array([[-1.0, 1.5], [2.0, -0.7]])
-_AFTER = np.array([[0.4, -0.9], [-0.8, 0.6]])
+_AFTER = np.array([[1.4, -1.9], [-1.8, 1.6]])
 
 
 @dataclasses.dataclass(frozen=True)

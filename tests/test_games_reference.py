@@ -12,9 +12,9 @@ import structmfg as smfg
 
 FILES = sorted((Path(__file__).parent / "data").glob("*.npz"))
 BOUND = 1e-5  # of an array's largest entry
-# The reference finds next wealth in single precision. At the top of the wealth grid one unit in the last place of cash
-# on hand (about 1e-5) is amplified by the slope of the random values between grid points, in either of our precisions.
-EXPECTED_BOUND = {"macro": 2e-5}
+# The reference rounds wealth to single precision, up to 1.5e-5 at the top of the grid. The slope of the random values
+# between grid points carries this to 1.9e-5 of their scale, as double precision shows; in its own precision we match it.
+BOUNDS = {("macro", "expected", "float64"): 2e-5}
 
 
 def noises(name, data):
@@ -69,13 +69,13 @@ def test_there_are_three_vectors_of_each_game():
     assert [file.stem for file in FILES] == [f"{name}_{i}" for name in sorted(smfg.games.GAMES) for i in range(3)]
 
 
-def test_mean_field_and_expected_values(reference):
+def test_mean_field_and_expected_values(reference, precision):
     """Matrix-free and explicit."""
     name, outputs, data = reference
     for mean_field in outputs["next_mu"]:
         assert_near(mean_field, data["next_mu"])
     for expected in outputs["expected"]:
-        assert_near(expected, data["expected"], EXPECTED_BOUND.get(name, BOUND))
+        assert_near(expected, data["expected"], BOUNDS.get((name, "expected", precision), BOUND))
 
 
 def test_reward_and_observation(reference):
