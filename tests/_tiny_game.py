@@ -32,8 +32,8 @@ class Coin(Game):
 
     def reward(self, aggregate, following):
         crowd = aggregate.mean_field[:, None] * following.mean_field[0]
-        swayed = aggregate.noise * _SWAYED + following.noise * _AFTER
-        rewards = jnp.asarray(_REWARDS, float) * (1 + aggregate.time) + swayed - crowd
+        base, swayed, after = (jnp.asarray(x, float) for x in (_REWARDS, _SWAYED, _AFTER))
+        rewards = base * (1 + aggregate.time) + aggregate.noise * swayed + following.noise * after - crowd
         return jnp.where(aggregate.time == (-1 if self.spoiled_at is None else self.spoiled_at), jnp.nan, rewards)
 
     def observe(self, aggregate):

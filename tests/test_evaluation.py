@@ -63,44 +63,45 @@ def test_values_are_sums_of_products(game, form, precision):
         np.testing.assert_allclose(values[t], expected, atol=bound, rtol=0)
 
 
-def soft_return(game, aggregates, form, temperature, logits):
+def soft_return(game, form, aggregates, temperature, logits):
     """mu_0 . v_0 with the bonus -temperature log pi in the reward, by Horner's rule, to be differentiated as it stands."""
-    log_policy = jax.nn.log_softmax(logits)
-    values = jnp.zeros(game.num_states)
-    for t in reversed(range(game.horizon)):
-        now, then = step_of(aggregates, t)
-        probabilities = jnp.exp(log_policy[t])
+
+    def step(values, inputs):
+        now, then, log_policy = inputs
+        probabilities = jnp.exp(log_policy)
         operator = game.kernel(now).under(probabilities)
         operator = operator.explicit() if form == "explicit" else operator
-        gains = game.reward(now, then) - temperature * log_policy[t]
-        values = (probabilities * gains).sum(-1) + game.discount * operator.mv(values)
-    return aggregates.mean_field[0] @ values
+        gains = game.reward(now, then) - temperature * log_policy
+        return (probabilities * gains).sum(-1) + game.discount * operator.mv(values), None
+
+    now, then = jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates)
+    inputs = (now, then, jax.nn.log_softmax(logits))
+    return aggregates.mean_field[0] @ jax.lax.scan(step, jnp.zeros(game.num_states), inputs, reverse=True)[0]
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_policy_gradient(game, form, temperature, double):
+def test_policy_gradient(game, form, double):
     """Along the path of the policy itself: the closed form, autodiff of Horner's rule, and finite differences agree."""
     logits = logits_of(game)
     noise = smfg.games.noise_path(game, jnp.full(game.horizon + 1, 0.3))
-    table = smfg.policies.tabular(game, jax.nn.softmax(logits))
-    aggregates = rollout(game, table, noise).aggregates
+    aggregates = rollout(game, smfg.policies.tabular(game, jax.nn.softmax(logits)), noise).aggregates
 
     @jax.jit
-    def closed(logits):
+    def closed(temperature, logits):
         log_policy, pullback = jax.vjp(jax.nn.log_softmax, logits)
-        hard, soft, gradient = policy_gradient(game, aggregates, log_policy, jnp.asarray(temperature), form=form)
+        hard, soft, gradient = policy_gradient(game, aggregates, log_policy, temperature, form=form)
         return hard, soft, pullback(gradient)[0]
 
-    soft_of = jax.jit(jax.value_and_grad(functools.partial(soft_return, game, aggregates, form, temperature)))
-    hard, soft, gradient = closed(logits)
-    expected_soft, expected_gradient = soft_of(logits)
+    soft_of = jax.jit(jax.value_and_grad(functools.partial(soft_return, game, form, aggregates), argnums=1))
     values = policy_values(game, aggregates, jax.nn.softmax(logits), form=form)
-    np.testing.assert_allclose(hard, aggregates.mean_field[0] @ values[0], rtol=1e-12)
-    np.testing.assert_allclose(soft, expected_soft, rtol=1e-12)
-    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-12 * np.abs(expected_gradient).max())
     direction = jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)
-    slope = (soft_of(logits + 1e-5 * direction)[0] - soft_of(logits - 1e-5 * direction)[0]) / 2e-5
-    np.testing.assert_allclose(jnp.vdot(gradient, direction), slope, rtol=1e-6)
+    for temperature in (jnp.asarray(0.0), jnp.asarray(0.7)):
+        hard, soft, gradient = closed(temperature, logits)
+        expected_soft, expected_gradient = soft_of(temperature, logits)
+        np.testing.assert_allclose(hard, aggregates.mean_field[0] @ values[0], rtol=1e-12)
+        np.testing.assert_allclose(soft, expected_soft, rtol=1e-12)
+        np.testing.assert_allclose(gradient, expected_gradient, atol=1e-12 * np.abs(expected_gradient).max())
+        ahead, behind = (soft_of(temperature, logits + h * direction)[0] for h in (1e-5, -1e-5))
+        np.testing.assert_allclose(jnp.vdot(gradient, direction), (ahead - behind) / 2e-5, rtol=1e-6)
 
 
 def test_entropy_is_accounted_for(game, double):
