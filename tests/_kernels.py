@@ -3,11 +3,11 @@
 import functools
 from typing import Any, NamedTuple
 
+import _numpy_kernels as twin
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import _numpy_kernels as twin
 
 from structmfg import operators as ops
 
@@ -74,9 +74,7 @@ KERNELS = {
     ),
     "lattice": Case(lambda: ops.LatticeKernel(S, OFFSETS), twin.lattice(S, OFFSETS)),
     "lattice_walls": Case(lambda: ops.LatticeKernel(S, OFFSETS, **WALLS), twin.lattice(S, OFFSETS, **WALLS)),
-    "lattice_up": Case(
-        lambda: ops.LatticeKernel(S, OFFSETS, shift=4, max_shift=5), twin.lattice(S, OFFSETS, shift=4)
-    ),
+    "lattice_up": Case(lambda: ops.LatticeKernel(S, OFFSETS, shift=4, max_shift=5), twin.lattice(S, OFFSETS, shift=4)),
     "lattice_down_walls": Case(
         lambda: ops.LatticeKernel(S, OFFSETS, shift=-5, max_shift=5, **WALLS),
         twin.lattice(S, OFFSETS, shift=-5, **WALLS),

@@ -1,5 +1,7 @@
 """Dense twins of the kernels, by plain loops over their definitions. Shares no code with the package."""
 
+import itertools
+
 import numpy as np
 
 
@@ -36,7 +38,7 @@ def lottery(points, positions, num_inner):
     dense = np.zeros((num_states, num_actions, num_states))
     for (s, a), x in np.ndenumerate(positions):
         x, inner = clip(x, points[0], points[-1]), s % num_inner
-        for i, (left, right) in enumerate(zip(points[:-1], points[1:], strict=True)):
+        for i, (left, right) in enumerate(itertools.pairwise(points)):
             if left <= x < right or (x == right == points[-1]):
                 dense[s, a, i * num_inner + inner] += (right - x) / (right - left)
                 dense[s, a, (i + 1) * num_inner + inner] += (x - left) / (right - left)

@@ -17,7 +17,7 @@ _AFTER = np.array([[1.4, -1.9], [-1.8, 1.6]])
 
 @dataclasses.dataclass(frozen=True)
 class Coin(Game):
-    """z is 0 until time `revealed`, then -1 (probability 0.3) or +1 for good; moves and rewards depend on (mu, z, z')."""
+    """z is 0 until time `revealed`, then -1 (probability 0.3) or +1 for good; all depends on (mu, z, z')."""
 
     revealed: int = 1
     num_states: int = 2

@@ -52,7 +52,7 @@ def test_imports_run_one_way(file):
     allowed = {*LAYERS[: LAYERS.index(layer) + 1], "__version__"} if layer in LAYERS else {*LAYERS}
     for name, _ in imported(file):
         if layer in LAYERS and name.split(".")[0] == "structmfg":
-            assert (name.split(".") + [""])[1] in allowed, f"{layer} must not import {name}"
+            assert [*name.split("."), ""][1] in allowed, f"{layer} must not import {name}"
 
 
 def test_every_folder_is_a_layer():

@@ -41,7 +41,7 @@ def form(request):
 
 
 def step_of(aggregates, t):
-    return (jax.tree.map(lambda x: x[i], aggregates) for i in (t, t + 1))
+    return (jax.tree.map(lambda x, i=i: x[i], aggregates) for i in (t, t + 1))
 
 
 def test_values_are_sums_of_products(game, form, precision):
@@ -64,7 +64,7 @@ def test_values_are_sums_of_products(game, form, precision):
 
 
 def soft_return(game, form, aggregates, temperature, logits):
-    """mu_0 . v_0 with the bonus -temperature log pi in the reward, by Horner's rule, to be differentiated as it stands."""
+    """mu_0 . v_0 with the reward r - temperature log pi, by Horner's rule, to be differentiated as it stands."""
 
     def step(values, inputs):
         now, then, log_policy = inputs

@@ -13,7 +13,7 @@ import structmfg as smfg
 FILES = sorted((Path(__file__).parent / "data").glob("*.npz"))
 BOUND = 1e-5  # of an array's largest entry
 # The reference rounds wealth to single precision, up to 1.5e-5 at the top of the grid. The slope of the random values
-# between grid points carries this to 1.9e-5 of their scale, as double precision shows; in its own precision we match it.
+# between grid points carries this to 1.9e-5 of their scale, as double precision shows; in single precision we match it.
 BOUNDS = {("macro", "expected", "float64"): 2e-5}
 
 

@@ -15,7 +15,9 @@ def assert_gradient(function, point):
     direction = jax.tree.unflatten(structure, [jnp.cos(1 + jnp.arange(x.size)).reshape(x.shape) for x in leaves])
     value_and_grad = jax.jit(jax.value_and_grad(function))
     _, gradient = value_and_grad(point)
-    ahead, behind = (value_and_grad(jax.tree.map(lambda x, d, h=h: x + h * d, point, direction))[0] for h in (1e-5, -1e-5))
+    ahead, behind = (
+        value_and_grad(jax.tree.map(lambda x, d, h=h: x + h * d, point, direction))[0] for h in (1e-5, -1e-5)
+    )
     slope = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
     assert abs(slope) > 1e-6, "a gradient of zero would show nothing"
     # The maps are smooth of order one: a central difference with step 1e-5 errs by about 1e-10.

@@ -1,9 +1,9 @@
 """Bounds on the number of stored entries hold wherever walls and repeated offsets make successors coincide."""
 
+import _numpy_kernels as twin
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import _numpy_kernels as twin
 from hypothesis import given
 from hypothesis import strategies as st
 

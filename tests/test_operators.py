@@ -58,7 +58,9 @@ def test_kernel_as_dense(kernel, kernel_twin, close):
 
 
 def test_kernel_closed_by_a_policy(kernel, kernel_twin, close):
-    close(kernel.under(jnp.asarray(POLICY, float)).as_dense(), np.einsum("sa,sat->st", POLICY, kernel_twin))
+    """JAX or NumPy."""
+    for policy in (jnp.asarray(POLICY, float), POLICY):
+        close(kernel.under(policy).as_dense(), np.einsum("sa,sat->st", POLICY, kernel_twin))
 
 
 def test_kernel_is_valid(kernel):

@@ -75,9 +75,7 @@ def test_evaluation_sees_the_policy_of_its_step(reference):
 
 def test_time_limit():
     """The clock counts training alone: a slow callback takes nothing from it."""
-    solution = solve(
-        GAME, solver(), key=KEY, max_steps=10**6, max_seconds=0.1, callback=lambda _: time.sleep(0.02)
-    )
+    solution = solve(GAME, solver(), key=KEY, max_steps=10**6, max_seconds=0.1, callback=lambda _: time.sleep(0.02))
     assert solution.result is RESULTS.time_limit
     assert 0 < solution.stats["steps"] == len(solution.stats["returns"]) < 10**6
     assert solution.stats["train_seconds"] >= 0.1
