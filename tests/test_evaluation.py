@@ -87,9 +87,7 @@ def test_policy_gradient(game, form, double):
 
     @jax.jit
     def closed(temperature, logits):
-        log_policy, pullback = jax.vjp(jax.nn.log_softmax, logits)
-        hard, soft, gradient = policy_gradient(game, aggregates, log_policy, temperature, form=form)
-        return hard, soft, pullback(gradient)[0]
+        return policy_gradient(game, aggregates, logits, temperature, form=form)
 
     soft_of = jax.jit(jax.value_and_grad(functools.partial(soft_return, game, form, aggregates), argnums=1))
     values = policy_values(game, aggregates, jax.nn.softmax(logits), form=form)
@@ -102,6 +100,16 @@ def test_policy_gradient(game, form, double):
         np.testing.assert_allclose(gradient, expected_gradient, atol=1e-12 * np.abs(expected_gradient).max())
         ahead, behind = (soft_of(temperature, logits + h * direction)[0] for h in (1e-5, -1e-5))
         np.testing.assert_allclose(jnp.vdot(gradient, direction), (ahead - behind) / 2e-5, rtol=1e-6)
+
+
+def test_gradient_discount_weighs_the_steps(game, double):
+    """`discount` replaces gamma in the weight of a step, and leaves the returns as they are."""
+    logits, aggregates = logits_of(game), uniform_path(game)
+    exact = policy_gradient(game, aggregates, logits, jnp.asarray(0.7))
+    even = policy_gradient(game, aggregates, logits, jnp.asarray(0.7), discount=1.0)
+    weights = game.discount ** np.arange(game.horizon)
+    np.testing.assert_array_equal(exact[:2], even[:2])
+    np.testing.assert_allclose(exact[2], weights[:, None, None] * even[2], rtol=1e-12, atol=1e-14)
 
 
 def test_entropy_is_accounted_for(game, double):
@@ -134,8 +142,8 @@ def mean_return(game, policy, held, parameters):
     def along(noise):
         trajectory = rollout(game, bound, noise)
         aggregates = held(trajectory.aggregates)
-        log_policy = bound.unroll(held(trajectory.observations))
-        return aggregates.mean_field[0] @ policy_values(game, aggregates, jnp.exp(log_policy))[0]
+        policy = jax.nn.softmax(bound.unroll(held(trajectory.observations)))
+        return aggregates.mean_field[0] @ policy_values(game, aggregates, policy)[0]
 
     scenarios = game.scenarios()
     return scenarios.probabilities @ jax.vmap(along)(scenarios.noise)
@@ -153,13 +161,13 @@ def gradients(double):
 
 
 def distance(one, other):
-    return float(optax.global_norm(jax.tree.map(jnp.subtract, one, other)))
+    return float(optax.tree.norm(jax.tree.map(jnp.subtract, one, other)))
 
 
 def test_no_gradient_through_the_mean_field(gradients, double):
     """The leaky gradient differs plainly; the update's is the one that holds the population, in norm and direction."""
     held, leaky = gradients
-    size = float(optax.global_norm(held))
+    size = float(optax.tree.norm(held))
     assert distance(held, leaky) > 0.05 * size
     game, solver = small_solver()
     state = solver.init(game, jax.random.key(0))

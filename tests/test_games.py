@@ -52,7 +52,7 @@ def along_path(game, form, x64):
         trajectory = smfg.solvers.rollout(game, smfg.policies.TabularPolicy(table), noise, form=form)
         aggregates = trajectory.aggregates
         now, then = jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates)
-        values = smfg.solvers.policy_values(game, aggregates, jnp.exp(trajectory.log_policy), form=form)
+        values = smfg.solvers.policy_values(game, aggregates, trajectory.policy, form=form)
         return aggregates.mean_field, trajectory.observations, jax.vmap(game.reward)(now, then), values
 
     return along

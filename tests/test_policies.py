@@ -33,7 +33,7 @@ def network(request, precision):
     return built(*request.param, precision == "float64")
 
 
-_unroll = eqx.filter_jit(lambda policy, observations: policy.unroll(observations))
+_unroll = eqx.filter_jit(lambda policy, observations: jax.nn.log_softmax(policy.unroll(observations)))
 
 
 def unroll(policy, observations):
@@ -52,7 +52,7 @@ def test_unroll_is_step_by_step(network):
     hidden, prepared, pages = network.start(), network.prepare(), []
     for time, observation in enumerate(jnp.asarray(OBSERVATIONS, float)):
         hidden = network.update(hidden, observation, jnp.asarray(time))
-        pages.append(network.decode(prepared, hidden))
+        pages.append(jax.nn.log_softmax(network.decode(prepared, hidden)))
     np.testing.assert_allclose(unroll(network, OBSERVATIONS), pages, rtol=1e-5, atol=1e-6)
 
 
@@ -78,8 +78,8 @@ def test_parameters_all_matter(network):
     observations = jnp.asarray(OBSERVATIONS, float)
 
     def score(parameters):
-        log_policy = network.with_parameters(parameters).unroll(observations)
-        return jnp.sum(jnp.sin(jnp.arange(log_policy.size)).reshape(log_policy.shape) * log_policy)
+        logits = network.with_parameters(parameters).unroll(observations)
+        return jnp.sum(jnp.sin(jnp.arange(logits.size)).reshape(logits.shape) * logits)
 
     gradient = jax.jit(jax.grad(score))(network.parameters)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))

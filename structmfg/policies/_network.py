@@ -53,7 +53,11 @@ class NetworkPolicy(Policy):
         return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
 
     def prepare(self) -> Any:
-        """The trunk over individual states."""
+        """The trunk over individual states. `ValueError` while there are no parameters."""
+        if self.parameters is None:
+            raise ValueError(
+                "this network has no parameters yet: call .initialised(key), or train it with solvers.solve"
+            )
         return self.network.prepare(self.parameters)
 
     def start(self) -> Hidden:

@@ -147,7 +147,7 @@ class StructuralPolicyGradient(eqx.Module):
         optimiser = self._optimiser(max_steps)
         change, optimiser_state = optimiser.update(descent, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, change)
-        metrics = Metrics(paths.probabilities @ returns, optax.global_norm(descent))
+        metrics = Metrics(paths.probabilities @ returns, optax.tree.norm(descent))
         return TrainingState(parameters, optimiser_state, key, state.step + 1), metrics
 
     def _along(self, game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
