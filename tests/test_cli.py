@@ -232,7 +232,8 @@ def test_interrupt_saves_what_was_learned(capsys: pytest.CaptureFixture[str], mo
 
     def interrupted(display: _progress.Display, progress: Any) -> None:
         shown(display, progress)
-        signal.raise_signal(signal.SIGINT)
+        if progress.step == 1:  # once: a second one must not be needed
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(_progress.Display, "training", interrupted)
     before = signal.getsignal(signal.SIGINT)
@@ -241,7 +242,7 @@ def test_interrupt_saves_what_was_learned(capsys: pytest.CaptureFixture[str], mo
     captured = capsys.readouterr()
     result = last_object(captured.out)
     assert result["result"] == "interrupted"
-    assert 1 <= result["iterations"] < 3
+    assert result["iterations"] == 1
     assert "interrupted" in captured.err
     monkeypatch.setattr(_progress.Display, "training", shown)
     assert main(["evaluate", "run", "--quiet"]) == 0
