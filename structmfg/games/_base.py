@@ -9,7 +9,7 @@ u in (0, 1). One definition then serves independent, antithetic and stratified p
 """
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -19,7 +19,10 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 from structmfg._checks import check_between, check_integer, check_shape
 from structmfg.operators import TransitionKernel
 
-Noise = PyTree[Array]
+if TYPE_CHECKING:
+    Noise: TypeAlias = Any
+else:
+    Noise = PyTree[Array]
 
 
 class AggregateState(eqx.Module):
@@ -45,15 +48,26 @@ class NoisePaths(eqx.Module):
 class Game(abc.ABC):
     """A mean field game with common noise and partial observation.
 
-    Subclasses set `num_states`, `num_actions`, `horizon`, `discount` (as attributes of the class, of a frozen dataclass,
-    or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`. A game must be
-    hashable and must not change after it is made.
+    Subclasses set `num_states`, `num_actions`, `horizon`, `discount` (as attributes of the class, of a frozen
+    dataclass, or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`. A game
+    must be hashable and must not change after it is made.
     """
 
-    num_states: int
-    num_actions: int
-    horizon: int
-    discount: float
+    if TYPE_CHECKING:  # read-only, so that a subclass may also derive them by properties
+
+        @property
+        def num_states(self) -> int: ...
+        @property
+        def num_actions(self) -> int: ...
+        @property
+        def horizon(self) -> int: ...
+        @property
+        def discount(self) -> float: ...
+    else:
+        num_states: int
+        num_actions: int
+        horizon: int
+        discount: float
 
     # What a game must define.
 
@@ -92,7 +106,7 @@ class Game(abc.ABC):
         return jnp.linspace(-1.0, 1.0, self.num_states)[:, None]
 
     def action_positions(self) -> Float[Array, " actions"]:
-        """Positions in (0, 1) of the actions, increasing, for policies over ordered actions: midpoints of equal bins by default."""
+        """Increasing positions in (0, 1) of the actions, for ordered policies; by default midpoints of equal bins."""
         with jax.ensure_compile_time_eval():
             edges = jnp.linspace(0.0, 1.0, self.num_actions + 1)
             return (edges[1:] + edges[:-1]) / 2

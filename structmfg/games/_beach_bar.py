@@ -49,7 +49,7 @@ class BeachBar(Game):
         check_integer("max_action", self.max_action, at_least=1)
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return 2 * self.max_action + 1
 

@@ -54,7 +54,7 @@ class LinearQuadratic(Game):
         check_between("push", self.push, 0, math.inf)
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return 2 * self.max_action + 1
 

@@ -24,8 +24,9 @@ class Macro(Game):
 
     z_0 = 0, z' = persistence * z + deviation * N(0, 1). Interest r = e^z alpha (L / (K + 1e-6))^(1 - alpha), wage
     w = e^z (1 - alpha) (K / (L + 1e-6))^alpha at mean wealth K and mean income L. Cash on hand is
-    c = (1 + r) wealth + w income; the action is the share of it consumed, at the midpoints of num_actions equal bins. The rest is next wealth, by lottery on
-    the grid. The income index moves by -1, 0, +1 with probability `income_move`, 1 - 2 income_move, `income_move`.
+    c = (1 + r) wealth + w income; the action is the share of it consumed, at the midpoints of num_actions equal bins.
+    The rest is next wealth, by lottery on the grid. The income index moves by -1, 0, +1 with probability
+    `income_move`, 1 - 2 income_move, `income_move`.
     Reward: CRRA utility of consumption, on the last step that of all cash on hand. Observation: (r, w).
     """
 
@@ -55,7 +56,7 @@ class Macro(Game):
         self.wealth_grid, self.income_grid  # noqa: B018 (their construction checks the bounds)
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S = num_wealth * num_income."""
         return self.num_wealth * self.num_income
 
@@ -124,9 +125,7 @@ class Macro(Game):
         """Zero."""
         return jnp.zeros_like(uniform)
 
-    def next_noise(
-        self, noise: Float[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]
-    ) -> Float[Array, ""]:
+    def next_noise(self, noise: Float[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Float[Array, ""]:
         """AR(1) with Gaussian innovations."""
         return self.persistence * noise + self.deviation * jax.scipy.special.ndtri(uniform)
 

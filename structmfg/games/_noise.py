@@ -12,9 +12,7 @@ from structmfg.games._base import Game, Noise, NoisePaths
 Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
 
 
-def innovations(
-    key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampling
-) -> Float[Array, "paths length"]:
+def innovations(key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampling) -> Float[Array, "paths length"]:
     """Uniform innovations in (0, 1).
 
     - `iid`: independent.

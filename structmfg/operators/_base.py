@@ -16,7 +16,7 @@ kernel followed by an operator (`FactoredKernel`).
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
@@ -47,7 +47,15 @@ class Successors(NamedTuple):
 class _Convertible(eqx.Module):
     """What kernels and operators share: explicit forms, assembled from the list of successors."""
 
-    num_states: eqx.AbstractVar[int]
+    # Subclasses define it as a field or as a property. Type checkers would take an abstract variable for a field.
+    if TYPE_CHECKING:
+
+        @property
+        @abc.abstractmethod
+        def num_states(self) -> int:
+            """S."""
+    else:
+        num_states: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def successors(self) -> Successors:
@@ -87,7 +95,14 @@ class _Convertible(eqx.Module):
 class TransitionKernel(_Convertible):
     """A controlled law of motion P(s' | s, a) at one aggregate state, over S states and A actions."""
 
-    num_actions: eqx.AbstractVar[int]
+    if TYPE_CHECKING:
+
+        @property
+        @abc.abstractmethod
+        def num_actions(self) -> int:
+            """A."""
+    else:
+        num_actions: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
@@ -201,7 +216,7 @@ class ControlledOperator(TransitionOperator):
         check_shape("policy", self.policy, (self.kernel.num_states, self.kernel.num_actions))
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return self.kernel.num_states
 

@@ -25,12 +25,12 @@ class FactoredKernel(TransitionKernel):
             )
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return self.move.num_states
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return self.move.num_actions
 
@@ -76,12 +76,12 @@ class PiecewiseKernel(TransitionKernel):
     piece: Int[Array, " states"]
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.piece.shape[0])
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return self.pieces.num_actions
 

@@ -4,14 +4,13 @@ The static number of stored elements must bound the number of distinct entries, 
 a word; `branching` of a kernel is that proven bound for a row.
 """
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 from jax.experimental import sparse
 from jaxtyping import Array, Float
-
-import equinox as eqx
 
 from structmfg._checks import check_shape
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
@@ -61,7 +60,7 @@ class ExplicitOperator(TransitionOperator):
     matrix: sparse.BCOO
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.matrix.shape[-1])
 
@@ -91,7 +90,7 @@ class ExplicitKernel(TransitionKernel):
     num_actions: int = eqx.field(static=True)
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.matrix.shape[-1])
 

@@ -18,12 +18,12 @@ class DenseKernel(TransitionKernel):
             raise ValueError(f"probabilities must have shape (S, A, S), but have shape {tuple(shape)}")
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.probabilities.shape[0])
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return int(self.probabilities.shape[1])
 
@@ -39,9 +39,7 @@ class DenseKernel(TransitionKernel):
 
     def successors(self) -> Successors:
         """Every state of every row."""
-        return Successors(
-            jnp.broadcast_to(jnp.arange(self.num_states), self.probabilities.shape), self.probabilities
-        )
+        return Successors(jnp.broadcast_to(jnp.arange(self.num_states), self.probabilities.shape), self.probabilities)
 
 
 class SuccessorKernel(TransitionKernel):
@@ -56,12 +54,12 @@ class SuccessorKernel(TransitionKernel):
         check_shape("probabilities", self.probabilities, tuple(self.indices.shape))
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.indices.shape[0])
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return int(self.indices.shape[1])
 

@@ -44,7 +44,7 @@ class LatticeKernel(TransitionKernel):
         self.upper = jnp.asarray(num_states - 1 if upper is None else upper)
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return len(self.offsets)
 

@@ -1,11 +1,11 @@
 """Two-point lotteries on a monotone grid: mass at a point between two grid points goes to both, by linear weights.
 
 The lottery keeps the mean of the position (Young 2010, doi:10.1016/j.jedc.2008.11.010). Finding the neighbours
-dominates its cost; on a geometric grid their index has a closed form, which one comparison with the grid's own points
-makes exact under rounding.
+dominates its cost; on a geometric grid their index has a closed form.
 """
 
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -20,22 +20,25 @@ from structmfg.operators._base import Successors, TransitionKernel
 class Grid(eqx.Module):
     """A strictly increasing grid of n >= 2 points."""
 
-    num_points: eqx.AbstractVar[int]
+    if TYPE_CHECKING:
+
+        @property
+        @abc.abstractmethod
+        def num_points(self) -> int:
+            """n."""
+    else:
+        num_points: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def points(self) -> Float[Array, " points"]:
         """The points, in increasing order."""
 
     @abc.abstractmethod
-    def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        """The index i in 0..n-2 of the interval [x_i, x_{i+1}] that holds a position (an end interval if beyond)."""
-
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """The interval's index i and the weight in [0, 1] of its upper point x_{i+1}."""
-        points = self.points()
-        index = self.locate(positions)
-        left, right = points[index], points[index + 1]
-        return index, jnp.clip((positions - left) / (right - left), 0, 1)
+        """The index i in 0..n-2 of the interval [x_i, x_{i+1}], and the weight in [0, 1] of its upper point.
+
+        Below the first or above the last point, all the weight is on that end point.
+        """
 
 
 class ArbitraryGrid(Grid):
@@ -44,7 +47,7 @@ class ArbitraryGrid(Grid):
     values: Float[Array, " points"]
 
     @property
-    def num_points(self) -> int:  # type: ignore[override]
+    def num_points(self) -> int:
         """n."""
         return int(self.values.shape[0])
 
@@ -52,13 +55,15 @@ class ArbitraryGrid(Grid):
         """The points."""
         return self.values
 
-    def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        """Binary search."""
-        return jnp.clip(jnp.searchsorted(self.values, positions, side="right") - 1, 0, self.num_points - 2)
+    def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
+        """See `Grid.lottery`."""
+        index = jnp.clip(jnp.searchsorted(self.values, positions, side="right") - 1, 0, self.num_points - 2)
+        left, right = self.values[index], self.values[index + 1]
+        return index, jnp.clip((positions - left) / (right - left), 0, 1)
 
 
 class GeometricGrid(Grid):
-    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0) with pivot p = max(|lower|, pivot): dense near `lower`."""
+    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0), with p = max(|lower|, pivot): dense near `lower`."""
 
     num_points: int = eqx.field(static=True)
     lower: float = eqx.field(static=True)
@@ -76,21 +81,36 @@ class GeometricGrid(Grid):
     def _pivot(self) -> float:
         return max(abs(self.lower), self.pivot)
 
+    @property
+    def _log_ratio(self) -> float:
+        """log of the ratio of neighbouring widths."""
+        return float(np.log((self.upper + self._pivot) / (self.lower + self._pivot)) / (self.num_points - 1))
+
     def points(self) -> Float[Array, " points"]:
         """The points, computed outside `jit` so that they are the same numbers everywhere."""
         p = self._pivot
         with jax.ensure_compile_time_eval():
             return jnp.maximum(jnp.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0)
 
-    def locate(self, positions: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        """log((x + p) / (lower + p)) / log(ratio), then at most one cell up or down."""
-        points, p = self.points(), self._pivot
-        first = self.lower + p
-        per_cell = (self.num_points - 1) / np.log((self.upper + p) / first)
-        guess = jnp.log((positions + p) * (1 / first)) * per_cell
-        index = jnp.clip(guess.astype(int), 0, self.num_points - 2)
-        index = index + (positions >= points[index + 1]) - (positions < points[index])
-        return jnp.clip(index, 0, self.num_points - 2)
+    def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
+        """See `Grid.lottery`; i is the floor of log((x + p) / (lower + p)) / log(ratio).
+
+        Rounding may name a neighbouring interval, which a weight outside [0, 1] gives away. Widths grow by a constant
+        ratio, so the weight in the right interval follows without another look at the grid.
+        """
+        last, ratio = self.num_points - 2, float(np.exp(self._log_ratio))
+        points = self.points()
+        with jax.ensure_compile_time_eval():
+            per_width = 1 / jnp.diff(points)
+        scale = 1 / (self.lower + self._pivot)
+        guess = jnp.log(jnp.maximum(positions * scale + self._pivot * scale, 1)) * (1 / self._log_ratio)
+        index = jnp.minimum(guess.astype(int), last)
+        weight = (positions - points[index]) * per_width[index]
+        below, above = (weight < 0) & (index > 0), (weight >= 1) & (index < last)
+        weight = jnp.where(below, 1 + weight * ratio, jnp.where(above, (weight - 1) / ratio, weight))
+        index = index - below + above
+        # The barrier keeps XLA from computing the logarithm again, one by one, inside every gather and scatter.
+        return jax.lax.optimization_barrier((index, jnp.clip(weight, 0, 1)))
 
 
 class LotteryKernel(TransitionKernel):
@@ -110,12 +130,12 @@ class LotteryKernel(TransitionKernel):
             raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {self.index.shape[0]}")
 
     @property
-    def num_states(self) -> int:  # type: ignore[override]
+    def num_states(self) -> int:
         """S."""
         return int(self.index.shape[0])
 
     @property
-    def num_actions(self) -> int:  # type: ignore[override]
+    def num_actions(self) -> int:
         """A."""
         return int(self.index.shape[1])
 

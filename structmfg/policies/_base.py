@@ -5,18 +5,21 @@ stays a vector over states. A policy works in three parts, so that each is done 
 
     prepared = policy.prepare()                           once for all times and noise paths (a trunk over states)
     hidden   = policy.update(hidden, observation, time)   once a time step and path; free of S
-    log_pi   = policy.decode(prepared, hidden)            (S, A), the logarithms of the action probabilities
+    logits   = policy.decode(prepared, hidden)            (S, A); pi = softmax(logits) over the actions
 """
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-Hidden = PyTree[Array]
+if TYPE_CHECKING:
+    Hidden: TypeAlias = Any
+else:
+    Hidden = PyTree[Array]
 
 
 class Policy(eqx.Module):
@@ -36,10 +39,10 @@ class Policy(eqx.Module):
 
     @abc.abstractmethod
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
-        """log pi(a | s, hidden)."""
+        """log pi(a | s, hidden), up to a constant in every row."""
 
     def unroll(self, observations: Float[Array, "times observation"]) -> Float[Array, "times states actions"]:
-        """log pi_t(a | s, o_{0:t}) for all t along one path of observations."""
+        """The logits of pi_t(a | s, o_{0:t}) for all t along one path of observations."""
 
         def step(hidden: Hidden, inputs: tuple[Array, Array]) -> tuple[Hidden, Hidden]:
             hidden = self.update(hidden, *inputs)

@@ -45,7 +45,8 @@ class NetworkPolicy(Policy):
 
     def initialised(self, key: PRNGKeyArray) -> Self:
         """The same network with random parameters."""
-        return self.with_parameters(self.network.init(key, jnp.zeros(self.game.observation_size)))
+        inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)
+        return self.with_parameters(self.network.init(key, jnp.zeros(inputs)))
 
     def with_parameters(self, parameters: PyTree[Array]) -> Self:
         """The same network with these parameters."""
@@ -61,11 +62,14 @@ class NetworkPolicy(Policy):
 
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
         """The recurrent cell, or for a memoryless policy the observation alone."""
-        return self.network.update(self.parameters, hidden, self.game.normalise(observation))
+        seen = self.game.normalise(observation)
+        if self.settings.recurrent and self.settings.clock:
+            seen = jnp.append(seen, time / self.game.horizon)
+        return self.network.update(self.parameters, hidden, seen)
 
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
         """The head over branch and trunk."""
-        return jax.nn.log_softmax(self.network.decode(self.parameters, prepared, hidden), axis=-1)
+        return self.network.decode(self.parameters, prepared, hidden)
 
 
 class NetworkSettings(NamedTuple):
@@ -78,6 +82,8 @@ class NetworkSettings(NamedTuple):
     width: int = 64
     depth: int = 2
     rank: int = 32
+    frequencies: int = 0
+    clock: bool = True
 
     def check(self) -> None:
         """Raise `ValueError` on an unknown architecture or head, or a size below one."""
@@ -85,6 +91,7 @@ class NetworkSettings(NamedTuple):
         check_name("head", self.head, get_args(Head))
         for name in ("hidden", "width", "depth", "rank"):
             check_integer(name, getattr(self, name), at_least=1)
+        check_integer("frequencies", self.frequencies, at_least=0)
 
 
 def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
@@ -94,6 +101,10 @@ def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
       state).
     - `head`: "categorical", or "ordered": a Beta density over `game.action_positions()`, for actions on a scale.
     - `hidden`: units of the GRU. `width`, `depth`: of the perceptron over states (trunk, or joint network).
+    - `frequencies`: harmonics of every state feature and observation given to the network beside it, for policies that
+      change over a few cells of a long line (Tancik et al. 2020, arXiv 2006.10739).
+    - `clock`: whether the recurrent network sees t / T, the length of the history, beside the observation. Without it
+      the hidden state must learn to count. A memoryless policy has none.
 
     Raises `ValueError` on an unknown setting or one out of range.
     """
@@ -111,7 +122,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         check_name("policy setting", name, NetworkSettings._fields)
     chosen = NetworkSettings(**settings)
     chosen.check()
-    recurrent, architecture, head, hidden, width, depth, rank = chosen
+    recurrent, architecture, head, hidden, width, depth, rank, frequencies, _ = chosen
     outputs = game.num_actions if head == "categorical" else 2
 
     def build() -> tuple[Callable[..., Any], _Network]:
@@ -123,7 +134,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         joint = hk.nets.MLP([*layers, outputs], activation=jax.nn.silu, name="joint")
 
         def prepare() -> Array:
-            features = game.state_features()
+            features = _harmonics(game.state_features(), frequencies)
             if architecture == "joint":
                 return features
             return trunk(features).reshape(game.num_states, outputs, rank + 1)
@@ -132,7 +143,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
             return jnp.zeros(hidden)
 
         def update(state: Hidden, observation: Array) -> Hidden:
-            embedded = embed(observation)
+            embedded = embed(_harmonics(observation, frequencies))
             return core(embedded, state)[1] if recurrent else embedded
 
         def decode(prepared: Array, state: Hidden) -> Array:
@@ -159,7 +170,15 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     return NetworkPolicy(None, network, game, chosen)
 
 
-def _ordered_logits(out: Float[Array, "states 2"], positions: Float[Array, " actions"]) -> Float[Array, "states actions"]:
+def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Array, "*batch more"]:
+    """x, and sin(k pi x), cos(k pi x) for k = 1..frequencies."""
+    waves = [wave(k * jnp.pi * x) for k in range(1, frequencies + 1) for wave in (jnp.sin, jnp.cos)]
+    return jnp.concatenate([x, *waves], axis=-1)
+
+
+def _ordered_logits(
+    out: Float[Array, "states 2"], positions: Float[Array, " actions"]
+) -> Float[Array, "states actions"]:
     """log of the density of Beta(a, b), a, b >= 1, at the positions of the actions, up to a constant."""
     shape = jax.nn.softplus(out)
     return shape[..., :1] * jnp.log(positions) + shape[..., 1:] * jnp.log1p(-positions)

@@ -41,7 +41,9 @@ def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> Tabular
     page = (game.num_states, game.num_actions)
     allowed = (page, (game.horizon, *page))
     if values.shape not in allowed:
-        raise ValueError(f"a policy table must have shape (S, A) = {page} or (T, S, A) = {allowed[1]}, not {values.shape}")
+        raise ValueError(
+            f"a policy table must have shape (S, A) = {page} or (T, S, A) = {allowed[1]}, not {values.shape}"
+        )
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError("a policy table must hold finite probabilities >= 0, but some are negative, NaN or infinite")
     sums = values.sum(-1)

@@ -71,6 +71,6 @@ def _along(game: Game, policy: Policy, noise: Noise, times: Array) -> tuple[Arra
     def along(path: Noise) -> tuple[Array, dict[str, Array], Array]:
         trajectory = rollout(game, policy, path)
         quantities = jax.vmap(game.quantities)(trajectory.aggregates) | noise_series(game, path)
-        return trajectory.aggregates.mean_field, quantities, jnp.exp(trajectory.log_policy[times])
+        return trajectory.aggregates.mean_field, quantities, trajectory.policy[times]
 
     return jax.lax.map(along, noise)

@@ -5,8 +5,8 @@ follows it is
 
     v_t = r_t + gamma A_t r_{t+1} + gamma^2 A_t A_{t+1} r_{t+2} + ...  =  r_t + gamma A_t v_{t+1},    v_T = 0,
 
-with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or explicit
-BCOO matrices built at every step.
+with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or
+explicit BCOO matrices built at every step.
 """
 
 from typing import Literal, NamedTuple
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from structmfg.games import AggregateState, Game, Noise
-from structmfg.operators import TransitionKernel
+from structmfg.operators import TransitionKernel, TransitionOperator
 from structmfg.policies import Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
@@ -27,36 +27,36 @@ class Trajectory(NamedTuple):
 
     aggregates: AggregateState
     observations: Float[Array, "times observation"]
-    log_policy: Float[Array, "times states actions"]
-
-
-def transition(game: Game, aggregate: AggregateState, form: Form) -> TransitionKernel:
-    """The game's kernel in the chosen form."""
-    kernel = game.kernel(aggregate)
-    return kernel.explicit() if form == "explicit" else kernel
+    policy: Float[Array, "times states actions"]
 
 
 def rollout(game: Game, policy: Policy, noise: Noise, *, form: Form = "matrix_free") -> Trajectory:
-    """The deterministic path of the mean field under a policy along one noise path z_0..z_T."""
+    """The deterministic path of the mean field under a policy along one noise path z_0..z_T.
+
+    A step's kernel is made at the end of the step before it and carried over, which makes XLA store it once instead of
+    computing its entries again inside every gather and scatter that uses them.
+    """
     prepared = policy.prepare()
     first, later = jax.tree.map(lambda z: z[0], noise), jax.tree.map(lambda z: z[1:], noise)
 
     def step(
-        carry: tuple[AggregateState, Hidden], next_noise: Noise
-    ) -> tuple[tuple[AggregateState, Hidden], tuple[AggregateState, Array, Array]]:
-        aggregate, hidden = carry
+        carry: tuple[AggregateState, TransitionKernel, Hidden], next_noise: Noise
+    ) -> tuple[tuple[AggregateState, TransitionKernel, Hidden], tuple[AggregateState, Array, Array]]:
+        aggregate, kernel, hidden = carry
         observation = game.observe(aggregate)
         hidden = policy.update(hidden, observation, aggregate.time)
-        log_policy = policy.decode(prepared, hidden)
-        operator = game.kernel(aggregate).under(jnp.exp(log_policy))
-        mean_field = (operator.explicit() if form == "explicit" else operator).T.mv(aggregate.mean_field)
-        following = AggregateState(mean_field, next_noise, aggregate.time + 1)
-        return (following, hidden), (aggregate, observation, log_policy)
+        probabilities = jax.nn.softmax(policy.decode(prepared, hidden))
+        operator: TransitionOperator = kernel.under(probabilities)
+        if form == "explicit":
+            operator = operator.explicit()
+        following = AggregateState(operator.T.mv(aggregate.mean_field), next_noise, aggregate.time + 1)
+        return (following, game.kernel(following), hidden), (aggregate, observation, probabilities)
 
     start = game.aggregate(mean_field=game.initial_mean_field(first), noise=first, time=0)
-    (last, _), (aggregates, observations, log_policy) = jax.lax.scan(step, (start, policy.start()), later)
+    carry = (start, game.kernel(start), policy.start())
+    (last, _, _), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, later)
     aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, last)
-    return Trajectory(aggregates, observations, log_policy)
+    return Trajectory(aggregates, observations, probabilities)
 
 
 def steps(aggregates: AggregateState) -> tuple[AggregateState, AggregateState]:
@@ -76,14 +76,12 @@ def policy_values(
     Differentiable in the policy; the aggregates are data. The return is `aggregates.mean_field[0] @ values[0]`.
     """
 
-    def step(
-        values: Array, inputs: tuple[AggregateState, AggregateState, Array]
-    ) -> tuple[Array, Array]:
+    def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array]) -> tuple[Array, Array]:
         aggregate, following, probabilities = inputs
         rewards = jnp.sum(probabilities * game.reward(aggregate, following), axis=-1)
-        operator = game.kernel(aggregate).under(probabilities)
+        operator: TransitionOperator = game.kernel(aggregate).under(probabilities)
         if form == "explicit":
-            operator = operator.explicit()  # type: ignore[assignment]
+            operator = operator.explicit()
         values = rewards + game.discount * operator.mv(values)
         return values, values
 
@@ -95,36 +93,49 @@ def policy_values(
 def policy_gradient(
     game: Game,
     aggregates: AggregateState,
-    log_policy: Float[Array, "times states actions"],
+    logits: Float[Array, "times states actions"],
     temperature: Float[Array, ""],
     *,
+    discount: float | None = None,
     form: Form = "matrix_free",
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "times states actions"]]:
-    """The return mu_0 . v_0, the same with the entropy bonus, and the latter's gradient in log_policy, in one pass.
+    """The return mu_0 . v_0, the same with the entropy bonus, and the latter's gradient in the logits, in one pass.
 
-    With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries gamma^t (A_0 ... A_{t-1})^T mu_0,
-    which is gamma^t mu_t: the mean field itself. So the gradient (on the simplex, up to a constant in every row) is
+    With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries the vector
+    gamma^t (A_0 ... A_{t-1})^T mu_0, which is gamma^t mu_t: the mean field itself. So the gradient in the logits of
+    pi = softmax(logits) is
 
         gamma^t mu_t(s) pi_t(a | s) (q_t(s, a) - temperature * log pi_t(a | s) - v_t(s)),
 
     the policy gradient theorem with exact advantages (Sutton et al. 1999), without a second pass through the operators.
+    The aggregates must be those of this policy. `discount` replaces gamma in the factor gamma^t (not in the values): at 1
+    every step counts alike, as is usual in practice (Thomas 2014, Bias in natural actor-critic algorithms), and late
+    steps of a long horizon are learned at all.
     """
+    weighting = game.discount if discount is None else discount
 
     def step(
-        carry: tuple[Array, Array], inputs: tuple[AggregateState, AggregateState, Array]
-    ) -> tuple[tuple[Array, Array], Array]:
-        soft_values, entropy = carry
-        aggregate, following, log_pi = inputs
-        probabilities = jnp.exp(log_pi)
-        kernel = transition(game, aggregate, form)
-        action_values = game.reward(aggregate, following) + game.discount * kernel.expect(soft_values)
-        soft = action_values - temperature * log_pi
+        carry: tuple[Array, Array, TransitionKernel],
+        inputs: tuple[AggregateState, AggregateState, AggregateState, Array],
+    ) -> tuple[tuple[Array, Array, TransitionKernel], Array]:
+        soft_values, entropy, kernel = carry
+        preceding, aggregate, following, row = inputs
+        log_policy = jax.nn.log_softmax(row)
+        probabilities = jnp.exp(log_policy)
+        if form == "explicit":
+            kernel = kernel.explicit()
+        soft = game.reward(aggregate, following) + game.discount * kernel.expect(soft_values) - temperature * log_policy
         soft_values = jnp.sum(probabilities * soft, axis=-1)
-        weight = game.discount**aggregate.time * aggregate.mean_field
-        entropy = entropy - weight @ jnp.sum(probabilities * log_pi, axis=-1)
-        return (soft_values, entropy), weight[:, None] * probabilities * (soft - soft_values[:, None])
+        bonus = -aggregate.mean_field @ jnp.sum(probabilities * log_policy, axis=-1)
+        entropy = bonus + game.discount * entropy
+        weight = weighting**aggregate.time * aggregate.mean_field
+        gradient = weight[:, None] * probabilities * (soft - soft_values[:, None])
+        return (soft_values, entropy, game.kernel(preceding)), gradient
 
-    end = (jnp.zeros_like(aggregates.mean_field[-1]), jnp.zeros(()))
-    (soft_values, entropy), gradient = jax.lax.scan(step, end, (*steps(aggregates), log_policy), reverse=True)
+    now, following = steps(aggregates)
+    preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
+    last = jax.tree.map(lambda x: x[-1], now)
+    end = (jnp.zeros_like(last.mean_field), jnp.zeros(()), game.kernel(last))  # the kernel is carried as in `rollout`
+    (soft_values, entropy, _), gradient = jax.lax.scan(step, end, (preceding, now, following, logits), reverse=True)
     soft_return = aggregates.mean_field[0] @ soft_values
     return soft_return - temperature * entropy, soft_return, gradient

@@ -11,9 +11,10 @@ SOLVERS: dict[str, type[StructuralPolicyGradient]] = {"rspg": RSPG, "spg": SPG}
 
 PresetName = Literal["default", "paper"]
 
-# The algorithm as published: one network over states and history, independent paths, no entropy bonus.
+# The algorithm as published: one network over states and history, no clock, independent paths, no entropy bonus.
 _PAPER: dict[str, Any] = {
     "architecture": "joint",
+    "clock": False,
     "num_paths": 8,
     "sampling": "iid",
     "learning_rate": 1e-3,

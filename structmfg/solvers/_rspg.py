@@ -6,11 +6,12 @@ passes through the mean field, the prices or the observations: the policy is opt
 against the population that follows it, and a fixed point is an equilibrium.
 
 An entropy bonus, annealed geometrically, keeps the softmax from saturating early. What a run guarantees is stated by
-its result: `completed` says that all planned updates were made, not that a tolerance was met; exploitability is measured
-separately.
+its result: `completed` says that all planned updates were made, not that a tolerance was met; exploitability is
+measured separately.
 """
 
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -23,6 +24,7 @@ from structmfg.games import Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers._evaluation import Form, policy_gradient, rollout
 
+_SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
 
 Schedule = Literal["cosine", "linear"]
 
@@ -51,8 +53,10 @@ class StructuralPolicyGradient(eqx.Module):
       than `num_paths`; else stratified where the noise is finite, antithetic where it is continuous.
     - `learning_rate`: Adam's, decayed to `final_rate` times it by a cosine, or linearly.
     - `clip`: bound on the global norm of the gradient.
-    - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing, over
-      the first `annealing` of all updates; zero for none. In units of the reward.
+    - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing,
+      over the first `annealing` of all updates; zero for none. In units of the reward.
+    - `gradient_discount`: replaces the game's discount in the weight gamma^t of a step in the gradient (see
+      `policy_gradient`); None for the exact gradient of the return.
     - `form`: "matrix_free" or "explicit" operators.
     """
 
@@ -66,6 +70,7 @@ class StructuralPolicyGradient(eqx.Module):
     temperature: float = 0.0
     final_temperature: float = 0.0
     annealing: float = 0.8
+    gradient_discount: float | None = None
     form: Form = eqx.field(static=True, default="matrix_free")
 
     def __check_init__(self) -> None:
@@ -82,6 +87,8 @@ class StructuralPolicyGradient(eqx.Module):
         if self.temperature > 0:
             check_positive("final_temperature", self.final_temperature)
         check_between("annealing", self.annealing, 0, 1, open_low=True)
+        if self.gradient_discount is not None:
+            check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
 
     def init(self, game: Game, key: PRNGKeyArray) -> TrainingState:
         """Random parameters."""
@@ -121,24 +128,33 @@ class StructuralPolicyGradient(eqx.Module):
     def update(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
         """One update."""
         key, noise_key = jax.random.split(state.key)
-        paths = self._noise_paths(game, noise_key)
-        policy = self.bound(state)
-        trajectories = jax.vmap(lambda noise: rollout(game, policy, noise, form=self.form))(paths.noise)
+        paths, policy = self._noise_paths(game, noise_key), self.bound(state)
+        trajectories = self._along(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
 
         def unroll(parameters: PyTree[Array]) -> Array:
             return jax.vmap(self.policy.with_parameters(parameters).unroll)(trajectories.observations)
 
         temperature = self._temperature(state.step, max_steps)
-        log_policy, pullback = jax.vjp(unroll, state.parameters)
-        returns, _, gradients = jax.vmap(
-            lambda aggregates, log_pi: policy_gradient(game, aggregates, log_pi, temperature, form=self.form)
-        )(trajectories.aggregates, log_policy)
-        (ascent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
+        logits, pullback = jax.vjp(unroll, state.parameters)
+        returns, _, gradients = self._along(
+            game,
+            lambda along: policy_gradient(
+                game, along[0], along[1], temperature, discount=self.gradient_discount, form=self.form
+            ),
+            (trajectories.aggregates, logits),
+        )
+        (descent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
         optimiser = self._optimiser(max_steps)
-        change, optimiser_state = optimiser.update(ascent, state.optimiser, state.parameters)
+        change, optimiser_state = optimiser.update(descent, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, change)
-        metrics = Metrics(paths.probabilities @ returns, optax.global_norm(ascent))
+        metrics = Metrics(paths.probabilities @ returns, optax.global_norm(descent))
         return TrainingState(parameters, optimiser_state, key, state.step + 1), metrics
+
+    def _along(self, game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
+        """A function of one path over all of them: side by side for a small game, one after the other for a large."""
+        if game.num_states * game.num_actions <= _SMALL:
+            return jax.vmap(function)(paths)
+        return jax.lax.map(function, paths)
 
 
 class RSPG(StructuralPolicyGradient):
@@ -146,7 +162,9 @@ class RSPG(StructuralPolicyGradient):
 
     def __check_init__(self) -> None:
         if not self.policy.settings.recurrent:
-            raise ValueError("RSPG trains a recurrent policy, but was given a memoryless one; use SPG, or policies.recurrent")
+            raise ValueError(
+                "RSPG trains a recurrent policy, but was given a memoryless one; use SPG, or policies.recurrent"
+            )
 
 
 class SPG(StructuralPolicyGradient):
@@ -154,4 +172,6 @@ class SPG(StructuralPolicyGradient):
 
     def __check_init__(self) -> None:
         if self.policy.settings.recurrent:
-            raise ValueError("SPG trains a memoryless policy, but was given a recurrent one; use RSPG, or policies.memoryless")
+            raise ValueError(
+                "SPG trains a memoryless policy, but was given a recurrent one; use RSPG, or policies.memoryless"
+            )

@@ -91,7 +91,7 @@ class _Loop:
         began = time.perf_counter()
         self.solver, self.state = solver, solver.init(game, key)
         self._good = self.state  # the latest state whose return and gradient are known to be finite
-        chunk = eqx.filter_jit(_chunk)
+        chunk: Any = eqx.filter_jit(_chunk)
         self._run = chunk.lower(game, solver, self.state, self._good, max_steps, jnp.zeros((), int)).compile()
         self._arguments = (game, solver, max_steps)
         self.compile_seconds = time.perf_counter() - began

@@ -1,0 +1,46 @@
+# make demo      solve Beach Bar and write a report
+# make test      lint, types and the fast tests: what continuous integration runs
+# make test-all  the same with the slow tests
+# make lint      ruff and mypy alone
+# make format    rewrite the sources as `make lint` wants them
+# make clean     remove builds and caches (not the environment, not run folders)
+#
+# Each of them first creates the environment in .venv, or renews it if pyproject.toml or constraints.txt have changed.
+# Another interpreter: make test PYTHON=python3.12. Another environment: make test VENV=/some/folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+PYTEST = $(BIN)/pytest -n auto --maxprocesses 4
+
+.PHONY: demo test test-all lint format clean
+
+demo: $(INSTALLED)
+	$(BIN)/structmfg solve beach_bar --seed 0
+
+test: lint
+	$(PYTEST)
+
+test-all: lint
+	$(PYTEST) -m ""
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("structmfg needs Python 3.11 or newer, but this is %d.%d: set PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "Installing into $(VENV) (a minute or two, the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find structmfg tests -name __pycache__ -type d -prune -exec rm -rf {} +

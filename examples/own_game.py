@@ -1,0 +1,42 @@
+"""A game of one's own in about thirty lines: where to swim when the weather may turn.
+
+Swimmers on a line of 21 cells dislike company; a storm, once it has begun, makes the open sea (high cells) costly.
+
+    python examples/own_game.py
+"""
+
+import jax
+import jax.numpy as jnp
+
+import structmfg as smfg
+from structmfg.operators import FactoredKernel, LatticeKernel, lattice_noise
+
+
+class Swimmers(smfg.Game):
+    num_states, num_actions, horizon, discount = 21, 3, 12, 0.95
+
+    def kernel(self, aggregate):
+        move = LatticeKernel(self.num_states, [-1, 0, 1])
+        return FactoredKernel(move, lattice_noise(self.num_states, [-1, 0, 1], [0.1, 0.8, 0.1]))
+
+    def reward(self, aggregate, following):
+        out = jnp.arange(self.num_states) / self.num_states
+        of_state = out * (1 - 3 * aggregate.noise) - jnp.log(aggregate.mean_field + 1e-3) / 5
+        return of_state[:, None] - jnp.array([0.1, 0.0, 0.1])
+
+    def initial_noise(self, uniform):
+        return jnp.zeros(())
+
+    def next_noise(self, noise, uniform, time):
+        return jnp.maximum(noise, uniform < 0.1)
+
+    def observe(self, aggregate):
+        return jnp.array([1.0, 0.0]) * aggregate.noise + jnp.array([0.0, 1.0]) * aggregate.mean_field.max()
+
+
+if __name__ == "__main__":
+    game = Swimmers()
+    solver = smfg.solvers.RSPG(smfg.policies.recurrent(game), temperature=1.0, final_temperature=1e-3)
+    solution = smfg.solvers.solve(game, solver, key=jax.random.key(0), max_steps=300)
+    for name, policy in {"uniform": smfg.policies.uniform(game), "trained": solution.policy}.items():
+        print(name, smfg.solvers.exploitability(game, policy, kind="clairvoyant", key=jax.random.key(1)))

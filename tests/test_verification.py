@@ -1,0 +1,253 @@
+"""Verification passes on the games, fails on kernels made wrong on purpose, and never crashes on a user's game."""
+
+import dataclasses
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+import structmfg as smfg
+from structmfg.operators import DenseKernel, SuccessorKernel, Successors
+from structmfg.verification import LAWS, CheckResult, Report, verify
+
+SMALL = {
+    "linear_quadratic": {"num_states": 15, "horizon": 5, "first": 1, "last": 3},
+    "beach_bar": {"num_states": 12, "horizon": 4},
+    "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 3},
+}
+
+
+class Stay(smfg.Game):
+    """A user's game: two actions on a ring, a coin, and everybody dislikes a crowd."""
+
+    num_states, num_actions, horizon, discount = 6, 2, 4, 0.9
+
+    def kernel(self, aggregate):
+        step = jnp.array([0, 1]) * aggregate.noise
+        return SuccessorKernel(((jnp.arange(6)[:, None] + step) % 6)[:, :, None], jnp.ones((6, 2, 1)))
+
+    def reward(self, aggregate, following):
+        return jnp.broadcast_to(-following.mean_field[:, None], (6, 2)) - jnp.array([0.0, 0.1])
+
+    def observe(self, aggregate):
+        return aggregate.noise[None].astype(float)
+
+    def initial_noise(self, uniform):
+        return jnp.where(uniform < 0.5, 1, -1)
+
+    def next_noise(self, noise, uniform, time):
+        return jnp.where(uniform < 0.1, -noise, noise)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_games_pass(name):
+    report = verify(smfg.games.make(name, **SMALL[name]), num_points=2)
+    assert report.passed, str(report)
+    assert len(report.results) == 1 + 2 * (4 + len(LAWS))
+    assert report.game in str(report)
+
+
+def test_a_users_game_passes_and_repeats():
+    first, second = verify(Stay(), num_points=1), verify(Stay(), num_points=1)
+    assert first.passed, str(first)
+    assert first.results == second.results
+    assert verify(Stay(), key=jax.random.key(1), num_points=1).results != first.results
+
+
+class Transposed(DenseKernel):
+    """Pushes mass by P instead of its transpose: right for symmetric P alone."""
+
+    def push(self, mass: Array) -> Array:
+        return jnp.einsum("sa,tas->t", mass, self.probabilities)
+
+
+class Leaky(DenseKernel):
+    """Loses mass in `push`, while `expect` is right."""
+
+    def push(self, mass: Array) -> Array:
+        return 0.99 * super().push(mass)
+
+
+class Clipped(DenseKernel):
+    """Not linear."""
+
+    def expect(self, values: Array) -> Array:
+        return jnp.maximum(super().expect(values), 0)
+
+
+class Disagreeing(DenseKernel):
+    """Lists its successors one state off."""
+
+    def successors(self) -> Successors:
+        indices, probabilities = super().successors()
+        return Successors((indices + 1) % self.num_states, probabilities)
+
+
+class Raising(DenseKernel):
+    """Cannot push."""
+
+    def push(self, mass: Array) -> Array:
+        raise RuntimeError("no <push> here")
+
+
+def probabilities(num_states: int = 7, num_actions: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).dirichlet(np.ones(num_states), (num_states, num_actions))
+
+
+def failures(kernel: smfg.operators.TransitionKernel) -> set[str]:
+    keys = jax.random.split(jax.random.key(0), 3)
+    policy = jax.nn.softmax(jax.random.normal(keys[0], (kernel.num_states, kernel.num_actions)))
+    values = jax.random.normal(keys[1], (kernel.num_states,))
+    mean_field = jax.random.exponential(keys[2], (kernel.num_states,))
+    return {result.name for law in LAWS if not (result := law(kernel, policy, values, mean_field)).passed}
+
+
+def shifted(amount: float) -> np.ndarray:
+    """Rows that still sum to one, with entries below zero."""
+    wrong = probabilities()
+    wrong[2, 1, 0] += amount + wrong[2, 1, 3]
+    wrong[2, 1, 3] = -amount
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("kernel", "found"),
+    [
+        (DenseKernel(jnp.asarray(probabilities())), set()),
+        (DenseKernel(jnp.asarray(probabilities())).explicit(), set()),
+        (Transposed(jnp.asarray(probabilities())), {"adjoint", "forms agree", "mass kept"}),
+        (Leaky(jnp.asarray(probabilities())), {"adjoint", "forms agree", "mass kept"}),
+        (Clipped(jnp.asarray(probabilities())), {"adjoint", "forms agree", "linear"}),
+        (Disagreeing(jnp.asarray(probabilities())), {"forms agree"}),
+        (DenseKernel(jnp.asarray(1.001 * probabilities())), {"rows sum to one", "mass kept"}),
+        (DenseKernel(jnp.asarray(shifted(0.01))), {"sign kept"}),
+        (Raising(jnp.asarray(probabilities())), {"adjoint", "forms agree", "linear", "mass kept", "sign kept"}),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_laws_find_what_is_wrong_and_nothing_else(kernel, found):
+    assert failures(kernel) == found
+
+
+@pytest.mark.parametrize("name", ["probabilities", "indices"])
+def test_laws_hold_in_both_precisions(name):
+    with jax.enable_x64(True):
+        values = np.random.default_rng(1).normal(size=7)
+        mean_field, policy = np.full(7, 1 / 7), np.full((7, 3), 1 / 3)
+        for dtype in (jnp.float32, jnp.float64):
+            kernel = DenseKernel(jnp.asarray(probabilities(), dtype))
+            if name == "indices":
+                kernel = SuccessorKernel(*kernel.successors())
+            results = [law(kernel, *(jnp.asarray(x, dtype) for x in (policy, values, mean_field))) for law in LAWS]
+            assert all(result.passed for result in results)
+            assert max(result.bound for result in results) < (1e-3 if dtype == jnp.float32 else 1e-12)
+
+
+def test_a_law_that_raises_says_what():
+    uniform = jnp.full(7, 1 / 7)
+    law = next(law for law in LAWS if law.__name__ == "mass_kept")
+    result = law(Raising(jnp.asarray(probabilities())), jnp.full((7, 3), 1 / 3), uniform, uniform)
+    assert not result.passed
+    assert np.isnan(result.value)
+    assert result.meaning.endswith("raised RuntimeError: no <push> here")
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(Stay):
+    """`Stay`, with one function made wrong."""
+
+    where: str = ""
+
+    def kernel(self, aggregate):
+        kernel = super().kernel(aggregate)
+        if self.where == "kernel":
+            raise RuntimeError("no <kernel> here")
+        if self.where == "states":
+            return DenseKernel(jnp.asarray(probabilities(5, 2)))
+        if self.where == "transposed":
+            return Transposed(jnp.asarray(probabilities(6, 2)))
+        return eqx.tree_at(
+            lambda k: k.probabilities, kernel, replace_fn=lambda p: p * (2 if self.where == "rows" else 1)
+        )
+
+    def reward(self, aggregate, following):
+        reward = super().reward(aggregate, following)
+        wrong = {"reward": reward / 0, "reward shape": reward[:, :1]}
+        return wrong.get(self.where, reward)
+
+    def observe(self, aggregate):
+        observation = super().observe(aggregate)
+        return {"observation": observation * jnp.nan, "scalar": observation[0]}.get(self.where, observation)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("kernel", "path of distributions"),
+        ("states", "path of distributions"),
+        ("rows", "path of distributions"),
+        ("rows", "rows sum to one"),
+        ("transposed", "adjoint"),
+        ("transposed", "return both ways"),
+        ("reward", "rewards are finite"),
+        ("reward shape", "rewards are finite"),
+        ("observation", "observations are finite"),
+        ("scalar", "observations are finite"),
+    ],
+)
+def test_a_broken_game_is_reported_and_does_not_crash(where, found):
+    report = verify(Broken(where), num_points=1)
+    assert not report.passed
+    assert found in {result.name.partition(" (")[0] for result in report.results if not result.passed}
+
+
+def test_sizes_come_first():
+    game = Stay()
+    game.horizon = 0
+    report = verify(game)
+    assert len(report.results) == 1
+    assert "horizon must be a whole number of at least 1" in str(report)
+
+
+@pytest.mark.parametrize(("game", "num_points"), [("beach_bar", 3), (Stay(), 0), (Stay(), 1.5)])
+def test_bad_arguments(game, num_points):
+    with pytest.raises(ValueError, match="must be a"):
+        verify(game, num_points=num_points)
+
+
+@pytest.fixture
+def report() -> Report:
+    good = CheckResult("rows sum to one", 1e-8, 1e-6, True, "P 1 = 1")
+    bad = CheckResult("adjoint", float("nan"), float("nan"), False, "raised E: <script>alert(1)</script> & {x}")
+    return Report("Game('<b>')", (good, bad))
+
+
+def test_report_as_text(report):
+    assert not report.passed
+    assert str(report).startswith("Game('<b>'): 1 of 2 checks passed\n  ok      rows sum to one   1.00e-08")
+    assert "  FAILED  adjoint" in str(report)
+
+
+def test_report_as_json(report, tmp_path):
+    report.save(tmp_path / "report.json")
+    saved = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    assert saved["passed"] is False
+    assert [result["value"] for result in saved["results"]] == [1e-8, None]
+
+
+def test_report_as_html_is_escaped_and_self_contained(report, tmp_path):
+    report.save(str(tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "{x}" in page
+    for forbidden in ("<script", "<b>", "http", "src="):
+        assert forbidden not in page
+
+
+def test_report_elsewhere(report, tmp_path):
+    with pytest.raises(ValueError, match=r"\.html or \.json"):
+        report.save(tmp_path / "report.txt")
