@@ -162,10 +162,17 @@ def test_options_reach_game_solver_and_network() -> None:
 
 
 def test_every_parameter_is_an_option() -> None:
-    values = {int: "3", float: "0.5"}
+    values = {int: ["3"], float: ["0.5"], bool: []}
     for field in [*game_fields(), *solver_fields(), *network_fields()]:
-        given = parse(["solve", "macro", f"--{field.name.replace('_', '-')}", values.get(field.kind, "name")])
+        given = parse(["solve", "macro", f"--{field.name.replace('_', '-')}", *values.get(field.kind, ["name"])])
         assert {**given.game_parameters, **given.overrides}.keys() == {field.name}
+
+
+def test_a_switch_can_be_turned_off() -> None:
+    assert parse(["solve", "macro", "--no-clock"]).overrides == {"clock": False}
+    assert parse(["solve", "macro", "--clock"]).overrides == {"clock": True}
+    with pytest.raises(ValueError, match="unexpected argument 'false'"):
+        parse(["solve", "macro", "--clock", "false"])
 
 
 SMALL = ["solve", *TINY, "--quiet"]
