@@ -140,7 +140,7 @@ class Game(abc.ABC):
         check_shape("mean_field", mean_field, (self.num_states,))
         return AggregateState(mean_field, jax.tree.map(jnp.asarray, self.as_noise(noise)), jnp.asarray(time))
 
-    def as_noise(self, noise: Any) -> Noise:
+    def as_noise(self, noise: Any) -> Any:
         """The game's own noise structure from what a user wrote."""
         return noise
 

@@ -46,6 +46,7 @@ class BeachBar(Game):
     def __post_init__(self) -> None:
         check_game(self)
         check_integer("num_states", self.num_states, at_least=5)
+        check_integer("horizon", self.horizon, at_least=2)  # else the bar would have to close before the first step
         check_integer("max_action", self.max_action, at_least=1)
 
     @property

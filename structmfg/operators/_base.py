@@ -112,7 +112,7 @@ class TransitionKernel(_Convertible):
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """The mass that arrives in every state: the adjoint of `expect`, (S, A) to (S,)."""
 
-    def under(self, policy: Float[Array, "states actions"]) -> "ControlledOperator":
+    def under(self, policy: Float[Array | np.ndarray, "states actions"]) -> "ControlledOperator":
         """The transition operator A^pi of a policy (S, A) whose rows sum to one."""
         return ControlledOperator(self, jnp.asarray(policy))
 

@@ -19,8 +19,9 @@ from structmfg.operators._base import Successors, TransitionKernel, TransitionOp
 def assemble(successors: Successors, num_states: int, *, row_bound: int) -> sparse.BCOO:
     """The matrix of a list of successors, (S, K) or (S, A, K), with one row for each leading index.
 
-    Duplicates are merged and indices sorted. `row_bound` bounds the distinct successors in a row; the static nse is
-    rows * min(row_bound, K, S). Unused slots carry zero at an index out of range, as JAX has it.
+    Duplicates are merged and indices sorted; entries that happen to be zero stay, or their gradient would be lost.
+    `row_bound` bounds the distinct successors in a row; the static nse is rows * min(row_bound, K, S). Unused slots
+    carry zero at an index out of range, as JAX has it.
     """
     width = successors.indices.shape[-1]
     columns = successors.indices.reshape(-1, width)
@@ -28,7 +29,7 @@ def assemble(successors: Successors, num_states: int, *, row_bound: int) -> spar
     indices = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
     shape = (columns.shape[0], num_states)
     matrix = sparse.BCOO((successors.probabilities.ravel(), indices), shape=shape)
-    return matrix.sum_duplicates(nse=columns.shape[0] * min(row_bound, width, num_states))
+    return matrix.sum_duplicates(nse=columns.shape[0] * min(row_bound, width, num_states), remove_zeros=False)
 
 
 def to_bcsr(matrix: sparse.BCOO) -> sparse.BCSR:
@@ -37,9 +38,9 @@ def to_bcsr(matrix: sparse.BCOO) -> sparse.BCSR:
 
 
 def to_scipy(matrix: sparse.BCOO) -> scipy.sparse.csr_array:
-    """The same matrix in SciPy, without JAX's unused slots."""
+    """The same matrix in SciPy, without JAX's unused slots and zeros."""
     data, indices = np.asarray(matrix.data), np.asarray(matrix.indices)
-    used = indices[:, 0] < matrix.shape[0]
+    used = (indices[:, 0] < matrix.shape[0]) & (data != 0)
     return scipy.sparse.csr_array((data[used], (indices[used, 0], indices[used, 1])), shape=matrix.shape)
 
 

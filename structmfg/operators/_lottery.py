@@ -8,7 +8,6 @@ import abc
 from typing import TYPE_CHECKING
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -87,10 +86,9 @@ class GeometricGrid(Grid):
         return float(np.log((self.upper + self._pivot) / (self.lower + self._pivot)) / (self.num_points - 1))
 
     def points(self) -> Float[Array, " points"]:
-        """The points, computed outside `jit` so that they are the same numbers everywhere."""
+        """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere."""
         p = self._pivot
-        with jax.ensure_compile_time_eval():
-            return jnp.maximum(jnp.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0)
+        return jnp.asarray(np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0), float)
 
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
         """See `Grid.lottery`; i is the floor of log((x + p) / (lower + p)) / log(ratio).

@@ -9,7 +9,7 @@ as in the RSPG paper. Haiku appears in this module only.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 import haiku as hk
@@ -43,12 +43,12 @@ class NetworkPolicy(Policy):
     game: Game = eqx.field(static=True)
     settings: "NetworkSettings" = eqx.field(static=True)
 
-    def initialised(self, key: PRNGKeyArray) -> Self:
+    def initialised(self, key: PRNGKeyArray) -> "NetworkPolicy":
         """The same network with random parameters."""
         inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)
         return self.with_parameters(self.network.init(key, jnp.zeros(inputs)))
 
-    def with_parameters(self, parameters: PyTree[Array]) -> Self:
+    def with_parameters(self, parameters: PyTree[Array]) -> "NetworkPolicy":
         """The same network with these parameters."""
         return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
 

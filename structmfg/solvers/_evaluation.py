@@ -108,9 +108,9 @@ def policy_gradient(
         gamma^t mu_t(s) pi_t(a | s) (q_t(s, a) - temperature * log pi_t(a | s) - v_t(s)),
 
     the policy gradient theorem with exact advantages (Sutton et al. 1999), without a second pass through the operators.
-    The aggregates must be those of this policy. `discount` replaces gamma in the factor gamma^t (not in the values): at 1
-    every step counts alike, as is usual in practice (Thomas 2014, Bias in natural actor-critic algorithms), and late
-    steps of a long horizon are learned at all.
+    The aggregates must be those of this policy. `discount` replaces gamma in the factor gamma^t (not in the values):
+    at 1 every step counts alike, as is usual in practice (Thomas 2014, Bias in natural actor-critic algorithms), and
+    the last steps of a long horizon are learned too.
     """
     weighting = game.discount if discount is None else discount
 

@@ -27,26 +27,29 @@ _PAPER: dict[str, Any] = {
 
 _DEFAULTS: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {
+        "frequencies": 8,
         "num_paths": 2,
         "learning_rate": 1e-2,
         "temperature": 100.0,
         "final_temperature": 0.05,
-        "max_steps": 6000,
+        "max_steps": 4000,
     },
     BeachBar: {
+        "frequencies": 16,
         "num_paths": 16,
-        "learning_rate": 3e-3,
+        "learning_rate": 5e-3,
         "temperature": 20.0,
         "final_temperature": 0.01,
-        "max_steps": 2000,
+        "max_steps": 1500,
     },
     Macro: {
         "head": "ordered",
         "num_paths": 2,
-        "learning_rate": 1e-2,
-        "temperature": 1.0,
-        "final_temperature": 1e-3,
-        "max_steps": 400,
+        "learning_rate": 2e-2,
+        "temperature": 0.03,
+        "final_temperature": 1e-4,
+        "gradient_discount": 0.98,
+        "max_steps": 450,
     },
 }
 

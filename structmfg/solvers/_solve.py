@@ -59,6 +59,7 @@ def solve(
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)
+    check_integer("evaluations", evaluations, at_least=1)
     loop = _Loop(game, solver, key, max_steps)
     stops = sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)} if evaluate else {max_steps})
     result = RESULTS.completed

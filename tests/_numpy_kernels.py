@@ -1,0 +1,75 @@
+"""Dense twins of the kernels, by plain loops over their definitions. Shares no code with the package."""
+
+import itertools
+
+import numpy as np
+
+
+def clip(position, lower, upper):
+    return min(max(position, lower), upper)
+
+
+def lattice(num_states, offsets, *, shift=0, lower=0, upper=None):
+    """P[s, a, clip(s + offset_a + shift)] = 1."""
+    upper = num_states - 1 if upper is None else upper
+    dense = np.zeros((num_states, len(offsets), num_states))
+    for s in range(num_states):
+        for a, offset in enumerate(offsets):
+            dense[s, a, clip(s + offset + shift, lower, upper)] += 1
+    return dense
+
+
+def noise(num_states, offsets, probabilities, *, lower=0, upper=None):
+    """N[s, clip(s + offset_k)] += p_k."""
+    return under(lattice(num_states, offsets, lower=lower, upper=upper), np.tile(probabilities, (num_states, 1)))
+
+
+def successors(indices, probabilities):
+    """P[s, a, i_k] += p_k, for lists of successors that may name one twice."""
+    dense = np.zeros((*indices.shape[:2], indices.shape[0]))
+    for (s, a, k), target in np.ndenumerate(indices):
+        dense[s, a, target] += probabilities[s, a, k]
+    return dense
+
+
+def lottery(points, positions, num_inner):
+    """Outer position x between points i and i + 1 goes to both by linear weights; beyond the ends, to the end."""
+    num_states, num_actions = positions.shape
+    dense = np.zeros((num_states, num_actions, num_states))
+    for (s, a), x in np.ndenumerate(positions):
+        x, inner = clip(x, points[0], points[-1]), s % num_inner
+        for i, (left, right) in enumerate(itertools.pairwise(points)):
+            if left <= x < right or (x == right == points[-1]):
+                dense[s, a, i * num_inner + inner] += (right - x) / (right - left)
+                dense[s, a, (i + 1) * num_inner + inner] += (x - left) / (right - left)
+    return dense
+
+
+def kronecker(num_states, chain):
+    """Q on the fast index of s = outer * m + inner."""
+    dense, m = np.zeros((num_states, num_states)), len(chain)
+    for s in range(num_states):
+        for inner in range(m):
+            dense[s, s - s % m + inner] = chain[s % m, inner]
+    return dense
+
+
+def followed_by(move, after):
+    """First the move (S, A, S), then the noise (S, S)."""
+    dense = np.zeros_like(move)
+    for (s, a, middle), probability in np.ndenumerate(move):
+        dense[s, a] += probability * after[middle]
+    return dense
+
+
+def piecewise(pieces, piece):
+    """State s moves by pieces[piece[s]]."""
+    return np.stack([pieces[j][s] for s, j in enumerate(piece)])
+
+
+def under(dense, policy):
+    """A[s, s'] = sum_a pi(a | s) P(s' | s, a)."""
+    matrix = np.zeros((dense.shape[0], dense.shape[2]))
+    for (s, a), probability in np.ndenumerate(policy):
+        matrix[s] += probability * dense[s, a]
+    return matrix

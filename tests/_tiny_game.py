@@ -1,0 +1,57 @@
+"""A game small enough to enumerate every policy: two states, two actions, three steps, one coin."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from structmfg.games import Game, NoisePaths
+from structmfg.operators import DenseKernel
+
+_TILT = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.3, 0.7]]])
+_OTHER = np.array([[[0.1, 0.9], [0.7, 0.3]], [[0.5, 0.5], [0.9, 0.1]]])
+_REWARDS = np.array([[1.0, 0.3], [-0.2, 0.5]])
+_SWAYED = np.array([[-1.0, 1.5], [2.0, -0.7]])
+_AFTER = np.array([[1.4, -1.9], [-1.8, 1.6]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Coin(Game):
+    """z is 0 until time `revealed`, then -1 (probability 0.3) or +1 for good; all depends on (mu, z, z')."""
+
+    revealed: int = 1
+    num_states: int = 2
+    num_actions: int = 2
+    horizon: int = 3
+    discount: float = 0.9
+    spoiled_at: int | None = None  # a time at which the reward is NaN
+
+    def kernel(self, aggregate):
+        weight = 0.2 + 0.5 * aggregate.mean_field[0] + 0.2 * aggregate.noise
+        return DenseKernel(weight * jnp.asarray(_TILT, float) + (1 - weight) * jnp.asarray(_OTHER, float))
+
+    def reward(self, aggregate, following):
+        crowd = aggregate.mean_field[:, None] * following.mean_field[0]
+        base, swayed, after = (jnp.asarray(x, float) for x in (_REWARDS, _SWAYED, _AFTER))
+        rewards = base * (1 + aggregate.time) + aggregate.noise * swayed + following.noise * after - crowd
+        return jnp.where(aggregate.time == (-1 if self.spoiled_at is None else self.spoiled_at), jnp.nan, rewards)
+
+    def observe(self, aggregate):
+        return jnp.stack([aggregate.mean_field[0], aggregate.noise.astype(float)])
+
+    def initial_mean_field(self, noise):
+        return jnp.array([0.35, 0.65])
+
+    def initial_noise(self, uniform):
+        return self._coin(uniform) if self.revealed == 0 else jnp.zeros((), int)
+
+    def next_noise(self, noise, uniform, time):
+        return jnp.where(time + 1 == self.revealed, self._coin(uniform), noise)
+
+    @staticmethod
+    def _coin(uniform):
+        return jnp.where(uniform < 0.3, -1, 1)
+
+    def scenarios(self):
+        shown = np.arange(self.horizon + 1) >= self.revealed
+        return NoisePaths(jnp.asarray(np.array([[-1], [1]]) * shown), jnp.array([0.3, 0.7]))

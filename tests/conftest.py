@@ -1,0 +1,40 @@
+"""Shapes and types are checked while the tests run; every numerical test runs in single and in double precision."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("structmfg", "_typechecker.typechecker")  # before anything imports structmfg
+
+import jax  # noqa: E402
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("ci", max_examples=15, deadline=None, derandomize=True, database=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("ci")  # `pytest --hypothesis-profile=thorough` looks further
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: more than a few seconds")
+
+
+@pytest.fixture(params=["float32", "float64"])
+def precision(request):
+    """The dtype that the package works in during the test."""
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+@pytest.fixture
+def double():
+    """Double precision, where finite differences or tight comparisons need it."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations unchecked, as for a user: the package's own `ValueError` must then name a wrong shape."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,88 @@
+"""The shape of the repository: imports run one way, outside libraries stay behind one module, files stay short."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "structmfg"
+LAYERS = ["_checks", "operators", "games", "policies", "solvers", "verification", "reports", "cli"]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(file):
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(file):
+    """The dotted names of the modules, and of the names in them, that a file imports, with whether for types only."""
+    tree = ast.parse(file.read_text())
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) in typing_only) for name in names)
+
+
+def users(library):
+    """The files that import a library, as paths inside the package, but for those that need it for types only."""
+    return {
+        str(file.relative_to(PACKAGE))
+        for file in FILES
+        for name, typing_only in imported(file)
+        if f"{name}.".startswith(f"{library}.") and not typing_only
+    }
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_one_way(file):
+    """operators -> games -> policies -> solvers -> verification -> reports -> cli."""
+    layer = layer_of(file)
+    allowed = {*LAYERS[: LAYERS.index(layer) + 1], "__version__"} if layer in LAYERS else {*LAYERS}
+    for name, _ in imported(file):
+        if layer in LAYERS and name.split(".")[0] == "structmfg":
+            assert [*name.split("."), ""][1] in allowed, f"{layer} must not import {name}"
+
+
+def test_every_folder_is_a_layer():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= set(LAYERS)
+    assert {"operators", "games", "policies", "solvers"} <= folders
+
+
+def test_haiku_stays_behind_one_module():
+    assert users("haiku") == {"policies/_network.py"}
+
+
+def test_jax_sparse_stays_behind_one_module():
+    assert users("jax.experimental.sparse") == {"operators/_explicit.py"}
+
+
+@pytest.mark.parametrize("library", ["pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"])
+def test_no_pickle(library):
+    assert users(library) == set()
+    assert not any("allow_pickle=True" in file.read_text() for file in FILES)
+
+
+def test_files_are_short():
+    tests = Path(__file__).parent.glob("*.py")
+    lengths = {str(file): len(file.read_text().splitlines()) for file in [*FILES, *tests]}
+    assert {file: length for file, length in lengths.items() if length > 400} == {}
+
+
+@pytest.mark.parametrize("name", ["operators", "solvers", "verification"])
+def test_links_at_the_root(name):
+    link = ROOT / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("structmfg") / name

@@ -1,0 +1,161 @@
+"""Whole paths of small games against loops in plain NumPy: mean fields, rewards with their time index, values."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from _numpy_games import MODELS, rollout
+
+import structmfg as smfg
+
+SMALL = {
+    "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
+    "beach_bar": {"num_states": 9, "max_action": 2, "horizon": 6},
+    "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 5, "max_wealth": 20.0},
+}
+PATHS = {
+    "linear_quadratic": [[-1] * 7, [1] * 7],
+    "beach_bar": [[(2, 1)] * 7, [(5, 1)] * 3 + [(5, 0)] * 4],
+    "macro": [[0.0, 0.05, -0.1, 0.02, 0.2, 0.3]],
+}
+CASES = [(name, i) for name, paths in PATHS.items() for i in range(len(paths))]
+# In single precision, next wealth near the top of the grid carries rounding of 1e-6 that its short intervals amplify.
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+# Games whose rounding breaks the shift with walls: ties of the noise, of the move, and both.
+UNEVEN = [
+    {"correlation": 0.0, "volatility": 0.5},
+    {"correlation": 0.6, "volatility": 1.5, "push": 3.5},
+    {"correlation": 0.0, "volatility": 2.5, "push": 1.0},
+    {"correlation": 1.0, "volatility": 0.3, "push": 1.1},
+    {"correlation": 0.5, "volatility": 1.0, "push": 5.0},
+]
+
+
+def noise_of(game, path):
+    """A path z_0..z_T as the game's arrays."""
+    return jax.tree.map(lambda *z: jnp.stack(z), *(jax.tree.map(jnp.asarray, game.as_noise(z)) for z in path))
+
+
+def random_table(game, seed=0):
+    raw = np.random.default_rng(seed).random((game.horizon, game.num_states, game.num_actions)) ** 3
+    return raw / raw.sum(-1, keepdims=True)
+
+
+@functools.cache
+def along_path(game, form, x64):
+    """Trajectory, rewards and values of a table along a path, compiled once; `x64` keeps the precisions apart."""
+
+    @jax.jit
+    def along(table, noise):
+        trajectory = smfg.solvers.rollout(game, smfg.policies.TabularPolicy(table), noise, form=form)
+        aggregates = trajectory.aggregates
+        now, then = jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates)
+        values = smfg.solvers.policy_values(game, aggregates, jnp.exp(trajectory.log_policy), form=form)
+        return aggregates.mean_field, trajectory.observations, jax.vmap(game.reward)(now, then), values
+
+    return along
+
+
+def check_along_path(name, parameters, path, form, precision):
+    game, tolerance = smfg.games.make(name, **parameters), TOLERANCE[precision]
+    table = random_table(game)
+    expected = rollout(MODELS[name](game), table, path)
+    along = along_path(game, form, precision == "float64")
+    mean_fields, observations, rewards, values = along(jnp.asarray(table, float), noise_of(game, path))
+    for actual, desired in (
+        (mean_fields, expected.mean_fields),
+        (observations, expected.observations),
+        (rewards, expected.rewards),
+        (mean_fields[0] @ values[0], expected.total),
+    ):
+        np.testing.assert_allclose(actual, desired, rtol=tolerance, atol=tolerance * np.abs(desired).max())
+
+
+@pytest.mark.parametrize("form", ["matrix_free", "explicit"])
+@pytest.mark.parametrize(("name", "index"), CASES)
+def test_whole_path(name, index, form, precision):
+    check_along_path(name, SMALL[name], PATHS[name][index], form, precision)
+
+
+@pytest.mark.parametrize("changed", UNEVEN, ids=str)
+def test_linear_quadratic_rounds_as_defined(changed, double):
+    parameters = {**SMALL["linear_quadratic"], **changed}
+    check_along_path("linear_quadratic", parameters, [-1] * 7, "matrix_free", "float64")
+
+
+def test_both_structures_of_linear_quadratic_are_tested():
+    games = [smfg.games.LinearQuadratic(**{**SMALL["linear_quadratic"], **changed}) for changed in UNEVEN]
+    noises = {type(game._idiosyncratic().kernel).__name__ for game in games}
+    assert noises == {"LatticeKernel", "SuccessorKernel"}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_initial_state(name, double):
+    game = smfg.games.make(name, **SMALL[name])
+    aggregate = game.initial(jax.random.key(3))
+    noise = jax.tree.leaves(aggregate.noise)
+    start = MODELS[name](game).start([int(z) for z in noise] if name == "beach_bar" else noise[0])
+    np.testing.assert_allclose(aggregate.mean_field, start, atol=1e-15)
+    assert int(aggregate.time) == 0
+    assert game.observation_size == {"linear_quadratic": 1, "beach_bar": 3, "macro": 2}[name]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_kernels_are_valid_at_every_time(name, precision):
+    game = smfg.games.make(name, **SMALL[name])
+    for time, z in list(enumerate(PATHS[name][0]))[::4]:
+        game.kernel(game.aggregate(mean_field=MODELS[name](game).start(z), noise=z, time=time)).validate()
+
+
+def test_figures_have_axes_and_labels():
+    labels = set()
+    for name, parameters in SMALL.items():
+        game = smfg.games.make(name, **parameters)
+        noise = noise_of(game, PATHS[name][-1])
+        labels.add(game.noise_label(noise))
+        axis, coordinate = game.state_axis()
+        assert axis
+        assert coordinate.shape == (game.num_states,)
+        assert (jnp.diff(coordinate) >= 0).all()
+        quantities = game.quantities(game.initial(jax.random.key(0)))
+        assert all(value.shape == () for value in quantities.values())
+    assert labels == {"z = +1", "bar at 5, closes", ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("beach_bra", {}, "did you mean beach_bar"),
+        ("chess", {}, "allowed: beach_bar, linear_quadratic, macro"),
+        ("macro", {"num_welth": 3}, "did you mean num_wealth"),
+        ("linear_quadratic", {"num_states": 1}, "num_states must be a whole number of at least 2, but is 1"),
+        ("linear_quadratic", {"num_states": 9.5}, "num_states must be a whole number"),
+        ("linear_quadratic", {"max_action": 0}, "max_action must be a whole number of at least 1"),
+        ("linear_quadratic", {"correlation": 1.5}, r"correlation must lie in \[0, 1\], but is 1.5"),
+        ("linear_quadratic", {"volatility": float("nan")}, "volatility must lie in"),
+        ("linear_quadratic", {"push": -1.0}, "push must lie in"),
+        ("beach_bar", {"num_states": 4}, "num_states must be a whole number of at least 5, but is 4"),
+        ("linear_quadratic", {"horizon": 0}, "horizon must be a whole number of at least 1"),
+        ("beach_bar", {"horizon": 1}, "horizon must be a whole number of at least 2"),
+        ("beach_bar", {"max_action": -1}, "num_actions must be a whole number of at least 1"),
+        ("macro", {"num_wealth": 1}, "num_wealth must be"),
+        ("macro", {"num_income": 1}, "num_income must be"),
+        ("macro", {"num_actions": 0}, "num_actions must be"),
+        ("macro", {"income_move": 0.6}, r"income_move must lie in \[0, 0.5\]"),
+        ("macro", {"max_wealth": 0.0}, "lower < upper"),
+        ("macro", {"min_income": 3.0}, "lower < upper"),
+        ("macro", {"risk_aversion": 0.0}, "risk_aversion must be finite and above 0"),
+        ("macro", {"deviation": -0.1}, "deviation must lie in"),
+        *[(name, {"discount": d}, r"discount must lie in \(0, 1\]") for name in SMALL for d in (0.0, 1.01, -0.5)],
+    ],
+)
+def test_bad_parameters(name, parameters, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        smfg.games.make(name, **parameters)
+
+
+def test_mean_field_of_the_wrong_size():
+    with pytest.raises(ValueError, match=r"mean_field must have shape \(11,\), but has shape \(10,\)"):
+        smfg.games.make("linear_quadratic", num_states=11).aggregate(mean_field=jnp.ones(10) / 10, noise=1, time=0)

@@ -1,0 +1,91 @@
+"""A wrong shape or a bad row is named: what was given, and what is allowed."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from _kernels import KERNELS, OPERATORS, A, S, made
+
+from structmfg import operators as ops
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+@pytest.mark.parametrize("form", ["matrix_free", "explicit"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_wrong_sizes(name, form):
+    kernel = made("kernel", name, form, False)
+    operator = kernel.under(jnp.full((S, A), 1 / A))
+    for call, given, allowed in (
+        (kernel.expect, (S + 1,), f"({S},)"),
+        (kernel.push, (S, A + 1), f"({S}, {A})"),
+        (kernel.under, (S, A + 1), f"({S}, {A})"),
+        (kernel.under, (S - 1, A), f"({S}, {A})"),
+        (operator.mv, (S + 1,), f"({S},)"),
+        (operator.T.mv, (S - 1,), f"({S},)"),
+    ):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (both shapes are looked for below)
+            call(jnp.ones(given))
+        assert str(given) in str(caught.value)
+        assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["matrix_free", "explicit"])
+@pytest.mark.parametrize("name", ["kronecker", "noise"])
+def test_wrong_sizes_of_operators(name, form):
+    operator = OPERATORS[name].build()
+    operator = operator.explicit() if form == "explicit" else operator
+    for call in (operator.mv, operator.rmv):
+        with pytest.raises(ValueError, match=r"must have shape \(12,\), but has shape \(13,\)"):
+            call(jnp.ones(S + 1))
+
+
+def kernel_of(probabilities, indices=((0, 1), (1, 0))):
+    rows = np.array(probabilities, float).reshape(2, 1, 2)
+    return ops.SuccessorKernel(jnp.array(indices).reshape(2, 1, 2), jnp.asarray(rows))
+
+
+GOOD = [[0.5, 0.5], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: kernel_of([[0.5, 0.25], [1, 0]]), r"row \(0, 0\) sums to 0.75"),
+        (lambda: kernel_of([[0.5, 0.5], [1.5, -0.5]]), "nonnegative, but the least is -0.5"),
+        (lambda: kernel_of([[0.5, np.nan], [1, 0]]), "finite"),
+        (lambda: kernel_of(GOOD, ((0, 2), (1, 0))), r"must lie in 0..1, but range over 0..2"),
+        (lambda: kernel_of(GOOD, ((0, -1), (1, 0))), r"range over -1..1"),
+        (lambda: ops.DenseKernel(jnp.full((3, 2, 3), 0.3)), r"sums to 0.9"),
+        (lambda: ops.KroneckerOperator(4, jnp.array([[0.5, 0.5], [0.9, 0.2]])), r"row \(1,\) sums to 1.1"),
+        (lambda: ops.lattice_noise(4, (0, 1), (0.5, 0.6)), "sums to 1.1"),
+        (lambda: kernel_of([[0.5, 0.25], [1, 0]]).explicit(), r"row \(0, 0\) sums to 0.75"),
+    ],
+)
+def test_validate(build, message):
+    with pytest.raises(ValueError, match=message):
+        build().validate()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ops.DenseKernel(jnp.ones((3, 3))), r"shape \(S, A, S\), but have shape \(3, 3\)"),
+        (lambda: ops.DenseKernel(jnp.ones((3, 2, 4))), r"but have shape \(3, 2, 4\)"),
+        (lambda: ops.SuccessorKernel(jnp.zeros((3, 2), int), jnp.ones((3, 2))), r"shape \(S, A, K\)"),
+        (lambda: ops.SuccessorKernel(jnp.zeros((3, 2, 2), int), jnp.ones((3, 2, 1))), r"shape \(3, 2, 2\)"),
+        (lambda: ops.KroneckerOperator(4, jnp.ones((2, 3))), "square matrix"),
+        (lambda: ops.KroneckerOperator(5, jnp.eye(2)), "multiple of the chain's 2, but is 5"),
+        (lambda: ops.LotteryKernel(2, jnp.zeros((4, 1), int), jnp.ones((4, 2))), r"weight must have shape \(4, 1\)"),
+        (lambda: ops.LotteryKernel(3, jnp.zeros((4, 1), int), jnp.ones((4, 1))), "multiple of num_outer 3"),
+        (lambda: ops.GeometricGrid(1, 0.0, 1.0), "num_points must be a whole number of at least 2"),
+        (lambda: ops.GeometricGrid(3, 2.0, 1.0), "lower < upper"),
+        (lambda: ops.GeometricGrid(3, 0.0, 1.0, pivot=0.0), "pivot must be finite and above 0"),
+        (
+            lambda: ops.FactoredKernel(ops.LatticeKernel(4, (0,)), ops.lattice_noise(5, (0,), (1.0,))),
+            "share their states, but have 4 and 5",
+        ),
+    ],
+)
+def test_bad_construction(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

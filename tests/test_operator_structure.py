@@ -1,0 +1,105 @@
+"""Bounds on the number of stored entries hold wherever walls and repeated offsets make successors coincide."""
+
+import _numpy_kernels as twin
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structmfg import operators as ops
+
+SIZE = 7  # one size of line, so that little is compiled anew
+offsets_of = st.lists(st.integers(-4, 4), min_size=2, max_size=2)
+weights_of = st.lists(st.floats(0.05, 1.0), min_size=2, max_size=2)
+walls_of = st.tuples(st.integers(0, SIZE - 1), st.integers(0, SIZE - 1)).map(sorted)
+
+
+def normalised(weights):
+    return np.asarray(weights) / np.sum(weights)
+
+
+def distinct(dense):
+    """The largest number of successors of one state under all actions together."""
+    return (dense > 0).any(axis=1).sum(-1).max()
+
+
+def assert_is(kernel, dense):
+    """Both forms are the dense kernel, no entry is lost, and the bounds are bounds."""
+    explicit = kernel.as_bcoo()
+    np.testing.assert_allclose(explicit.todense().reshape(dense.shape), dense, atol=1e-6)
+    policy = np.tile(normalised(1.0 + np.arange(dense.shape[1])), (SIZE, 1))
+    operator = kernel.under(jnp.asarray(policy, float))
+    np.testing.assert_allclose(operator.as_dense(), twin.under(dense, policy), atol=1e-6)
+    assert operator.as_bcoo().nse <= SIZE * kernel.branching
+    assert distinct(dense) <= kernel.branching
+    values, mass = jnp.cos(jnp.arange(SIZE)), jnp.sin(1.0 + jnp.arange(dense[..., 0].size)).reshape(dense.shape[:2])
+    np.testing.assert_allclose(kernel.expect(values), dense @ values, atol=1e-5)
+    np.testing.assert_allclose(kernel.push(mass), np.einsum("sa,sat->t", mass, dense), atol=1e-5)
+
+
+@given(offsets=offsets_of, shift=st.integers(-3, 3), walls=walls_of)
+def test_lattice(offsets, shift, walls):
+    lower, upper = walls
+    kernel = ops.LatticeKernel(SIZE, offsets, shift=shift, max_shift=3, lower=lower, upper=upper)
+    assert_is(kernel, twin.lattice(SIZE, offsets, shift=shift, lower=lower, upper=upper))
+
+
+@given(offsets=offsets_of, steps=offsets_of, weights=weights_of, walls=walls_of)
+def test_lattice_then_noise(offsets, steps, weights, walls):
+    """The move may be clipped where the noise is not."""
+    lower, upper = walls
+    noise = ops.lattice_noise(SIZE, steps, normalised(weights).tolist())
+    kernel = ops.FactoredKernel(ops.LatticeKernel(SIZE, offsets, lower=lower, upper=upper), noise)
+    dense = twin.lattice(SIZE, offsets, lower=lower, upper=upper)
+    assert_is(kernel, twin.followed_by(dense, twin.noise(SIZE, steps, normalised(weights))))
+
+
+@given(indices=st.lists(st.integers(0, SIZE - 1), min_size=SIZE * 6, max_size=SIZE * 6))
+def test_successors_named_many_times(indices):
+    indices = np.array(indices).reshape(SIZE, 2, 3)
+    probabilities = np.broadcast_to([0.2, 0.3, 0.5], indices.shape)
+    kernel = ops.SuccessorKernel(jnp.asarray(indices), jnp.asarray(probabilities, float))
+    assert_is(kernel, twin.successors(indices, probabilities))
+
+
+@pytest.mark.parametrize("steps", [(-1, 0, 1), (-3, 3), (0, 0)])
+def test_bound_is_reached(steps):
+    """Away from the walls, a move of consecutive offsets and noise fill the span: the bound wastes nothing."""
+    kernel = ops.FactoredKernel(
+        ops.LatticeKernel(15, range(-2, 3)), ops.lattice_noise(15, steps, [1 / len(steps)] * len(steps))
+    )
+    dense = twin.followed_by(twin.lattice(15, range(-2, 3)), twin.noise(15, steps, np.ones(len(steps)) / len(steps)))
+    most = {(-1, 0, 1): 7, (-3, 3): 10, (0, 0): 5}[steps]
+    assert distinct(dense) == most
+    assert kernel.branching == {(-1, 0, 1): 7, (-3, 3): 10, (0, 0): 5}[steps]
+
+
+@given(positions=st.lists(st.floats(-2.0, 120.0), min_size=6, max_size=6), points=st.integers(2, 40))
+def test_closed_form_search_is_binary_search(positions, points):
+    """On a geometric grid, both find the same lottery, at its own points too."""
+    grid = ops.GeometricGrid(points, 0.0, 99.0)
+    exact = np.asarray(grid.points())
+    at = jnp.concatenate([jnp.asarray(positions, float), jnp.pad(exact, (0, 40 - points))])
+    one, other = (g.lottery(at) for g in (grid, ops.ArbitraryGrid(grid.points())))
+    np.testing.assert_array_equal(one[0], other[0])
+    np.testing.assert_array_equal(one[1], other[1])
+    assert grid.num_points == points
+
+
+@pytest.mark.parametrize(("lower", "upper", "pivot"), [(0.0, 99.0, 0.25), (0.1, 2.0, 0.25), (0.5, 30.0, 0.1)])
+def test_geometric_grid(lower, upper, pivot, precision):
+    """x_i + p is geometric between lower + p and upper + p, with p = max(|lower|, pivot)."""
+    points = np.asarray(ops.GeometricGrid(9, lower, upper, pivot).points())
+    p = max(lower, pivot)
+    expected = [(lower + p) * ((upper + p) / (lower + p)) ** (i / 8) - p for i in range(9)]
+    np.testing.assert_allclose(points, expected, rtol=1e-5, atol=1e-6)
+    assert (np.diff(points) > 0).all()
+
+
+def test_lottery_keeps_the_mean(double):
+    grid = ops.GeometricGrid(12, 0.0, 50.0)
+    positions = jnp.linspace(0.0, 50.0, 77)
+    index, weight = grid.lottery(positions)
+    points = grid.points()
+    np.testing.assert_allclose((1 - weight) * points[index] + weight * points[index + 1], positions, atol=1e-12)

@@ -1,0 +1,170 @@
+"""Policies: distributions in every state, history in one hidden state, and nothing seen before its time."""
+
+import functools
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import structmfg as smfg
+from structmfg.policies import as_policy, memoryless, network_policy, recurrent, tabular, uniform
+
+GAME = smfg.games.make("linear_quadratic", num_states=7, horizon=4)
+SIZES = {"hidden": 6, "width": 5, "depth": 2, "rank": 3}
+NETWORKS = list(itertools.product([True, False], ["factored", "joint"], ["categorical", "ordered"]))
+OBSERVATIONS = np.array([[3.0], [1.0], [5.0], [2.0]])
+
+
+@functools.cache
+def built(is_recurrent, architecture, head, x64):
+    """A network in the current precision, with no parameter at zero, so that nothing hides behind an initial bias."""
+    settings = {"architecture": architecture, "head": head, **SIZES}
+    policy = network_policy(GAME, recurrent=is_recurrent, **settings).initialised(jax.random.key(0))
+    leaves, structure = jax.tree.flatten(policy.parameters)
+    nudged = [x + 0.3 * np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype) for x in leaves]
+    return policy.with_parameters(jax.tree.unflatten(structure, nudged))
+
+
+@pytest.fixture(params=NETWORKS, ids=lambda p: f"{'recurrent' if p[0] else 'memoryless'}-{p[1]}-{p[2]}")
+def network(request, precision):
+    return built(*request.param, precision == "float64")
+
+
+_unroll = eqx.filter_jit(lambda policy, observations: policy.unroll(observations))
+
+
+def unroll(policy, observations):
+    return np.asarray(_unroll(policy, jnp.asarray(observations, float)))
+
+
+def test_rows_are_distributions(network, precision):
+    log_policy = unroll(network, OBSERVATIONS)
+    assert log_policy.dtype == precision
+    assert log_policy.shape == (4, GAME.num_states, GAME.num_actions)
+    np.testing.assert_allclose(np.exp(log_policy).sum(-1), 1, rtol=1e-6)
+    assert np.ptp(log_policy, axis=1).max() > 1e-3, "states differ"
+
+
+def test_unroll_is_step_by_step(network):
+    hidden, prepared, pages = network.start(), network.prepare(), []
+    for time, observation in enumerate(jnp.asarray(OBSERVATIONS, float)):
+        hidden = network.update(hidden, observation, jnp.asarray(time))
+        pages.append(network.decode(prepared, hidden))
+    np.testing.assert_allclose(unroll(network, OBSERVATIONS), pages, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_past_is_seen(network):
+    """Changing o_2 leaves the pages at t = 0, 1 as they are and changes the page at t = 2."""
+    changed = OBSERVATIONS.copy()
+    changed[2] += 4
+    before, after = unroll(network, OBSERVATIONS), unroll(network, changed)
+    np.testing.assert_array_equal(before[:2], after[:2])
+    assert np.abs(before[2] - after[2]).max() > 1e-4
+
+
+def test_only_recurrent_policies_remember(network):
+    """Changing o_0 changes the page at t = 2 just where the policy is recurrent."""
+    changed = OBSERVATIONS.copy()
+    changed[0] += 4
+    difference = np.abs(unroll(network, OBSERVATIONS)[2] - unroll(network, changed)[2]).max()
+    assert difference > 1e-4 if network.settings.recurrent else difference == 0
+
+
+def test_parameters_all_matter(network):
+    """The gradient reaches every layer."""
+    observations = jnp.asarray(OBSERVATIONS, float)
+
+    def score(parameters):
+        log_policy = network.with_parameters(parameters).unroll(observations)
+        return jnp.sum(jnp.sin(jnp.arange(log_policy.size)).reshape(log_policy.shape) * log_policy)
+
+    gradient = jax.jit(jax.grad(score))(network.parameters)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+
+
+def test_ordered_head_is_a_beta_density(double):
+    """Log-densities over the action positions x are affine in log x and log(1 - x), with nonnegative slopes."""
+    policy = recurrent(GAME, head="ordered", **SIZES).initialised(jax.random.key(1))
+    log_policy = unroll(policy, OBSERVATIONS).reshape(-1, GAME.num_actions)
+    x = (np.arange(GAME.num_actions) + 0.5) / GAME.num_actions
+    np.testing.assert_allclose(GAME.action_positions(), x, rtol=1e-14)
+    basis = np.stack([np.log(x), np.log1p(-x), np.ones_like(x)], axis=1)
+    coefficients, *_ = np.linalg.lstsq(basis, log_policy.T, rcond=None)
+    np.testing.assert_allclose(basis @ coefficients, log_policy.T, atol=1e-10)
+    assert coefficients[:2].min() >= 0
+
+
+def test_initialisation_depends_on_the_key_alone():
+    parameters = [recurrent(GAME, **SIZES).initialised(jax.random.key(k)).parameters for k in (0, 0, 1)]
+    one, two, other = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(p)]) for p in parameters)
+    np.testing.assert_array_equal(one, two)
+    assert not np.allclose(one, other)
+
+
+def random_table(*leading):
+    raw = np.random.default_rng(0).random((*leading, GAME.num_states, GAME.num_actions))
+    return raw / raw.sum(-1, keepdims=True)
+
+
+def test_tables_are_read_by_time(precision):
+    table = random_table(GAME.horizon)
+    table[1, 2] = np.eye(GAME.num_actions)[0]  # zero probabilities are allowed
+    np.testing.assert_allclose(np.exp(unroll(tabular(GAME, table), OBSERVATIONS)), table, rtol=1e-5)
+
+
+def test_page_serves_all_times(precision):
+    page = random_table()
+    expected = np.tile(page, (GAME.horizon, 1, 1))
+    np.testing.assert_allclose(np.exp(unroll(tabular(GAME, page), OBSERVATIONS)), expected, rtol=1e-5)
+
+
+def test_uniform():
+    np.testing.assert_allclose(np.exp(unroll(uniform(GAME), OBSERVATIONS)), 1 / 7, rtol=1e-6)
+
+
+def test_as_policy_accepts_both():
+    policy = uniform(GAME)
+    assert as_policy(GAME, policy) is policy
+    np.testing.assert_array_equal(as_policy(GAME, policy.table).table, policy.table)
+
+
+def spoiled(value, index=(0, 0)):
+    table = random_table()
+    table[index] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (np.full((7, 6), 1 / 6), r"must have shape \(S, A\) = \(7, 7\) or \(T, S, A\) = \(4, 7, 7\), not \(7, 6\)"),
+        (random_table(3), r"not \(3, 7, 7\)"),
+        (np.ones(7), r"not \(7,\)"),
+        (spoiled(np.nan), "NaN"),
+        (spoiled(np.inf), "infinite"),
+        (spoiled([1.5, -0.5, 0, 0, 0, 0, 0], 3), "negative"),
+        (spoiled([0.5, 0, 0, 0, 0, 0, 0], 3), r"row \(3,\) sums to 0.5"),
+    ],
+)
+def test_bad_tables(table, message):
+    with pytest.raises(ValueError, match=message):
+        tabular(GAME, table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": "gaussian"}, "unknown head 'gaussian'; allowed: categorical, ordered"),
+        ({"architecture": "factord"}, "did you mean factored"),
+        ({"hiden": 3}, "did you mean hidden"),
+        ({"rank": 0}, "rank must be a whole number of at least 1"),
+        ({"depth": 1.5}, "depth must be a whole number"),
+    ],
+)
+@pytest.mark.parametrize("kind", [recurrent, memoryless])
+def test_bad_settings(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        kind(GAME, **settings)

@@ -1,0 +1,205 @@
+"""The driver loop: reproducible, stopped for a stated reason, and never with numbers that are not finite."""
+
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from _tiny_game import Coin
+
+import structmfg as smfg
+from structmfg.solvers import RESULTS, RSPG, SPG, Estimate, _solve, preset, solve
+
+GAME = Coin()
+SIZES = {"hidden": 3, "width": 3, "depth": 1, "rank": 2}
+KEY = jax.random.key(0)
+
+
+def solver(kind=RSPG, **settings):
+    build = smfg.policies.recurrent if kind is RSPG else smfg.policies.memoryless
+    return kind(build(GAME, **SIZES), **{"num_paths": 4, "sampling": "iid", "learning_rate": 1e-2, **settings})
+
+
+def parameters_of(solution):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(solution.policy.parameters)])
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return solve(GAME, solver(), key=KEY, max_steps=20)
+
+
+def test_completed(reference):
+    stats = reference.stats
+    assert reference.result is RESULTS.completed
+    assert reference.result.succeeded
+    assert stats["steps"] == len(stats["returns"]) == len(stats["gradient_norms"]) == 20
+    assert stats["train_seconds"] > 0
+    assert stats["compile_seconds"] > 0
+    assert stats["checkpoints"] == []
+    assert stats["failure"] is None
+    assert np.isfinite(parameters_of(reference)).all()
+
+
+def test_numbers_depend_on_the_key_alone(reference, monkeypatch):
+    """Neither on the length of chunks nor on evaluation on the way; another key gives other numbers."""
+    monkeypatch.setattr(_solve, "_CHUNK_SECONDS", 1e-9)  # one update to a chunk
+    seen = []
+    again = solve(
+        GAME,
+        solver(),
+        key=KEY,
+        max_steps=20,
+        evaluate=lambda policy: Estimate(float(np.abs(jax.tree.leaves(policy.parameters)[0]).sum()), 0.0),
+        evaluations=4,
+        callback=seen.append,
+    )
+    assert [progress.step for progress in seen] == list(range(1, 21))
+    np.testing.assert_array_equal(parameters_of(again), parameters_of(reference))
+    assert again.stats["returns"] == reference.stats["returns"]
+    assert again.stats["gradient_norms"] == reference.stats["gradient_norms"]
+    assert [checkpoint.step for checkpoint in again.stats["checkpoints"]] == [5, 10, 15, 20]
+    assert [progress.step for progress in seen if progress.checkpoint] == [5, 10, 15, 20]
+    other = solve(GAME, solver(), key=jax.random.key(1), max_steps=20)
+    assert other.stats["returns"] != reference.stats["returns"]
+
+
+def test_evaluation_sees_the_policy_of_its_step(reference):
+    seen = []
+    solve(GAME, solver(), key=KEY, max_steps=20, evaluations=1, evaluate=lambda p: seen.append(p) or Estimate(1.0, 0.5))
+    np.testing.assert_array_equal(*(np.asarray(jax.tree.leaves(p.parameters)[0]) for p in (seen[0], reference.policy)))
+    assert len(seen) == 1
+
+
+def test_time_limit():
+    """The clock counts training alone: a slow callback takes nothing from it."""
+    solution = solve(GAME, solver(), key=KEY, max_steps=10**6, max_seconds=0.1, callback=lambda _: time.sleep(0.02))
+    assert solution.result is RESULTS.time_limit
+    assert 0 < solution.stats["steps"] == len(solution.stats["returns"]) < 10**6
+    assert solution.stats["train_seconds"] >= 0.1
+
+
+def test_interrupted():
+    def stop(progress):
+        if progress.step >= 1:
+            raise KeyboardInterrupt
+
+    solution = solve(GAME, solver(), key=KEY, max_steps=10**6, callback=stop)
+    assert solution.result is RESULTS.interrupted
+    assert 1 <= solution.stats["steps"] < 10**6
+    np.testing.assert_allclose(np.exp(solution.policy.unroll(jnp.zeros((3, 2)))).sum(-1), 1, rtol=1e-5)
+
+
+def test_not_finite_is_raised():
+    with pytest.raises(RuntimeError, match=r"not finite.*update 0: the return was not finite \(return nan"):
+        solve(Coin(spoiled_at=2), solver(), key=KEY, max_steps=5)
+
+
+def test_not_finite_is_a_status():
+    """With throw=False: the last good policy, which is the initial one."""
+    solution = solve(Coin(spoiled_at=2), solver(), key=KEY, max_steps=5, throw=False)
+    assert solution.result is RESULTS.nonfinite
+    assert not solution.result.succeeded
+    assert solution.stats["steps"] == 0
+    assert solution.stats["failure"].startswith("update 0: the return was not finite")
+    initial = solver().policy.initialised(jax.random.split(KEY)[0])
+    np.testing.assert_array_equal(parameters_of(solution), parameters_of(smfg.solvers.Solution(initial, None, {})))
+
+
+def test_not_finite_later_names_the_update(monkeypatch):
+    """A number that spoils the fourth update keeps the first three."""
+
+    class Spoiled(RSPG):
+        def update(self, game, state, max_steps):
+            following, metrics = super().update(game, state, max_steps)
+            return following, metrics._replace(gradient_norm=jnp.where(state.step == 3, jnp.inf, metrics.gradient_norm))
+
+    spoiled = Spoiled(solver().policy, num_paths=4, sampling="iid", learning_rate=1e-2)
+    solution = solve(GAME, spoiled, key=KEY, max_steps=20, throw=False)
+    assert solution.stats["steps"] == len(solution.stats["returns"]) == 3
+    assert solution.stats["failure"].startswith("update 3: the gradient was not finite")
+    assert np.isfinite(parameters_of(solution)).all()
+
+
+def test_learning_rate_and_temperature_follow_their_schedules(double):
+    """Geometric from 10 to 0.1 over the first 80 %, then constant; none at temperature zero."""
+    annealed = solver(temperature=10.0, final_temperature=0.1)
+    temperatures = [float(annealed._temperature(jnp.asarray(step), 100)) for step in (0, 40, 80, 100)]
+    np.testing.assert_allclose(temperatures, [10, 1, 0.1, 0.1])
+    assert float(solver()._temperature(jnp.asarray(3), 100)) == 0
+
+
+@pytest.mark.parametrize(("num_paths", "distinct"), [(2, 2), (1, 1)])
+def test_noise_is_enumerated_where_it_fits(num_paths, distinct):
+    """Two paths fit in two; one path is drawn, with weight one."""
+    paths = solver(sampling=None, num_paths=num_paths)._noise_paths(GAME, KEY)
+    assert paths.num_paths == distinct
+    assert float(paths.probabilities.sum()) == pytest.approx(1)
+    assert (num_paths == 2) == (paths.probabilities.tolist() == pytest.approx([0.3, 0.7]))
+
+
+@pytest.mark.slow
+def test_learns_linear_quadratic():
+    """A short run cuts exploitability to less than a fifth of the uniform policy's."""
+    game = smfg.games.make("linear_quadratic", num_states=21, horizon=15, first=4, last=9, push=4.0)
+    chosen = preset(game, max_steps=300, hidden=16, width=16, rank=8)
+    solution = solve(game, chosen.solver, key=KEY, max_steps=chosen.max_steps)
+    before, after = (
+        smfg.solvers.exploitability(game, policy).value for policy in (smfg.policies.uniform(game), solution.policy)
+    )
+    assert after < before / 5
+
+
+@pytest.mark.parametrize("game", ["linear_quadratic", "beach_bar", "macro"])
+@pytest.mark.parametrize(("name", "kind"), [("rspg", RSPG), ("spg", SPG)])
+def test_presets(game, name, kind):
+    game = smfg.games.make(game)
+    default, paper = preset(game, name), preset(game, name, "paper")
+    assert type(default.solver) is type(paper.solver) is kind
+    assert default.solver.policy.settings.recurrent == (name == "rspg")
+    assert default.solver.temperature > 0
+    assert paper.max_steps == 200
+    assert (paper.solver.num_paths, paper.solver.sampling) == (8, "iid")
+    assert (paper.solver.learning_rate, paper.solver.final_rate, paper.solver.schedule) == (1e-3, 0.1, "linear")
+    assert (paper.solver.clip, paper.solver.temperature) == (1.0, 0.0)
+    assert paper.solver.policy.settings.architecture == "joint"
+    changed = preset(game, name, max_steps=7, num_paths=6, width=5, form="explicit")
+    assert changed.max_steps == 7
+    assert (changed.solver.num_paths, changed.solver.form, changed.solver.policy.settings.width) == (6, "explicit", 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: preset(GAME, "rpsg"), "unknown solver 'rpsg'; did you mean rspg"),
+        (lambda: preset(GAME, "rspg", "papers"), "did you mean paper"),
+        (lambda: preset(GAME, learning_rat=1.0), "did you mean learning_rate"),
+        (lambda: preset(GAME, recurrent=False), "unknown setting 'recurrent'"),
+        (lambda: RSPG(smfg.policies.memoryless(GAME)), "use SPG, or policies.recurrent"),
+        (lambda: SPG(smfg.policies.recurrent(GAME)), "use RSPG, or policies.memoryless"),
+        (lambda: solver(num_paths=0), "num_paths must be a whole number of at least 1, but is 0"),
+        (lambda: solver(sampling="quasi"), "unknown sampling"),
+        (lambda: solver(schedule="constant"), "allowed: cosine, linear"),
+        (lambda: solver(form="dense"), "allowed: explicit, matrix_free"),
+        (lambda: solver(learning_rate=0.0), "learning_rate must be finite and above 0"),
+        (lambda: solver(clip=math.inf), "clip must be finite"),
+        (lambda: solver(final_rate=2.0), r"final_rate must lie in \[0, 1\]"),
+        (lambda: solver(temperature=-1.0), "temperature must lie in"),
+        (lambda: solver(temperature=1.0), "final_temperature must be finite and above 0"),
+        (lambda: solver(temperature=1.0, final_temperature=2.0), "final_temperature must lie in"),
+        (lambda: solver(annealing=0.0), r"annealing must lie in \(0, 1\]"),
+        (lambda: solve(GAME, solver(), key=KEY, max_steps=0), "max_steps must be a whole number of at least 1"),
+        (lambda: solve(GAME, solver(), key=KEY, max_steps=3, max_seconds=0.0), "max_seconds must be finite and above"),
+        (
+            lambda: solve(GAME, solver(), key=KEY, max_steps=3, evaluate=lambda _: Estimate(0.0, 0.0), evaluations=0),
+            "evaluations must be a whole number of at least 1",
+        ),
+        (lambda: solve(Coin(discount=1.5), solver(), key=KEY, max_steps=3), r"discount must lie in \(0, 1\]"),
+        (lambda: solve(Coin(horizon=0), solver(), key=KEY, max_steps=3), "horizon must be a whole number"),
+    ],
+)
+def test_bad_settings(call, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        call()
