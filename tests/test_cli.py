@@ -215,6 +215,7 @@ BAD: list[tuple[Sequence[str], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "said"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else ""
 )

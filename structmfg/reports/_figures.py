@@ -169,7 +169,7 @@ def _label_grid(panels: np.ndarray, count: int, below: str, beside: str) -> None
 
 
 def _draw_guides(axes: Axes, game: Game, shown: Trajectories, path: int) -> None:
-    noise = jax.tree.map(lambda leaf: np.asarray(leaf[path]), shown.noise)
+    noise = jax.tree.map(lambda leaf: leaf[path], shown.noise)
     lines = guides(game, noise, {name: values[path] for name, values in shown.quantities.items()})
     for (name, values), style in zip(lines.items(), ("-", ":", "--"), strict=False):
         if np.isfinite(values).any():
