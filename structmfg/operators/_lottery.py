@@ -99,17 +99,14 @@ class GeometricGrid(Grid):
         """
         last, ratio = self.num_points - 2, float(np.exp(self._log_ratio))
         points = self.points()
-        with jax.ensure_compile_time_eval():
-            per_width = 1 / jnp.diff(points)
+        per_width = 1 / jnp.diff(points)
         scale = 1 / (self.lower + self._pivot)
         guess = jnp.log(jnp.maximum(positions * scale + self._pivot * scale, 1)) * (1 / self._log_ratio)
         index = jnp.minimum(guess.astype(int), last)
         weight = (positions - points[index]) * per_width[index]
         below, above = (weight < 0) & (index > 0), (weight >= 1) & (index < last)
         weight = jnp.where(below, 1 + weight * ratio, jnp.where(above, (weight - 1) / ratio, weight))
-        index = index - below + above
-        # The barrier keeps XLA from computing the logarithm again, one by one, inside every gather and scatter.
-        return jax.lax.optimization_barrier((index, jnp.clip(weight, 0, 1)))
+        return index - below + above, jnp.clip(weight, 0, 1)
 
 
 class LotteryKernel(TransitionKernel):
