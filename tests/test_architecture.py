@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-LAYERS = ["_checks", "operators", "games", "policies", "solvers", "verification", "reports", "cli"]
+LAYERS = ["_checks", "_json", "operators", "games", "policies", "solvers", "verification", "reports", "cli"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

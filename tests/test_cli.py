@@ -162,10 +162,17 @@ def test_options_reach_game_solver_and_network() -> None:
 
 
 def test_every_parameter_is_an_option() -> None:
-    values = {int: "3", float: "0.5"}
+    values = {int: ["3"], float: ["0.5"], bool: []}
     for field in [*game_fields(), *solver_fields(), *network_fields()]:
-        given = parse(["solve", "macro", f"--{field.name.replace('_', '-')}", values.get(field.kind, "name")])
+        given = parse(["solve", "macro", f"--{field.name.replace('_', '-')}", *values.get(field.kind, ["name"])])
         assert {**given.game_parameters, **given.overrides}.keys() == {field.name}
+
+
+def test_a_switch_can_be_turned_off() -> None:
+    assert parse(["solve", "macro", "--no-clock"]).overrides == {"clock": False}
+    assert parse(["solve", "macro", "--clock"]).overrides == {"clock": True}
+    with pytest.raises(ValueError, match="unexpected argument 'false'"):
+        parse(["solve", "macro", "--clock", "false"])
 
 
 SMALL = ["solve", *TINY, "--quiet"]
@@ -208,6 +215,7 @@ BAD: list[tuple[Sequence[str], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "said"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else ""
 )
@@ -232,7 +240,8 @@ def test_interrupt_saves_what_was_learned(capsys: pytest.CaptureFixture[str], mo
 
     def interrupted(display: _progress.Display, progress: Any) -> None:
         shown(display, progress)
-        signal.raise_signal(signal.SIGINT)
+        if progress.step == 1:  # once: a second one must not be needed
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(_progress.Display, "training", interrupted)
     before = signal.getsignal(signal.SIGINT)
@@ -241,7 +250,7 @@ def test_interrupt_saves_what_was_learned(capsys: pytest.CaptureFixture[str], mo
     captured = capsys.readouterr()
     result = last_object(captured.out)
     assert result["result"] == "interrupted"
-    assert 1 <= result["iterations"] < 3
+    assert result["iterations"] == 1
     assert "interrupted" in captured.err
     monkeypatch.setattr(_progress.Display, "training", shown)
     assert main(["evaluate", "run", "--quiet"]) == 0

@@ -25,8 +25,7 @@ def print_json(value: Any) -> None:
 def summary(result: dict[str, Any]) -> Table:
     """The exploitabilities by kind, beside what to hold them against."""
     paper, solver = result["anchors"]["paper"], result["solver"].upper()
-    beside = f"paper's {solver}" + (f", {paper['train_seconds']:g} s" if paper else "")
-    table = Table("exploitability", "this run", "uniform policy", "floor", beside, box=None, padding=(0, 3, 0, 0))
+    table = Table("exploitability", "this run", "uniform", "floor", f"paper's {solver}", box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for kind, value in result["exploitability"].items():
@@ -37,7 +36,7 @@ def summary(result: dict[str, Any]) -> Table:
             Text(_number(value) + _error(result["exploitability_stderr"][kind]), style="bold"),
             _number(result["anchors"]["uniform"][kind]),
             _number(result["anchors"]["floor"].get(kind)),
-            _number(paper.get(kind) if paper else None),
+            f"{_number(paper[kind])} ({paper['train_seconds']:g} s)" if paper and kind in paper else "–",
         )
     return table
 

@@ -178,7 +178,9 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_fields(group: argparse._ArgumentGroup, fields: Iterable[_Field]) -> None:
     for field in fields:
+        option, note = f"--{field.name.replace('_', '-')}", field.note or None
+        if field.kind is bool:  # with --no-...
+            group.add_argument(option, dest=field.name, action=argparse.BooleanOptionalAction, help=note)
+            continue
         read, metavar = _reader(field.kind)
-        group.add_argument(
-            f"--{field.name.replace('_', '-')}", dest=field.name, type=read, metavar=metavar, help=field.note or None
-        )
+        group.add_argument(option, dest=field.name, type=read, metavar=metavar, help=note)

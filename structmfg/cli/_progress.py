@@ -3,7 +3,6 @@
 import signal
 import threading
 from types import FrameType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -28,7 +27,7 @@ class Display:
         self._task = self._bar.add_task("compiling", total=None, numbers="")
         self._max_seconds, self._exploitability = max_seconds, "–"
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         self._bar.start()
         return self
 
@@ -69,7 +68,7 @@ class Interrupt:
         self.requested = False
         self._in_main = threading.current_thread() is threading.main_thread()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interrupt":
         if self._in_main:
             self._previous = signal.signal(signal.SIGINT, self._request)
         return self

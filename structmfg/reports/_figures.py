@@ -87,7 +87,7 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     seconds, values, errors = points.reshape(-1, 3).T
     if beside.uniform["clairvoyant"]:
         value = beside.uniform["clairvoyant"].value
-        _level(axes, value, f"uniform policy: {value:.3g}", _GREY, ":")
+        _level(axes, value, f"uniform policy: {value:.4g}", _GREY, ":")
     if beside.paper:
         level, time = beside.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
@@ -169,7 +169,7 @@ def _label_grid(panels: np.ndarray, count: int, below: str, beside: str) -> None
 
 
 def _draw_guides(axes: Axes, game: Game, shown: Trajectories, path: int) -> None:
-    noise = jax.tree.map(lambda leaf: np.asarray(leaf[path]), shown.noise)
+    noise = jax.tree.map(lambda leaf: leaf[path], shown.noise)
     lines = guides(game, noise, {name: values[path] for name, values in shown.quantities.items()})
     for (name, values), style in zip(lines.items(), ("-", ":", "--"), strict=False):
         if np.isfinite(values).any():
@@ -220,8 +220,8 @@ def draw_quantities(game: Game, shown: Trajectories) -> Figure:
         for event, time in events(game).items():
             axes.axvline(time, color=_GREY, linewidth=1, linestyle=":")
             axes.annotate(
-                event, (time, 1), xycoords=("data", "axes fraction"), xytext=(4, -10), textcoords="offset points",
-                color=_GREY, fontsize=8.5,
+                event, (time, 1), xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
+                color=_GREY, fontsize=8.5, ha="center",
             )  # fmt: skip
         axes.set_title(name)
         axes.set_ylabel(UNITS.get(name, ""))

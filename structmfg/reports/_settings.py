@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.metadata
 import platform
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
         max_steps: int,
         max_seconds: float | None,
         seed: int,
-    ) -> Self:
+    ) -> "Settings":
         """The settings of a solve that is about to start."""
         return cls(
             game=game_name(game),
@@ -65,7 +65,7 @@ class Settings(NamedTuple):
         )
 
     @classmethod
-    def parse(cls, saved: dict[str, Any]) -> Self:
+    def parse(cls, saved: dict[str, Any]) -> "Settings":
         """From JSON. `ValueError` names what is missing."""
         missing = [field for field in cls._fields if field not in saved]
         if missing:

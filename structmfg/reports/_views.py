@@ -169,5 +169,5 @@ UNITS = {
     "mean wealth": "units of the good",
     "interest rate": "per step",
     "wage": "units of the good per unit of income",
-    "productivity": "multiple of its mean level",
+    "productivity": "relative to the start",
 }
