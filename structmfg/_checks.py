@@ -2,9 +2,11 @@
 
 import difflib
 import math
-import numbers
+
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
@@ -15,7 +17,7 @@ def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
 
 def check_integer(name: str, value: Any, *, at_least: int) -> int:
     """Return `value` as an int, or raise `ValueError` unless it is a whole number >= `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value % 1 != 0 or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer) or value % 1 != 0 or value < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {value!r}")
     return int(value)
 
