@@ -2,7 +2,6 @@
 
 import difflib
 import math
-
 from collections.abc import Iterable
 from typing import Any
 
