@@ -1,6 +1,7 @@
 """Bounds on the number of stored entries hold wherever walls and repeated offsets make successors coincide."""
 
 import _numpy_kernels as twin
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,6 +62,22 @@ def test_successors_named_many_times(indices):
     probabilities = np.broadcast_to([0.2, 0.3, 0.5], indices.shape)
     kernel = ops.SuccessorKernel(jnp.asarray(indices), jnp.asarray(probabilities, float))
     assert_is(kernel, twin.successors(indices, probabilities))
+
+
+def test_noise_that_tears_neighbours_apart():
+    """Noise in pieces may send neighbours far from each other: more successors than both spans would allow."""
+    size, offsets, shifts, even = 41, (-1, 0, 1), (0, 12), np.full((41, 3), 1 / 3)
+    piece = (np.arange(size) >= 20).astype(int)
+    pieces = eqx.filter_vmap(lambda shift: ops.LatticeKernel(size, offsets, shift=shift, max_shift=12))(
+        jnp.array(shifts)
+    )
+    noise = ops.PiecewiseKernel(pieces, jnp.asarray(piece)).under(even)
+    kernel = ops.FactoredKernel(ops.LatticeKernel(size, range(-2, 3)), noise)
+    dense = twin.under(twin.piecewise([twin.lattice(size, offsets, shift=shift) for shift in shifts], piece), even)
+    dense = twin.followed_by(twin.lattice(size, range(-2, 3)), dense)
+    assert distinct(dense) <= kernel.branching
+    policy = np.full((size, 5), 1 / 5)
+    np.testing.assert_allclose(kernel.under(policy).as_dense(), twin.under(dense, policy), atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [(-1, 0, 1), (-3, 3), (0, 0)])

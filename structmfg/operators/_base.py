@@ -69,7 +69,10 @@ class _Convertible(eqx.Module):
 
     @property
     def span(self) -> int | None:
-        """On a line of states: a bound on the distance between two successors of one state; None where unknown."""
+        """On a line: successors of two states at distance d lie within d + span of each other; None where unknown.
+
+        With d = 0 it bounds the distance between two successors of one state, and spans of moves in a row add up.
+        """
         return None
 
     def validate(self, *, tolerance: float = 1e-5) -> None:

@@ -36,7 +36,7 @@ class FactoredKernel(TransitionKernel):
 
     @property
     def span(self) -> int | None:
-        """Distances add up."""
+        """Spans add up."""
         if self.move.span is None or self.noise.span is None:
             return None
         return self.move.span + self.noise.span
@@ -84,11 +84,6 @@ class PiecewiseKernel(TransitionKernel):
     def num_actions(self) -> int:
         """A."""
         return self.pieces.num_actions
-
-    @property
-    def span(self) -> int | None:
-        """That of the pieces."""
-        return self.pieces.span
 
     @property
     def branching(self) -> int:

@@ -66,7 +66,7 @@ class SuccessorKernel(TransitionKernel):
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v."""
         check_shape("values", values, (self.num_states,))
-        return jnp.sum(self.probabilities * values[self.indices], axis=-1)
+        return jnp.sum(self.probabilities * jnp.asarray(values)[self.indices], axis=-1)
 
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -43,6 +44,17 @@ class LatticeKernel(TransitionKernel):
         self.lower = jnp.asarray(lower)
         self.upper = jnp.asarray(num_states - 1 if upper is None else upper)
 
+    def __check_init__(self) -> None:
+        if not self.offsets:
+            raise ValueError("offsets must name at least one action, but are empty")
+        if any(isinstance(x, jax.core.Tracer) for x in (self.shift, self.lower, self.upper)):
+            return  # values that are not known yet are the caller's to see to
+        shift, lower, upper = (np.asarray(x) for x in (self.shift, self.lower, self.upper))
+        if (abs(shift) > self.max_shift).any():
+            raise ValueError(f"shift must lie within max_shift, {self.max_shift}, of 0, but is {shift}")
+        if not ((lower >= 0) & (lower <= upper) & (upper < self.num_states)).all():
+            raise ValueError(f"walls need 0 <= lower <= upper <= {self.num_states - 1}, but are {lower} and {upper}")
+
     @property
     def num_actions(self) -> int:
         """A."""
@@ -50,7 +62,7 @@ class LatticeKernel(TransitionKernel):
 
     @property
     def span(self) -> int:
-        """Clipping is 1-Lipschitz, so successors lie no further apart than the offsets."""
+        """Clipping is 1-Lipschitz, so successors of two states lie no further apart than the states and the offsets."""
         return max(self.offsets) - min(self.offsets)
 
     @property
@@ -65,6 +77,7 @@ class LatticeKernel(TransitionKernel):
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v: extend v beyond the walls by its value there, then slice once an action."""
         check_shape("values", values, (self.num_states,))
+        values = jnp.asarray(values)  # a NumPy array cannot be indexed by a wall that is traced
         margin = self._reach + self.max_shift
         positions = jnp.arange(-margin, self.num_states + margin)
         extended = jnp.pad(values, margin)
@@ -79,6 +92,7 @@ class LatticeKernel(TransitionKernel):
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m: add up shifted copies on a longer line, then fold what lies beyond the walls onto them."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
+        mass = jnp.asarray(mass)
         end = 2 * self._reach
         arrived = sum(
             (jnp.pad(mass[:, a], (start, end - start)) for a, start in enumerate(self._starts)),

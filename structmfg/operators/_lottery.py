@@ -149,7 +149,7 @@ class LotteryKernel(TransitionKernel):
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v: linear interpolation of v between grid points."""
         check_shape("values", values, (self.num_states,))
-        lower = self._lower()
+        values, lower = jnp.asarray(values), self._lower()
         left = values[lower]
         return left + self.weight * (values[lower + self._inner] - left)
 
