@@ -16,20 +16,36 @@ def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
 
 def check_integer(name: str, value: Any, *, at_least: int) -> int:
     """Return `value` as an int, or raise `ValueError` unless it is a whole number >= `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer) or value % 1 != 0 or value < at_least:
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
+        hint = " (a float)" if isinstance(value, float) else ""
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {value!r}{hint}")
     return int(value)
+
+
+def check_seed(value: Any) -> int:
+    """Return `value` as an int, or raise `ValueError` unless it is a whole number that JAX's keys can hold."""
+    largest = 2**32 - 1
+    if check_integer("seed", value, at_least=0) > largest:
+        raise ValueError(f"seed must be at most {largest}, but is {value}")
+    return int(value)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except TypeError:  # not a number
+        return False
 
 
 def check_between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
     """Raise `ValueError` unless low <= value <= high (low < value if `open_low`)."""
-    if not math.isfinite(value) or value > high or value < low or (open_low and value == low):
+    if not _is_finite(value) or value > high or value < low or (open_low and value == low):
         raise ValueError(f"{name} must lie in {'(' if open_low else '['}{low:g}, {high:g}], but is {value!r}")
 
 
 def check_positive(name: str, value: float) -> None:
     """Raise `ValueError` unless `value` is finite and above zero."""
-    if not (math.isfinite(value) and value > 0):
+    if not (_is_finite(value) and value > 0):
         raise ValueError(f"{name} must be finite and above 0, but is {value!r}")
 
 

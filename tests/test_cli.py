@@ -162,10 +162,16 @@ def test_options_reach_game_solver_and_network() -> None:
 
 
 def test_every_parameter_is_an_option() -> None:
-    values = {int: ["3"], float: ["0.5"], bool: []}
+    values = {int: ["3"], float: ["0.5"], float | None: ["0.5"], bool: []}
     for field in [*game_fields(), *solver_fields(), *network_fields()]:
         given = parse(["solve", "macro", f"--{field.name.replace('_', '-')}", *values.get(field.kind, ["name"])])
         assert {**given.game_parameters, **given.overrides}.keys() == {field.name}
+
+
+def test_an_option_that_may_be_none_is_read_as_its_type() -> None:
+    assert parse(["solve", "macro", "--gradient-discount", "0.9"]).overrides == {"gradient_discount": 0.9}
+    with pytest.raises(ValueError, match="must be a number, but is 'even'"):
+        parse(["solve", "macro", "--gradient-discount", "even"])
 
 
 def test_a_switch_can_be_turned_off() -> None:
@@ -212,6 +218,8 @@ BAD: list[tuple[Sequence[str], str]] = [
     (["evaluate", "TINY", "--kind", "clairvoiant"], "did you mean clairvoyant"),
     (["evaluate", "TINY", "--paths", "1"], "at least 2"),
     (["evaluate", "TINY", "--paths", "many"], "'many'"),
+    (["evaluate", "TINY", "--seed", "-1"], "seed must be"),
+    (["evaluate", "TINY", "--seed", "4294967296"], "at most 4294967295"),
 ]
 
 
@@ -254,6 +262,20 @@ def test_interrupt_saves_what_was_learned(capsys: pytest.CaptureFixture[str], mo
     assert "interrupted" in captured.err
     monkeypatch.setattr(_progress.Display, "training", shown)
     assert main(["evaluate", "run", "--quiet"]) == 0
+
+
+def test_an_impatient_interrupt_keeps_the_policy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the trained policy is evaluated."""
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("structmfg.reports.evaluate", interrupted)
+    assert main(["solve", *TINY, "--out", "run"]) == 130
+    assert "the policy is saved in run" in capsys.readouterr().err
+    assert Path("run/policy.npz").is_file()
 
 
 def test_training_that_is_not_finite_is_saved_with_the_last_good_policy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,7 @@ def test_what_is_not_a_run_is_refused_by_what_it_lacks(run: reports.Run, tmp_pat
         ("settings.json", b'{"game": "macro"}', "lacks game_parameters, solver"),
         ("policy.npz", b"PK", "not a readable .npz"),
         ("result.json", b"nothing", "not a readable JSON"),
+        ("result.json", b"{}", "lacks game, solver"),
     ],
 )
 def test_a_damaged_run_is_refused(run: reports.Run, tmp_path: Path, name: str, content: bytes, said: str) -> None:

@@ -179,6 +179,8 @@ def test_presets(game, name, kind):
         (lambda: preset(GAME, recurrent=False), "unknown setting 'recurrent'"),
         (lambda: RSPG(smfg.policies.memoryless(GAME)), "use SPG, or policies.recurrent"),
         (lambda: SPG(smfg.policies.recurrent(GAME)), "use RSPG, or policies.memoryless"),
+        (lambda: RSPG(smfg.policies.uniform(GAME)), r"policies.recurrent\(game\), but was given a TabularPolicy"),
+        (lambda: SPG(np.ones((2, 2)) / 2), r"policies.memoryless\(game\), but was given a ndarray"),
         (lambda: solver(num_paths=0), "num_paths must be a whole number of at least 1, but is 0"),
         (lambda: solver(sampling="quasi"), "unknown sampling"),
         (lambda: solver(schedule="constant"), "allowed: cosine, linear"),

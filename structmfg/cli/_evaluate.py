@@ -18,6 +18,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         beside = reports.anchors(run.game, run.settings.solver, kinds=measured)
     result = {
         **run.result,
+        **{name: getattr(run.settings, name) for name in ("game", "solver", "seed")},
         **reports.measures(evaluation),
         "anchors": reports.anchors_object(beside),
         "out": str(run.path),

@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(getattr(module, arguments.command)(arguments))
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)
-    except KeyboardInterrupt:
-        return _fail("interrupted before anything was learned", 130)
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "interrupted before anything was learned", 130)
     except BrokenPipeError:  # the reader of a pipe has gone: leave without a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -116,11 +116,11 @@ def network_fields() -> list[_Field]:
 
 def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
     """How to read a value of this type, and what to call it. The library checks names: it knows the nearest."""
-    if kind is int:
+    members = [kind] if typing.get_origin(kind) is Literal else typing.get_args(kind) or [kind]  # X | None is read as X
+    if int in members:
         return whole_number, "N"
-    if kind is float:
+    if float in members:
         return number, "X"
-    members = [kind] if typing.get_origin(kind) is Literal else typing.get_args(kind)
     names = [name for member in members for name in typing.get_args(member)]
     return str, f"{{{','.join(names)}}}"
 

@@ -8,21 +8,19 @@ from typing import get_args
 import jax
 
 from structmfg import reports, solvers
-from structmfg._checks import check_integer, check_name
+from structmfg._checks import check_integer, check_name, check_seed
 from structmfg.cli._output import basis, console, print_json, summary, title
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.games import Game, make
 from structmfg.solvers import RESULTS, Preset, preset
 
 _EVALUATIONS = 12
-_LARGEST_SEED = 2**32 - 1
 
 
 def solve(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the training did not stay finite."""
     check_name("precision", arguments.precision, get_args(reports.Precision))
-    if check_integer("seed", arguments.seed, at_least=0) > _LARGEST_SEED:
-        raise ValueError(f"seed must be at most {_LARGEST_SEED}, but is {arguments.seed}")
+    check_seed(arguments.seed)
     with jax.enable_x64(arguments.precision == "float64"), Interrupt() as interrupt:
         run, result = _run(arguments, interrupt)
     _tell(arguments, run)
@@ -93,12 +91,16 @@ def _train(
 def _save(
     folder: Path, settings: reports.Settings, game: Game, training: reports.Training, display: Display
 ) -> reports.Run:
-    display.stage("evaluating")
-    evaluation = reports.evaluate(game, training.solution.policy)
-    kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-    beside = reports.anchors(game, settings.solver, kinds=kinds)
-    display.stage("writing the report")
-    return reports.save_run(folder, settings, game, training, evaluation, beside)
+    reports.save_policy(folder, training.solution)
+    try:
+        display.stage("evaluating")
+        evaluation = reports.evaluate(game, training.solution.policy)
+        kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
+        beside = reports.anchors(game, settings.solver, kinds=kinds)
+        display.stage("writing the report")
+        return reports.save_run(folder, settings, game, training, evaluation, beside)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted before the report was written; the policy is saved in {folder}") from None
 
 
 def _tell(arguments: argparse.Namespace, run: reports.Run) -> None:

@@ -158,7 +158,12 @@ class Game(abc.ABC):
     @property
     def observation_size(self) -> int:
         """The number of public observations."""
-        return int(jax.eval_shape(lambda key: self.observe(self.initial(key)), jax.random.key(0)).shape[0])
+        shape = jax.eval_shape(lambda key: self.observe(self.initial(key)), jax.random.key(0)).shape
+        if len(shape) != 1:
+            raise ValueError(
+                f"observe must return an array of shape (observations,), but returned one of shape {shape}"
+            )
+        return int(shape[0])
 
 
 def check_game(game: Game) -> None:

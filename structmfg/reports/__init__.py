@@ -16,7 +16,7 @@ from structmfg.reports._files import drop_folder, new_folder
 from structmfg.reports._html import render
 from structmfg.reports._published import Published, clairvoyant_floor, game_name, published
 from structmfg.reports._result import anchors_object, measures, result_object
-from structmfg.reports._run import Run, Training, load_run, load_settings, save_run, save_settings
+from structmfg.reports._run import Run, Training, load_run, load_settings, save_policy, save_run, save_settings
 from structmfg.reports._settings import Precision, Settings, versions
 from structmfg.reports._trajectories import Trajectories, trajectories
 
@@ -49,6 +49,7 @@ __all__ = [
     "published",
     "render",
     "result_object",
+    "save_policy",
     "save_run",
     "save_settings",
     "trajectories",

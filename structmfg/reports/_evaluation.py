@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_name
+from structmfg._checks import check_integer, check_name, check_seed
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.policies import Policy, uniform
 from structmfg.reports._published import Published, clairvoyant_floor, published
@@ -41,7 +41,7 @@ class Anchors(NamedTuple):
 
 def held_out_key(seed: int = 0) -> PRNGKeyArray:
     """The key of the held-out noise paths; the same for all runs unless another `seed` is chosen."""
-    return jax.random.fold_in(jax.random.key(_HELD_OUT), check_integer("seed", seed, at_least=0))
+    return jax.random.fold_in(jax.random.key(_HELD_OUT), check_seed(seed))
 
 
 def evaluate(

@@ -30,6 +30,7 @@ from structmfg.reports._trajectories import trajectories
 from structmfg.solvers import Checkpoint, Solution
 
 _NEEDED = ("settings.json", "policy.npz", "result.json")
+_RESULT = ("game", "solver", "seed", "iterations", "train_seconds", "compile_seconds", "result")  # of result.json
 
 
 class Run(NamedTuple):
@@ -70,10 +71,14 @@ def load_run(path: str | Path) -> Run:
     try:
         game = settings.build_game()
         policy = settings.build_policy(game)
-    except TypeError as error:
-        raise ValueError(f"{path / 'settings.json'} does not describe a run: {error}") from error
-    policy = policy.with_parameters(_unflatten(path / "policy.npz", policy))
-    return Run(path, game, policy, settings, read_json(path / "result.json"))
+        policy = policy.with_parameters(_unflatten(path / "policy.npz", policy))
+    except (TypeError, OverflowError) as error:  # values of a type that nothing here writes
+        raise ValueError(f"{path} does not describe a run: {error}") from error
+    result = read_json(path / "result.json")
+    missing = [name for name in _RESULT if name not in result]
+    if missing:
+        raise ValueError(f"{path / 'result.json'} lacks {', '.join(missing)}")
+    return Run(path, game, policy, settings, result)
 
 
 def save_run(
@@ -81,9 +86,7 @@ def save_run(
 ) -> Run:
     """Write everything but the settings, which are written first of all, before training; the result last."""
     solution = training.solution
-    policy = solution.policy
-    assert isinstance(policy, NetworkPolicy)
-    write_arrays(folder / "policy.npz", flatten(policy.parameters))
+    policy = save_policy(folder, solution)
     curve = checkpoints(solution, evaluation)
     write_bytes(folder / "metrics.jsonl", _metrics(training, curve).encode())
     shown = trajectories(game, policy)
@@ -102,6 +105,14 @@ def save_run(
 def save_settings(folder: Path, settings: Settings) -> None:
     """Write settings.json: the first file of a run, so that a folder that cannot be written is found out early."""
     write_json(folder / "settings.json", settings._asdict())
+
+
+def save_policy(folder: Path, solution: Solution) -> NetworkPolicy:
+    """Write policy.npz: before all that may take long or be interrupted."""
+    policy = solution.policy
+    assert isinstance(policy, NetworkPolicy)
+    write_arrays(folder / "policy.npz", flatten(policy.parameters))
+    return policy
 
 
 def checkpoints(solution: Solution, evaluation: Evaluation) -> list[Checkpoint]:

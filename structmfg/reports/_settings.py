@@ -3,14 +3,15 @@
 import dataclasses
 import importlib.metadata
 import platform
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
+from structmfg._checks import check_name
 from structmfg.games import Game, make
 from structmfg.policies import NetworkPolicy, network_policy
 from structmfg.reports._published import game_name
-from structmfg.solvers import StructuralPolicyGradient
+from structmfg.solvers import SOLVERS, StructuralPolicyGradient
 
 Precision = Literal["float32", "float64"]
 
@@ -66,10 +67,12 @@ class Settings(NamedTuple):
 
     @classmethod
     def parse(cls, saved: dict[str, Any]) -> "Settings":
-        """From JSON. `ValueError` names what is missing."""
+        """From JSON. `ValueError` names what is missing or unknown."""
         missing = [field for field in cls._fields if field not in saved]
         if missing:
             raise ValueError(f"settings.json lacks {', '.join(missing)}")
+        check_name("solver", saved["solver"], SOLVERS)
+        check_name("precision", saved["precision"], get_args(Precision))
         return cls(**{field: saved[field] for field in cls._fields})
 
     def build_game(self) -> Game:

@@ -157,21 +157,26 @@ class StructuralPolicyGradient(eqx.Module):
         return jax.lax.map(function, paths)
 
 
+def _check_network(policy: Any, *, recurrent: bool) -> None:
+    names = [("SPG", "memoryless"), ("RSPG", "recurrent")]
+    (solver, wanted), (other_solver, other) = names[recurrent], names[not recurrent]
+    if not isinstance(policy, NetworkPolicy):
+        raise ValueError(f"{solver} trains a network, policies.{wanted}(game), but was given a {type(policy).__name__}")
+    if policy.settings.recurrent != recurrent:
+        raise ValueError(
+            f"{solver} trains a {wanted} policy, but was given a {other} one; use {other_solver}, or policies.{wanted}"
+        )
+
+
 class RSPG(StructuralPolicyGradient):
     """Recurrent structural policy gradient: pi(a | s, o_{0:t}). See `StructuralPolicyGradient` for the fields."""
 
     def __check_init__(self) -> None:
-        if not self.policy.settings.recurrent:
-            raise ValueError(
-                "RSPG trains a recurrent policy, but was given a memoryless one; use SPG, or policies.recurrent"
-            )
+        _check_network(self.policy, recurrent=True)
 
 
 class SPG(StructuralPolicyGradient):
     """Structural policy gradient: the memoryless pi(a | s, o_t). See `StructuralPolicyGradient` for the fields."""
 
     def __check_init__(self) -> None:
-        if self.policy.settings.recurrent:
-            raise ValueError(
-                "SPG trains a memoryless policy, but was given a recurrent one; use RSPG, or policies.memoryless"
-            )
+        _check_network(self.policy, recurrent=False)
