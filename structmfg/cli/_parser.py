@@ -116,6 +116,8 @@ def network_fields() -> list[_Field]:
 
 def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
     """How to read a value of this type, and what to call it. The library checks names: it knows the nearest."""
+    if type(None) in typing.get_args(kind) and float in typing.get_args(kind):
+        kind = float
     if kind is int:
         return whole_number, "N"
     if kind is float:

@@ -40,7 +40,7 @@ _DEFAULTS: dict[type[Game], dict[str, Any]] = {
         "learning_rate": 5e-3,
         "temperature": 20.0,
         "final_temperature": 0.01,
-        "max_steps": 1500,
+        "max_steps": 1000,
     },
     Macro: {
         "head": "ordered",
