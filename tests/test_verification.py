@@ -199,6 +199,7 @@ class Broken(Stay):
         ("scalar", "observations are finite"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_a_broken_game_is_reported_and_does_not_crash(where, found):
     report = verify(Broken(where), num_points=1)
     assert not report.passed
@@ -214,6 +215,7 @@ def test_sizes_come_first():
 
 
 @pytest.mark.parametrize(("game", "num_points"), [("beach_bar", 3), (Stay(), 0), (Stay(), 1.5)])
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments(game, num_points):
     with pytest.raises(ValueError, match="must be a"):
         verify(game, num_points=num_points)

@@ -176,8 +176,9 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
 
 def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Array, "*batch more"]:
     """x, and sin(k pi x), cos(k pi x) for k = 1..frequencies."""
-    waves = [wave(k * jnp.pi * x) for k in range(1, frequencies + 1) for wave in (jnp.sin, jnp.cos)]
-    return jnp.concatenate([x, *waves], axis=-1)
+    angles = x[..., None] * jnp.pi * jnp.arange(1, frequencies + 1)
+    angles = angles.reshape(*x.shape[:-1], -1)
+    return jnp.concatenate([x, jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 def _ordered_logits(

@@ -40,16 +40,17 @@ _DEFAULTS: dict[type[Game], dict[str, Any]] = {
         "learning_rate": 5e-3,
         "temperature": 20.0,
         "final_temperature": 0.01,
-        "max_steps": 1500,
+        "max_steps": 1000,
     },
     Macro: {
         "head": "ordered",
+        "frequencies": 4,
         "num_paths": 2,
         "learning_rate": 2e-2,
         "temperature": 0.03,
         "final_temperature": 1e-4,
         "gradient_discount": 0.98,
-        "max_steps": 450,
+        "max_steps": 400,
     },
 }
 

@@ -77,6 +77,8 @@ class StructuralPolicyGradient(eqx.Module):
         check_integer("num_paths", self.num_paths, at_least=1)
         if self.sampling is not None:
             check_name("sampling", self.sampling, get_args(Sampling))
+        if self.sampling == "antithetic" and self.num_paths % 2:
+            raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {self.num_paths}")
         check_name("schedule", self.schedule, get_args(Schedule))
         check_name("form", self.form, get_args(Form))
         check_positive("learning_rate", self.learning_rate)
