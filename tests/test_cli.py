@@ -303,3 +303,28 @@ def test_module_runs_as_the_command() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("structmfg: unknown game 'beachbar'")
+
+
+def test_a_run_without_its_report_can_still_be_evaluated(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = (tiny / "result.json").read_text()
+    (tiny / "result.json").unlink()
+    try:
+        assert main(["evaluate", str(tiny), "--json"]) == 0
+    finally:
+        (tiny / "result.json").write_text(saved)
+    assert last_object(capsys.readouterr().out)["exploitability"] == json.loads(saved)["exploitability"]
+
+
+def test_a_report_that_fails_leaves_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("structmfg.reports.save_run", fail)
+    tiny = ["--num-states", "15", "--horizon", "5", "--iterations", "1", "--quiet"]
+    assert main(["solve", "linear_quadratic", *tiny, "--out", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert "no ink" in said
+    assert "the policy is saved in" in said
+    assert (tmp_path / "run" / "policy.npz").exists()

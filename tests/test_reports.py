@@ -116,7 +116,7 @@ def test_a_page_without_numbers_is_still_written(run: reports.Run) -> None:
     assert "–" in reports.render(run.settings, result, [])
 
 
-@pytest.mark.parametrize("missing", ["settings.json", "policy.npz", "result.json"])
+@pytest.mark.parametrize("missing", ["settings.json", "policy.npz"])
 def test_what_is_not_a_run_is_refused_by_what_it_lacks(run: reports.Run, tmp_path: Path, missing: str) -> None:
     copy(run.path, tmp_path)
     (tmp_path / missing).unlink()
@@ -245,3 +245,12 @@ def test_objects_are_not_pickled(tmp_path: Path) -> None:
 def test_estimates_of_unknown_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean clairvoyant"):
         reports.evaluate(GAME, uniform(GAME), kinds=["clairvoiant"])
+
+
+def test_parameters_that_are_not_finite_are_refused(run: reports.Run, tmp_path: Path) -> None:
+    copy(run.path, tmp_path)
+    with np.load(tmp_path / "policy.npz") as saved:
+        arrays = {name: np.full_like(array, np.nan) for name, array in saved.items()}
+    np.savez(tmp_path / "policy.npz", **arrays)
+    with pytest.raises(ValueError, match="must hold finite real numbers"):
+        reports.load_run(tmp_path)

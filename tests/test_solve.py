@@ -205,3 +205,9 @@ def test_presets(game, name, kind):
 def test_bad_settings(call, message, unchecked):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_preset_without_entropy_bonus():
+    game = smfg.games.make("linear_quadratic")
+    solver, _ = smfg.solvers.preset(game, temperature=0.0)
+    assert (solver.temperature, solver.final_temperature) == (0.0, 0.0)

@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"too large for this machine: {error}", 2)
+    except RuntimeError as error:
+        return _fail(str(error), 1)
 
 
 def _fail(message: str, code: int) -> int:

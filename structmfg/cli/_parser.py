@@ -156,7 +156,12 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
     suits = "settings that suit the game, or the paper's"
     run.add_argument("--preset", default="default", metavar=f"{{{presets}}}", help=suits)
     run.add_argument("--iterations", type=whole_number, metavar="N", help="updates (default: the preset's)")
-    run.add_argument("--max-seconds", type=number, metavar="X", help="stop the training after so many seconds")
+    run.add_argument(
+        "--max-seconds",
+        type=number,
+        metavar="X",
+        help="stop the training there, wherever its schedules are; to plan for less, use --iterations",
+    )
     run.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
     run.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/GAME-SOLVER-SEED, numbered)")
     run.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")

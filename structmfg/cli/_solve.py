@@ -101,6 +101,8 @@ def _save(
         return reports.save_run(folder, settings, game, training, evaluation, beside)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted before the report was written; the policy is saved in {folder}") from None
+    except Exception as error:
+        raise RuntimeError(f"the report could not be written ({error}); the policy is saved in {folder}") from error
 
 
 def _tell(arguments: argparse.Namespace, run: reports.Run) -> None:

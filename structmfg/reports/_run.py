@@ -29,7 +29,7 @@ from structmfg.reports._settings import Settings
 from structmfg.reports._trajectories import trajectories
 from structmfg.solvers import Checkpoint, Solution
 
-_NEEDED = ("settings.json", "policy.npz", "result.json")
+_NEEDED = ("settings.json", "policy.npz")
 _RESULT = ("game", "solver", "seed", "iterations", "train_seconds", "compile_seconds", "result")  # of result.json
 
 
@@ -40,7 +40,7 @@ class Run(NamedTuple):
     game: Game
     policy: NetworkPolicy
     settings: Settings
-    result: dict[str, Any]
+    result: dict[str, Any]  # empty if the solve was interrupted between training and report
 
 
 class Training(NamedTuple):
@@ -74,6 +74,8 @@ def load_run(path: str | Path) -> Run:
         policy = policy.with_parameters(_unflatten(path / "policy.npz", policy))
     except (TypeError, OverflowError) as error:  # values of a type that nothing here writes
         raise ValueError(f"{path} does not describe a run: {error}") from error
+    if not (path / "result.json").exists():  # interrupted between training and report
+        return Run(path, game, policy, settings, {})
     result = read_json(path / "result.json")
     missing = [name for name in _RESULT if name not in result]
     if missing:
@@ -164,4 +166,7 @@ def _unflatten(path: Path, policy: NetworkPolicy) -> PyTree[Array]:
         wrong = sorted(name for name in names.keys() | found.keys() if names.get(name) != found.get(name))
         named = ", ".join(wrong)
         raise ValueError(f"{path} does not fit the network of settings.json: {named} missing or of another shape")
+    bad = [name for name, array in saved.items() if array.dtype.kind != "f" or not np.isfinite(array).all()]
+    if bad:
+        raise ValueError(f"{path} must hold finite real numbers, but {', '.join(bad)} does not")
     return jax.tree_util.tree_unflatten(structure, [jnp.asarray(saved[name], float) for name in names])

@@ -76,6 +76,8 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
     for setting in overrides:
         check_name("setting", setting, [*of_solver, *of_policy, "max_steps"])
     settings = {**settings, **overrides}
+    if settings.get("temperature") == 0 and "final_temperature" not in overrides:
+        settings["final_temperature"] = 0.0
     policy = network_policy(
         game, recurrent=solver == "rspg", **{key: settings[key] for key in of_policy if key in settings}
     )
