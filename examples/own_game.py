@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 import structmfg as smfg
-from structmfg.operators import FactoredKernel, LatticeKernel, lattice_noise
+from structmfg.operators import LatticeKernel, LatticeNoise
 
 
 class Swimmers(smfg.Game):
@@ -17,7 +17,7 @@ class Swimmers(smfg.Game):
 
     def kernel(self, aggregate):
         move = LatticeKernel(self.num_states, [-1, 0, 1])
-        return FactoredKernel(move, lattice_noise(self.num_states, [-1, 0, 1], [0.1, 0.8, 0.1]))
+        return move >> LatticeNoise(self.num_states, [-1, 0, 1], [0.1, 0.8, 0.1])
 
     def reward(self, aggregate, following):
         out = jnp.arange(self.num_states) / self.num_states

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 
 
@@ -57,3 +58,22 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
     near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ValueError(f"unknown {kind} {name!r}; {hint}allowed: {', '.join(allowed)}")
+
+
+def concrete(array: Any) -> np.ndarray | None:
+    """The array in NumPy, or None where its values are not known yet, inside `jit`: they are the caller's to see to."""
+    return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
+
+
+def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5) -> None:
+    """Raise `ValueError`, naming the first bad one, unless all rows are distributions (where values are known)."""
+    if (known := concrete(rows)) is None:
+        return
+    good = np.isfinite(known).all(-1) & (known >= 0).all(-1) & (np.abs(known.sum(-1) - 1) <= tolerance)
+    if not good.all():
+        row = tuple(int(i) for i in np.argwhere(~good)[0])
+        where = f"row {row[0] if len(row) == 1 else row}" if known.shape[0] > 1 else "their row"
+        raise ValueError(
+            f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is {known[row].tolist()}, "
+            f"with sum {known[row].sum():.8g}"
+        )

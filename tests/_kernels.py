@@ -4,14 +4,13 @@ import functools
 from typing import Any, NamedTuple
 
 import _numpy_kernels as twin
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from structmfg import operators as ops
 
-S, A = 12, 3
+S, A = 24, 3  # long enough for lattices to have states out of reach of all walls
 _random = np.random.default_rng(7)
 
 
@@ -25,15 +24,13 @@ POLICY, VALUES, MASS = stochastic(S, A), _random.normal(size=S), stochastic(S)
 JOINT_MASS = stochastic(S * A).reshape(S, A)
 
 OFFSETS, STENCIL, STENCIL_WEIGHTS = (-2, 0, 3), (-2, 0, 0, 1), (0.1, 0.3, 0.4, 0.2)
-WALLS = {"lower": 2, "upper": 8}
+WALLS = {"barriers": (9, 16)}
 _dense = stochastic(S, A, S)
 _indices, _probabilities = _random.integers(0, S, (S, A, 4)), stochastic(S, A, 4)
 _chain = stochastic(2, 2)
 _points = np.array([0.0, 0.3, 1.0, 1.5, 4.0, 6.0])
 _positions = _random.uniform(-1.0, 7.0, (S, A))
 _positions[0], _positions[1] = (0.0, 6.0, 1.5), (-5.0, 60.0, 0.3)  # ends, points of the grid, and beyond
-_PIECE = np.array([0] * 5 + [2] + [1] * 6)
-_BOUNDS = ((0, 4), (6, S - 1), (0, S - 1))
 
 
 class Case(NamedTuple):
@@ -52,19 +49,17 @@ def _geometric():
     return ops.GeometricGrid(6, 0.0, 6.0)
 
 
-def _pieces():
-    def side(lower, upper):
-        return ops.FactoredKernel(
-            ops.LatticeKernel(S, OFFSETS, lower=lower, upper=upper),
-            ops.lattice_noise(S, STENCIL, STENCIL_WEIGHTS, lower=lower, upper=upper),
-        )
-
-    lower, upper = jnp.array(_BOUNDS).T
-    return ops.PiecewiseKernel(eqx.filter_vmap(side)(lower, upper), jnp.asarray(_PIECE))
+def _steps(walls):
+    return ops.LatticeKernel(S, OFFSETS, **walls) >> ops.LatticeNoise(S, STENCIL, STENCIL_WEIGHTS, **walls)
 
 
 _stencil = twin.noise(S, STENCIL, STENCIL_WEIGHTS)
-_lottery_twin = twin.lottery(_points, _positions, 2)
+_lottery_twin = twin.lottery(_points, _positions, 4)
+_steps_twin, _walled_twin = (
+    twin.followed_by(twin.lattice(S, OFFSETS, **walls), twin.noise(S, STENCIL, STENCIL_WEIGHTS, **walls))
+    for walls in ({}, WALLS)
+)
+_weights = stochastic(S, 2).T
 
 KERNELS = {
     "dense": Case(lambda: ops.DenseKernel(jnp.asarray(_dense, float)), _dense),
@@ -74,20 +69,21 @@ KERNELS = {
     ),
     "lattice": Case(lambda: ops.LatticeKernel(S, OFFSETS), twin.lattice(S, OFFSETS)),
     "lattice_walls": Case(lambda: ops.LatticeKernel(S, OFFSETS, **WALLS), twin.lattice(S, OFFSETS, **WALLS)),
-    "lattice_up": Case(lambda: ops.LatticeKernel(S, OFFSETS, shift=4, max_shift=5), twin.lattice(S, OFFSETS, shift=4)),
+    "lattice_up": Case(lambda: ops.LatticeKernel(S, OFFSETS, shift=2, max_shift=2), twin.lattice(S, OFFSETS, shift=2)),
     "lattice_down_walls": Case(
-        lambda: ops.LatticeKernel(S, OFFSETS, shift=-5, max_shift=5, **WALLS),
-        twin.lattice(S, OFFSETS, shift=-5, **WALLS),
+        lambda: ops.LatticeKernel(S, OFFSETS, shift=-1, max_shift=2, **WALLS),
+        twin.lattice(S, OFFSETS, shift=-1, **WALLS),
+    ),
+    "lattice_short": Case(  # all states near a wall
+        lambda: ops.LatticeKernel(S, OFFSETS, shift=-5, max_shift=5), twin.lattice(S, OFFSETS, shift=-5)
     ),
     "lottery": Case(lambda: _lottery(ops.ArbitraryGrid(jnp.asarray(_points, float))), _lottery_twin),
     "lottery_geometric": Case(
         lambda: _lottery(_geometric()),
-        twin.lottery(np.geomspace(0.25, 6.25, 6) - 0.25, _positions, 2),
+        twin.lottery(np.geomspace(0.25, 6.25, 6) - 0.25, _positions, 4),
     ),
-    "factored": Case(
-        lambda: ops.FactoredKernel(ops.LatticeKernel(S, OFFSETS), ops.lattice_noise(S, STENCIL, STENCIL_WEIGHTS)),
-        twin.followed_by(twin.lattice(S, OFFSETS), _stencil),
-    ),
+    "factored": Case(lambda: _steps({}), _steps_twin),
+    "factored_walls": Case(lambda: _steps(WALLS), _walled_twin),
     "factored_kronecker": Case(
         lambda: ops.FactoredKernel(
             _lottery(ops.ArbitraryGrid(jnp.asarray(_points, float))),
@@ -95,27 +91,37 @@ KERNELS = {
         ),
         twin.followed_by(_lottery_twin, twin.kronecker(S, _chain)),
     ),
-    "piecewise": Case(
-        _pieces,
-        twin.piecewise(
-            [
-                twin.followed_by(
-                    twin.lattice(S, OFFSETS, lower=low, upper=high),
-                    twin.noise(S, STENCIL, STENCIL_WEIGHTS, lower=low, upper=high),
-                )
-                for low, high in _BOUNDS
-            ],
-            _PIECE,
-        ),
+    "mixture": Case(
+        lambda: ops.MixtureKernel([_steps({}), ops.DenseKernel(jnp.asarray(_dense, float))], _weights),
+        twin.mixture([_steps_twin, _dense], _weights),
+    ),
+    "mixture_even": Case(
+        lambda: ops.MixtureKernel([ops.LatticeKernel(S, OFFSETS), _steps(WALLS)], (0.25, 0.75)),
+        twin.mixture([twin.lattice(S, OFFSETS), _walled_twin], np.outer((0.25, 0.75), np.ones(S))),
+    ),
+    "patched": Case(
+        lambda: ops.PatchedKernel(_steps(WALLS), _steps({}), jnp.asarray(9)),
+        twin.patched(_walled_twin, _steps_twin, 9),
+    ),
+    "patched_wider": Case(
+        lambda: ops.PatchedKernel(ops.LatticeKernel(S, OFFSETS), ops.DenseKernel(jnp.asarray(_dense, float)), 0),
+        twin.patched(twin.lattice(S, OFFSETS), _dense, 0),
+    ),
+    "kron": Case(
+        lambda: ops.kron(ops.LatticeKernel(S // 2, (-1, 0, 2)), jnp.asarray(_chain, float)),
+        twin.kron(twin.lattice(S // 2, (-1, 0, 2)), _chain),
     ),
 }
 
 OPERATORS = {
     "kronecker": Case(lambda: ops.KroneckerOperator(S, jnp.asarray(_chain, float)), twin.kronecker(S, _chain)),
-    "noise": Case(lambda: ops.lattice_noise(S, STENCIL, STENCIL_WEIGHTS), _stencil),
+    "noise": Case(lambda: ops.LatticeNoise(S, STENCIL, STENCIL_WEIGHTS), _stencil),
     "noise_walls": Case(
-        lambda: ops.lattice_noise(S, STENCIL, STENCIL_WEIGHTS, **WALLS),
+        lambda: ops.LatticeNoise(S, STENCIL, STENCIL_WEIGHTS, **WALLS),
         twin.noise(S, STENCIL, STENCIL_WEIGHTS, **WALLS),
+    ),
+    "noise_short": Case(
+        lambda: ops.LatticeNoise(S, (-6, 0, 5), (0.2, 0.5, 0.3)), twin.noise(S, (-6, 0, 5), (0.2, 0.5, 0.3))
     ),
 } | {
     name: Case(lambda build=case.build: build().under(jnp.asarray(POLICY, float)), twin.under(case.twin, POLICY))

@@ -9,19 +9,20 @@ def clip(position, lower, upper):
     return min(max(position, lower), upper)
 
 
-def lattice(num_states, offsets, *, shift=0, lower=0, upper=None):
-    """P[s, a, clip(s + offset_a + shift)] = 1."""
-    upper = num_states - 1 if upper is None else upper
+def lattice(num_states, offsets, *, shift=0, barriers=()):
+    """P[s, a, clip(s + offset_a + shift)] = 1, into the cells that s can reach without crossing a barrier."""
     dense = np.zeros((num_states, len(offsets), num_states))
     for s in range(num_states):
+        lower = max([b + 1 for b in barriers if b < s], default=0)
+        upper = min([b - 1 for b in barriers if b > s], default=num_states - 1)
         for a, offset in enumerate(offsets):
             dense[s, a, clip(s + offset + shift, lower, upper)] += 1
     return dense
 
 
-def noise(num_states, offsets, probabilities, *, lower=0, upper=None):
+def noise(num_states, offsets, probabilities, *, barriers=()):
     """N[s, clip(s + offset_k)] += p_k."""
-    return under(lattice(num_states, offsets, lower=lower, upper=upper), np.tile(probabilities, (num_states, 1)))
+    return under(lattice(num_states, offsets, barriers=barriers), np.tile(probabilities, (num_states, 1)))
 
 
 def successors(indices, probabilities):
@@ -62,9 +63,24 @@ def followed_by(move, after):
     return dense
 
 
-def piecewise(pieces, piece):
-    """State s moves by pieces[piece[s]]."""
-    return np.stack([pieces[j][s] for s, j in enumerate(piece)])
+def mixture(kernels, weights):
+    """State s moves by kernels[j] with probability weights[j, s]."""
+    dense = np.zeros_like(kernels[0])
+    for (j, s), weight in np.ndenumerate(weights):
+        dense[s] += weight * kernels[j][s]
+    return dense
+
+
+def patched(base, other, state):
+    """One state moves as in the other."""
+    return np.stack([other[s] if s == state else row for s, row in enumerate(base)])
+
+
+def kron(move, chain):
+    """Outer index by the move, inner index by the chain."""
+    outer, actions, _ = move.shape
+    dense = np.einsum("xay,ij->xiayj", move, chain)
+    return dense.reshape(outer * len(chain), actions, outer * len(chain))
 
 
 def under(dense, policy):

@@ -35,13 +35,17 @@ def test_wrong_sizes_of_operators(name, form):
     operator = OPERATORS[name].build()
     operator = operator.explicit() if form == "explicit" else operator
     for call in (operator.mv, operator.rmv):
-        with pytest.raises(ValueError, match=r"must have shape \(12,\), but has shape \(13,\)"):
+        with pytest.raises(ValueError, match=r"must have shape \(24,\), but has shape \(25,\)"):
             call(jnp.ones(S + 1))
 
 
 def kernel_of(probabilities, indices=((0, 1), (1, 0))):
     rows = np.array(probabilities, float).reshape(2, 1, 2)
     return ops.SuccessorKernel(jnp.array(indices).reshape(2, 1, 2), jnp.asarray(rows))
+
+
+def lattice(num_states):
+    return ops.LatticeKernel(num_states, (0,))
 
 
 GOOD = [[0.5, 0.5], [1.0, 0.0]]
@@ -56,8 +60,6 @@ GOOD = [[0.5, 0.5], [1.0, 0.0]]
         (lambda: kernel_of(GOOD, ((0, 2), (1, 0))), r"must lie in 0..1, but range over 0..2"),
         (lambda: kernel_of(GOOD, ((0, -1), (1, 0))), r"range over -1..1"),
         (lambda: ops.DenseKernel(jnp.full((3, 2, 3), 0.3)), r"sums to 0.9"),
-        (lambda: ops.KroneckerOperator(4, jnp.array([[0.5, 0.5], [0.9, 0.2]])), r"row \(1,\) sums to 1.1"),
-        (lambda: ops.lattice_noise(4, (0, 1), (0.5, 0.6)), "sums to 1.1"),
         (lambda: kernel_of([[0.5, 0.25], [1, 0]]).explicit(), r"row \(0, 0\) sums to 0.75"),
     ],
 )
@@ -77,16 +79,39 @@ def test_validate(build, message):
         (lambda: ops.KroneckerOperator(5, jnp.eye(2)), "multiple of the chain's 2, but is 5"),
         (lambda: ops.LotteryKernel(2, jnp.zeros((4, 1), int), jnp.ones((4, 2))), r"weight must have shape \(4, 1\)"),
         (lambda: ops.LotteryKernel(3, jnp.zeros((4, 1), int), jnp.ones((4, 1))), "multiple of num_outer 3"),
-        (lambda: ops.LatticeKernel(4, ()), "at least one action"),
+        (
+            lambda: ops.KroneckerOperator(4, jnp.array([[0.5, 0.5], [0.9, 0.2]])),
+            r"chain must .* row 1 is \[0.9.* sum 1.1",
+        ),
+        (lambda: ops.LatticeNoise(4, (0, 1), (0.5, 0.6)), "probabilities must .* sum 1.1"),
+        (lambda: ops.LatticeNoise(4, (0, 1), (0.5,)), r"probabilities must have shape \(2,\), but has shape \(1,\)"),
+        (lambda: ops.LatticeNoise(4, (0, 0.5), (0.5, 0.5)), "whole numbers, but offset 1 is 0.5"),
+        (lambda: ops.LatticeKernel(4, ()), "at least one displacement"),
         (lambda: ops.LatticeKernel(4, (0,), shift=1), "within max_shift, 0, of 0, but is 1"),
-        (lambda: ops.LatticeKernel(4, (0,), upper=4), "lower <= upper <= 3, but are 0 and 4"),
-        (lambda: ops.LatticeKernel(4, (0,), lower=-1), "but are -1 and 3"),
-        (lambda: ops.LatticeKernel(4, (0,), lower=3, upper=2), "but are 3 and 2"),
+        (lambda: ops.LatticeKernel(4, (0,), barriers=(2, 4)), "must lie in 0..3, but barrier 1 is 4"),
+        (lambda: ops.LatticeKernel(4, (0,), barriers=2), r"barriers must be cells \(B,\), but have shape \(\)"),
+        (lambda: ops.ArbitraryGrid(jnp.array([0.0, 1.0, 1.0, 0.5])), "point 2, 1, does not exceed point 1, 1"),
+        (
+            lambda: ops.LotteryKernel(4, jnp.array([[0], [3], [1], [0]]), jnp.ones((4, 1))),
+            "0..2, but that of row 1 is 3",
+        ),
+        (
+            lambda: ops.LotteryKernel(4, jnp.zeros((4, 1), int), jnp.full((4, 1), 1.5)),
+            r"\[0, 1\], but that of row 0 is 1.5",
+        ),
+        (lambda: ops.MixtureKernel([lattice(4), lattice(5)], (0.5, 0.5)), r"but have \[\(4, 1\), \(5, 1\)\]"),
+        (
+            lambda: ops.MixtureKernel([lattice(4)] * 2, (0.5, 0.3, 0.2)),
+            r"shape \(2,\) or \(2, 4\), but have shape \(3,\)",
+        ),
+        (lambda: ops.MixtureKernel([lattice(4)] * 2, (0.5, 0.6)), "weights must .* sum 1.1"),
+        (lambda: ops.PatchedKernel(lattice(4), lattice(5), 0), r"but have \(4, 1\) and \(5, 1\)"),
+        (lambda: ops.PatchedKernel(lattice(4), lattice(4), 4), "state must lie in 0..3, but is 4"),
         (lambda: ops.GeometricGrid(1, 0.0, 1.0), "num_points must be a whole number of at least 2"),
         (lambda: ops.GeometricGrid(3, 2.0, 1.0), "lower < upper"),
         (lambda: ops.GeometricGrid(3, 0.0, 1.0, pivot=0.0), "pivot must be finite and above 0"),
         (
-            lambda: ops.FactoredKernel(ops.LatticeKernel(4, (0,)), ops.lattice_noise(5, (0,), (1.0,))),
+            lambda: ops.FactoredKernel(ops.LatticeKernel(4, (0,)), ops.LatticeNoise(5, (0,), (1.0,))),
             "share their states, but have 4 and 5",
         ),
     ],

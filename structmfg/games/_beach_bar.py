@@ -7,14 +7,13 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_integer
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
-from structmfg.operators import FactoredKernel, LatticeKernel, PiecewiseKernel, TransitionKernel, lattice_noise
+from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
 
 _NOISE = (-2, -1, 0, 1, 2)
 _NOISE_PROBABILITIES = (0.05, 0.1, 0.7, 0.1, 0.05)
@@ -74,21 +73,14 @@ class BeachBar(Game):
         return BeachNoise(*noise)
 
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """Two sides with walls of their own; the bar's cell, which carries no mass, may move anywhere."""
-        bar, end = aggregate.noise.bar, self.num_states - 1
-        lower = jnp.stack([jnp.zeros_like(bar), bar + 1, jnp.zeros_like(bar)])
-        upper = jnp.stack([bar - 1, jnp.full_like(bar, end), jnp.full_like(bar, end)])
+        """A shift and noise, with the bar for a barrier; its own cell, which carries no mass, may move anywhere."""
 
-        def side(lower: Array, upper: Array) -> FactoredKernel:
-            return FactoredKernel(
-                LatticeKernel(self.num_states, self.actions.tolist(), lower=lower, upper=upper),
-                lattice_noise(self.num_states, _NOISE, _NOISE_PROBABILITIES, lower=lower, upper=upper),
-            )
+        def steps(barriers: Array) -> TransitionKernel:
+            move = LatticeKernel(self.num_states, self.actions.tolist(), barriers=barriers)
+            return move >> LatticeNoise(self.num_states, _NOISE, _NOISE_PROBABILITIES, barriers=barriers)
 
-        states = jnp.arange(self.num_states)
-        return PiecewiseKernel(
-            eqx.filter_vmap(side)(lower, upper), jnp.where(states < bar, 0, jnp.where(states > bar, 1, 2))
-        )
+        bar = aggregate.noise.bar
+        return PatchedKernel(steps(bar[None]), steps(jnp.zeros(0, bar.dtype)), bar)
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

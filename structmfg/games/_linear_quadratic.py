@@ -14,12 +14,11 @@ from jaxtyping import Array, Float, Int
 from structmfg._checks import check_between, check_integer
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
 from structmfg.operators import (
-    FactoredKernel,
     LatticeKernel,
+    LatticeNoise,
     SuccessorKernel,
     TransitionKernel,
     TransitionOperator,
-    lattice_noise,
 )
 
 
@@ -96,7 +95,7 @@ class LinearQuadratic(Game):
         offsets = np.round(np.float32(self.volatility * math.sqrt(1 - self.correlation**2)) * np.arange(-3, 4))
         shifted = np.clip(np.arange(self.num_states)[:, None] + offsets, 0, self.num_states - 1)
         if (shifted == targets).all():
-            return lattice_noise(self.num_states, offsets.astype(int).tolist(), probabilities.tolist())
+            return LatticeNoise(self.num_states, offsets.astype(int).tolist(), probabilities)
         # Ties round to even, so the displacement depends on the parity of the position.
         kernel = SuccessorKernel(jnp.asarray(targets)[:, :, None], jnp.ones((*targets.shape, 1)))
         return kernel.under(jnp.broadcast_to(jnp.asarray(probabilities), targets.shape))
@@ -120,7 +119,7 @@ class LinearQuadratic(Game):
                 shift=jnp.asarray(self._shifts)[which],
                 max_shift=max(abs(shift) for shift in self._shifts),
             )
-        return FactoredKernel(move, self._idiosyncratic())
+        return move >> self._idiosyncratic()
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

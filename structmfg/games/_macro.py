@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games._base import AggregateState, Game, check_game
-from structmfg.operators import FactoredKernel, GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
+from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
 _LEAST_CONSUMPTION = 1e-10  # keeps utility finite where wealth and wage are both zero
 
@@ -100,10 +100,8 @@ class Macro(Game):
         """A lottery on the wealth grid, followed by the income chain."""
         savings = self.cash_on_hand(aggregate)[:, None] * (1 - self.action_positions())
         index, weight = self.wealth_grid.lottery(savings)
-        return FactoredKernel(
-            LotteryKernel(self.num_wealth, index, weight),
-            KroneckerOperator(self.num_states, jnp.asarray(self.income_chain())),
-        )
+        income = KroneckerOperator(self.num_states, jnp.asarray(self.income_chain()))
+        return LotteryKernel(self.num_wealth, index, weight) >> income
 
     def utility(self, consumption: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """CRRA, x^(1 - sigma) / (1 - sigma); log x at sigma = 1."""

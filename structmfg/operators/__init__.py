@@ -7,10 +7,17 @@ from structmfg.operators._base import (
     TransitionOperator,
     TransposedOperator,
 )
-from structmfg.operators._composite import FactoredKernel, KroneckerOperator, PiecewiseKernel
+from structmfg.operators._composite import (
+    FactoredKernel,
+    KroneckerOperator,
+    LiftedKernel,
+    MixtureKernel,
+    PatchedKernel,
+    kron,
+)
 from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
 from structmfg.operators._kernels import DenseKernel, SuccessorKernel
-from structmfg.operators._lattice import LatticeKernel, lattice_noise
+from structmfg.operators._lattice import LatticeKernel, LatticeNoise
 from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
 
 __all__ = [
@@ -24,12 +31,15 @@ __all__ = [
     "Grid",
     "KroneckerOperator",
     "LatticeKernel",
+    "LatticeNoise",
+    "LiftedKernel",
     "LotteryKernel",
-    "PiecewiseKernel",
+    "MixtureKernel",
+    "PatchedKernel",
     "SuccessorKernel",
     "Successors",
     "TransitionKernel",
     "TransitionOperator",
     "TransposedOperator",
-    "lattice_noise",
+    "kron",
 ]

@@ -61,6 +61,15 @@ class _Convertible(eqx.Module):
     def successors(self) -> Successors:
         """The nonzero transitions, as padded lists."""
 
+    def successors_of(self, states: Int[Array, " some"]) -> Successors:
+        """The successors of some states only."""
+        return Successors(*(array[states] for array in self.successors()))
+
+    @property
+    def structure(self) -> str:
+        """What is known of the structure, in words; `structmfg.operators.cost` tells what it saves."""
+        return type(self).__name__
+
     @property
     def branching(self) -> int:
         """A proven, static bound on the number of distinct successors of one state under all actions together."""
@@ -114,6 +123,28 @@ class TransitionKernel(_Convertible):
     @abc.abstractmethod
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """The mass that arrives in every state: the adjoint of `expect`, (S, A) to (S,)."""
+
+    def expect_under(
+        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """The expected next value of every state under a policy, (S,): A^pi v.
+
+        Kernels that need not hold all state-action values for it override it, and `push_under` with it.
+        """
+        return jnp.sum(policy * self.expect(values), axis=-1)
+
+    def push_under(
+        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """The mean field one step later under a policy: (A^pi)^T mu, the adjoint of `expect_under`."""
+        check_shape("mass", mass, (self.num_states,))
+        return self.push(mass[:, None] * policy)
+
+    def __rshift__(self, noise: "TransitionOperator") -> "TransitionKernel":
+        """`move >> noise`: this move, followed by noise that nobody controls."""
+        from structmfg.operators._composite import FactoredKernel
+
+        return FactoredKernel(self, noise)
 
     def under(self, policy: Float[Array | np.ndarray, "states actions"]) -> "ControlledOperator":
         """The transition operator A^pi of a policy (S, A) whose rows sum to one."""
@@ -233,14 +264,18 @@ class ControlledOperator(TransitionOperator):
         """See `TransitionKernel.span`."""
         return self.kernel.span
 
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return self.kernel.structure
+
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """A^pi v."""
-        return jnp.sum(self.policy * self.kernel.expect(values), axis=-1)
+        return self.kernel.expect_under(self.policy, values)
 
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
         """(A^pi)^T mu."""
-        check_shape("mass", mass, (self.num_states,))
-        return self.kernel.push(mass[:, None] * self.policy)
+        return self.kernel.push_under(self.policy, mass)
 
     def successors(self) -> Successors:
         """The kernel's successors, weighted by the policy: (S, A*K)."""

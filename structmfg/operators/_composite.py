@@ -1,11 +1,15 @@
 """Kernels made of others: a move followed by noise, pieces of the state space, a product with a small chain."""
 
+import functools
+import operator
+from collections.abc import Callable, Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import check_shape
+from structmfg._checks import check_rows, check_shape, concrete
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
 
 
@@ -56,61 +60,271 @@ class FactoredKernel(TransitionKernel):
         """N^T (M^T m)."""
         return self.noise.rmv(self.move.push(mass))
 
+    def expect_under(
+        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """The move's, of N v."""
+        return self.move.expect_under(policy, self.noise.mv(values))
+
+    def push_under(
+        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """N^T of the move's."""
+        return self.noise.rmv(self.move.push_under(policy, mass))
+
     def successors(self) -> Successors:
         """The successors under the noise of every successor of the move: (S, A, K_m * K_n)."""
-        move, noise = self.move.successors(), self.noise.successors()
-        indices = noise.indices[move.indices]
-        probabilities = move.probabilities[..., None] * noise.probabilities[move.indices]
-        shape = (self.num_states, self.num_actions, -1)
-        return Successors(indices.reshape(shape), probabilities.reshape(shape))
+        return self.successors_of(jnp.arange(self.num_states))
+
+    def successors_of(self, states: Int[Array, " some"]) -> Successors:
+        """See `TransitionKernel.successors_of`."""
+        move = self.move.successors_of(states)
+        noise = self.noise.successors_of(move.indices.ravel())
+        shape = (*move.indices.shape[:2], -1)
+        probabilities = move.probabilities.ravel()[:, None] * noise.probabilities
+        return Successors(noise.indices.reshape(shape), probabilities.reshape(shape))
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"({self.move.structure}) >> ({self.noise.structure})"
 
 
-class PiecewiseKernel(TransitionKernel):
-    """State s moves by the kernel of its piece: P = sum_j D_j P_j, with D_j the indicator of piece j.
+class MixtureKernel(TransitionKernel):
+    """State s moves by kernel j with probability weights[j, s]: P = sum_j D_j P_j, with D_j = diag(weights[j]).
 
-    `pieces` is one kernel (with static S and A) whose arrays carry a leading axis of J pieces; `piece` (S,) names the
-    piece of every state.
+    `weights` has shape (J, S), or (J,) where they are the same for all states; with indicators, the kernels are pieces.
     """
 
-    pieces: TransitionKernel
-    piece: Int[Array, " states"]
+    kernels: tuple[TransitionKernel, ...]
+    weights: Float[Array, "kernels *states"]
+
+    def __init__(self, kernels: Sequence[TransitionKernel], weights: ArrayLike | Sequence[float]) -> None:
+        self.kernels = tuple(kernels)
+        self.weights = jnp.asarray(weights, float)
+        sizes = [(kernel.num_states, kernel.num_actions) for kernel in self.kernels]
+        if len(set(sizes)) != 1:
+            raise ValueError(f"kernels of a mixture must share their states and actions, but have {sizes}")
+        if self.weights.shape not in {(len(sizes),), (len(sizes), self.num_states)}:
+            allowed = f"{(len(sizes),)} or {(len(sizes), self.num_states)}"
+            raise ValueError(f"weights must have shape {allowed}, but have shape {self.weights.shape}")
+        check_rows("weights", jnp.atleast_2d(self.weights.T))
 
     @property
     def num_states(self) -> int:
         """S."""
-        return int(self.piece.shape[0])
+        return self.kernels[0].num_states
 
     @property
     def num_actions(self) -> int:
         """A."""
-        return self.pieces.num_actions
+        return self.kernels[0].num_actions
 
     @property
     def branching(self) -> int:
-        """That of the pieces: a state lies in one of them."""
-        return self.pieces.branching
+        """The sum of the kernels'."""
+        return min(self.num_states, sum(kernel.branching for kernel in self.kernels))
 
-    def _indicator(self, dtype: jnp.dtype) -> Float[Array, "pieces states"]:
-        count = jax.tree.leaves(self.pieces)[0].shape[0]
-        return (jnp.arange(count)[:, None] == self.piece).astype(dtype)
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return " + ".join(f"w{j} ({kernel.structure})" for j, kernel in enumerate(self.kernels))
+
+    def _sum(self, term: Callable[[TransitionKernel, Float[Array, " states"]], Array]) -> Array:
+        weights = self.weights if self.weights.ndim == 2 else self.weights[:, None]
+        each = jnp.broadcast_to(weights, (len(self.kernels), self.num_states))
+        return functools.reduce(operator.add, map(term, self.kernels, each))
 
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """sum_j D_j (P_j v)."""
-        check_shape("values", values, (self.num_states,))
-        each = eqx.filter_vmap(lambda kernel: kernel.expect(values))(self.pieces)
-        return jnp.einsum("js,jsa->sa", self._indicator(values.dtype), each)
+        return self._sum(lambda kernel, weight: weight[:, None] * kernel.expect(values))
 
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """sum_j P_j^T (D_j m)."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
-        split = self._indicator(mass.dtype)[:, :, None] * mass
-        return jnp.sum(eqx.filter_vmap(lambda kernel, part: kernel.push(part))(self.pieces, split), axis=0)
+        return self._sum(lambda kernel, weight: kernel.push(weight[:, None] * mass))
+
+    def expect_under(
+        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """sum_j D_j (A_j v)."""
+        return self._sum(lambda kernel, weight: weight * kernel.expect_under(policy, values))
+
+    def push_under(
+        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """sum_j A_j^T (D_j mu)."""
+        check_shape("mass", mass, (self.num_states,))
+        return self._sum(lambda kernel, weight: kernel.push_under(policy, weight * mass))
 
     def successors(self) -> Successors:
-        """Every state's successors in its own piece."""
-        each = eqx.filter_vmap(lambda kernel: kernel.successors())(self.pieces)
-        states = jnp.arange(self.num_states)
-        return Successors(each.indices[self.piece, states], each.probabilities[self.piece, states])
+        """Those of all kernels."""
+        indices = jnp.concatenate([kernel.successors().indices for kernel in self.kernels], -1)
+        each = [
+            (weight[..., None, None] * kernel.successors().probabilities)
+            for weight, kernel in zip(self.weights, self.kernels, strict=True)
+        ]
+        return Successors(indices, jnp.concatenate(each, -1))
+
+
+class PatchedKernel(TransitionKernel):
+    """`base`, but for one state, which moves as it does in `other`: P = (I - e e^T) P_base + e e^T P_other.
+
+    `state` may be traced. Costs little more than `base`: only one row of `other` is looked at.
+    """
+
+    base: TransitionKernel
+    other: TransitionKernel
+    state: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self) -> None:
+        sizes = [(kernel.num_states, kernel.num_actions) for kernel in (self.base, self.other)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"base and other must share their states and actions, but have {sizes[0]} and {sizes[1]}")
+        known = concrete(self.state)
+        if known is not None and not ((known >= 0) & (known < self.num_states)).all():
+            raise ValueError(f"state must lie in 0..{self.num_states - 1}, but is {known}")
+
+    @property
+    def num_states(self) -> int:
+        """S."""
+        return self.base.num_states
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        return self.base.num_actions
+
+    @property
+    def branching(self) -> int:
+        """A row is one or the other's."""
+        return max(self.base.branching, self.other.branching)
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"{self.base.structure}; one state of its own"
+
+    @property
+    def _row(self) -> Successors:
+        """The patched row: (A, K)."""
+        return Successors(*(array[0] for array in self.other.successors_of(self.state[None])))
+
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """P v."""
+        check_shape("values", values, (self.num_states,))
+        expected, patch = self.base.expect(values), self._expect_patch(values)
+        return jnp.where((jnp.arange(self.num_states) == self.state)[:, None], patch, expected)
+
+    def _expect_patch(self, values: Float[Array, " states"]) -> Float[Array, " actions"]:
+        row = self._row
+        return jnp.sum(row.probabilities * jnp.asarray(values)[row.indices], axis=-1)
+
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """P^T m."""
+        check_shape("mass", mass, (self.num_states, self.num_actions))
+        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
+
+    def expect_under(
+        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """One value replaced."""
+        patch = policy[self.state] @ self._expect_patch(values)
+        return self.base.expect_under(policy, values).at[self.state].set(patch)
+
+    def push_under(
+        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """The mass of the state is taken out and sent on its own."""
+        check_shape("mass", mass, (self.num_states,))
+        row, mass = self._row, jnp.asarray(mass)
+        sent = (mass[self.state] * policy[self.state])[:, None] * row.probabilities
+        arrived = self.base.push_under(policy, mass.at[self.state].set(0))
+        return arrived.at[row.indices].add(sent)
+
+    def successors(self) -> Successors:
+        """Those of `base`, with one row exchanged; the narrower of both is padded with probability zero."""
+        base, row = self.base.successors(), self._row
+        width = max(base.indices.shape[-1], row.indices.shape[-1])
+        base, row = (
+            Successors(*(jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in part))
+            for part in (base, row)
+        )
+        return Successors(*(full.at[self.state].set(new) for full, new in zip(base, row, strict=True)))
+
+
+class LiftedKernel(TransitionKernel):
+    """P (x) I: the outer index of a product state, s = outer * inner_size + inner, moves by `move`; the inner stays."""
+
+    move: TransitionKernel
+    inner_size: int = eqx.field(static=True)
+
+    @property
+    def num_states(self) -> int:
+        """S = outer * inner."""
+        return self.move.num_states * self.inner_size
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        return self.move.num_actions
+
+    @property
+    def branching(self) -> int:
+        """The move's."""
+        return self.move.branching
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"({self.move.structure}) on the outer index"
+
+    def _split(self, array: Array) -> Array:
+        """The inner index first, so that it can be mapped over: (inner, outer, ...)."""
+        return jnp.moveaxis(jnp.reshape(array, (-1, self.inner_size, *array.shape[1:])), 1, 0)
+
+    def _join(self, array: Array) -> Array:
+        return jnp.moveaxis(array, 0, 1).reshape(self.num_states, *array.shape[2:])
+
+    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+        """(P (x) I) v."""
+        check_shape("values", values, (self.num_states,))
+        return self._join(jax.vmap(self.move.expect)(self._split(values)))
+
+    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+        """(P (x) I)^T m."""
+        check_shape("mass", mass, (self.num_states, self.num_actions))
+        return self._join(jax.vmap(self.move.push)(self._split(mass)))
+
+    def expect_under(
+        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """The move's, for every inner index."""
+        check_shape("values", values, (self.num_states,))
+        return self._join(jax.vmap(self.move.expect_under)(self._split(policy), self._split(values)))
+
+    def push_under(
+        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """The move's, for every inner index."""
+        check_shape("mass", mass, (self.num_states,))
+        return self._join(jax.vmap(self.move.push_under)(self._split(policy), self._split(mass)))
+
+    def successors(self) -> Successors:
+        """Those of the move, with the same inner index."""
+        indices, probabilities = self.move.successors()
+        inner = jnp.arange(self.inner_size)[None, :, None, None]
+        shape = (self.num_states, *indices.shape[1:])
+        return Successors(
+            (indices[:, None] * self.inner_size + inner).reshape(shape),
+            jnp.repeat(probabilities, self.inner_size, axis=0),
+        )
+
+
+def kron(move: TransitionKernel, chain: Float[ArrayLike, "inner inner"]) -> TransitionKernel:
+    """P (x) Q: the outer index moves by `move` and the inner one by a Markov chain, independently."""
+    chain = jnp.asarray(chain)
+    return LiftedKernel(move, chain.shape[0]) >> KroneckerOperator(move.num_states * chain.shape[0], chain)
 
 
 class KroneckerOperator(TransitionOperator):
@@ -125,6 +339,12 @@ class KroneckerOperator(TransitionOperator):
             raise ValueError(f"chain must be a square matrix, but has shape {tuple(shape)}")
         if self.num_states % shape[0]:
             raise ValueError(f"num_states must be a multiple of the chain's {shape[0]}, but is {self.num_states}")
+        check_rows("the chain", self.chain)
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"chain of {self._inner} on the inner index"
 
     @property
     def _inner(self) -> int:

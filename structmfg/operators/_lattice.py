@@ -1,31 +1,119 @@
-"""Moves on a line of states with walls: contiguous slices, no gather over states and no scatter."""
+"""Moves on a line of states with walls: contiguous slices and convolutions, no gather over states and no scatter.
 
-from collections.abc import Sequence
+Away from the walls a move by fixed offsets is a sum of shifted copies, and noise is a convolution. Only the few states
+whose targets may lie beyond a wall need more: their rows are computed one by one, from their successors.
+
+Walls stand at both ends of the line and at **barriers**, cells that nobody enters or crosses: a target is clipped into
+the cells on its own side. Whoever stands on a barrier is bound by the ends of the line alone.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import check_shape
-from structmfg.operators._base import ControlledOperator, Successors, TransitionKernel
+from structmfg._checks import check_rows, check_shape, concrete
+from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
+
+
+class _Line(NamedTuple):
+    """States 0..S-1 with barriers at the given cells (B,), and `reach`: how far any move may go."""
+
+    num_states: int
+    barriers: Int[Array, " barriers"]
+    reach: int
+
+    def clip(self, states: Int[Array, " some"], targets: Int[Array, "some moves"]) -> Int[Array, "some moves"]:
+        """The targets, clipped into the cells on the side of the states."""
+        states = states[:, None]
+        targets = jnp.clip(targets, 0, self.num_states - 1)
+        for barrier in self.barriers:
+            targets = jnp.where(states < barrier, jnp.minimum(targets, barrier - 1), targets)
+            targets = jnp.where(states > barrier, jnp.maximum(targets, barrier + 1), targets)
+        return targets
+
+    @property
+    def short(self) -> bool:
+        """Whether hardly any state is out of reach of both ends: then all are treated as near a wall."""
+        return self.num_states <= 4 * self.reach
+
+    def at_barriers(self) -> list[tuple[ArrayLike, int]]:
+        """Windows (first state, number of states) of all states with a barrier in reach; they may overlap."""
+        width = min(2 * self.reach + 1, self.num_states)
+        return [(jnp.clip(b - self.reach, 0, self.num_states - width), width) for b in self.barriers]
+
+    def stitched(self, inside: Float[Array, " inside"], near: Callable[[ArrayLike, int], Array]) -> Array:
+        """An array over all states: `near(first, size)` within reach of a wall, `inside` elsewhere.
+
+        Joined, not written into zeros: XLA turns that into a `pad`, which slows down whatever it is fused with.
+        """
+        last = self.num_states - self.reach
+        whole = jnp.concatenate([near(0, self.reach), inside, near(last, self.reach)])
+        for first, size in self.at_barriers():
+            whole = lax.dynamic_update_slice_in_dim(whole, near(first, size), first, 0)
+        return whole
+
+    def split(self, mass: Float[Array, " states"], width: int) -> tuple[Array, list[tuple[Array, Array]]]:
+        """The mass without that near a wall, and the latter as (states, mass): `width` states at each end.
+
+        What belongs to two windows is in the first of them.
+        """
+        near = []
+        for first, size in [(0, width), (self.num_states - width, width), *self.at_barriers()]:
+            taken = lax.dynamic_slice_in_dim(mass, first, size)
+            mass = lax.dynamic_update_slice_in_dim(mass, jnp.zeros_like(taken), first, 0)
+            near.append((jnp.asarray(first) + jnp.arange(size), taken))
+        return mass, near
+
+
+def _total(terms: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, terms)
+
+
+def _walls(barriers: Int[Array, " barriers"]) -> str:
+    count = barriers.shape[0]
+    return "walls at the ends" + (f" and at {count} barrier{'s' * (count > 1)}" if count else "")
+
+
+def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[int]) -> Int[Array, " barriers"]:
+    array = jnp.asarray(barriers, int)
+    if array.ndim != 1:
+        raise ValueError(f"barriers must be cells (B,), but have shape {array.shape}")
+    if (known := concrete(array)) is not None:
+        outside = np.flatnonzero((known < 0) | (known >= num_states))
+        if outside.size:
+            index = int(outside[0])
+            raise ValueError(f"barriers must lie in 0..{num_states - 1}, but barrier {index} is {known[index]}")
+    return array
+
+
+def _checked_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
+    for index, offset in enumerate(offsets):
+        if int(offset) != offset:
+            raise ValueError(f"offsets must be whole numbers, but offset {index} is {offset}")
+    if not len(offsets):
+        raise ValueError("offsets must name at least one displacement, but are empty")
+    return tuple(int(offset) for offset in offsets)
 
 
 class LatticeKernel(TransitionKernel):
-    """Action a moves state s to clip(s + offsets[a] + shift, lower, upper).
+    """Action a moves state s to clip(s + offsets[a] + shift), the walls being those of s.
 
     `offsets` are static integers, one an action. `shift`, common to all, may be traced, and is bounded by the static
-    `max_shift`. `lower` and `upper` are the walls (inclusive; may be traced); they default to the ends of the line.
+    `max_shift`. `barriers` (B,) may be traced; none by default.
     """
 
     num_states: int = eqx.field(static=True)
     offsets: tuple[int, ...] = eqx.field(static=True)
     max_shift: int = eqx.field(static=True)
     shift: Int[Array, ""]
-    lower: Int[Array, ""]
-    upper: Int[Array, ""]
+    barriers: Int[Array, " barriers"]
 
     def __init__(
         self,
@@ -34,26 +122,16 @@ class LatticeKernel(TransitionKernel):
         *,
         shift: ArrayLike = 0,
         max_shift: int = 0,
-        lower: ArrayLike = 0,
-        upper: ArrayLike | None = None,
+        barriers: ArrayLike | Sequence[int] = (),
     ) -> None:
         self.num_states = num_states
-        self.offsets = tuple(int(o) for o in offsets)
+        self.offsets = _checked_offsets(offsets)
         self.max_shift = max_shift
         self.shift = jnp.asarray(shift)
-        self.lower = jnp.asarray(lower)
-        self.upper = jnp.asarray(num_states - 1 if upper is None else upper)
-
-    def __check_init__(self) -> None:
-        if not self.offsets:
-            raise ValueError("offsets must name at least one action, but are empty")
-        if any(isinstance(x, jax.core.Tracer) for x in (self.shift, self.lower, self.upper)):
-            return  # values that are not known yet are the caller's to see to
-        shift, lower, upper = (np.asarray(x) for x in (self.shift, self.lower, self.upper))
-        if (abs(shift) > self.max_shift).any():
-            raise ValueError(f"shift must lie within max_shift, {self.max_shift}, of 0, but is {shift}")
-        if not ((lower >= 0) & (lower <= upper) & (upper < self.num_states)).all():
-            raise ValueError(f"walls need 0 <= lower <= upper <= {self.num_states - 1}, but are {lower} and {upper}")
+        self.barriers = _checked_barriers(num_states, barriers)
+        known = concrete(self.shift)
+        if known is not None and (abs(known) > max_shift).any():
+            raise ValueError(f"shift must lie within max_shift, {max_shift}, of 0, but is {known}")
 
     @property
     def num_actions(self) -> int:
@@ -61,9 +139,14 @@ class LatticeKernel(TransitionKernel):
         return len(self.offsets)
 
     @property
+    def _line(self) -> _Line:
+        return _Line(self.num_states, self.barriers, max(abs(o) for o in self.offsets) + self.max_shift)
+
+    @property
     def span(self) -> int:
-        """Clipping is 1-Lipschitz, so successors of two states lie no further apart than the states and the offsets."""
-        return max(self.offsets) - min(self.offsets)
+        """Clipping at the ends is 1-Lipschitz; past a barrier, a state and its successor are within `reach`."""
+        apart = max(self.offsets) - min(self.offsets)
+        return max(apart, 2 * self._line.reach) if self.barriers.shape[0] else apart
 
     @property
     def branching(self) -> int:
@@ -71,66 +154,175 @@ class LatticeKernel(TransitionKernel):
         return min(self.num_states, len(set(self.offsets)))
 
     @property
-    def _reach(self) -> int:
-        return max(abs(o) for o in self.offsets)
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"shift by one of {self.num_actions} offsets, {_walls(self.barriers)}"
+
+    def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some actions"]:
+        targets = states[:, None] + jnp.asarray(self.offsets) + self.shift
+        return self._line.clip(states, targets)
 
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v: extend v beyond the walls by its value there, then slice once an action."""
+        """P v."""
         check_shape("values", values, (self.num_states,))
-        values = jnp.asarray(values)  # a NumPy array cannot be indexed by a wall that is traced
-        margin = self._reach + self.max_shift
-        positions = jnp.arange(-margin, self.num_states + margin)
-        extended = jnp.pad(values, margin)
-        extended = jnp.where(positions < self.lower, values[self.lower], extended)
-        extended = jnp.where(positions > self.upper, values[self.upper], extended)
-        if self.max_shift:
-            length = self.num_states + 2 * self._reach
-            extended = lax.dynamic_slice_in_dim(extended, self.max_shift + self.shift, length)
-        slices = [lax.slice_in_dim(extended, i, i + self.num_states) for i in self._starts]
-        return jnp.stack(slices, axis=-1)
+        return jnp.asarray(values)[self._targets(jnp.arange(self.num_states))]
 
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m: add up shifted copies on a longer line, then fold what lies beyond the walls onto them."""
+        """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
-        mass = jnp.asarray(mass)
-        end = 2 * self._reach
-        arrived = sum(
-            (jnp.pad(mass[:, a], (start, end - start)) for a, start in enumerate(self._starts)),
-            start=jnp.zeros(self.num_states + end, mass.dtype),
-        )
-        margin = self._reach + self.max_shift
-        if self.max_shift:
-            length = self.num_states + 2 * margin
-            padded = jnp.pad(arrived, 2 * self.max_shift)
-            arrived = lax.dynamic_slice_in_dim(padded, self.max_shift - self.shift, length)
-        positions = jnp.arange(-margin, self.num_states + margin)
-        below = jnp.sum(jnp.where(positions < self.lower, arrived, 0))
-        above = jnp.sum(jnp.where(positions > self.upper, arrived, 0))
-        inside = jnp.where((positions >= self.lower) & (positions <= self.upper), arrived, 0)
-        inside = inside[margin : margin + self.num_states]
-        states = jnp.arange(self.num_states)
-        return inside + jnp.where(states == self.lower, below, 0) + jnp.where(states == self.upper, above, 0)
+        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
+
+    def expect_under(
+        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """sum_a pi (P v): a sum of slices inside, rows of their own near the walls."""
+        check_shape("values", values, (self.num_states,))
+        values, line = jnp.asarray(values), self._line
+
+        def near(first: ArrayLike, size: int) -> Array:
+            targets = self._targets(jnp.asarray(first) + jnp.arange(size))
+            return jnp.sum(lax.dynamic_slice_in_dim(policy, first, size) * values[targets], axis=-1)
+
+        if line.short:
+            return near(0, self.num_states)
+        offsets, max_shift = self._known_moves
+        first, last = line.reach, self.num_states - line.reach
+        if max_shift:
+            room = jnp.zeros(self.num_states + 2 * max_shift, values.dtype)
+            around = lax.dynamic_update_slice_in_dim(room, values, max_shift - self.shift, 0)
+        else:
+            around = values
+        starts = [first + max_shift + o for o in offsets]
+        sums = _total(policy[first:last, a] * around[start : start + last - first] for a, start in enumerate(starts))
+        return line.stitched(sums, near)
+
+    def push_under(
+        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
+    ) -> Float[Array, " states"]:
+        """P^T (pi mu), the adjoint: shifted copies of the mass far from the walls; the rest is sent row by row."""
+        check_shape("mass", mass, (self.num_states,))
+        mass, line = jnp.asarray(mass), self._line
+        if line.short:
+            arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
+            return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * policy)
+        mass, near = line.split(mass, 2 * line.reach)
+        offsets, max_shift = self._known_moves
+        first = line.reach + max_shift  # before the shift, all that is left arrives in first..last-1
+        last = self.num_states - first
+        sums = _total(policy[first - o : last - o, a] * mass[first - o : last - o] for a, o in enumerate(offsets))
+        if max_shift:
+            room = jnp.zeros(self.num_states, sums.dtype)
+            arrived = lax.dynamic_update_slice_in_dim(room, sums, first + self.shift, 0)
+        else:
+            arrived = jnp.concatenate([mass[:first], sums, mass[last:]])  # both ends are empty; see `_Line.stitched`
+        for states, taken in near:
+            arrived = arrived.at[self._targets(states)].add(taken[:, None] * policy[states])
+        return arrived
 
     @property
-    def _starts(self) -> tuple[int, ...]:
-        return tuple(self._reach + o for o in self.offsets)
+    def _known_moves(self) -> tuple[tuple[int, ...], int]:
+        """Offsets and max_shift, with a shift that is known now counted into the offsets."""
+        known = concrete(self.shift)
+        if known is None or known.ndim:
+            return self.offsets, self.max_shift
+        return tuple(o + int(known) for o in self.offsets), 0
 
     def successors(self) -> Successors:
         """One successor of every state and action."""
-        targets = jnp.arange(self.num_states)[:, None] + jnp.asarray(self.offsets) + self.shift
-        targets = jnp.clip(targets, self.lower, self.upper)[:, :, None]
+        return self.successors_of(jnp.arange(self.num_states))
+
+    def successors_of(self, states: Int[Array, " some"]) -> Successors:
+        """See `TransitionKernel.successors_of`."""
+        targets = self._targets(states)[:, :, None]
         return Successors(targets, jnp.ones(targets.shape))
 
 
-def lattice_noise(
-    num_states: int,
-    offsets: Sequence[int],
-    probabilities: Sequence[float],
-    *,
-    lower: ArrayLike = 0,
-    upper: ArrayLike | None = None,
-) -> ControlledOperator:
-    """Noise clip(s + offsets[k], lower, upper) with probability probabilities[k]: a lattice under a fixed policy."""
-    kernel = LatticeKernel(num_states, offsets, lower=lower, upper=upper)
-    row = jnp.asarray(np.asarray(probabilities, dtype=np.float64))
-    return kernel.under(jnp.broadcast_to(row, (num_states, len(row))))
+class LatticeNoise(TransitionOperator):
+    """Noise clip(s + offsets[k]) with probability `probabilities[k]`: a convolution inside, and walls as of a lattice.
+
+    Offsets are static and sorted; those given twice are merged. The cost of a product grows with their range.
+    """
+
+    num_states: int = eqx.field(static=True)
+    offsets: tuple[int, ...] = eqx.field(static=True)
+    probabilities: Float[Array, " offsets"]
+    barriers: Int[Array, " barriers"]
+
+    def __init__(
+        self,
+        num_states: int,
+        offsets: Sequence[int],
+        probabilities: ArrayLike | Sequence[float],
+        *,
+        barriers: ArrayLike | Sequence[int] = (),
+    ) -> None:
+        given = jnp.asarray(probabilities, float)
+        check_shape("probabilities", given, (len(offsets),))
+        check_rows("probabilities", given[None])
+        self.num_states = num_states
+        distinct, place = np.unique(_checked_offsets(offsets), return_inverse=True)
+        self.offsets = tuple(distinct.tolist())
+        self.probabilities = jnp.zeros(len(self.offsets), given.dtype).at[place].add(given)
+        self.barriers = _checked_barriers(num_states, barriers)
+
+    @property
+    def _line(self) -> _Line:
+        return _Line(self.num_states, self.barriers, max(abs(o) for o in self.offsets))
+
+    @property
+    def span(self) -> int:
+        """See `LatticeKernel.span`."""
+        apart = self.offsets[-1] - self.offsets[0]
+        return max(apart, 2 * self._line.reach) if self.barriers.shape[0] else apart
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"convolution with {len(self.offsets)} points, {_walls(self.barriers)}"
+
+    def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
+        return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets))
+
+    def _correlate(self, signal: Float[Array, " states"], sign: int, padding: str) -> Float[Array, " some"]:
+        """sum_k p_k signal[s + sign * offsets[k]], where all are states ("VALID") or with zeros beyond ("SAME").
+
+        A convolution, because XLA neither fuses it nor computes it again where its result is used many times.
+        """
+        reach = self._line.reach
+        taps = jnp.zeros(2 * reach + 1, self.probabilities.dtype)
+        taps = taps.at[reach + sign * np.array(self.offsets)].set(self.probabilities).astype(signal.dtype)
+        highest = lax.Precision.HIGHEST
+        return lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), padding, precision=highest)[0, 0]
+
+    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+        """N v."""
+        check_shape("values", values, (self.num_states,))
+        values, line = jnp.asarray(values), self._line
+
+        def near(first: ArrayLike, size: int) -> Array:
+            return values[self._targets(jnp.asarray(first) + jnp.arange(size))] @ self.probabilities
+
+        return near(0, self.num_states) if line.short else line.stitched(self._correlate(values, 1, "VALID"), near)
+
+    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+        """N^T mu."""
+        check_shape("mass", mass, (self.num_states,))
+        mass, line = jnp.asarray(mass), self._line
+        if line.short:
+            near = [(jnp.arange(self.num_states), mass)]
+            arrived = jnp.zeros(self.num_states, jnp.result_type(mass, self.probabilities))
+        else:
+            mass, near = line.split(mass, line.reach)
+            arrived = self._correlate(mass, -1, "SAME")
+        for states, taken in near:
+            arrived = arrived.at[self._targets(states)].add(taken[:, None] * self.probabilities)
+        return arrived
+
+    def successors(self) -> Successors:
+        """All offsets, (S, K)."""
+        return self.successors_of(jnp.arange(self.num_states))
+
+    def successors_of(self, states: Int[Array, " some"]) -> Successors:
+        """See `TransitionKernel.successors_of`."""
+        targets = self._targets(states)
+        return Successors(targets, jnp.broadcast_to(self.probabilities, targets.shape))

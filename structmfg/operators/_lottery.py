@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_integer, check_shape
+from structmfg._checks import check_integer, check_shape, concrete
 from structmfg.operators._base import Successors, TransitionKernel
 
 
@@ -44,6 +44,18 @@ class ArbitraryGrid(Grid):
     """Any increasing points (n,): located by binary search."""
 
     values: Float[Array, " points"]
+
+    def __check_init__(self) -> None:
+        if self.values.ndim != 1 or self.num_points < 2:
+            raise ValueError(f"a grid needs at least 2 points, shape (n,), but has shape {tuple(self.values.shape)}")
+        if (known := concrete(self.values)) is None:
+            return
+        wrong = np.flatnonzero(~(np.diff(known) > 0))
+        if wrong.size:
+            i = int(wrong[0])
+            raise ValueError(
+                f"a grid must increase, but point {i + 1}, {known[i + 1]:g}, does not exceed point {i}, {known[i]:g}"
+            )
 
     @property
     def num_points(self) -> int:
@@ -123,6 +135,20 @@ class LotteryKernel(TransitionKernel):
         check_shape("weight", self.weight, tuple(self.index.shape))
         if self.index.shape[0] % self.num_outer:
             raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {self.index.shape[0]}")
+        index, weight = concrete(self.index), concrete(self.weight)
+        for name, values, last in (("index", index, self.num_outer - 2), ("weight", weight, 1)):
+            if values is None:
+                continue
+            outside = np.argwhere(~((values >= 0) & (values <= last)))
+            if outside.size:
+                row, action = outside[0]
+                allowed = "[0, 1]" if name == "weight" else f"0..{last}"
+                raise ValueError(f"{name} must lie in {allowed}, but that of row {row} is {values[row, action]:g}")
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return f"two-point lottery on {self.num_outer} points"
 
     @property
     def num_states(self) -> int:
