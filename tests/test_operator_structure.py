@@ -1,5 +1,7 @@
 """Bounds on the number of stored entries hold wherever walls and repeated offsets make successors coincide."""
 
+import itertools
+
 import _numpy_kernels as twin
 import jax.numpy as jnp
 import numpy as np
@@ -116,3 +118,24 @@ def test_lottery_keeps_the_mean(double):
     index, weight = grid.lottery(positions)
     points = grid.points()
     np.testing.assert_allclose((1 - weight) * points[index] + weight * points[index + 1], positions, atol=1e-12)
+
+
+def test_cost_of_structure():
+    """It is told in words, and holds and moves less than lists of successors, and those less than a sparse matrix."""
+    kernel = ops.LatticeKernel(200, range(-3, 4)) >> ops.LatticeNoise(200, (-1, 0, 1), (0.2, 0.6, 0.2))
+    forms = [ops.cost(form) for form in (kernel, ops.SuccessorKernel(*kernel.successors()), kernel.explicit())]
+    assert "shift by one of 7 offsets" in forms[0].structure
+    assert "convolution with 3 points" in forms[0].structure
+    assert "list of 3 successors" in forms[1].structure
+    assert "sparse matrix of 4200 stored entries" in forms[2].structure
+    for less, more in itertools.pairwise(forms):
+        assert less.stored < more.stored
+        assert max(less.bytes_moved) < min(more.bytes_moved)
+    # Per state: 7 products and sums over the actions, 3 in the noise; and some more for the rows near the walls.
+    assert 20 * 200 <= min(forms[0].flops) <= max(forms[0].flops) < 30 * 200
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_cost_of_something_else():
+    with pytest.raises(ValueError, match="cost is that of a transition kernel or operator, but was given a str"):
+        ops.cost("macro")

@@ -15,6 +15,7 @@ from structmfg.operators._composite import (
     PatchedKernel,
     kron,
 )
+from structmfg.operators._cost import Cost, cost
 from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
 from structmfg.operators._kernels import DenseKernel, SuccessorKernel
 from structmfg.operators._lattice import LatticeKernel, LatticeNoise
@@ -23,6 +24,7 @@ from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, Lot
 __all__ = [
     "ArbitraryGrid",
     "ControlledOperator",
+    "Cost",
     "DenseKernel",
     "ExplicitKernel",
     "ExplicitOperator",
@@ -41,5 +43,6 @@ __all__ = [
     "TransitionKernel",
     "TransitionOperator",
     "TransposedOperator",
+    "cost",
     "kron",
 ]

@@ -65,6 +65,11 @@ class ExplicitOperator(TransitionOperator):
         """S."""
         return int(self.matrix.shape[-1])
 
+    @property
+    def structure(self) -> str:
+        """None but sparsity."""
+        return f"sparse matrix of {self.matrix.nse} stored entries"
+
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """A v."""
         check_shape("values", values, (self.num_states,))
@@ -94,6 +99,11 @@ class ExplicitKernel(TransitionKernel):
     def num_states(self) -> int:
         """S."""
         return int(self.matrix.shape[-1])
+
+    @property
+    def structure(self) -> str:
+        """None but sparsity."""
+        return f"sparse matrix of {self.matrix.nse} stored entries"
 
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v."""

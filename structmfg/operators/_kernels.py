@@ -27,6 +27,11 @@ class DenseKernel(TransitionKernel):
         """A."""
         return int(self.probabilities.shape[1])
 
+    @property
+    def structure(self) -> str:
+        """None."""
+        return "dense array"
+
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v."""
         check_shape("values", values, (self.num_states,))
@@ -62,6 +67,11 @@ class SuccessorKernel(TransitionKernel):
     def num_actions(self) -> int:
         """A."""
         return int(self.indices.shape[1])
+
+    @property
+    def structure(self) -> str:
+        """None but sparsity."""
+        return f"list of {self.indices.shape[2]} successors of every state and action"
 
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v."""
