@@ -1,4 +1,4 @@
-"""Transition kernels and operators, explicit (BCOO) and matrix-free. This package knows no game."""
+"""Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. This package knows no game."""
 
 from structmfg.operators._base import (
     ControlledOperator,
@@ -8,13 +8,15 @@ from structmfg.operators._base import (
     TransposedOperator,
 )
 from structmfg.operators._composite import FactoredKernel, KroneckerOperator, PiecewiseKernel
-from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
+from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
 from structmfg.operators._kernels import DenseKernel, SuccessorKernel
 from structmfg.operators._lattice import LatticeKernel, lattice_noise
 from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
+from structmfg.operators._product import ProductOperator, power, product
 
 __all__ = [
     "ArbitraryGrid",
+    "CompressedOperator",
     "ControlledOperator",
     "DenseKernel",
     "ExplicitKernel",
@@ -26,10 +28,13 @@ __all__ = [
     "LatticeKernel",
     "LotteryKernel",
     "PiecewiseKernel",
+    "ProductOperator",
     "SuccessorKernel",
     "Successors",
     "TransitionKernel",
     "TransitionOperator",
     "TransposedOperator",
     "lattice_noise",
+    "power",
+    "product",
 ]
