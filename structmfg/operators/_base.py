@@ -160,7 +160,7 @@ class TransitionOperator(_Convertible):
         return ExplicitOperator(self.as_bcoo())
 
     def compressed(self) -> "CompressedOperator":
-        """The same operator, with A and A^T held in compressed rows: the fastest explicit form on CPU."""
+        """The same operator, with A and A^T held in compressed rows, for products with many vectors at once."""
         from structmfg.operators._explicit import compress
 
         return compress(self.as_bcoo())
@@ -169,8 +169,6 @@ class TransitionOperator(_Convertible):
         """A B, matrix-free: a move by A, then one by B."""
         from structmfg.operators._product import ProductOperator
 
-        if not isinstance(other, TransitionOperator):
-            return NotImplemented  # of an array, `mv` and `rmv` say which product is meant
         return ProductOperator((self, other))
 
     def as_bcoo(self) -> "sparse.BCOO":

@@ -109,8 +109,10 @@ class ExplicitOperator(TransitionOperator):
 class CompressedOperator(TransitionOperator):
     """A in explicit form, as the compressed rows of A and, beside them, of A^T (both (S, S); see `compressed`).
 
-    JAX has a native CPU product only for compressed rows that are not batched, and only for the matrix times a vector:
-    A^T mu is such a product if A^T is stored. It costs twice the memory of one form, and one more sort to build.
+    JAX has a native CPU product only for compressed rows that are not batched, and only with the matrix on the left:
+    A^T mu is such a product if A^T is stored. It costs twice the memory of one form, and one more sort to build. For
+    many vectors at once it is about twice as fast as `ExplicitOperator` (16 of them, JAX 0.10), for one vector 5 to 10
+    times slower: the native product has no fast path for so few columns.
     """
 
     matrix: sparse.BCSR

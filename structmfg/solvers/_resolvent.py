@@ -22,7 +22,6 @@ from structmfg.operators import TransitionOperator
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
 
 ResolventMethod = Literal["direct", "gmres", "bicgstab", "neumann"]
-_KRYLOV = {"gmres": lx.GMRES, "bicgstab": lx.BiCGStab}
 
 
 class _System(NamedTuple):
@@ -57,7 +56,7 @@ def resolvent(
     """Solve (I - gamma A) x = r, or (I - gamma A^T) x = r if `transpose`, with 0 <= gamma = `discount` < 1.
 
     - `direct`: sparse LU in double precision. Needs concrete values.
-    - `gmres` (restarted), `bicgstab`: matrix-free, by lineax; restarted from the true residual while that halves it.
+    - `gmres` (restarted, by lineax), `bicgstab`: matrix-free, in rounds from the true residual while these halve it.
     - `neumann`: partial sums of sum_k gamma^k A^k r, matrix-free, with a proven bound on what they leave out. After n
       steps let v = sum_{k<=n} gamma^k A^k r and d = gamma^n A^n r; the rest is sum_{k>=1} gamma^k A^k d.
       With u = A d, each A^k d lies between min u and max u, so v + c 1 with c = gamma / (1 - gamma) (min u + max u) / 2
@@ -75,24 +74,24 @@ def resolvent(
         method: See above.
         transpose: Whether to solve with A^T.
         tolerance: Of the residual d = r - (I - gamma A) x, with ||d|| <= tolerance ||r|| asked for, in the maximum norm
-            (1-norm if `transpose`). Default: 64 eps / (1 - gamma), about what rounding leaves.
-        max_steps: Default: log(tolerance) / log(gamma) and one, which is proven to suffice for `neumann`.
+            (1-norm if `transpose`). Default: 16 eps / (1 - gamma), about what rounding leaves.
+        max_steps: Default: log(tolerance / 2) / log(gamma), which is proven to suffice for `neumann`.
 
     Returns:
         `stats`: `residual`, ||d||_inf, computed anew from `value`; `bound`, ||d|| / (1 - gamma), on the error in the
-        norm above, and for `neumann` at least the bound of its truncation; `steps`, products with A (`neumann`),
-        iterations (`bicgstab`, of two products) or cycles (`gmres`, of at most 20 products).
+        norm above but for the rounding in d, and for `neumann` at least that of its truncation; `steps`: of `neumann`,
+        products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles of at most 20.
     """
-    check_name("method", method, ("direct", *_KRYLOV, "neumann"))
-    if is_traced(discount) or not 0 <= discount < 1:
+    check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
+    if is_traced(discount) or not isinstance(discount, int | float | np.number) or not 0 <= discount < 1:
         raise ValueError(f"discount must be a number in [0, 1), but is {discount!r}")
     check_shape("rewards", rewards, (operator.num_states,))
     rewards = jnp.asarray(rewards, float)
     if tolerance is None:
-        tolerance = min(0.1, 64 * float(jnp.finfo(rewards.dtype).eps) / (1 - discount))
+        tolerance = min(0.1, 16 * float(jnp.finfo(rewards.dtype).eps) / (1 - discount))
     check_positive("tolerance", tolerance)
-    enough = 1 if discount == 0 or tolerance >= 1 else math.ceil(math.log(tolerance) / math.log(discount))
-    steps = enough + 1 if max_steps is None else check_integer("max_steps", max_steps, at_least=1)
+    enough = 1 if discount == 0 or tolerance >= 1 else math.ceil(math.log(tolerance / 2) / math.log(discount))
+    steps = enough if max_steps is None else check_integer("max_steps", max_steps, at_least=1)
     system = _System(operator, float(discount), transpose, float(tolerance), steps)
     if method == "direct":
         return _finish(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)))
@@ -153,28 +152,25 @@ def _checked(system: _System, b: Float[Array, " states"], method: str) -> tuple[
 
 
 def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
-    """Rounds of one Krylov method, each for the residual that the last one left.
+    """Rounds of one Krylov method, each for the residual that the last one left, scaled to norm 1.
 
-    Scaling every right side to norm 1 keeps lineax's breakdown tests, which are absolute, out of the way; and a round
-    that starts anew gets over a breakdown, and over a recursive residual that has drifted from the true one.
+    A round that starts anew gets over a breakdown, and over a recursive residual that has drifted from the true one.
     """
-    structure = jax.eval_shape(lambda: b)
-    linear = lx.FunctionLinearOperator(system.matvec, structure)
+    goal = system.tolerance * system.norm(b)
+    once = _gmres if method == "gmres" else _bicgstab
 
     def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, difference, size, _, steps = state
-        tolerance = jnp.minimum(system.tolerance * system.norm(b) / size, 1.0)
-        solver = _KRYLOV[method](rtol=0.0, atol=tolerance, norm=system.norm, max_steps=system.max_steps - steps)
-        solution = lx.linear_solve(linear, difference / size, solver, throw=False)
-        y = x + size * solution.value
+        step, taken = once(system, difference / size, goal / size, system.max_steps - steps)
+        y = x + size * step
         left = b - system.matvec(y)
-        better = system.norm(left) < size
+        better = system.norm(left) < size  # not so where it is NaN
         x, left = jnp.where(better, y, x), jnp.where(better, left, difference)
-        return x, left, system.norm(left), size, steps + solution.stats["num_steps"]
+        return x, left, system.norm(left), size, steps + taken
 
     def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
         _, _, size, last, steps = state
-        return (size > system.tolerance * system.norm(b)) & (size < last / 2) & (steps < system.max_steps)
+        return (size > goal) & (size < last / 2) & (steps < system.max_steps)
 
     size = system.norm(b)
     start: tuple[Array, ...] = (jnp.zeros_like(b), b, size, jnp.full_like(size, jnp.inf), jnp.asarray(0))
@@ -183,10 +179,52 @@ def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[F
     return x, _Aux(steps, steps >= system.max_steps)
 
 
+def _gmres(
+    system: _System, b: Float[Array, " states"], goal: Float[Array, ""], max_steps: Int[Array, ""]
+) -> tuple[Float[Array, " states"], Int[Array, ""]]:
+    linear = lx.FunctionLinearOperator(system.matvec, jax.eval_shape(lambda: b))
+    solver = lx.GMRES(rtol=0.0, atol=goal, norm=system.norm, max_steps=max_steps + 1)  # its first only sets up
+    solution = lx.linear_solve(linear, b, solver, throw=False)
+    return solution.value, solution.stats["num_steps"] - 1
+
+
+def _bicgstab(
+    system: _System, b: Float[Array, " states"], goal: Float[Array, ""], max_steps: Int[Array, ""]
+) -> tuple[Float[Array, " states"], Int[Array, ""]]:
+    """Van der Vorst (1992), doi:10.1137/0913035, with shadow residual b.
+
+    That of lineax 0.1 divides by zero where half a step is exact, as for constant rewards, and in single precision
+    takes every negative coefficient for a breakdown. Here a quotient by zero is zero, which starts anew along r.
+    """
+
+    def over(a: Float[Array, ""], by: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.where(by == 0, 0, a / jnp.where(by == 0, 1, by))
+
+    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, r, p, steps = state
+        v = system.matvec(p)
+        alpha = over(b @ r, b @ v)
+        s = r - alpha * v
+        t = system.matvec(s)
+        omega = over(t @ s, t @ t)
+        following = s - omega * t
+        beta = over(b @ following, b @ r) * over(alpha, omega)
+        return x + alpha * p + omega * s, following, following + beta * (p - omega * v), steps + 1
+
+    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        _, r, _, steps = state
+        return (system.norm(r) > goal) & (steps < max_steps)
+
+    start: tuple[Array, ...] = (jnp.zeros_like(b), b, b, jnp.asarray(0))
+    x, _, _, steps = lax.while_loop(unfinished, body, start)
+    return x, steps
+
+
 def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, " states"], _Aux]:
     gamma = system.discount
     tail = gamma / (1 - gamma)
-    goal = system.tolerance * system.norm(b) / (1 - gamma)  # an error this small has a residual within the tolerance
+    # An error of tolerance ||b|| / (1 - gamma) goes with a residual of tolerance ||b||; half of it is left to rounding.
+    goal = system.tolerance * system.norm(b) / (1 - gamma) / 2
 
     def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
         total, term, _, _, steps = state

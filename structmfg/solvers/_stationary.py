@@ -129,8 +129,7 @@ def _on_closed_class(
 ) -> LinearSolution:
     moves = operator.as_scipy().astype(np.float64)
     if not np.isfinite(moves.data).all():
-        value = jnp.full(operator.num_states, jnp.nan)
-        return _judged(operator, value, tolerance, {})
+        return _judged(operator, jnp.full(operator.num_states, jnp.nan), tolerance, {})
     classes = closed_classes(moves)
     inside = moves[classes[0]][:, classes[0]]
     stats: dict[str, Any] = {"closed_classes": len(classes)}
