@@ -1,4 +1,4 @@
-"""Transition kernels and operators, explicit (BCOO) and matrix-free. This package knows no game."""
+"""Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. This package knows no game."""
 
 from structmfg.operators._base import (
     ControlledOperator,
@@ -13,16 +13,19 @@ from structmfg.operators._composite import (
     LiftedKernel,
     MixtureKernel,
     PatchedKernel,
+    PiecewiseKernel,
     kron,
 )
 from structmfg.operators._cost import Cost, cost
-from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
+from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
 from structmfg.operators._kernels import DenseKernel, SuccessorKernel
 from structmfg.operators._lattice import LatticeKernel, LatticeNoise
 from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
+from structmfg.operators._product import ProductOperator, power, product
 
 __all__ = [
     "ArbitraryGrid",
+    "CompressedOperator",
     "ControlledOperator",
     "Cost",
     "DenseKernel",
@@ -38,6 +41,8 @@ __all__ = [
     "LotteryKernel",
     "MixtureKernel",
     "PatchedKernel",
+    "PiecewiseKernel",
+    "ProductOperator",
     "SuccessorKernel",
     "Successors",
     "TransitionKernel",
@@ -45,4 +50,7 @@ __all__ = [
     "TransposedOperator",
     "cost",
     "kron",
+    "lattice_noise",
+    "power",
+    "product",
 ]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import scipy.sparse.linalg
     from jax.experimental import sparse
 
-    from structmfg.operators._explicit import ExplicitKernel, ExplicitOperator
+    from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
+    from structmfg.operators._product import ProductOperator
 
 
 class Successors(NamedTuple):
@@ -188,6 +189,18 @@ class TransitionOperator(_Convertible):
         from structmfg.operators._explicit import ExplicitOperator
 
         return ExplicitOperator(self.as_bcoo())
+
+    def compressed(self) -> "CompressedOperator":
+        """The same operator, with A and A^T held in compressed rows, for products with many vectors at once."""
+        from structmfg.operators._explicit import compress
+
+        return compress(self.as_bcoo())
+
+    def __matmul__(self, other: "TransitionOperator") -> "ProductOperator":
+        """A B, matrix-free: a move by A, then one by B."""
+        from structmfg.operators._product import ProductOperator
+
+        return ProductOperator((self, other))
 
     def as_bcoo(self) -> "sparse.BCOO":
         """The (S, S) matrix with static nse = S * `branching`; duplicates merged, indices sorted. Works inside jit."""

@@ -1,4 +1,4 @@
-"""Solvers: policy evaluation, structural policy gradients, exploitability."""
+"""Solvers: policy evaluation, structural policy gradients, exploitability; resolvents, stationary distributions."""
 
 from structmfg.solvers._evaluation import Form, Trajectory, policy_gradient, policy_values, rollout
 from structmfg.solvers._exploitability import (
@@ -9,12 +9,16 @@ from structmfg.solvers._exploitability import (
     evaluate_paths,
     exploitability,
 )
+from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._presets import SOLVERS, Preset, preset
+from structmfg.solvers._resolvent import ResolventMethod, resolvent
 from structmfg.solvers._rspg import RSPG, SPG, Metrics, StructuralPolicyGradient, TrainingState
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
 from structmfg.solvers._solve import Progress, solve
+from structmfg.solvers._stationary import StationaryMethod, stationary
 
 __all__ = [
+    "LINEAR_RESULTS",
     "RESULTS",
     "RSPG",
     "SOLVERS",
@@ -23,11 +27,14 @@ __all__ = [
     "Estimate",
     "Form",
     "Kind",
+    "LinearSolution",
     "Metrics",
     "PathEvaluation",
     "Preset",
     "Progress",
+    "ResolventMethod",
     "Solution",
+    "StationaryMethod",
     "StructuralPolicyGradient",
     "TrainingState",
     "Trajectory",
@@ -37,6 +44,8 @@ __all__ = [
     "policy_gradient",
     "policy_values",
     "preset",
+    "resolvent",
     "rollout",
     "solve",
+    "stationary",
 ]

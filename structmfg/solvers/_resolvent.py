@@ -1,0 +1,248 @@
+"""The resolvent of a transition operator: discounted values (I - gamma A)^-1 r, and discounted occupancies.
+
+A is row-stochastic, so ||A||_inf = ||A^T||_1 = 1 and, by the Neumann series, ||(I - gamma A)^-1|| <= 1 / (1 - gamma) in
+the same norms. Hence any x with residual d = r - (I - gamma A) x is off by at most ||d|| / (1 - gamma), in the maximum
+norm, and in the 1-norm for A^T.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from structmfg._checks import check_integer, check_name, check_positive, check_shape
+from structmfg.operators import TransitionOperator
+from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
+
+ResolventMethod = Literal["direct", "gmres", "bicgstab", "neumann"]
+
+
+class _System(NamedTuple):
+    """(I - gamma B) x = r with B = A or A^T, and when to stop."""
+
+    operator: TransitionOperator
+    discount: float
+    transpose: bool
+    tolerance: float
+    max_steps: int
+
+    def move(self, x: Float[Array, " states"]) -> Float[Array, " states"]:
+        return self.operator.rmv(x) if self.transpose else self.operator.mv(x)
+
+    def matvec(self, x: Float[Array, " states"]) -> Float[Array, " states"]:
+        return x - self.discount * self.move(x)
+
+    def norm(self, x: Float[Array, " states"]) -> Float[Array, ""]:
+        return jnp.sum(jnp.abs(x)) if self.transpose else jnp.max(jnp.abs(x))
+
+
+def resolvent(
+    operator: TransitionOperator,
+    rewards: Float[Array | np.ndarray, " states"],
+    discount: float,
+    *,
+    method: ResolventMethod = "gmres",
+    transpose: bool = False,
+    tolerance: float | None = None,
+    max_steps: int | None = None,
+) -> LinearSolution:
+    """Solve (I - gamma A) x = r, or (I - gamma A^T) x = r if `transpose`, with 0 <= gamma = `discount` < 1.
+
+    - `direct`: sparse LU in double precision. Needs concrete values.
+    - `gmres` (restarted, by lineax), `bicgstab`: matrix-free, in rounds from the true residual while these halve it.
+    - `neumann`: partial sums of sum_k gamma^k A^k r, matrix-free, with a proven bound on what they leave out. After n
+      steps let v = sum_{k<=n} gamma^k A^k r and d = gamma^n A^n r; the rest is sum_{k>=1} gamma^k A^k d.
+      With u = A d, each A^k d lies between min u and max u, so v + c 1 with c = gamma / (1 - gamma) (min u + max u) / 2
+      is off by at most gamma / (1 - gamma) (max u - min u) / 2 (MacQueen 1966, doi:10.1016/0022-247X(66)90060-6).
+      For A^T, ||(A^T)^k d - d||_1 <= k e with e = ||A^T d - d||_1, so v + gamma / (1 - gamma) d is off by at most
+      sum_k gamma^k k e = gamma e / (1 - gamma)^2. Both fall as fast as the chain mixes, however close gamma is to 1.
+
+    The last three work inside jit, vmap and grad: derivatives are solves with A^T or A by the same method, in `rewards`
+    and in the operator's data. A cotangent whose solve does not converge is NaN.
+
+    Args:
+        operator: A.
+        rewards: r (S,).
+        discount: gamma, a number that is not traced.
+        method: See above.
+        transpose: Whether to solve with A^T.
+        tolerance: Of the residual d = r - (I - gamma A) x, with ||d|| <= tolerance ||r|| asked for, in the maximum norm
+            (1-norm if `transpose`). Default: 16 eps / (1 - gamma), about what rounding leaves.
+        max_steps: Default: log(tolerance / 2) / log(gamma), which is proven to suffice for `neumann`.
+
+    Returns:
+        `stats`: `residual`, ||d||_inf, computed anew from `value`; `bound`, ||d|| / (1 - gamma), on the error in the
+        norm above but for the rounding in d, and for `neumann` at least that of its truncation; `steps`: of `neumann`,
+        products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles of at most 20.
+    """
+    check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
+    if is_traced(discount) or not isinstance(discount, int | float | np.number) or not 0 <= discount < 1:
+        raise ValueError(f"discount must be a number in [0, 1), but is {discount!r}")
+    check_shape("rewards", rewards, (operator.num_states,))
+    rewards = jnp.asarray(rewards, float)
+    if tolerance is None:
+        tolerance = min(0.1, 16 * float(jnp.finfo(rewards.dtype).eps) / (1 - discount))
+    check_positive("tolerance", tolerance)
+    enough = 1 if discount == 0 or tolerance >= 1 else math.ceil(math.log(tolerance / 2) / math.log(discount))
+    steps = enough if max_steps is None else check_integer("max_steps", max_steps, at_least=1)
+    system = _System(operator, float(discount), transpose, float(tolerance), steps)
+    if method == "direct":
+        return _finish(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)))
+    value, aux = lax.custom_linear_solve(
+        system.matvec,
+        rewards,
+        solve=lambda _, b: _solve(system, b, method),
+        transpose_solve=lambda _, b: _checked(system._replace(transpose=not transpose), b, method),
+        has_aux=True,
+    )
+    return _finish(system, rewards, value, aux)
+
+
+class _Aux(NamedTuple):
+    """What a method tells of itself: steps, whether they ran out, and the bound of a truncated series."""
+
+    steps: Int[Array, ""]
+    ran_out: Bool[Array, ""] | bool = False
+    truncation: Float[Array, ""] | float = 0.0
+
+
+def _finish(
+    system: _System,
+    rewards: Float[Array, " states"],
+    value: Float[Array, " states"],
+    aux: _Aux,
+) -> LinearSolution:
+    """Judge a value by its true residual, whatever the method thought of it."""
+    difference = lax.stop_gradient(rewards - system.matvec(value))
+    size = system.norm(difference)
+    result = where(aux.ran_out, LINEAR_RESULTS.max_steps, LINEAR_RESULTS.precision)
+    done = size <= system.tolerance * system.norm(rewards)
+    result = where(done, LINEAR_RESULTS.converged, result)
+    result = where(jnp.isfinite(size), result, LINEAR_RESULTS.nonfinite)
+    bound = jnp.maximum(size / (1 - system.discount), aux.truncation)
+    stats = {"residual": jnp.max(jnp.abs(difference)), "bound": bound, "steps": aux.steps}
+    return LinearSolution(value, result, stats)
+
+
+def _direct(system: _System, rewards: Float[Array, " states"]) -> Float[Array, " states"]:
+    if is_traced((system.operator, rewards)):
+        raise ValueError("method 'direct' needs concrete values, but some are traced; inside jit, use another method")
+    moves = system.operator.as_scipy().astype(np.float64)
+    matrix = scipy.sparse.eye_array(moves.shape[0]) - system.discount * (moves.T if system.transpose else moves)
+    value = scipy.sparse.linalg.splu(matrix.tocsc()).solve(np.asarray(rewards, np.float64))
+    return jnp.asarray(value, rewards.dtype)
+
+
+def _solve(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
+    return _neumann(system, b) if method == "neumann" else _krylov(system, b, method)
+
+
+def _checked(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
+    """A solve for a cotangent, which has no status to return: NaN where it did not converge."""
+    value, aux = _solve(system, b, method)
+    converged = _finish(system, b, value, aux).succeeded
+    return jnp.where(converged, value, jnp.nan), aux
+
+
+def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
+    """Rounds of one Krylov method, each for the residual that the last one left, scaled to norm 1.
+
+    A round that starts anew gets over a breakdown, and over a recursive residual that has drifted from the true one.
+    """
+    goal = system.tolerance * system.norm(b)
+    once = _gmres if method == "gmres" else _bicgstab
+
+    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, difference, size, _, steps = state
+        step, taken = once(system, difference / size, goal / size, system.max_steps - steps)
+        y = x + size * step
+        left = b - system.matvec(y)
+        better = system.norm(left) < size  # not so where it is NaN
+        x, left = jnp.where(better, y, x), jnp.where(better, left, difference)
+        return x, left, system.norm(left), size, steps + taken
+
+    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        _, _, size, last, steps = state
+        return (size > goal) & (size < last / 2) & (steps < system.max_steps)
+
+    size = system.norm(b)
+    start: tuple[Array, ...] = (jnp.zeros_like(b), b, size, jnp.full_like(size, jnp.inf), jnp.asarray(0))
+    x, *_, steps = lax.while_loop(unfinished, body, start)
+    x = jnp.where(jnp.isfinite(size), x, jnp.nan)
+    return x, _Aux(steps, steps >= system.max_steps)
+
+
+def _gmres(
+    system: _System, b: Float[Array, " states"], goal: Float[Array, ""], max_steps: Int[Array, ""]
+) -> tuple[Float[Array, " states"], Int[Array, ""]]:
+    linear = lx.FunctionLinearOperator(system.matvec, jax.eval_shape(lambda: b))
+    solver = lx.GMRES(rtol=0.0, atol=goal, norm=system.norm, max_steps=max_steps + 1)  # its first only sets up
+    solution = lx.linear_solve(linear, b, solver, throw=False)
+    return solution.value, solution.stats["num_steps"] - 1
+
+
+def _bicgstab(
+    system: _System, b: Float[Array, " states"], goal: Float[Array, ""], max_steps: Int[Array, ""]
+) -> tuple[Float[Array, " states"], Int[Array, ""]]:
+    """Van der Vorst (1992), doi:10.1137/0913035, with shadow residual b.
+
+    That of lineax 0.1 divides by zero where half a step is exact, as for constant rewards, and in single precision
+    takes every negative coefficient for a breakdown. Here a quotient by zero is zero, which starts anew along r.
+    """
+
+    def over(a: Float[Array, ""], by: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.where(by == 0, 0, a / jnp.where(by == 0, 1, by))
+
+    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, r, p, steps = state
+        v = system.matvec(p)
+        alpha = over(b @ r, b @ v)
+        s = r - alpha * v
+        t = system.matvec(s)
+        omega = over(t @ s, t @ t)
+        following = s - omega * t
+        beta = over(b @ following, b @ r) * over(alpha, omega)
+        return x + alpha * p + omega * s, following, following + beta * (p - omega * v), steps + 1
+
+    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        _, r, _, steps = state
+        return (system.norm(r) > goal) & (steps < max_steps)
+
+    start: tuple[Array, ...] = (jnp.zeros_like(b), b, b, jnp.asarray(0))
+    x, _, _, steps = lax.while_loop(unfinished, body, start)
+    return x, steps
+
+
+def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, " states"], _Aux]:
+    gamma = system.discount
+    tail = gamma / (1 - gamma)
+    # An error of tolerance ||b|| / (1 - gamma) goes with a residual of tolerance ||b||; half of it is left to rounding.
+    goal = system.tolerance * system.norm(b) / (1 - gamma) / 2
+
+    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        total, term, _, _, steps = state
+        moved = system.move(term)
+        if system.transpose:
+            # The rest after `total`, with `term` = d: off by gamma e / (1 - gamma)^2, or all of it by gamma ||d||.
+            bound = tail / (1 - gamma) * system.norm(moved - term)
+            mixed, plain = total + tail * term, tail * system.norm(term)
+            value, bound = jnp.where(bound < plain, mixed, total), jnp.minimum(bound, plain)
+        else:
+            low, high = jnp.min(moved), jnp.max(moved)
+            value, bound = total + tail * (low + high) / 2, tail * (high - low) / 2
+        return total + gamma * moved, gamma * moved, value, bound, steps + 1
+
+    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        *_, bound, steps = state
+        return (bound > goal) & (steps < system.max_steps)
+
+    start: tuple[Array, ...] = (b, b, b, jnp.full_like(goal, jnp.inf), jnp.asarray(0))
+    _, _, value, bound, steps = lax.while_loop(unfinished, body, start)
+    return jnp.where(jnp.all(jnp.isfinite(b)), value, jnp.nan), _Aux(steps, bound > goal, bound)
