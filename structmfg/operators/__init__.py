@@ -13,7 +13,6 @@ from structmfg.operators._composite import (
     LiftedKernel,
     MixtureKernel,
     PatchedKernel,
-    PiecewiseKernel,
     kron,
 )
 from structmfg.operators._cost import Cost, cost
@@ -41,7 +40,6 @@ __all__ = [
     "LotteryKernel",
     "MixtureKernel",
     "PatchedKernel",
-    "PiecewiseKernel",
     "ProductOperator",
     "SuccessorKernel",
     "Successors",
@@ -50,7 +48,6 @@ __all__ = [
     "TransposedOperator",
     "cost",
     "kron",
-    "lattice_noise",
     "power",
     "product",
 ]
