@@ -16,11 +16,11 @@ from structmfg.solvers import LINEAR_RESULTS, resolvent, stationary
 
 STEPS, WEIGHTS = (-1, 0, 2), (0.5, 0.2, 0.3)
 ITERATIVE = ("gmres", "bicgstab", "neumann")
-PADDED = ("kronecker", "noise_walls", "successors", "lattice_down_walls", "piecewise")  # but for the first
+PADDED = ("kronecker", "noise_walls", "successors", "lattice_down_walls", "mixture")  # but for the first
 
 
 def noise():
-    return ops.lattice_noise(S, STEPS, WEIGHTS)
+    return ops.LatticeNoise(S, STEPS, WEIGHTS)
 
 
 def noise_twin():
@@ -122,7 +122,7 @@ def test_compressed_gradient(double):
 
 def test_explicit_operator_merges_what_it_is_given(double):
     data, indices = jnp.array([0.25, 1.0, 0.75]), jnp.array([[1, 0], [0, 1], [1, 0]])
-    bcoo = type(ops.lattice_noise(2, (0,), (1.0,)).as_bcoo())((data, indices), shape=(2, 2))
+    bcoo = type(ops.LatticeNoise(2, (0,), (1.0,)).as_bcoo())((data, indices), shape=(2, 2))
     operator = ops.ExplicitOperator(bcoo)
     np.testing.assert_array_equal(operator.compressed().mv(jnp.array([1.0, 3.0])), [3.0, 1.0])
     assert operator.as_bcoo().unique_indices
@@ -152,7 +152,7 @@ walks = st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=3), min_size=
 @given(walks=walks, size=st.sampled_from([7, 40]))
 def test_bounds_of_a_product_hold(walks, size):
     """No entry is lost in the explicit form, and no successor lies beyond the span."""
-    factors = [ops.lattice_noise(size, steps, [1 / len(steps)] * len(steps)) for steps in walks]
+    factors = [ops.LatticeNoise(size, steps, [1 / len(steps)] * len(steps)) for steps in walks]
     product = ops.ProductOperator(factors)
     dense = np.linalg.multi_dot([np.asarray(factor.as_dense()) for factor in factors])
     np.testing.assert_allclose(product.as_dense(), dense, atol=1e-6)
@@ -175,7 +175,7 @@ def test_power(precision, close):
 @pytest.mark.parametrize("room", [30, 200, 1_000])
 def test_fill_in_is_counted(room, double):
     """The guard names the power that does not fit and its exact elements, however small the room."""
-    size, walk = 200, ops.lattice_noise(200, (-1, 0, 1), (0.3, 0.4, 0.3))
+    size, walk = 200, ops.LatticeNoise(200, (-1, 0, 1), (0.3, 0.4, 0.3))
     elements = {n: sum(min(i, n) + min(size - 1 - i, n) + 1 for i in range(size)) for n in (2, 3, 4)}
     first = next(n for n in (2, 4) if elements[n] > room)
     with pytest.raises(ValueError, match=f"power {first} fills in to {elements[first]} elements.*{room}$"):
@@ -302,7 +302,7 @@ def test_stationary(representation, method, precision, close):
 def test_stationary_of_a_long_line(double):
     """Detailed balance: mu(s + 1) / mu(s) = up / down. ARPACK agrees."""
     size, up, down = 300, 0.30, 0.31
-    operator = ops.lattice_noise(size, (-1, 0, 1), (down, 1 - up - down, up))
+    operator = ops.LatticeNoise(size, (-1, 0, 1), (down, 1 - up - down, up))
     expected = (up / down) ** np.arange(size)
     for method, allowed in (("direct", {"rtol": 1e-9}), ("eigen", {"rtol": 0, "atol": 1e-11})):
         solution = stationary(operator, method=method, tolerance=1e-10)

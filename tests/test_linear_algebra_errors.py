@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def line(size=S):
-    return ops.lattice_noise(size, (-1, 0, 1), (0.25, 0.25, 0.5))
+    return ops.LatticeNoise(size, (-1, 0, 1), (0.25, 0.25, 0.5))
 
 
 def uniform(**changes):
