@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import structmfg as smfg
-from structmfg.solvers import RSPG, policy_gradient, policy_values, rollout
+from structmfg.solvers import RSPG, SPG, _rspg, policy_gradient, policy_values, rollout
 
 GAMES = {
     "linear_quadratic": {"num_states": 9, "horizon": 5, "first": 2, "last": 2, "push": 4.0},
@@ -198,3 +198,21 @@ def test_update_is_the_same_in_both_forms(double):
     (one, one_metrics), (other, other_metrics) = results
     np.testing.assert_allclose(one_metrics, other_metrics, rtol=1e-10)
     assert distance(one.parameters, other.parameters) < 1e-7
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "memoryless"])
+def test_update_in_parts_of_the_time(kind, monkeypatch, double):
+    """How many steps are held at once changes nothing but the memory: all, some, or one."""
+    game = smfg.games.make("linear_quadratic", num_states=9, horizon=6)
+    build, train = {"recurrent": (smfg.policies.recurrent, RSPG), "memoryless": (smfg.policies.memoryless, SPG)}[kind]
+    solver = train(build(game, hidden=4, width=4, depth=1, rank=2), num_paths=2, clip=1e9, temperature=2.0, final_temperature=0.1)
+    state = solver.init(game, jax.random.key(0))
+    results = {}
+    for part in (6, 3, 2, 1):
+        monkeypatch.setattr(_rspg, "_HELD", 2 * part * game.num_states * game.num_actions + 1)
+        assert solver._part(game) == part
+        results[part] = jax.jit(lambda state: solver.update(game, state, 100))(state)
+    (whole, whole_metrics), *others = results.values()
+    for parameters, metrics in others:
+        np.testing.assert_allclose(metrics, whole_metrics, rtol=1e-12)
+        assert distance(parameters.parameters, whole.parameters) < 1e-9

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import jax
 
+from structmfg.cli._cache import keep_compiled_programs
 from structmfg.cli._parser import parse
 
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         # Imported by need: only solve and evaluate draw and compile, and --help should not wait for it.
+        keep_compiled_programs()
         module = importlib.import_module(f"structmfg.cli._{arguments.command}")
         return int(getattr(module, arguments.command)(arguments))
     except SystemExit as request:  # --help and --version

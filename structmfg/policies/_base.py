@@ -41,14 +41,17 @@ class Policy(eqx.Module):
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
         """log pi(a | s, hidden), up to a constant in every row."""
 
-    def unroll(self, observations: Float[Array, "times observation"]) -> Float[Array, "times states actions"]:
-        """The logits of pi_t(a | s, o_{0:t}) for all t along one path of observations."""
+    def histories(self, observations: Float[Array, "times observation"]) -> Hidden:
+        """The hidden states (T, ...) along one path of observations."""
 
         def step(hidden: Hidden, inputs: tuple[Array, Array]) -> tuple[Hidden, Hidden]:
             hidden = self.update(hidden, *inputs)
             return hidden, hidden
 
         times = jnp.arange(observations.shape[0])
-        _, hidden = jax.lax.scan(step, self.start(), (observations, times))
+        return jax.lax.scan(step, self.start(), (observations, times))[1]
+
+    def unroll(self, observations: Float[Array, "times observation"]) -> Float[Array, "times states actions"]:
+        """The logits of pi_t(a | s, o_{0:t}) for all t along one path of observations."""
         prepared = self.prepare()
-        return jax.vmap(lambda h: self.decode(prepared, h))(hidden)
+        return jax.vmap(lambda hidden: self.decode(prepared, hidden))(self.histories(observations))

@@ -112,13 +112,40 @@ def policy_gradient(
     at 1 every step counts alike, as is usual in practice (Thomas 2014, Bias in natural actor-critic algorithms), and
     the last steps of a long horizon are learned too.
     """
+    end = Backward(jnp.zeros_like(aggregates.mean_field[-1]), jnp.zeros(()))
+    start, gradient = gradient_along(game, aggregates, logits, temperature, end, discount=discount, form=form)
+    soft_return = aggregates.mean_field[0] @ start.soft_values
+    return soft_return - temperature * start.entropy, soft_return, gradient
+
+
+class Backward(NamedTuple):
+    """What Horner's rule carries back from a time t: values with the entropy bonus, and the discounted mean entropy."""
+
+    soft_values: Float[Array, " states"]
+    entropy: Float[Array, ""]
+
+
+def gradient_along(
+    game: Game,
+    aggregates: AggregateState,
+    logits: Float[Array, "times states actions"],
+    temperature: Float[Array, ""],
+    end: Backward,
+    *,
+    discount: float | None = None,
+    form: Form = "matrix_free",
+) -> tuple[Backward, Float[Array, "times states actions"]]:
+    """`policy_gradient` over a part of the path, from what its `end` carries to what its start does.
+
+    The aggregates (one more than logits) and the gradient are those of the part.
+    """
     weighting = game.discount if discount is None else discount
 
     def step(
-        carry: tuple[Array, Array, TransitionKernel],
+        carry: tuple[Backward, TransitionKernel],
         inputs: tuple[AggregateState, AggregateState, AggregateState, Array],
-    ) -> tuple[tuple[Array, Array, TransitionKernel], Array]:
-        soft_values, entropy, kernel = carry
+    ) -> tuple[tuple[Backward, TransitionKernel], Array]:
+        (soft_values, entropy), kernel = carry
         preceding, aggregate, following, row = inputs
         log_policy = jax.nn.log_softmax(row)
         probabilities = jnp.exp(log_policy)
@@ -130,12 +157,10 @@ def policy_gradient(
         entropy = bonus + game.discount * entropy
         weight = weighting**aggregate.time * aggregate.mean_field
         gradient = weight[:, None] * probabilities * (soft - soft_values[:, None])
-        return (soft_values, entropy, game.kernel(preceding)), gradient
+        return (Backward(soft_values, entropy), game.kernel(preceding)), gradient
 
     now, following = steps(aggregates)
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
-    last = jax.tree.map(lambda x: x[-1], now)
-    end = (jnp.zeros_like(last.mean_field), jnp.zeros(()), game.kernel(last))  # the kernel is carried as in `rollout`
-    (soft_values, entropy, _), gradient = jax.lax.scan(step, end, (preceding, now, following, logits), reverse=True)
-    soft_return = aggregates.mean_field[0] @ soft_values
-    return soft_return - temperature * entropy, soft_return, gradient
+    last = game.kernel(jax.tree.map(lambda x: x[-1], now))  # the kernel is carried as in `rollout`
+    (start, _), gradient = jax.lax.scan(step, (end, last), (preceding, now, following, logits), reverse=True)
+    return start, gradient

@@ -20,10 +20,11 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive
-from structmfg.games import Game, NoisePaths, Sampling, noise_paths
-from structmfg.policies import NetworkPolicy
-from structmfg.solvers._evaluation import Form, policy_gradient, rollout
+from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
+from structmfg.policies import Hidden, NetworkPolicy
+from structmfg.solvers._evaluation import Backward, Form, Trajectory, gradient_along, rollout
 
+_HELD = 2**25  # numbers held at once for each array over times and states (128 MiB in single precision)
 _SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
 
 Schedule = Literal["cosine", "linear"]
@@ -132,31 +133,82 @@ class StructuralPolicyGradient(eqx.Module):
         key, noise_key = jax.random.split(state.key)
         paths, policy = self._noise_paths(game, noise_key), self.bound(state)
         trajectories = self._along(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
-
-        def unroll(parameters: PyTree[Array]) -> Array:
-            return jax.vmap(self.policy.with_parameters(parameters).unroll)(trajectories.observations)
-
         temperature = self._temperature(state.step, max_steps)
-        logits, pullback = jax.vjp(unroll, state.parameters)
-        returns, _, gradients = self._along(
-            game,
-            lambda along: policy_gradient(
-                game, along[0], along[1], temperature, discount=self.gradient_discount, form=self.form
-            ),
-            (trajectories.aggregates, logits),
-        )
-        (descent,) = pullback(-paths.probabilities[:, None, None, None] * gradients)
+        returns, descent = self._returns_and_descent(game, state.parameters, trajectories, paths, temperature)
         optimiser = self._optimiser(max_steps)
         change, optimiser_state = optimiser.update(descent, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, change)
         metrics = Metrics(paths.probabilities @ returns, optax.tree.norm(descent))
         return TrainingState(parameters, optimiser_state, key, state.step + 1), metrics
 
+    def _returns_and_descent(
+        self,
+        game: Game,
+        parameters: PyTree[Array],
+        trajectories: Trajectory,
+        paths: NoisePaths,
+        temperature: Float[Array, ""],
+    ) -> tuple[Float[Array, " paths"], PyTree[Array]]:
+        """The return of every path, and minus the gradient of the mean return, bonus included, in the parameters.
+
+        Goes back over the time in parts, and holds logits and their gradients (N, C, S, A) of one part of C steps only.
+        """
+
+        def histories(parameters: PyTree[Array]) -> tuple[Any, Hidden]:
+            policy = self.policy.with_parameters(parameters)
+            return policy.prepare(), jax.vmap(policy.histories)(trajectories.observations)
+
+        def decode(
+            parameters: PyTree[Array], prepared: Any, hidden: Hidden
+        ) -> Float[Array, "paths part states actions"]:
+            policy = self.policy.with_parameters(parameters)
+            return jax.vmap(jax.vmap(lambda h: policy.decode(prepared, h)))(hidden)
+
+        (prepared, hidden), through_histories = jax.vjp(histories, parameters)
+        part = self._part(game)
+
+        def back(carry: tuple[Backward, Any], first: Int[Array, ""]) -> tuple[tuple[Backward, Any], Hidden]:
+            ends, total = carry
+            logits, through_decode = jax.vjp(decode, parameters, prepared, _times(hidden, first, part))
+            aggregates = _times(trajectories.aggregates, first, part + 1)
+
+            def along(path: tuple[AggregateState, Array, Backward]) -> tuple[Backward, Array]:
+                within, logits, end = path
+                return gradient_along(
+                    game, within, logits, temperature, end, discount=self.gradient_discount, form=self.form
+                )
+
+            starts, gradients = self._along(game, along, (aggregates, logits, ends))
+            *shared, in_hidden = through_decode(-paths.probabilities[:, None, None, None] * gradients)
+            return (starts, jax.tree.map(jnp.add, total, tuple(shared))), in_hidden
+
+        mean_fields = trajectories.aggregates.mean_field
+        ends = Backward(jnp.zeros_like(mean_fields[:, -1]), jnp.zeros(paths.num_paths))
+        total = jax.tree.map(jnp.zeros_like, (parameters, prepared))
+        firsts = jnp.arange(0, game.horizon, part)
+        (starts, total), in_hidden = jax.lax.scan(back, (ends, total), firsts, reverse=True)
+        in_hidden = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), in_hidden)
+        (descent,) = through_histories((total[1], in_hidden))
+        returns = jnp.sum(mean_fields[:, 0] * starts.soft_values, axis=-1) - temperature * starts.entropy
+        return returns, jax.tree.map(jnp.add, descent, total[0])
+
+    def _part(self, game: Game) -> int:
+        """The most time steps, a divisor of T, whose logits (and units, in a joint network) are held at once."""
+        settings = self.policy.settings
+        units = settings.width * settings.depth if settings.architecture == "joint" else 0
+        allowed = max(1, _HELD // (self.num_paths * game.num_states * (game.num_actions + units)))
+        return max(part for part in range(1, game.horizon + 1) if game.horizon % part == 0 and part <= allowed)
+
     def _along(self, game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
         """A function of one path over all of them: side by side for a small game, one after the other for a large."""
         if game.num_states * game.num_actions <= _SMALL:
             return jax.vmap(function)(paths)
         return jax.lax.map(function, paths)
+
+
+def _times(tree: Any, first: Int[Array, ""], size: int) -> Any:
+    """Some times, in succession, of arrays with leading axes (paths, times)."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis=1), tree)
 
 
 def _check_network(policy: Any, *, recurrent: bool) -> None:

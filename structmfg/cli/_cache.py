@@ -1,0 +1,23 @@
+"""Compiled programs kept between runs of the command line."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def keep_compiled_programs() -> None:
+    """Keep them in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; without a place, do without.
+
+    JAX finds a program by its code, its options and the machine, so a stale one is never used.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") is not None:
+        return
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "structmfg", "programs")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written to
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
