@@ -205,7 +205,9 @@ def test_update_in_parts_of_the_time(kind, monkeypatch, double):
     """How many steps are held at once changes nothing but the memory: all, some, or one."""
     game = smfg.games.make("linear_quadratic", num_states=9, horizon=6)
     build, train = {"recurrent": (smfg.policies.recurrent, RSPG), "memoryless": (smfg.policies.memoryless, SPG)}[kind]
-    solver = train(build(game, hidden=4, width=4, depth=1, rank=2), num_paths=2, clip=1e9, temperature=2.0, final_temperature=0.1)
+    solver = train(
+        build(game, hidden=4, width=4, depth=1, rank=2), num_paths=2, clip=1e9, temperature=2.0, final_temperature=0.1
+    )
     state = solver.init(game, jax.random.key(0))
     results = {}
     for part in (6, 3, 2, 1):

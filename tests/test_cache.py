@@ -1,0 +1,38 @@
+"""Where compiled programs are kept between runs of the command line."""
+
+import jax
+import pytest
+
+from structmfg.cli._cache import keep_compiled_programs
+
+NAME = "jax_compilation_cache_dir"
+
+
+@pytest.fixture(autouse=True)
+def nothing_chosen():
+    before = getattr(jax.config, NAME)
+    jax.config.update(NAME, None)
+    yield
+    jax.config.update(NAME, before)
+
+
+def test_kept_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_compiled_programs()
+    assert getattr(jax.config, NAME) == str(tmp_path / "structmfg" / "programs")
+    assert (tmp_path / "structmfg" / "programs").is_dir()
+
+
+def test_a_choice_is_respected(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    jax.config.update(NAME, "elsewhere")
+    keep_compiled_programs()
+    assert getattr(jax.config, NAME) == "elsewhere"
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_place_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    keep_compiled_programs()
+    assert getattr(jax.config, NAME) is None
