@@ -73,7 +73,8 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5) -> None:
     if not good.all():
         row = tuple(int(i) for i in np.argwhere(~good)[0])
         where = f"row {row[0] if len(row) == 1 else row}" if known.shape[0] > 1 else "their row"
+        entries = ", ".join(f"{entry:g}" for entry in known[row][:8]) + (", ..." if known.shape[-1] > 8 else "")
         raise ValueError(
-            f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is {known[row].tolist()}, "
-            f"with sum {known[row].sum():.8g}"
+            f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is [{entries}], with sum "
+            f"{known[row].sum():.8g}"
         )

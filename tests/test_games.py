@@ -87,8 +87,8 @@ def test_linear_quadratic_rounds_as_defined(changed, double):
 
 def test_both_structures_of_linear_quadratic_are_tested():
     games = [smfg.games.LinearQuadratic(**{**SMALL["linear_quadratic"], **changed}) for changed in UNEVEN]
-    noises = {type(game._idiosyncratic().kernel).__name__ for game in games}
-    assert noises == {"LatticeKernel", "SuccessorKernel"}
+    noises = {type(game._idiosyncratic()).__name__ for game in games}
+    assert noises == {"LatticeNoise", "ControlledOperator"}
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -11,7 +11,7 @@ def keep_compiled_programs() -> None:
 
     JAX finds a program by its code, its options and the machine, so a stale one is never used.
     """
-    if jax.config.jax_compilation_cache_dir:  # chosen by the user, by that variable or otherwise
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # chosen by the user, by that variable or otherwise
         return
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "structmfg", "programs")

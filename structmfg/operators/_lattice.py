@@ -9,7 +9,7 @@ the cells on its own side. Whoever stands on a barrier is bound by the ends of t
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -43,33 +43,26 @@ class _Line(NamedTuple):
         """Whether hardly any state is out of reach of both ends: then all are treated as near a wall."""
         return self.num_states <= 4 * self.reach
 
-    def at_barriers(self) -> list[tuple[ArrayLike, int]]:
-        """Windows (first state, number of states) of all states with a barrier in reach; they may overlap."""
-        width = min(2 * self.reach + 1, self.num_states)
-        return [(jnp.clip(b - self.reach, 0, self.num_states - width), width) for b in self.barriers]
+    def windows(self, width: int) -> list[tuple[ArrayLike, int]]:
+        """(first state, number of states) near the walls: `width` states at each end, and the reach of each barrier.
 
-    def stitched(self, inside: Float[Array, " inside"], near: Callable[[ArrayLike, int], Array]) -> Array:
-        """An array over all states: `near(first, size)` within reach of a wall, `inside` elsewhere.
-
-        Joined, not written into zeros: XLA turns that into a `pad`, which slows down whatever it is fused with.
+        They may overlap.
         """
-        last = self.num_states - self.reach
-        whole = jnp.concatenate([near(0, self.reach), inside, near(last, self.reach)])
-        for first, size in self.at_barriers():
-            whole = lax.dynamic_update_slice_in_dim(whole, near(first, size), first, 0)
-        return whole
+        around = min(2 * self.reach + 1, self.num_states)
+        barriers = [(jnp.clip(b - self.reach, 0, self.num_states - around), around) for b in self.barriers]
+        return [(0, width), (self.num_states - width, width), *barriers]
 
     def split(self, mass: Float[Array, " states"], width: int) -> tuple[Array, list[tuple[Array, Array]]]:
-        """The mass without that near a wall, and the latter as (states, mass): `width` states at each end.
-
-        What belongs to two windows is in the first of them.
-        """
-        near = []
-        for first, size in [(0, width), (self.num_states - width, width), *self.at_barriers()]:
+        """The mass without that in the windows, and the latter as (states, mass), counted in the first it is in."""
+        near: list[tuple[Array, Array]] = []
+        far, windows = mass, self.windows(width)
+        for i, (first, size) in enumerate(windows):
+            states = jnp.asarray(first) + jnp.arange(size)
+            counted = [(start <= states) & (states < start + length) for start, length in windows[:i]]
             taken = lax.dynamic_slice_in_dim(mass, first, size)
-            mass = lax.dynamic_update_slice_in_dim(mass, jnp.zeros_like(taken), first, 0)
-            near.append((jnp.asarray(first) + jnp.arange(size), taken))
-        return mass, near
+            near.append((states, jnp.where(jnp.any(jnp.array(counted), axis=0), 0, taken) if counted else taken))
+            far = lax.dynamic_update_slice_in_dim(far, jnp.zeros_like(taken), first, 0)
+        return far, near
 
 
 def _total(terms: Iterable[Array]) -> Array:
@@ -179,22 +172,26 @@ class LatticeKernel(TransitionKernel):
         check_shape("values", values, (self.num_states,))
         values, line = jnp.asarray(values), self._line
 
-        def near(first: ArrayLike, size: int) -> Array:
-            targets = self._targets(jnp.asarray(first) + jnp.arange(size))
-            return jnp.sum(lax.dynamic_slice_in_dim(policy, first, size) * values[targets], axis=-1)
-
         if line.short:
-            return near(0, self.num_states)
+            return jnp.sum(policy * self.expect(values), axis=-1)
         offsets, max_shift = self._known_moves
         first, last = line.reach, self.num_states - line.reach
-        if max_shift:
+        if max_shift:  # around[i] = values[i - max_shift + shift]
             room = jnp.zeros(self.num_states + 2 * max_shift, values.dtype)
             around = lax.dynamic_update_slice_in_dim(room, values, max_shift - self.shift, 0)
         else:
             around = values
-        starts = [first + max_shift + o for o in offsets]
-        sums = _total(policy[first:last, a] * around[start : start + last - first] for a, start in enumerate(starts))
-        return line.stitched(sums, near)
+        sums = _total(
+            policy[first:last, a] * around[first + max_shift + o : last + max_shift + o] for a, o in enumerate(offsets)
+        )
+        # Joined with anything and overwritten: written into zeros, it would become a `pad`, and slow down its loop.
+        expected = jnp.concatenate([around[:first], sums, around[: line.reach]])
+        for start, size in line.windows(line.reach):
+            targets = self._targets(jnp.asarray(start) + jnp.arange(size))
+            reached = around[targets + max_shift - self.shift] if max_shift else values[targets]
+            near = jnp.sum(lax.dynamic_slice_in_dim(policy, start, size) * reached, axis=-1)
+            expected = lax.dynamic_update_slice_in_dim(expected, near, start, 0)
+        return expected
 
     def push_under(
         self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
@@ -214,7 +211,7 @@ class LatticeKernel(TransitionKernel):
             room = jnp.zeros(self.num_states, sums.dtype)
             arrived = lax.dynamic_update_slice_in_dim(room, sums, first + self.shift, 0)
         else:
-            arrived = jnp.concatenate([mass[:first], sums, mass[last:]])  # both ends are empty; see `_Line.stitched`
+            arrived = jnp.concatenate([mass[:first], sums, mass[last:]])  # both ends are empty; see `expect_under`
         for states, taken in near:
             arrived = arrived.at[self._targets(states)].add(taken[:, None] * policy[states])
         return arrived
@@ -283,8 +280,8 @@ class LatticeNoise(TransitionOperator):
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
         return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets))
 
-    def _correlate(self, signal: Float[Array, " states"], sign: int, padding: str) -> Float[Array, " some"]:
-        """sum_k p_k signal[s + sign * offsets[k]], where all are states ("VALID") or with zeros beyond ("SAME").
+    def _correlate(self, signal: Float[Array, " states"], sign: int) -> Float[Array, " states"]:
+        """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
 
         A convolution, because XLA neither fuses it nor computes it again where its result is used many times.
         """
@@ -292,7 +289,7 @@ class LatticeNoise(TransitionOperator):
         taps = jnp.zeros(2 * reach + 1, self.probabilities.dtype)
         taps = taps.at[reach + sign * np.array(self.offsets)].set(self.probabilities).astype(signal.dtype)
         highest = lax.Precision.HIGHEST
-        return lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), padding, precision=highest)[0, 0]
+        return lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), "SAME", precision=highest)[0, 0]
 
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """N v."""
@@ -302,7 +299,12 @@ class LatticeNoise(TransitionOperator):
         def near(first: ArrayLike, size: int) -> Array:
             return values[self._targets(jnp.asarray(first) + jnp.arange(size))] @ self.probabilities
 
-        return near(0, self.num_states) if line.short else line.stitched(self._correlate(values, 1, "VALID"), near)
+        if line.short:
+            return near(0, self.num_states)
+        expected = self._correlate(values, 1)
+        for first, size in line.windows(line.reach):
+            expected = lax.dynamic_update_slice_in_dim(expected, near(first, size).astype(expected.dtype), first, 0)
+        return expected
 
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
         """N^T mu."""
@@ -313,7 +315,7 @@ class LatticeNoise(TransitionOperator):
             arrived = jnp.zeros(self.num_states, jnp.result_type(mass, self.probabilities))
         else:
             mass, near = line.split(mass, line.reach)
-            arrived = self._correlate(mass, -1, "SAME")
+            arrived = self._correlate(mass, -1)
         for states, taken in near:
             arrived = arrived.at[self._targets(states)].add(taken[:, None] * self.probabilities)
         return arrived
