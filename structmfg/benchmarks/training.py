@@ -12,7 +12,7 @@ and prints medians over the seeds. The yardstick is slow: it and its comparison 
 seeds only. Seconds are of training: neither compilation nor evaluation is counted.
 Exploitability is clairvoyant, over all noise paths where they are finite, else over 32 held-out paths.
 
-    python benchmarks/training.py --games linear_quadratic beach_bar macro --seeds 3 --out training.json
+    python -m structmfg.benchmarks.training --games linear_quadratic beach_bar macro --seeds 3 --out training.json
 """
 
 import argparse

@@ -1,0 +1,147 @@
+"""What a run measures: all cases, in order."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from structmfg._checks import check_integer, check_name, check_seed
+from structmfg.benchmarks._cases import Case
+from structmfg.benchmarks._peers import BUILT_IN, check_peer
+from structmfg.benchmarks._updates import UPDATES
+from structmfg.benchmarks.training import SHORT
+from structmfg.games import GAMES, make
+
+PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
+
+
+class Plan(NamedTuple):
+    """How much to measure.
+
+    `sizes`: states, by game. `many`: up to so many states, and at the least size, all forms and eight paths. `listed`: the most successors in
+    lists. `layouts` of the paths, `effort` of a measurement (seconds of a call, calls), `timeout` of a case.
+    `training`: updates of each preset, by game.
+    """
+
+    sizes: dict[str, tuple[int, ...]]
+    many: int
+    listed: int
+    layouts: tuple[tuple[int, str], ...]
+    effort: tuple[float, int]
+    timeout: float
+    training: dict[str, dict[str, int]]
+
+
+_LATTICE = (10_000, 100_000, 1_000_000)
+
+QUICK = Plan(
+    sizes={"linear_quadratic": _LATTICE, "beach_bar": _LATTICE, "macro": (1000, 7000)},
+    many=1000,
+    listed=6_000_000,
+    layouts=((1, "single"), (8, "vmap")),
+    effort=(0.05, 3),
+    timeout=120,
+    training={"linear_quadratic": {"default": 600}, "beach_bar": {"default": 100}, "macro": {}},
+)
+FULL = Plan(
+    sizes={
+        "linear_quadratic": (99, 1000, *_LATTICE),
+        "beach_bar": (101, 1000, *_LATTICE),
+        "macro": (1000, 7000, 35_000),
+    },
+    many=100_000,
+    listed=60_000_000,
+    layouts=((1, "single"), (8, "vmap"), (8, "map")),
+    effort=(0.15, 7),
+    timeout=900,
+    training={
+        "linear_quadratic": {"default": SHORT["linear_quadratic"], "paper": 200},
+        "beach_bar": {"default": SHORT["beach_bar"], "paper": 200},
+        "macro": {"default": SHORT["macro"]},
+    },
+)
+
+
+def cases(
+    plan: Plan,
+    *,
+    games: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
+    peers: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Case]:
+    """The cases of a run: those of all games unless `games` are named, at the plan's sizes unless `sizes` are given.
+
+    `peers` are timed after those built in. `ValueError` on an unknown game, or a size or seed out of range.
+    """
+    check_seed(seed)
+    games = list(GAMES) if games is None else list(dict.fromkeys(games))
+    for game in games:
+        check_name("game", game, GAMES)
+    for size in sizes or ():
+        check_integer("size", size, at_least=10)
+    for peer in peers:
+        check_peer(peer)
+    found = [Case("copy", {}, {}, [{}])]
+    for game in games:
+        chosen = sorted(set(sizes or plan.sizes[game]))
+        found += [_operators(plan, game, size, seed, every=size <= max(plan.many, chosen[0])) for size in chosen]
+    found += [_updates(plan, game, seed) for game in games]
+    found += [_training(plan, game, seed) for game in games if plan.training[game]]
+    if "linear_quadratic" in games:
+        states, actions = PEER_SIZE
+        if states not in (sizes or plan.sizes["linear_quadratic"]):  # what the peers are held against
+            found.append(_operators(plan, "linear_quadratic", states, seed, every=False))
+        arguments = {"num_states": states, "num_actions": actions, "effort": list(plan.effort)}
+        found += [Case("peer", {"peer": peer}, {"peer": peer, **arguments}, [{}]) for peer in [*BUILT_IN, *peers]]
+    return found
+
+
+def parameters(game: str, size: int) -> dict[str, Any]:
+    """The parameters that give a game about so many states: 5 incomes in a small `macro`, 7 in a large one."""
+    if game != "macro":
+        return {"num_states": size}
+    incomes = 5 if size < 2000 else 7
+    return {"num_wealth": max(2, round(size / incomes)), "num_income": incomes}
+
+
+def _labels(game: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The name of a game, its states and actions."""
+    built = make(game, **chosen)
+    return {"game": game, "states": built.num_states, "actions": built.num_actions}
+
+
+def _operators(plan: Plan, game: str, size: int, seed: int, *, every: bool) -> Case:
+    """The generic and the structured form along one path; with `every`, all forms, and eight paths as well."""
+    chosen = parameters(game, size)
+    labels = _labels(game, chosen)
+    keys = [
+        {"form": form, "kernel": kernel, "direction": direction, "paths": paths, "batch": batch}
+        for paths, batch in (plan.layouts if every else plan.layouts[:1])
+        for form, kernel in _forms(game, every and batch != "map")
+        for direction in ("forward", "adjoint")
+    ]
+    if every:
+        build = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
+        keys += [{"form": form, **build} for form in ("bcoo", "bcsr")]
+    arguments = {
+        "game": game, "parameters": chosen, "seed": seed, "effort": list(plan.effort), "listed": plan.listed
+    }  # fmt: skip
+    return Case("operator", labels, arguments, keys)
+
+
+def _forms(game: str, explicit: bool) -> list[tuple[str, str]]:
+    """Forms, and when their kernels are made; leanest first. Only the kernel of `macro` depends on the mean field."""
+    rebuilt = ("prebuilt", "rebuilt") if game == "macro" else ("prebuilt",)
+    forms = [(form, kernel) for form in ("structured", "successors") for kernel in rebuilt]
+    return forms + [("bcoo", "prebuilt"), ("bcsr", "prebuilt")] * explicit
+
+
+def _updates(plan: Plan, game: str, seed: int) -> Case:
+    arguments = {"game": game, "parameters": {}, "seed": seed, "effort": list(plan.effort)}
+    names = [name for name in UPDATES if plan is FULL or name in ("default, 8 paths", "paper, successors")]
+    return Case("update", _labels(game, {}), arguments, [{"update": name} for name in names])
+
+
+def _training(plan: Plan, game: str, seed: int) -> Case:
+    keys = [{"preset": preset, "steps": steps} for preset, steps in plan.training[game].items()]
+    arguments = {"game": game, "parameters": {}, "seed": seed, "evaluations": 10 if plan is FULL else 5}
+    return Case("training", _labels(game, {}), arguments, keys)
