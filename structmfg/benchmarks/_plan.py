@@ -16,18 +16,22 @@ PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
 class Plan(NamedTuple):
     """How much to measure.
 
-    `sizes`: states, by game. `many`: up to so many states, and at the least size, all forms and eight paths. `listed`: the most successors in
-    lists. `layouts` of the paths, `effort` of a measurement (seconds of a call, calls), `timeout` of a case.
-    `training`: updates of each preset, by game.
+    `sizes`: states, by game. `many`: up to so many states, and at a game's least size, all forms and all `layouts` of
+    paths; beyond, structured operators and lists of successors along one path. `explicit`: the layouts of explicit
+    matrices. `listed`: the most successors in lists. `effort` of a measurement (seconds of a call, calls); `timeout` of
+    a case. `updates`: names of `UPDATES`. `training`: updates of each preset, by game; `evaluations` of each run.
     """
 
     sizes: dict[str, tuple[int, ...]]
     many: int
     listed: int
     layouts: tuple[tuple[int, str], ...]
+    explicit: tuple[str, ...]
     effort: tuple[float, int]
     timeout: float
+    updates: tuple[str, ...]
     training: dict[str, dict[str, int]]
+    evaluations: int
 
 
 _LATTICE = (10_000, 100_000, 1_000_000)
@@ -37,9 +41,12 @@ QUICK = Plan(
     many=1000,
     listed=6_000_000,
     layouts=((1, "single"), (8, "vmap")),
+    explicit=("single",),
     effort=(0.05, 3),
     timeout=120,
-    training={"linear_quadratic": {"default": 600}, "beach_bar": {"default": 100}, "macro": {}},
+    updates=("default, 8 paths", "paper, successors"),
+    training={"linear_quadratic": {"default": 300}},
+    evaluations=3,
 )
 FULL = Plan(
     sizes={
@@ -50,13 +57,16 @@ FULL = Plan(
     many=100_000,
     listed=60_000_000,
     layouts=((1, "single"), (8, "vmap"), (8, "map")),
+    explicit=("single", "vmap"),
     effort=(0.15, 7),
     timeout=900,
+    updates=tuple(UPDATES),
     training={
         "linear_quadratic": {"default": SHORT["linear_quadratic"], "paper": 200},
         "beach_bar": {"default": SHORT["beach_bar"], "paper": 200},
         "macro": {"default": SHORT["macro"]},
     },
+    evaluations=10,
 )
 
 
@@ -85,17 +95,17 @@ def cases(
         chosen = sorted(set(sizes or plan.sizes[game]))
         found += [_operators(plan, game, size, seed, every=size <= max(plan.many, chosen[0])) for size in chosen]
     found += [_updates(plan, game, seed) for game in games]
-    found += [_training(plan, game, seed) for game in games if plan.training[game]]
+    found += [_training(plan, game, seed) for game in games if game in plan.training]
     if "linear_quadratic" in games:
         states, actions = PEER_SIZE
         if states not in (sizes or plan.sizes["linear_quadratic"]):  # what the peers are held against
             found.append(_operators(plan, "linear_quadratic", states, seed, every=False))
-        arguments = {"num_states": states, "num_actions": actions, "effort": list(plan.effort)}
-        found += [Case("peer", {"peer": peer}, {"peer": peer, **arguments}, [{}]) for peer in [*BUILT_IN, *peers]]
+        sized = {"num_states": states, "num_actions": actions, "effort": list(plan.effort)}
+        found += [Case("peer", {"peer": peer}, {"peer": peer, **sized}, [{}]) for peer in [*BUILT_IN, *peers]]
     return found
 
 
-def parameters(game: str, size: int) -> dict[str, Any]:
+def parameters(game: str, size: int) -> dict[str, int]:
     """The parameters that give a game about so many states: 5 incomes in a small `macro`, 7 in a large one."""
     if game != "macro":
         return {"num_states": size}
@@ -116,11 +126,11 @@ def _operators(plan: Plan, game: str, size: int, seed: int, *, every: bool) -> C
     keys = [
         {"form": form, "kernel": kernel, "direction": direction, "paths": paths, "batch": batch}
         for paths, batch in (plan.layouts if every else plan.layouts[:1])
-        for form, kernel in _forms(game, every and batch != "map")
+        for form, kernel in _forms(game, every and batch in plan.explicit)
         for direction in ("forward", "adjoint")
     ]
     if every:
-        build = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
+        build: dict[str, Any] = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
         keys += [{"form": form, **build} for form in ("bcoo", "bcsr")]
     arguments = {
         "game": game, "parameters": chosen, "seed": seed, "effort": list(plan.effort), "listed": plan.listed
@@ -137,11 +147,10 @@ def _forms(game: str, explicit: bool) -> list[tuple[str, str]]:
 
 def _updates(plan: Plan, game: str, seed: int) -> Case:
     arguments = {"game": game, "parameters": {}, "seed": seed, "effort": list(plan.effort)}
-    names = [name for name in UPDATES if plan is FULL or name in ("default, 8 paths", "paper, successors")]
-    return Case("update", _labels(game, {}), arguments, [{"update": name} for name in names])
+    return Case("update", _labels(game, {}), arguments, [{"update": name} for name in plan.updates])
 
 
 def _training(plan: Plan, game: str, seed: int) -> Case:
-    keys = [{"preset": preset, "steps": steps} for preset, steps in plan.training[game].items()]
-    arguments = {"game": game, "parameters": {}, "seed": seed, "evaluations": 10 if plan is FULL else 5}
+    keys: list[dict[str, Any]] = [{"preset": preset, "steps": steps} for preset, steps in plan.training[game].items()]
+    arguments: dict[str, Any] = {"game": game, "parameters": {}, "seed": seed, "evaluations": plan.evaluations}
     return Case("training", _labels(game, {}), arguments, keys)

@@ -1,9 +1,9 @@
 """What the package sets out to reach, beside what was measured in this run. A miss is printed as a miss."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from structmfg.benchmarks._cases import FAILED, OK, Row, exponent, find
+from structmfg.benchmarks._cases import OK, Row, exponent, find
 
 Status = Literal["met", "missed", "not measured"]
 
@@ -46,6 +46,10 @@ def _judge(name: str, wanted: str, measured: float | None, met: Callable[[float]
 
 def _at_least(name: str, measured: float | None, least: float, unit: str = "x") -> Target:
     return _judge(name, f"at least {least:g}{unit}", measured, lambda value: value >= least)
+
+
+def _at_most(name: str, measured: float | None, most: float, unit: str) -> Target:
+    return _judge(name, f"at most {most:g}{unit}", measured, lambda value: value <= most)
 
 
 def _ratio(slow: Row | None, fast: Row | None) -> float | None:
@@ -91,17 +95,16 @@ def _bandwidth(rows: Sequence[Row]) -> Iterator[Target]:
 
 def scaling(rows: Sequence[Row]) -> list[Scaling]:
     """The fitted exponent of every form along one path, over sizes from 10,000 states (`macro`: over all)."""
-    labels = ("game", "form", "kernel", "direction")
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
     for row in rows:
         if row["kind"] == "operator" and row["status"] == OK and row["paths"] == 1 and row["direction"] != "build":
-            groups.setdefault(tuple(row[label] for label in labels), []).append(row)
+            groups.setdefault((row["game"], row["form"], row["kernel"], row["direction"]), []).append(row)
     found = []
     for group, members in groups.items():
         kept = [row for row in members if row["states"] >= 10_000 or row["game"] == "macro"]
         slope = exponent((row["states"], row["seconds"]) for row in kept)
         if slope is not None:
-            found.append(Scaling(*group, sizes=[row["states"] for row in kept], exponent=slope))
+            found.append(Scaling(*group, [row["states"] for row in kept], slope))
     return found
 
 
@@ -125,9 +128,7 @@ def _memory(rows: Sequence[Row]) -> Iterator[Target]:
             rows, **_SINGLE, game="linear_quadratic", states=1_000_000, form="structured", direction=direction
         )  # fmt: skip
         peak = row["peak_bytes"] / 2**30 if row else None
-        yield _judge(
-            f"linear_quadratic {words}, S = 1,000,000, peak memory", "at most 1 GiB", peak, lambda value: value <= 1
-        )
+        yield _at_most(f"linear_quadratic {words}, S = 1,000,000, peak memory", peak, 1, " GiB")
 
 
 def _peers(rows: Sequence[Row]) -> Iterator[Target]:
@@ -141,17 +142,7 @@ def _peers(rows: Sequence[Row]) -> Iterator[Target]:
 
 def _updates(rows: Sequence[Row]) -> Iterator[Target]:
     for game, most in (("beach_bar", 1 / 4), ("macro", 1 / 10)):
-        ours, paper = (
-            find(rows, kind="update", game=game, update=name) for name in ("default, 8 paths", "paper, successors")
-        )
-        yield _judge(
-            f"{game}, one RSPG update with 8 paths, against the paper preset's with successors",
-            f"at most {most:g}x",
-            _ratio(ours, paper),
-            lambda value, most=most: value <= most,
-        )
-
-
-def failures(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows that failed."""
-    return [row for row in rows if row["status"] == FAILED]
+        ours = find(rows, kind="update", game=game, update="default, 8 paths")
+        paper = find(rows, kind="update", game=game, update="paper, successors")
+        name = f"{game}, one RSPG update with 8 paths, against the paper preset's with successors"
+        yield _at_most(name, _ratio(ours, paper), most, "x")

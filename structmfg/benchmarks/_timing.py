@@ -74,16 +74,14 @@ def time_calls(function: Callable[..., Any], arguments: tuple[Any, ...], effort:
 
 
 def time_plain(function: Callable[[], Any], effort: Effort) -> Timing:
-    """Seconds of one call of a function as it is, after one that warms up; long calls are made fewer times."""
+    """Seconds of one call of a function as it is, after one that warms up; long ones are called fewer times."""
     _clock(function)
-    once = _clock(function)
-    repeats = max(1, round(effort.seconds / max(once, 1e-9)))
-
-    def call() -> float:
-        return _clock(lambda: [function() for _ in range(repeats)])
-
-    calls = max(1, min(effort.calls, round(effort.calls * effort.seconds * 2 / max(once, 1e-9))))
-    return _summary([call() for _ in range(calls)], repeats, 0.0)
+    first = _clock(function)
+    repeats = max(1, round(effort.seconds / first))
+    seconds = [first] if repeats == 1 else []
+    while len(seconds) < effort.calls and sum(seconds) < 10 * effort.seconds * effort.calls:
+        seconds.append(_clock(lambda: [function() for _ in range(repeats)]))
+    return _summary(seconds, repeats, 0.0)
 
 
 def _clock(function: Callable[[], Any]) -> float:

@@ -14,6 +14,7 @@ from structmfg.benchmarks.training import train
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import TransitionKernel
 from structmfg.solvers import preset
+from structmfg.solvers._presets import PresetName
 
 # name: (preset, overrides, whether the operators are lists of successors)
 UPDATES: dict[str, tuple[Any, dict[str, Any], bool]] = {
@@ -60,7 +61,7 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[f
 def training_curve(game: str, parameters: dict[str, Any], seed: int, evaluations: int) -> Callable[..., dict[str, Any]]:
     """Measures a training run: its seconds per update, and exploitability against seconds."""
 
-    def measure(*, preset: str, steps: int) -> dict[str, Any]:
+    def measure(*, preset: PresetName, steps: int) -> dict[str, Any]:
         run = train(make(game, **parameters), seed, evaluations=evaluations, name=preset, steps=steps)
         return {**run, "seconds_per_update": run["seconds"] / run["steps"]}
 

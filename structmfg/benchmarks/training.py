@@ -27,13 +27,14 @@ import jax
 import structmfg as smfg
 from structmfg.games import Game
 from structmfg.solvers import Estimate, exploitability, preset, solve
+from structmfg.solvers._presets import PresetName
 
 _HELD_OUT = 20_261_121  # the key of the held-out paths; training keys are the seeds
 SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of the short schedule
 
 
 def train(
-    game: Game, seed: int, *, evaluations: int, solver: str = "rspg", name: str = "default", steps: int = 0
+    game: Game, seed: int, *, evaluations: int, solver: str = "rspg", name: PresetName = "default", steps: int = 0
 ) -> dict[str, Any]:
     """One run: final exploitability, training seconds, and the curve of (seconds, exploitability)."""
     algorithm, max_steps = preset(game, solver, name)
