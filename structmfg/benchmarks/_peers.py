@@ -7,7 +7,7 @@ imported in the process that times it, which runs in the folder where the comman
 import importlib
 import importlib.metadata
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from structmfg.benchmarks._cases import NotRun
 from structmfg.benchmarks._timing import Effort, time_plain
@@ -25,6 +25,7 @@ class Update(NamedTuple):
     what: str
 
 
+@runtime_checkable
 class Peer(Protocol):
     """A library to be timed."""
 
@@ -106,9 +107,11 @@ def check_peer(peer: str) -> tuple[str, str]:
 
 
 def load(peer: str) -> Peer:
-    """The peer of this name."""
+    """The peer of this name. `ValueError` where there is something else."""
     module, attribute = check_peer(peer)
-    found: Peer = getattr(importlib.import_module(module), attribute)()
+    found = getattr(importlib.import_module(module), attribute)()
+    if not isinstance(found, Peer):
+        raise ValueError(f"{peer} must have name, version() and update(), as benchmarks.Peer, but lacks some of them")
     return found
 
 

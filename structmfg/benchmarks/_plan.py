@@ -94,7 +94,7 @@ def cases(
     for game in games:
         chosen = sorted(set(sizes or plan.sizes[game]))
         found += [_operators(plan, game, size, seed, every=size <= max(plan.many, chosen[0])) for size in chosen]
-    found += [_updates(plan, game, seed) for game in games]
+    found += [_updates(plan, game, seed) for game in games if plan.updates]
     found += [_training(plan, game, seed) for game in games if game in plan.training]
     if "linear_quadratic" in games:
         states, actions = PEER_SIZE

@@ -74,12 +74,17 @@ def time_calls(function: Callable[..., Any], arguments: tuple[Any, ...], effort:
 
 
 def time_plain(function: Callable[[], Any], effort: Effort) -> Timing:
-    """Seconds of one call of a function as it is, after one that warms up; long ones are called fewer times."""
-    _clock(function)
+    """Seconds of one call of a function as it is, after one that warms up.
+
+    Long ones are called fewer times; one that outlasts ten times the effort is its own warm-up.
+    """
+    room = 10 * effort.seconds * effort.calls
     first = _clock(function)
-    repeats = max(1, round(effort.seconds / first))
-    seconds = [first] if repeats == 1 else []
-    while len(seconds) < effort.calls and sum(seconds) < 10 * effort.seconds * effort.calls:
+    if first > room:
+        return _summary([first], 1, 0.0)
+    repeats = max(1, round(effort.seconds / _clock(function)))
+    seconds = [_clock(lambda: [function() for _ in range(repeats)])]
+    while len(seconds) < effort.calls and sum(seconds) < room:
         seconds.append(_clock(lambda: [function() for _ in range(repeats)]))
     return _summary(seconds, repeats, 0.0)
 

@@ -49,7 +49,7 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[f
             following, metrics = solver.update(solved, state, max_steps)
             return following, metrics.mean_return
 
-        state = solver.init(built, jax.random.key(seed))
+        state = jax.jit(lambda key: solver.init(built, key))(jax.random.key(seed))
         return {
             **time_calls(one, (state,), Effort(effort[0], int(effort[1])))._asdict(),
             "num_paths": solver.num_paths,
