@@ -5,11 +5,11 @@ from typing import Literal, NamedTuple
 
 from structmfg.benchmarks._cases import OK, Row, exponent, find
 
-Status = Literal["met", "missed", "not measured"]
+Status = Literal["met", "missed", "not measured", "beside"]
 
 
 class Target(NamedTuple):
-    """`wanted` in words; `measured` None where a figure it needs is missing."""
+    """`wanted` in words; `measured` None where a figure it needs is missing; "beside": no target, but worth seeing."""
 
     name: str
     wanted: str
@@ -73,14 +73,16 @@ def _ratios(rows: Sequence[Row]) -> Iterator[Target]:
         for direction, words in _WORDS.items():
             name = f"{game} {words}, S = {states:,}, against successors"
             yield _at_least(name, against(game, states, direction, "prebuilt", "prebuilt"), least)
-    for states, size in _MACRO:
-        for slow in ("rebuilt", "prebuilt"):
-            name = f"macro A^T mu, {size}, lottery found at every step, against successors {slow}"
-            yield _at_least(name, against("macro", states, "forward", slow, "rebuilt"), 4)
-    for states, size in _MACRO:
-        for slow in ("rebuilt", "prebuilt"):
-            name = f"macro A v, {size}, sharing the forward pass's lottery, against successors {slow}"
-            yield _at_least(name, against("macro", states, "adjoint", slow, "prebuilt"), 20)
+    # The list of `macro` depends on the mean field, so it is part of the work; without that part for comparison.
+    for direction, sharing, kernel, least in (
+        ("forward", "lottery found at every step", "rebuilt", 4),
+        ("adjoint", "sharing the forward pass's lottery", "prebuilt", 20),
+    ):
+        for states, size in _MACRO:
+            name = f"macro {_WORDS[direction]}, {size}, {sharing}, against successors"
+            yield _at_least(name, against("macro", states, direction, "rebuilt", kernel), least)
+            charitable = against("macro", states, direction, "prebuilt", kernel)
+            yield Target(f"{name} listed in advance", "–", charitable, "beside")
 
 
 def _bandwidth(rows: Sequence[Row]) -> Iterator[Target]:
