@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from structmfg.benchmarks._cases import OK, Row, find
 from structmfg.reports._figures import _STYLE, COLOURS, Picture, _picture
@@ -70,6 +71,7 @@ def _by_game(rows: list[Row], value: Callable[[Row], float], label: str) -> Figu
             axes.set_title(f"{game}, {words}")
             if j == 0:
                 axes.set_ylabel(label)
+            axes.xaxis.set_minor_formatter(NullFormatter())
             if i == 1:
                 axes.set_xlabel("states")
     _legend(figure, panels.flat)

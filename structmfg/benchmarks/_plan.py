@@ -16,14 +16,16 @@ PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
 class Plan(NamedTuple):
     """How much to measure.
 
-    `sizes`: states, by game. `many`: up to so many states, and at a game's least size, all forms and all `layouts` of
-    paths; beyond, structured operators and lists of successors along one path. `explicit`: the layouts of explicit
-    matrices. `listed`: the most successors in lists. `effort` of a measurement (seconds of a call, calls); `timeout` of
-    a case. `updates`: names of `UPDATES`. `training`: updates of each preset, by game; `evaluations` of each run.
+    `sizes`: states, by game. Lists of successors are timed beside structured operators at all of them; all `layouts` of
+    paths up to `many` states, explicit matrices up to `matrices`, and both at a game's least size. `explicit`: the
+    layouts of explicit matrices. `listed`: the most successors in lists. `effort` of a measurement (seconds of a call,
+    calls); `timeout` of a case. `updates`: names of `UPDATES`. `training`: updates of each preset, by game;
+    `evaluations` of each run.
     """
 
     sizes: dict[str, tuple[int, ...]]
     many: int
+    matrices: int
     listed: int
     layouts: tuple[tuple[int, str], ...]
     explicit: tuple[str, ...]
@@ -39,6 +41,7 @@ _LATTICE = (10_000, 100_000, 1_000_000)
 QUICK = Plan(
     sizes={"linear_quadratic": _LATTICE, "beach_bar": _LATTICE, "macro": (1000, 7000)},
     many=1000,
+    matrices=1000,
     listed=6_000_000,
     layouts=((1, "single"), (8, "vmap")),
     explicit=("single",),
@@ -54,7 +57,8 @@ FULL = Plan(
         "beach_bar": (101, 1000, *_LATTICE),
         "macro": (1000, 7000, 35_000),
     },
-    many=100_000,
+    many=10_000,
+    matrices=1_000_000,  # those that do not fit are reported as not run
     listed=60_000_000,
     layouts=((1, "single"), (8, "vmap"), (8, "map")),
     explicit=("single", "vmap"),
@@ -93,13 +97,14 @@ def cases(
     found = [Case("copy", {}, {}, [{}])]
     for game in games:
         chosen = sorted(set(sizes or plan.sizes[game]))
-        found += [_operators(plan, game, size, seed, every=size <= max(plan.many, chosen[0])) for size in chosen]
+        least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
+        found += [_operators(least, game, size, seed) for size in chosen]
     found += [_updates(plan, game, seed) for game in games if plan.updates]
     found += [_training(plan, game, seed) for game in games if game in plan.training]
     if "linear_quadratic" in games:
         states, actions = PEER_SIZE
         if states not in (sizes or plan.sizes["linear_quadratic"]):  # what the peers are held against
-            found.append(_operators(plan, "linear_quadratic", states, seed, every=False))
+            found.append(_operators(plan._replace(many=0, matrices=0), "linear_quadratic", states, seed))
         sized = {"num_states": states, "num_actions": actions, "effort": list(plan.effort)}
         found += [Case("peer", {"peer": peer}, {"peer": peer, **sized}, [{}]) for peer in [*BUILT_IN, *peers]]
     return found
@@ -119,23 +124,22 @@ def _labels(game: str, chosen: dict[str, Any]) -> dict[str, Any]:
     return {"game": game, "states": built.num_states, "actions": built.num_actions}
 
 
-def _operators(plan: Plan, game: str, size: int, seed: int, *, every: bool) -> Case:
-    """The generic and the structured form along one path; with `every`, all forms, and eight paths as well."""
+def _operators(plan: Plan, game: str, size: int, seed: int) -> Case:
     chosen = parameters(game, size)
-    labels = _labels(game, chosen)
-    keys = [
+    matrices = size <= plan.matrices
+    keys: list[dict[str, Any]] = [
         {"form": form, "kernel": kernel, "direction": direction, "paths": paths, "batch": batch}
-        for paths, batch in (plan.layouts if every else plan.layouts[:1])
-        for form, kernel in _forms(game, every and batch in plan.explicit)
+        for paths, batch in (plan.layouts if size <= plan.many else plan.layouts[:1])
+        for form, kernel in _forms(game, matrices and batch in plan.explicit)
         for direction in ("forward", "adjoint")
     ]
-    if every:
-        build: dict[str, Any] = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
+    if matrices:
+        build = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
         keys += [{"form": form, **build} for form in ("bcoo", "bcsr")]
     arguments = {
         "game": game, "parameters": chosen, "seed": seed, "effort": list(plan.effort), "listed": plan.listed
     }  # fmt: skip
-    return Case("operator", labels, arguments, keys)
+    return Case("operator", _labels(game, chosen), arguments, keys)
 
 
 def _forms(game: str, explicit: bool) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A run: all cases one after the other, then what follows from them, then the files."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ FORMAT = 1
 
 
 def run(
-    planned: Sequence[Case], *, timeout: float, tell: Callable[[Case, list[Row]], None] = lambda case, rows: None
+    planned: Sequence[Case], *, timeout: float, tell: Callable[[Case, list[Row], float], None] = lambda *_: None
 ) -> dict[str, Any]:
-    """Measure all cases; `tell` is called after each. An interrupt leaves out those that remain.
+    """Measure all cases; `tell` is given each, its rows and its seconds. An interrupt leaves out those that remain.
 
     `measurements` holds a row for every measurement that was planned, with `status` "ok", "failed" or "not run".
     """
     about, rows = machine(), []
-    stopped = False
+    stopped, start = False, time.perf_counter()
     for case in planned:
+        began = time.perf_counter()
         try:
             found = case.rows(NOT_RUN, "interrupted") if stopped else run_case(case, timeout=timeout)
         except KeyboardInterrupt:
@@ -31,10 +33,11 @@ def run(
         except OSError as error:  # the process could not be started
             found = case.rows(FAILED, str(error))
         rows += found
-        tell(case, found)
+        tell(case, found, time.perf_counter() - began)
     return {
         "format": FORMAT,
         "machine": about,
+        "seconds": time.perf_counter() - start,
         "measurements": rows,
         "scaling": [fit._asdict() for fit in scaling(rows)],
         "targets": [target._asdict() for target in targets(rows)],

@@ -24,8 +24,8 @@ from typing import Any
 
 import jax
 
-import structmfg as smfg
-from structmfg.games import Game
+from structmfg.games import Game, make
+from structmfg.policies import Policy
 from structmfg.solvers import Estimate, exploitability, preset, solve
 from structmfg.solvers._presets import PresetName
 
@@ -39,7 +39,7 @@ def train(
     """One run: final exploitability, training seconds, and the curve of (seconds, exploitability)."""
     algorithm, max_steps = preset(game, solver, name)
 
-    def measure(policy: smfg.policies.Policy) -> Estimate:
+    def measure(policy: Policy) -> Estimate:
         return exploitability(game, policy, key=jax.random.key(_HELD_OUT))
 
     solution = solve(
@@ -67,7 +67,7 @@ def time_to(curve: list[tuple[float, float]], level: float) -> float:
 
 def compare(name: str, seeds: int, paper_seeds: int) -> dict[str, Any]:
     """All runs of one game, by kind, and the speed-ups over the yardstick."""
-    game = smfg.games.make(name)
+    game = make(name)
     runs: dict[str, list[dict[str, Any]]] = {"rspg": [], "spg": [], "paper": [], "short": []}
     for seed in range(seeds):
         runs["rspg"].append(train(game, seed, evaluations=4))

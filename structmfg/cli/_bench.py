@@ -24,7 +24,7 @@ def bench(arguments: argparse.Namespace) -> int:
     folder = reports.new_folder(arguments.out, "bench")
     out = console(arguments)
     try:
-        result = benchmarks.run(planned, timeout=plan.timeout, tell=lambda case, rows: _tell(out, case, rows))
+        result = benchmarks.run(planned, timeout=plan.timeout, tell=lambda *case: _tell(out, *case))
         named = {"quick": arguments.quick, "games": arguments.games, "sizes": arguments.sizes, "seed": arguments.seed}
         result = {**result, "settings": named, "out": str(folder), "report": str(folder / "report.html")}
         benchmarks.save(folder, result)
@@ -40,10 +40,10 @@ def bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(out: Console, case: Case, rows: list[Row]) -> None:
+def _tell(out: Console, case: Case, rows: list[Row], seconds: float) -> None:
     """A line for the case, and one for each measurement that failed or was left out."""
     measured = [row for row in rows if row["status"] == "ok"]
-    out.print(f"{case.title}: {len(measured)} of {len(rows)} measured", soft_wrap=True)
+    out.print(f"{case.title}: {len(measured)} of {len(rows)} measured in {seconds:.1f} s", soft_wrap=True)
     for row in rows:
         if row["status"] != "ok":
             out.print(Text(f"  {row['status']}: {describe(row)}: {row['reason']}"), soft_wrap=True)
