@@ -7,9 +7,9 @@ from structmfg._checks import check_integer, check_name, check_seed
 from structmfg.benchmarks._cases import Case
 from structmfg.benchmarks._peers import BUILT_IN, check_peer
 from structmfg.benchmarks._updates import UPDATES
-from structmfg.benchmarks.training import SHORT
 from structmfg.games import GAMES, make
 
+SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of a short schedule of the defaults
 PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
 
 

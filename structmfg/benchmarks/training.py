@@ -24,13 +24,13 @@ from typing import Any
 
 import jax
 
+from structmfg.benchmarks._plan import SHORT
 from structmfg.games import Game, make
 from structmfg.policies import Policy
 from structmfg.solvers import Estimate, exploitability, preset, solve
 from structmfg.solvers._presets import PresetName
 
 _HELD_OUT = 20_261_121  # the key of the held-out paths; training keys are the seeds
-SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of the short schedule
 
 
 def train(
