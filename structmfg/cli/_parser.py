@@ -185,7 +185,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("benchmarks")
-    options.add_argument("--quick", action="store_true", help="a selection, in less than three minutes")
+    options.add_argument("--quick", action="store_true", help="a selection, in about three minutes")
     options.add_argument("--games", nargs="+", metavar="GAME", help=f"default: {' '.join(GAMES)}")
     sizes = "numbers of states (macro: about so many; default: each game's own)"
     options.add_argument("--sizes", nargs="+", type=whole_number, metavar="N", help=sizes)
