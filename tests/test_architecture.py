@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-LAYERS = ["_checks", "_json", "operators", "games", "policies", "solvers", "verification", "reports", "cli"]
+LAYERS = ["_checks", "_json", "operators", "games", "policies", "solvers", "verification", "reports"]
+LAYERS += ["benchmarks", "cli"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -47,7 +48,7 @@ def users(library):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_run_one_way(file):
-    """operators -> games -> policies -> solvers -> verification -> reports -> cli."""
+    """operators -> games -> policies -> solvers -> verification -> reports -> benchmarks -> cli."""
     layer = layer_of(file)
     allowed = {*LAYERS[: LAYERS.index(layer) + 1], "__version__"} if layer in LAYERS else {*LAYERS}
     for name, _ in imported(file):
@@ -81,7 +82,7 @@ def test_files_are_short():
     assert {file: length for file, length in lengths.items() if length > 400} == {}
 
 
-@pytest.mark.parametrize("name", ["operators", "solvers", "verification"])
+@pytest.mark.parametrize("name", ["benchmarks", "operators", "solvers", "verification"])
 def test_links_at_the_root(name):
     link = ROOT / name
     assert link.is_symlink()

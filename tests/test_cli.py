@@ -220,6 +220,11 @@ BAD: list[tuple[Sequence[str], str]] = [
     (["evaluate", "TINY", "--paths", "many"], "'many'"),
     (["evaluate", "TINY", "--seed", "-1"], "seed must be"),
     (["evaluate", "TINY", "--seed", "4294967296"], "at most 4294967295"),
+    (["bench", "--games", "beachbar"], "did you mean beach_bar"),
+    (["bench", "--sizes", "3"], "at least 10"),
+    (["bench", "--peer", "openspiel"], "module:Class"),
+    (["bench", "--seed", "-1"], "seed must be"),
+    (["bench", "--out", "full"], "not empty"),
 ]
 
 

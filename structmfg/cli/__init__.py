@@ -1,4 +1,4 @@
-"""The command `structmfg`: games, solve, evaluate."""
+"""The command `structmfg`: games, solve, evaluate, bench."""
 
 from structmfg.cli._main import main
 

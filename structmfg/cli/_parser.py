@@ -21,6 +21,7 @@ _COMMANDS = {
     "games": "list the games with their sizes, parameters and defaults",
     "solve": "train a policy for a game, and save it with a report",
     "evaluate": "measure the policy of a run again",
+    "bench": "time operators, training and other libraries, with a report",
 }
 
 
@@ -141,6 +142,7 @@ def _build() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     }
     _solve_arguments(parsers["solve"])
     _evaluate_arguments(parsers["evaluate"])
+    _bench_arguments(parsers["bench"])
     for command in parsers.values():
         output = command.add_argument_group("output")
         output.add_argument("--json", action="store_true", help="one JSON object on the last line; the rest to stderr")
@@ -179,6 +181,18 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     held_out = "held-out noise paths where the noise is continuous (default: 32); all paths where it is finite"
     options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the held-out paths (default: 0)")
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("benchmarks")
+    options.add_argument("--quick", action="store_true", help="a selection, in about three minutes")
+    options.add_argument("--games", nargs="+", metavar="GAME", help=f"default: {' '.join(GAMES)}")
+    sizes = "numbers of states (macro: about so many; default: each game's own)"
+    options.add_argument("--sizes", nargs="+", type=whole_number, metavar="N", help=sizes)
+    peer = "another library to time, besides OpenSpiel and MFGLib; may be repeated (see benchmarks.Peer)"
+    options.add_argument("--peer", action="append", default=[], metavar="MODULE:CLASS", help=peer)
+    options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of policies, noise and training")
+    options.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/bench, numbered)")
 
 
 def _add_fields(group: argparse._ArgumentGroup, fields: Iterable[_Field]) -> None:

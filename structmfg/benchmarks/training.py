@@ -12,7 +12,7 @@ and prints medians over the seeds. The yardstick is slow: it and its comparison 
 seeds only. Seconds are of training: neither compilation nor evaluation is counted.
 Exploitability is clairvoyant, over all noise paths where they are finite, else over 32 held-out paths.
 
-    python benchmarks/training.py --games linear_quadratic beach_bar macro --seeds 3 --out training.json
+    python -m structmfg.benchmarks.training --games linear_quadratic beach_bar macro --seeds 3 --out training.json
 """
 
 import argparse
@@ -24,21 +24,22 @@ from typing import Any
 
 import jax
 
-import structmfg as smfg
-from structmfg.games import Game
+from structmfg.benchmarks._plan import SHORT
+from structmfg.games import Game, make
+from structmfg.policies import Policy
 from structmfg.solvers import Estimate, exploitability, preset, solve
+from structmfg.solvers._presets import PresetName
 
 _HELD_OUT = 20_261_121  # the key of the held-out paths; training keys are the seeds
-SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of the short schedule
 
 
 def train(
-    game: Game, seed: int, *, evaluations: int, solver: str = "rspg", name: str = "default", steps: int = 0
+    game: Game, seed: int, *, evaluations: int, solver: str = "rspg", name: PresetName = "default", steps: int = 0
 ) -> dict[str, Any]:
     """One run: final exploitability, training seconds, and the curve of (seconds, exploitability)."""
     algorithm, max_steps = preset(game, solver, name)
 
-    def measure(policy: smfg.policies.Policy) -> Estimate:
+    def measure(policy: Policy) -> Estimate:
         return exploitability(game, policy, key=jax.random.key(_HELD_OUT))
 
     solution = solve(
@@ -66,7 +67,7 @@ def time_to(curve: list[tuple[float, float]], level: float) -> float:
 
 def compare(name: str, seeds: int, paper_seeds: int) -> dict[str, Any]:
     """All runs of one game, by kind, and the speed-ups over the yardstick."""
-    game = smfg.games.make(name)
+    game = make(name)
     runs: dict[str, list[dict[str, Any]]] = {"rspg": [], "spg": [], "paper": [], "short": []}
     for seed in range(seeds):
         runs["rspg"].append(train(game, seed, evaluations=4))

@@ -1,0 +1,12 @@
+"""Benchmarks: operators in every form, training, other libraries; each case in a process of its own.
+
+`structmfg bench` runs them. `python -m structmfg.benchmarks.training` measures training time to exploitability alone.
+"""
+
+from structmfg.benchmarks._cases import Case, NotRun
+from structmfg.benchmarks._peers import Peer, Update
+from structmfg.benchmarks._plan import FULL, QUICK, Plan, cases
+from structmfg.benchmarks._run import run, save
+from structmfg.benchmarks._targets import Target, targets
+
+__all__ = ["FULL", "QUICK", "Case", "NotRun", "Peer", "Plan", "Target", "Update", "cases", "run", "save", "targets"]

@@ -1,0 +1,186 @@
+"""The forms of one game's operators, each timed in both directions along one path and along eight.
+
+- `structured`: the kernel the game gives. `successors`: the generic list of successors, gathered and scattered.
+  `bcoo`, `bcsr`: the explicit matrix.
+- forward: mu <- A^T mu; adjoint: v <- A v. The policy differs from step to step, as it does in a rollout: otherwise the
+  compiler would move what depends on the policy alone out of the loop. An explicit matrix is that of one policy.
+- `prebuilt`: kernels, lists and matrices are made outside the loop and handed over. `rebuilt`: they are made at every
+  step, from the mean field carried (adjoint: from one of a few), as a rollout must where the kernel depends on it.
+- build: one call that makes the matrix.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from structmfg.benchmarks._cases import NotRun
+from structmfg.benchmarks._timing import CYCLE, Effort, Timing, forget_peak, peak_memory, time_calls, time_scan
+from structmfg.games import AggregateState, Game, make
+from structmfg.operators import SuccessorKernel, TransitionKernel
+from structmfg.operators._explicit import to_bcsr
+
+LISTED = 60_000_000  # at most so many successors in the lists of all paths: 8 bytes each, and as much to work with
+SORTED = 6_000_000  # at most so many entries are sorted into matrices
+POLICIES = 150_000_000  # at most so many entries in the policies that a loop cycles through
+
+
+def operator_forms(
+    game: str, parameters: dict[str, Any], seed: int, effort: list[float], listed: int = LISTED
+) -> Callable[..., dict[str, Any]]:
+    """Measures one form of a game's operators: called with `form`, `kernel`, `direction`, `paths` and `batch`."""
+    built, how_long = make(game, **parameters), Effort(effort[0], int(effort[1]))
+    jax.block_until_ready(jax.jit(jnp.ones, static_argnums=0)(8))  # the client and the compiler are up
+    forget_peak()
+    before = peak_memory()
+
+    def measure(*, form: str, kernel: str, direction: str, paths: int, batch: str) -> dict[str, Any]:
+        _check_size(built, form, paths, listed)
+        forget_peak()
+        if direction == "build":
+            timing = _time_build(built, form, seed, how_long)
+        else:
+            timing = _time_product(built, form, kernel, direction, paths, batch, seed, how_long)
+        seconds = timing.seconds / paths
+        return {
+            **timing._asdict(),
+            "seconds": seconds,
+            "least": timing.least / paths,
+            "peak_bytes": peak_memory() - before,
+            "bytes_per_second": moved_bytes(built) / seconds,
+        }
+
+    return measure
+
+
+def moved_bytes(game: Game) -> int:
+    """What a product has to move at least, in single precision: the policy (S, A), a vector in and a vector out."""
+    return 4 * game.num_states * (game.num_actions + 2)
+
+
+def _check_size(game: Game, form: str, paths: int, listed: int) -> None:
+    def refuse(count: int, what: str, limit: int) -> None:
+        if count > limit:
+            raise NotRun(f"{count:,} {what} are more than {limit:,}")
+
+    refuse(_stack_length(paths) * paths * game.num_states * game.num_actions, "policy entries", POLICIES)
+    if form != "structured":
+        width = jax.eval_shape(lambda: game.kernel(game.initial(jax.random.key(0))).successors()).indices.shape[-1]
+        count = paths * game.num_states * game.num_actions * width
+        refuse(count, "listed successors", listed)
+        if form in ("bcoo", "bcsr"):
+            refuse(count, "entries to be sorted", SORTED)
+
+
+def _stack_length(paths: int) -> int:
+    """Policies of a path in the stack: fewer for many paths, whose policies fill the caches anyway."""
+    return CYCLE if paths == 1 else CYCLE // 2
+
+
+def _aggregates(game: Game, paths: int, batch: str, seed: int) -> AggregateState:
+    """An initial aggregate state, or one for each of many paths, with its own noise."""
+    key = jax.random.key(seed)
+    if batch == "single":
+        return jax.jit(game.initial)(key)
+    return jax.jit(jax.vmap(game.initial))(jax.random.split(key, paths))
+
+
+def _policies(game: Game, paths: int, batch: str, seed: int) -> Float[Array, "stack *paths states actions"]:
+    """Random policies, a few to take turns."""
+    many = () if batch == "single" else (paths,)
+    draws = np.random.default_rng(seed).random(
+        (_stack_length(paths), *many, game.num_states, game.num_actions), np.float32
+    )
+    draws /= draws.sum(-1, keepdims=True)
+    return jnp.asarray(draws)
+
+
+def generic(kernel: TransitionKernel) -> SuccessorKernel:
+    """A kernel as a list of successors."""
+    return SuccessorKernel(*kernel.successors())
+
+
+def _product(game: Game, form: str, kernel: str, forward: bool) -> Callable[..., Array]:
+    """(what was handed over, policy, aggregate, vector) -> the next vector."""
+    if form == "bcsr":
+        return lambda matrix, policy, aggregate, vector: matrix @ vector
+    as_form = generic if form == "successors" else lambda kernel: kernel
+
+    def product(handed: Any, policy: Array, aggregate: AggregateState, vector: Array) -> Array:
+        if form == "bcoo":
+            operator = handed
+        else:
+            operator = (as_form(game.kernel(aggregate)) if kernel == "rebuilt" else handed).under(policy)
+        return operator.T.mv(vector) if forward else operator.mv(vector)
+
+    return product
+
+
+def _handed(game: Game, form: str, forward: bool) -> Callable[[AggregateState, Array], Any]:
+    """What is made outside the loop from an aggregate state and a policy."""
+
+    def handed(aggregate: AggregateState, policy: Array) -> Any:
+        kernel = game.kernel(aggregate)
+        if form == "structured":
+            return kernel
+        if form == "successors":
+            return generic(kernel)
+        operator = kernel.under(policy)
+        return operator.explicit() if form == "bcoo" else compressed(operator, forward)
+
+    return handed
+
+
+def compressed(operator: Any, forward: bool) -> Any:
+    """Compressed rows of A for A v, and of A^T for A^T mu."""
+    return to_bcsr(operator.T.as_bcoo()) if forward else operator.as_bcsr()
+
+
+def _time_product(
+    game: Game, form: str, kernel: str, direction: str, paths: int, batch: str, seed: int, effort: Effort
+) -> Timing:
+    forward, stack = direction == "forward", _stack_length(paths)
+    aggregates, policies = _aggregates(game, paths, batch, seed), _policies(game, paths, batch, seed)
+    handed = None
+    if kernel == "prebuilt":
+        make_one = _handed(game, form, forward)
+        make_all = make_one if batch == "single" else jax.vmap(make_one)
+        handed = jax.block_until_ready(jax.jit(make_all)(aggregates, policies[0]))
+    vectors = aggregates.mean_field
+    if not forward:
+        vectors = jnp.asarray(np.random.default_rng(seed).random(vectors.shape, np.float32))
+    # In the adjoint direction nothing that is carried makes a kernel: a few mean fields take turns.
+    fields = jnp.stack([jnp.roll(aggregates.mean_field, i, axis=-1) * (1 + 0.01 * i) for i in range(stack)])
+    step = _step(_product(game, form, kernel, forward), forward, batch, stack)
+    return time_scan(step, vectors, (handed, policies, aggregates, fields), effort)
+
+
+def _step(product: Callable[..., Array], forward: bool, batch: str, stack: int) -> Callable[..., Array]:
+    along: dict[str, Callable[..., Array]] = {
+        "single": product,
+        "vmap": jax.vmap(product),
+        "map": lambda *inputs: lax.map(lambda one: product(*one), inputs),
+    }
+
+    def step(vector: Array, index: Array, arguments: Any) -> Array:
+        handed, policies, aggregate, fields = arguments
+        policy, field = (lax.dynamic_index_in_dim(x, index % stack, keepdims=False) for x in (policies, fields))
+        at = AggregateState(vector if forward else field, aggregate.noise, aggregate.time)
+        return along[batch](handed, policy, at, vector)
+
+    return step
+
+
+def _time_build(game: Game, form: str, seed: int, effort: Effort) -> Timing:
+    aggregate, policy = _aggregates(game, 1, "single", seed), _policies(game, 1, "single", seed)[0]
+    kernel = jax.jit(game.kernel)(aggregate)
+
+    def build(kernel: TransitionKernel, policy: Array) -> Any:
+        operator = kernel.under(policy)
+        return operator.as_bcoo() if form == "bcoo" else operator.as_bcsr()
+
+    return time_calls(build, (kernel, policy), effort)

@@ -1,0 +1,70 @@
+"""What the figures are held against: the machine, and the bandwidth of a plain copy."""
+
+import datetime
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from structmfg.benchmarks._timing import Effort, time_scan
+from structmfg.reports import versions
+
+_MEGABYTES = 128  # of each array: far beyond the caches
+
+
+def copy_bandwidth(seconds: float = 1.0) -> Callable[..., dict[str, Any]]:
+    """Measures bytes read and written a second by a large copy: NumPy's (the measure), and XLA's x + 1 in a scan."""
+
+    def measure() -> dict[str, Any]:
+        source, target = (np.full(_MEGABYTES * 2**18, x, np.float32) for x in (1, 2))
+        best, end = float("inf"), time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            np.copyto(target, source)
+            best = min(best, time.perf_counter() - began)
+        moved = 2 * source.nbytes
+        del target
+        added = time_scan(lambda x, index, arguments: x + 1, jnp.asarray(source), None, Effort(0.2, 5))
+        return {
+            "seconds": best,
+            "array_bytes": source.nbytes,
+            "bytes_per_second": moved / best,
+            "xla_bytes_per_second": moved / added.least,
+            "device": str(jax.devices()[0]),
+            "dtype": str(jnp.zeros(()).dtype),
+        }
+
+    return measure
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, versions, date."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "pinned_to_core": core(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def processor() -> str:
+    """Its name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or "unknown"
+
+
+def core() -> int | None:
+    """The core that everything is measured on: the last that this process may use; None where it cannot be chosen."""
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else None

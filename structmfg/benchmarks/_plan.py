@@ -1,0 +1,160 @@
+"""What a run measures: all cases, in order."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from structmfg._checks import check_integer, check_name, check_seed
+from structmfg.benchmarks._cases import Case
+from structmfg.benchmarks._peers import BUILT_IN, check_peer
+from structmfg.benchmarks._updates import UPDATES
+from structmfg.games import GAMES, make
+
+SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of a short schedule of the defaults
+PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
+
+
+class Plan(NamedTuple):
+    """How much to measure.
+
+    `sizes`: states, by game. Lists of successors are timed beside structured operators at all of them; all `layouts` of
+    paths up to `many` states, explicit matrices up to `matrices`, and both at a game's least size. `explicit`: the
+    layouts of explicit matrices. `listed`: the most successors in lists. `effort` of a measurement (seconds of a call,
+    calls); `timeout` of a case. `updates`: names of `UPDATES`. `training`: updates of each preset, by game;
+    `evaluations` of each run.
+    """
+
+    sizes: dict[str, tuple[int, ...]]
+    many: int
+    matrices: int
+    listed: int
+    layouts: tuple[tuple[int, str], ...]
+    explicit: tuple[str, ...]
+    effort: tuple[float, int]
+    timeout: float
+    updates: tuple[str, ...]
+    training: dict[str, dict[str, int]]
+    evaluations: int
+
+
+_LATTICE = (10_000, 100_000, 1_000_000)
+
+QUICK = Plan(
+    sizes={"linear_quadratic": _LATTICE, "beach_bar": _LATTICE, "macro": (1000, 7000)},
+    many=1000,
+    matrices=1000,
+    listed=6_000_000,
+    layouts=((1, "single"), (8, "vmap")),
+    explicit=("single",),
+    effort=(0.05, 3),
+    timeout=120,
+    updates=("default, 8 paths", "paper, successors"),
+    training={"linear_quadratic": {"default": 300}},
+    evaluations=3,
+)
+FULL = Plan(
+    sizes={
+        "linear_quadratic": (99, 1000, *_LATTICE),
+        "beach_bar": (101, 1000, *_LATTICE),
+        "macro": (1000, 7000, 35_000),
+    },
+    many=10_000,
+    matrices=1_000_000,  # those that do not fit are reported as not run
+    listed=60_000_000,
+    layouts=((1, "single"), (8, "vmap"), (8, "map")),
+    explicit=("single", "vmap"),
+    effort=(0.15, 7),
+    timeout=900,
+    updates=tuple(UPDATES),
+    training={
+        "linear_quadratic": {"default": SHORT["linear_quadratic"], "paper": 200},
+        "beach_bar": {"default": SHORT["beach_bar"], "paper": 200},
+        "macro": {"default": SHORT["macro"]},
+    },
+    evaluations=10,
+)
+
+
+def cases(
+    plan: Plan,
+    *,
+    games: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
+    peers: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Case]:
+    """The cases of a run: those of all games unless `games` are named, at the plan's sizes unless `sizes` are given.
+
+    `peers` are timed after those built in. `ValueError` on an unknown game, or a size or seed out of range.
+    """
+    check_seed(seed)
+    games = list(GAMES) if games is None else list(dict.fromkeys(games))
+    for game in games:
+        check_name("game", game, GAMES)
+    for size in sizes or ():
+        check_integer("size", size, at_least=10)
+    for peer in peers:
+        check_peer(peer)
+    found = [Case("copy", {}, {}, [{}])]
+    for game in games:
+        chosen = sorted(set(sizes or plan.sizes[game]))
+        least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
+        found += [_operators(least, game, size, seed) for size in chosen]
+    found += [_updates(plan, game, seed) for game in games if plan.updates]
+    found += [_training(plan, game, seed) for game in games if game in plan.training]
+    if "linear_quadratic" in games:
+        states, actions = PEER_SIZE
+        if states not in (sizes or plan.sizes["linear_quadratic"]):  # what the peers are held against
+            found.append(_operators(plan._replace(many=0, matrices=0), "linear_quadratic", states, seed))
+        sized = {"num_states": states, "num_actions": actions, "effort": list(plan.effort)}
+        found += [Case("peer", {"peer": peer}, {"peer": peer, **sized}, [{}]) for peer in [*BUILT_IN, *peers]]
+    return found
+
+
+def parameters(game: str, size: int) -> dict[str, int]:
+    """The parameters that give a game about so many states: 5 incomes in a small `macro`, 7 in a large one."""
+    if game != "macro":
+        return {"num_states": size}
+    incomes = 5 if size < 2000 else 7
+    return {"num_wealth": max(2, round(size / incomes)), "num_income": incomes}
+
+
+def _labels(game: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The name of a game, its states and actions."""
+    built = make(game, **chosen)
+    return {"game": game, "states": built.num_states, "actions": built.num_actions}
+
+
+def _operators(plan: Plan, game: str, size: int, seed: int) -> Case:
+    chosen = parameters(game, size)
+    matrices = size <= plan.matrices
+    keys: list[dict[str, Any]] = [
+        {"form": form, "kernel": kernel, "direction": direction, "paths": paths, "batch": batch}
+        for paths, batch in (plan.layouts if size <= plan.many else plan.layouts[:1])
+        for form, kernel in _forms(game, matrices and batch in plan.explicit)
+        for direction in ("forward", "adjoint")
+    ]
+    if matrices:
+        build = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
+        keys += [{"form": form, **build} for form in ("bcoo", "bcsr")]
+    arguments = {
+        "game": game, "parameters": chosen, "seed": seed, "effort": list(plan.effort), "listed": plan.listed
+    }  # fmt: skip
+    return Case("operator", _labels(game, chosen), arguments, keys)
+
+
+def _forms(game: str, explicit: bool) -> list[tuple[str, str]]:
+    """Forms, and when their kernels are made; leanest first. Only the kernel of `macro` depends on the mean field."""
+    rebuilt = ("prebuilt", "rebuilt") if game == "macro" else ("prebuilt",)
+    forms = [(form, kernel) for form in ("structured", "successors") for kernel in rebuilt]
+    return forms + [("bcoo", "prebuilt"), ("bcsr", "prebuilt")] * explicit
+
+
+def _updates(plan: Plan, game: str, seed: int) -> Case:
+    arguments = {"game": game, "parameters": {}, "seed": seed, "effort": list(plan.effort)}
+    return Case("update", _labels(game, {}), arguments, [{"update": name} for name in plan.updates])
+
+
+def _training(plan: Plan, game: str, seed: int) -> Case:
+    keys: list[dict[str, Any]] = [{"preset": preset, "steps": steps} for preset, steps in plan.training[game].items()]
+    arguments: dict[str, Any] = {"game": game, "parameters": {}, "seed": seed, "evaluations": plan.evaluations}
+    return Case("training", _labels(game, {}), arguments, keys)

@@ -1,0 +1,67 @@
+"""The report of a benchmark run: one HTML file that needs nothing else."""
+
+import base64
+from typing import Any
+
+import jinja2
+
+from structmfg.benchmarks._cases import FAILED, NOT_RUN, OK
+from structmfg.benchmarks._figures import figures
+from structmfg.reports._html import number
+
+# What a table of each kind shows.
+COLUMNS = {
+    "operator": (
+        "game", "states", "form", "kernel", "direction", "paths", "batch", "seconds", "spread", "share", "peak_mib",
+        "compile_seconds",
+    ),
+    "update": ("game", "update", "num_paths", "seconds", "spread", "compile_seconds"),
+    "training": ("game", "preset", "steps", "seconds_per_update", "seconds", "exploitability", "compile_seconds"),
+    "peer": ("library", "version", "states", "actions", "seconds", "spread", "what"),
+}  # fmt: skip
+TITLES = {
+    "operator": "Operators",
+    "update": "One RSPG update",
+    "training": "Training",
+    "peer": "Other libraries: the mean-field update of their linear-quadratic games",
+}
+
+
+def render(result: dict[str, Any]) -> str:
+    """The page, with the figures inside."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("structmfg.benchmarks", "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(number=number, label=describe)
+    rows = result["measurements"]
+    copy = next((row for row in rows if row["kind"] == "copy" and row["status"] == OK), None)
+    return environment.get_template("report.html").render(
+        result=result,
+        copy=copy,
+        titles=TITLES,
+        columns=COLUMNS,
+        tables={kind: [_shown(row, copy) for row in rows if _is(row, kind)] for kind in COLUMNS},
+        failed=[row for row in rows if row["status"] == FAILED],
+        not_run=[row for row in rows if row["status"] == NOT_RUN],
+        pictures=[(picture, base64.b64encode(picture.png).decode()) for picture in figures(result)],
+    )
+
+
+def _is(row: dict[str, Any], kind: str) -> bool:
+    return bool(row["kind"] == kind and row["status"] == OK)
+
+
+def _shown(row: dict[str, Any], copy: dict[str, Any] | None) -> dict[str, Any]:
+    """The row with what is derived from it for the table."""
+    if row["kind"] != "operator":
+        return row
+    counted = copy is not None and row["direction"] != "build"
+    share = f"{100 * row['bytes_per_second'] / copy['bytes_per_second']:.0f} %" if copy and counted else None
+    return {**row, "share": share, "peak_mib": round(row["peak_bytes"] / 2**20)}
+
+
+def describe(row: dict[str, Any]) -> str:
+    """Which measurement a row is."""
+    labels = [str(value) for name, value in row.items() if name not in ("status", "reason", "actions")]
+    return " ".join(labels)

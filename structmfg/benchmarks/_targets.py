@@ -1,0 +1,150 @@
+"""What the package sets out to reach, beside what was measured in this run. A miss is printed as a miss."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from structmfg.benchmarks._cases import OK, Row, exponent, find
+
+Status = Literal["met", "missed", "not measured", "beside"]
+
+
+class Target(NamedTuple):
+    """`wanted` in words; `measured` None where a figure it needs is missing; "beside": no target, but worth seeing."""
+
+    name: str
+    wanted: str
+    measured: float | None
+    status: Status
+
+
+class Scaling(NamedTuple):
+    """seconds ~ states ** exponent, over these sizes."""
+
+    game: str
+    form: str
+    kernel: str
+    direction: str
+    sizes: list[int]
+    exponent: float
+
+
+_SINGLE = {"kind": "operator", "paths": 1}
+_MACRO = ((1000, "200x5"), (7000, "1000x7"))
+_WORDS = {"forward": "A^T mu", "adjoint": "A v"}
+
+
+def targets(rows: Sequence[Row]) -> list[Target]:
+    """All targets."""
+    return [*_ratios(rows), *_bandwidth(rows), *_exponents(rows), *_memory(rows), *_peers(rows), *_updates(rows)]
+
+
+def _judge(name: str, wanted: str, measured: float | None, met: Callable[[float], bool]) -> Target:
+    if measured is None:
+        return Target(name, wanted, None, "not measured")
+    return Target(name, wanted, measured, "met" if met(measured) else "missed")
+
+
+def _at_least(name: str, measured: float | None, least: float, unit: str = "x") -> Target:
+    return _judge(name, f"at least {least:g}{unit}", measured, lambda value: value >= least)
+
+
+def _at_most(name: str, measured: float | None, most: float, unit: str) -> Target:
+    return _judge(name, f"at most {most:g}{unit}", measured, lambda value: value <= most)
+
+
+def _ratio(slow: Row | None, fast: Row | None) -> float | None:
+    return slow["seconds"] / fast["seconds"] if slow and fast else None
+
+
+def _ratios(rows: Sequence[Row]) -> Iterator[Target]:
+    """Structured operators against lists of successors."""
+
+    def against(game: str, states: int, direction: str, slow: str, fast: str) -> float | None:
+        labels = {**_SINGLE, "game": game, "states": states, "direction": direction}
+        return _ratio(
+            find(rows, form="successors", kernel=slow, **labels), find(rows, form="structured", kernel=fast, **labels)
+        )
+
+    for game, states, least in (
+        ("linear_quadratic", 10_000, 20),
+        ("linear_quadratic", 100_000, 50),
+        ("beach_bar", 10_000, 15),
+    ):
+        for direction, words in _WORDS.items():
+            name = f"{game} {words}, S = {states:,}, against successors"
+            yield _at_least(name, against(game, states, direction, "prebuilt", "prebuilt"), least)
+    # The list of `macro` depends on the mean field, so it is part of the work; without that part for comparison.
+    for direction, sharing, kernel, least in (
+        ("forward", "lottery found at every step", "rebuilt", 4),
+        ("adjoint", "sharing the forward pass's lottery", "prebuilt", 20),
+    ):
+        for states, size in _MACRO:
+            name = f"macro {_WORDS[direction]}, {size}, {sharing}, against successors"
+            yield _at_least(name, against("macro", states, direction, "rebuilt", kernel), least)
+            charitable = against("macro", states, direction, "prebuilt", kernel)
+            yield Target(f"{name} listed in advance", "–", charitable, "beside")
+
+
+def _bandwidth(rows: Sequence[Row]) -> Iterator[Target]:
+    copy = find(rows, kind="copy")
+    for game in ("linear_quadratic", "beach_bar"):
+        for states in (100_000, 1_000_000):
+            for direction, words in _WORDS.items():
+                row = find(rows, **_SINGLE, game=game, states=states, form="structured", direction=direction)
+                share = 100 * row["bytes_per_second"] / copy["bytes_per_second"] if row and copy else None
+                yield _at_least(f"{game} {words}, S = {states:,}, share of the copy's bandwidth", share, 40, " %")
+
+
+def scaling(rows: Sequence[Row]) -> list[Scaling]:
+    """The fitted exponent of every form along one path, over sizes from 10,000 states (`macro`: over all)."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "operator" and row["status"] == OK and row["paths"] == 1 and row["direction"] != "build":
+            groups.setdefault((row["game"], row["form"], row["kernel"], row["direction"]), []).append(row)
+    found = []
+    for group, members in groups.items():
+        kept = [row for row in members if row["states"] >= 10_000 or row["game"] == "macro"]
+        slope = exponent((row["states"], row["seconds"]) for row in kept)
+        if slope is not None:
+            found.append(Scaling(*group, [row["states"] for row in kept], slope))
+    return found
+
+
+def _exponents(rows: Sequence[Row]) -> Iterator[Target]:
+    fitted = {(fit.game, fit.direction): fit for fit in scaling(rows) if fit.form == "structured"}
+    for game in ("linear_quadratic", "beach_bar"):
+        for direction, words in _WORDS.items():
+            fit = fitted.get((game, direction))
+            spans = fit is not None and min(fit.sizes) == 10_000 and max(fit.sizes) == 1_000_000
+            yield _judge(
+                f"{game} {words}, exponent of seconds against S, 10,000 to 1,000,000",
+                "1.0 +- 0.1",
+                fit.exponent if fit and spans else None,
+                lambda value: abs(value - 1) <= 0.1,
+            )
+
+
+def _memory(rows: Sequence[Row]) -> Iterator[Target]:
+    for direction, words in _WORDS.items():
+        row = find(
+            rows, **_SINGLE, game="linear_quadratic", states=1_000_000, form="structured", direction=direction
+        )  # fmt: skip
+        peak = row["peak_bytes"] / 2**30 if row else None
+        yield _at_most(f"linear_quadratic {words}, S = 1,000,000, peak memory", peak, 1, " GiB")
+
+
+def _peers(rows: Sequence[Row]) -> Iterator[Target]:
+    own = find(
+        rows, **_SINGLE, game="linear_quadratic", states=99, form="structured", direction="forward"
+    )  # fmt: skip
+    for peer in ("OpenSpiel", "MFGLib"):
+        measured = _ratio(find(rows, kind="peer", library=peer), own)
+        yield _at_least(f"{peer}'s update at 99 states, against linear_quadratic A^T mu", measured, 5000)
+
+
+def _updates(rows: Sequence[Row]) -> Iterator[Target]:
+    for game, most in (("beach_bar", 1 / 4), ("macro", 1 / 10)):
+        ours = find(rows, kind="update", game=game, update="default, 8 paths")
+        paper = find(rows, kind="update", game=game, update="paper, successors")
+        name = f"{game}, one RSPG update with 8 paths, against the paper preset's with successors"
+        yield _at_most(name, _ratio(ours, paper), most, "x")

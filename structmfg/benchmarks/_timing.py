@@ -1,0 +1,126 @@
+"""The clock: compiled loops and calls, timed after warm-up, with what they keep in memory.
+
+Compilation is timed apart. Every figure is the median of several calls; the least and the spread are kept beside it.
+"""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int, PyTree
+
+CYCLE = 4  # steps of the inner scan: the index that a step is given runs over 0..CYCLE-1
+
+
+class Effort(NamedTuple):
+    """How long to look: `calls` of about `seconds` each."""
+
+    seconds: float = 0.2
+    calls: int = 7
+
+
+class Timing(NamedTuple):
+    """Seconds of one step: the median, the least, and (largest - least) / median over the calls of `steps` steps."""
+
+    seconds: float
+    least: float
+    spread: float
+    steps: int
+    calls: int
+    compile_seconds: float
+
+
+def time_scan(
+    step: Callable[[Any, Int[Array, ""], Any], Any], carry: PyTree, arguments: PyTree, effort: Effort
+) -> Timing:
+    """Seconds of carry -> step(carry, index, arguments) inside a `lax.scan` over index = 0..CYCLE-1.
+
+    The scan is repeated by an outer loop whose count is an argument, so that one compilation serves the trial, which
+    finds how many repetitions fill a call, and the calls that count.
+    """
+
+    def loop(count: Array, carry: PyTree, arguments: PyTree) -> PyTree:
+        def cycle(_: Array, carry: PyTree) -> PyTree:
+            return lax.scan(lambda x, i: (step(x, i, arguments), None), carry, jnp.arange(CYCLE))[0]
+
+        return lax.fori_loop(0, count, cycle, carry)
+
+    began = time.perf_counter()
+    compiled = jax.jit(loop).lower(jnp.asarray(1), carry, arguments).compile()
+    compile_seconds = time.perf_counter() - began
+
+    def call(count: int) -> float:
+        counted = jax.block_until_ready(jnp.asarray(count))
+        return _clock(lambda: compiled(counted, carry, arguments))
+
+    call(1)  # warms up
+    count = max(1, round(effort.seconds / call(1)))
+    return _summary([call(count) for _ in range(effort.calls)], count * CYCLE, compile_seconds)
+
+
+def time_calls(function: Callable[..., Any], arguments: tuple[Any, ...], effort: Effort) -> Timing:
+    """Seconds of one call of a function that is compiled here."""
+    began = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - began
+    return time_plain(lambda: compiled(*arguments), effort)._replace(compile_seconds=compile_seconds)
+
+
+def time_plain(function: Callable[[], Any], effort: Effort) -> Timing:
+    """Seconds of one call of a function as it is, after one that warms up.
+
+    Long ones are called fewer times; one that outlasts ten times the effort is its own warm-up.
+    """
+    room = 10 * effort.seconds * effort.calls
+    first = _clock(function)
+    if first > room:
+        return _summary([first], 1, 0.0)
+    repeats = max(1, round(effort.seconds / _clock(function)))
+    seconds = [_clock(lambda: [function() for _ in range(repeats)])]
+    while len(seconds) < effort.calls and sum(seconds) < room:
+        seconds.append(_clock(lambda: [function() for _ in range(repeats)]))
+    return _summary(seconds, repeats, 0.0)
+
+
+def _clock(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - began
+
+
+def _summary(seconds: list[float], steps: int, compile_seconds: float) -> Timing:
+    median = statistics.median(seconds)
+    spread = (max(seconds) - min(seconds)) / median
+    return Timing(median / steps, min(seconds) / steps, spread, steps, len(seconds), compile_seconds)
+
+
+# Memory.
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held in memory at once.
+
+    On Linux VmHWM, not ru_maxrss: the latter begins at the size that the parent had when it started this process.
+    """
+    if _STATUS.exists():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak() -> None:
+    """Begin to look for the peak anew, where the system allows it (Linux); else it stays that of the whole process."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
