@@ -89,14 +89,13 @@ def _aggregates(game: Game, paths: int, batch: str, seed: int) -> AggregateState
     return jax.jit(jax.vmap(game.initial))(jax.random.split(key, paths))
 
 
-def _policies(game: Game, paths: int, batch: str, seed: int) -> Float[Array, "stack *paths states actions"]:
+def _policies(game: Game, paths: int, batch: str, seed: int) -> list[Float[Array, "*paths states actions"]]:
     """Random policies, a few to take turns."""
     many = () if batch == "single" else (paths,)
     draws = np.random.default_rng(seed).random(
         (_stack_length(paths), *many, game.num_states, game.num_actions), np.float32
     )
-    draws /= draws.sum(-1, keepdims=True)
-    return jnp.asarray(draws)
+    return [jnp.asarray(draw / draw.sum(-1, keepdims=True)) for draw in draws]
 
 
 def generic(kernel: TransitionKernel) -> SuccessorKernel:
@@ -154,7 +153,7 @@ def _time_product(
     if not forward:
         vectors = jnp.asarray(np.random.default_rng(seed).random(vectors.shape, np.float32))
     # In the adjoint direction nothing that is carried makes a kernel: a few mean fields take turns.
-    fields = jnp.stack([jnp.roll(aggregates.mean_field, i, axis=-1) * (1 + 0.01 * i) for i in range(stack)])
+    fields = [jnp.roll(aggregates.mean_field, i, axis=-1) * (1 + 0.01 * i) for i in range(stack)]
     step = _step(_product(game, form, kernel, forward), forward, batch, stack)
     return time_scan(step, vectors, (handed, policies, aggregates, fields), effort)
 
@@ -166,9 +165,9 @@ def _step(product: Callable[..., Array], forward: bool, batch: str, stack: int) 
         "map": lambda *inputs: lax.map(lambda one: product(*one), inputs),
     }
 
-    def step(vector: Array, index: Array, arguments: Any) -> Array:
+    def step(vector: Array, index: int, arguments: Any) -> Array:
         handed, policies, aggregate, fields = arguments
-        policy, field = (lax.dynamic_index_in_dim(x, index % stack, keepdims=False) for x in (policies, fields))
+        policy, field = policies[index % stack], fields[index % stack]
         at = AggregateState(vector if forward else field, aggregate.noise, aggregate.time)
         return along[batch](handed, policy, at, vector)
 

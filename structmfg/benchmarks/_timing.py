@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, PyTree
 
-CYCLE = 4  # steps of the inner scan: the index that a step is given runs over 0..CYCLE-1
+CYCLE = 4  # steps of a turn of the loop: the index that a step is given runs over 0..CYCLE-1
 
 
 class Effort(NamedTuple):
@@ -37,18 +37,20 @@ class Timing(NamedTuple):
     compile_seconds: float
 
 
-def time_scan(
-    step: Callable[[Any, Int[Array, ""], Any], Any], carry: PyTree, arguments: PyTree, effort: Effort
-) -> Timing:
-    """Seconds of carry -> step(carry, index, arguments) inside a `lax.scan` over index = 0..CYCLE-1.
+def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: PyTree, effort: Effort) -> Timing:
+    """Seconds of carry -> step(carry, index, arguments) inside a compiled loop over index = 0..CYCLE-1.
 
-    The scan is repeated by an outer loop whose count is an argument, so that one compilation serves the trial, which
-    finds how many repetitions fill a call, and the calls that count.
+    A turn of the loop makes CYCLE steps in a row, so that the index is known to the compiler, and its data are arrays
+    of their own: a policy taken out of a stack by an index that is not known costs as much again as the product. The
+    number of turns is an argument, so that one compilation serves the trial, which finds how many turns fill a call,
+    and the calls that count.
     """
 
     def loop(count: Array, carry: PyTree, arguments: PyTree) -> PyTree:
         def cycle(_: Array, carry: PyTree) -> PyTree:
-            return lax.scan(lambda x, i: (step(x, i, arguments), None), carry, jnp.arange(CYCLE))[0]
+            for index in range(CYCLE):
+                carry = step(carry, index, arguments)
+            return carry
 
         return lax.fori_loop(0, count, cycle, carry)
 
