@@ -10,7 +10,7 @@ import numpy as np
 
 from structmfg import operators as ops
 
-S, A = 24, 3  # long enough for lattices to have states out of reach of all walls
+S, A = 36, 3  # long enough for lattices to have states out of reach of both ends
 _random = np.random.default_rng(7)
 
 
@@ -54,7 +54,7 @@ def _steps(walls):
 
 
 _stencil = twin.noise(S, STENCIL, STENCIL_WEIGHTS)
-_lottery_twin = twin.lottery(_points, _positions, 4)
+_lottery_twin = twin.lottery(_points, _positions, 6)
 _steps_twin, _walled_twin = (
     twin.followed_by(twin.lattice(S, OFFSETS, **walls), twin.noise(S, STENCIL, STENCIL_WEIGHTS, **walls))
     for walls in ({}, WALLS)
@@ -80,7 +80,7 @@ KERNELS = {
     "lottery": Case(lambda: _lottery(ops.ArbitraryGrid(jnp.asarray(_points, float))), _lottery_twin),
     "lottery_geometric": Case(
         lambda: _lottery(_geometric()),
-        twin.lottery(np.geomspace(0.25, 6.25, 6) - 0.25, _positions, 4),
+        twin.lottery(np.geomspace(0.25, 6.25, 6) - 0.25, _positions, 6),
     ),
     "factored": Case(lambda: _steps({}), _steps_twin),
     "factored_walls": Case(lambda: _steps(WALLS), _walled_twin),

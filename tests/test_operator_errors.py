@@ -35,7 +35,7 @@ def test_wrong_sizes_of_operators(name, form):
     operator = OPERATORS[name].build()
     operator = operator.explicit() if form == "explicit" else operator
     for call in (operator.mv, operator.rmv):
-        with pytest.raises(ValueError, match=r"must have shape \(24,\), but has shape \(25,\)"):
+        with pytest.raises(ValueError, match=r"must have shape \(36,\), but has shape \(37,\)"):
             call(jnp.ones(S + 1))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from structmfg import operators as ops
 
-SIZE = 13  # one size of line, so that little is compiled anew
+SIZE = 23  # one size of line, so that little is compiled anew
 offsets_of = st.lists(st.integers(-3, 3), min_size=2, max_size=2)
 weights_of = st.lists(st.floats(0.05, 1.0), min_size=2, max_size=2)
 barriers_of = st.tuples(st.integers(0, SIZE - 1), st.integers(0, SIZE - 1))

@@ -168,6 +168,7 @@ def _step(product: Callable[..., Array], forward: bool, batch: str, stack: int) 
     def step(vector: Array, index: int, arguments: Any) -> Array:
         handed, policies, aggregate, fields = arguments
         policy, field = policies[index % stack], fields[index % stack]
+        field = field + 1e-30 * vector  # rounds to `field`, but is not known to: its kernel is made at every step
         at = AggregateState(vector if forward else field, aggregate.noise, aggregate.time)
         return along[batch](handed, policy, at, vector)
 

@@ -41,21 +41,24 @@ class _Line(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether hardly any state is out of reach of both ends: then all are treated as near a wall."""
-        return self.num_states <= 4 * self.reach
+        return self.num_states <= 6 * self.reach
 
-    def windows(self, width: int) -> list[tuple[ArrayLike, int]]:
-        """(first state, number of states) near the walls: `width` states at each end, and the reach of each barrier.
+    def ends(self, width: int) -> list[tuple[ArrayLike, int]]:
+        """Windows (first state, number of states): `width` states at each end."""
+        return [(0, width), (self.num_states - width, width)]
 
-        They may overlap.
-        """
+    def at_barriers(self) -> list[tuple[ArrayLike, int]]:
+        """Windows of all states within reach of a barrier; they may overlap each other, and the ends."""
         around = min(2 * self.reach + 1, self.num_states)
-        barriers = [(jnp.clip(b - self.reach, 0, self.num_states - around), around) for b in self.barriers]
-        return [(0, width), (self.num_states - width, width), *barriers]
+        return [(jnp.clip(b - self.reach, 0, self.num_states - around), around) for b in self.barriers]
 
-    def split(self, mass: Float[Array, " states"], width: int) -> tuple[Array, list[tuple[Array, Array]]]:
-        """The mass without that in the windows, and the latter as (states, mass), counted in the first it is in."""
+    def split(self, mass: Float[Array, " states"]) -> tuple[Array, list[tuple[Array, Array]]]:
+        """The mass out of reach of any barrier, and the rest as (states, mass), counted in the first window it is in.
+
+        What starts out of reach crosses none.
+        """
         near: list[tuple[Array, Array]] = []
-        far, windows = mass, self.windows(width)
+        far, windows = mass, self.at_barriers()
         for i, (first, size) in enumerate(windows):
             states = jnp.asarray(first) + jnp.arange(size)
             counted = [(start <= states) & (states < start + length) for start, length in windows[:i]]
@@ -186,32 +189,38 @@ class LatticeKernel(TransitionKernel):
         )
         # Joined with anything and overwritten: written into zeros, it would become a `pad`, and slow down its loop.
         expected = jnp.concatenate([around[:first], sums, around[: line.reach]])
-        for start, size in line.windows(line.reach):
-            targets = self._targets(jnp.asarray(start) + jnp.arange(size))
+        for start, size in [*line.ends(line.reach), *line.at_barriers()]:
+            states = jnp.asarray(start) + jnp.arange(size)
+            targets = self._targets(states)
             reached = around[targets + max_shift - self.shift] if max_shift else values[targets]
-            near = jnp.sum(lax.dynamic_slice_in_dim(policy, start, size) * reached, axis=-1)
-            expected = lax.dynamic_update_slice_in_dim(expected, near, start, 0)
+            expected = expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1))
         return expected
 
     def push_under(
         self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
     ) -> Float[Array, " states"]:
-        """P^T (pi mu), the adjoint: shifted copies of the mass far from the walls; the rest is sent row by row."""
+        """P^T (pi mu), the adjoint: shifted copies inside; what they miss near the walls is sent row by row."""
         check_shape("mass", mass, (self.num_states,))
         mass, line = jnp.asarray(mass), self._line
         if line.short:
             arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * policy)
-        mass, near = line.split(mass, 2 * line.reach)
+        far, near = line.split(mass)
         offsets, max_shift = self._known_moves
-        first = line.reach + max_shift  # before the shift, all that is left arrives in first..last-1
+        first = line.reach + max_shift  # what arrives in first..last-1 before the shift is summed up by slices
         last = self.num_states - first
-        sums = _total(policy[first - o : last - o, a] * mass[first - o : last - o] for a, o in enumerate(offsets))
+        sums = _total(policy[first - o : last - o, a] * far[first - o : last - o] for a, o in enumerate(offsets))
         if max_shift:
             room = jnp.zeros(self.num_states, sums.dtype)
             arrived = lax.dynamic_update_slice_in_dim(room, sums, first + self.shift, 0)
-        else:
-            arrived = jnp.concatenate([mass[:first], sums, mass[last:]])  # both ends are empty; see `expect_under`
+        else:  # zeros at both ends that XLA does not know to be; see `expect_under`
+            arrived = jnp.concatenate([0 * far[:first], sums, 0 * far[last:]])
+        for start, size in line.ends(first + line.reach):
+            states = jnp.asarray(start) + jnp.arange(size)
+            before = states[:, None] + np.array(offsets)
+            missing = (before < first) | (before >= last)
+            moving = (far[states][:, None] * policy[states]) * missing
+            arrived = arrived.at[self._targets(states)].add(moving)
         for states, taken in near:
             arrived = arrived.at[self._targets(states)].add(taken[:, None] * policy[states])
         return arrived
@@ -296,14 +305,15 @@ class LatticeNoise(TransitionOperator):
         check_shape("values", values, (self.num_states,))
         values, line = jnp.asarray(values), self._line
 
-        def near(first: ArrayLike, size: int) -> Array:
-            return values[self._targets(jnp.asarray(first) + jnp.arange(size))] @ self.probabilities
+        def near(states: Int[Array, " some"]) -> Array:
+            return values[self._targets(states)] @ self.probabilities
 
         if line.short:
-            return near(0, self.num_states)
+            return near(jnp.arange(self.num_states))
         expected = self._correlate(values, 1)
-        for first, size in line.windows(line.reach):
-            expected = lax.dynamic_update_slice_in_dim(expected, near(first, size).astype(expected.dtype), first, 0)
+        for first, size in [*line.ends(line.reach), *line.at_barriers()]:
+            states = jnp.asarray(first) + jnp.arange(size)
+            expected = expected.at[states].set(near(states))  # a slice written to a convolution would copy it first
         return expected
 
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
@@ -311,11 +321,15 @@ class LatticeNoise(TransitionOperator):
         check_shape("mass", mass, (self.num_states,))
         mass, line = jnp.asarray(mass), self._line
         if line.short:
-            near = [(jnp.arange(self.num_states), mass)]
             arrived = jnp.zeros(self.num_states, jnp.result_type(mass, self.probabilities))
-        else:
-            mass, near = line.split(mass, line.reach)
-            arrived = self._correlate(mass, -1)
+            return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities)
+        far, near = line.split(mass)
+        arrived = self._correlate(far, -1)  # all but what would leave the line
+        for start, size in line.ends(line.reach):
+            states = jnp.asarray(start) + jnp.arange(size)
+            beyond = states[:, None] + np.array(self.offsets)
+            missing = (beyond < 0) | (beyond >= self.num_states)
+            arrived = arrived.at[self._targets(states)].add(far[states][:, None] * self.probabilities * missing)
         for states, taken in near:
             arrived = arrived.at[self._targets(states)].add(taken[:, None] * self.probabilities)
         return arrived

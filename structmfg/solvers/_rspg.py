@@ -24,7 +24,7 @@ from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_pa
 from structmfg.policies import Hidden, NetworkPolicy
 from structmfg.solvers._evaluation import Backward, Form, Trajectory, gradient_along, rollout
 
-_HELD = 2**25  # numbers held at once for each array over times and states (128 MiB in single precision)
+_HELD = 2**21  # numbers held at once for each array over times and states: more would leave the caches
 _SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
 
 Schedule = Literal["cosine", "linear"]
