@@ -180,7 +180,8 @@ class LatticeKernel(TransitionKernel):
         offsets, max_shift = self._known_moves
         first, last = line.reach, self.num_states - line.reach
         if max_shift:  # around[i] = values[i - max_shift + shift]
-            room = jnp.zeros(self.num_states + 2 * max_shift, values.dtype)
+            # Zeros from the data: constant ones would be made outside the caller's loop, and copied at every turn.
+            room = jnp.full(self.num_states + 2 * max_shift, 0 * values[0])
             around = lax.dynamic_update_slice_in_dim(room, values, max_shift - self.shift, 0)
         else:
             around = values
@@ -211,7 +212,7 @@ class LatticeKernel(TransitionKernel):
         last = self.num_states - first
         sums = _total(policy[first - o : last - o, a] * far[first - o : last - o] for a, o in enumerate(offsets))
         if max_shift:
-            room = jnp.zeros(self.num_states, sums.dtype)
+            room = jnp.full(self.num_states, 0 * sums[0])
             arrived = lax.dynamic_update_slice_in_dim(room, sums, first + self.shift, 0)
         else:  # zeros at both ends that XLA does not know to be; see `expect_under`
             arrived = jnp.concatenate([0 * far[:first], sums, 0 * far[last:]])
