@@ -69,3 +69,13 @@ def test_gradient_is_the_adjoint(name, double):
         in_mass = jax.grad(lambda m, operator=operator: operator.T.mv(m) @ values)(mass)
         np.testing.assert_allclose(in_values, matrix.T @ MASS, atol=1e-14)
         np.testing.assert_allclose(in_mass, matrix @ VALUES, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_linear_transpose(name, double):
+    """JAX can transpose A v and A^T mu, as Krylov solvers ask of it, and finds each other."""
+    operator, values, mass = made("operator", name, "matrix_free", True), jnp.asarray(VALUES), jnp.asarray(MASS)
+    (arrived,) = jax.linear_transpose(operator.mv, values)(mass)
+    (expected,) = jax.linear_transpose(operator.rmv, mass)(values)
+    np.testing.assert_allclose(arrived, OPERATORS[name].twin.T @ MASS, atol=1e-14)
+    np.testing.assert_allclose(expected, OPERATORS[name].twin @ VALUES, atol=1e-14)

@@ -230,7 +230,7 @@ class PatchedKernel(TransitionKernel):
     ) -> Float[Array, " states"]:
         """One value replaced."""
         patch = policy[self.state] @ self._expect_patch(values)
-        return self.base.expect_under(policy, values).at[self.state].set(patch)
+        return self.base.expect_under(policy, values).at[self.state].set(patch, unique_indices=True)
 
     def push_under(
         self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
@@ -239,7 +239,7 @@ class PatchedKernel(TransitionKernel):
         check_shape("mass", mass, (self.num_states,))
         row, mass = self._row, jnp.asarray(mass)
         sent = (mass[self.state] * policy[self.state])[:, None] * row.probabilities
-        arrived = self.base.push_under(policy, mass.at[self.state].set(0))
+        arrived = self.base.push_under(policy, mass.at[self.state].set(0, unique_indices=True))
         return arrived.at[row.indices].add(sent)
 
     def successors(self) -> Successors:

@@ -194,7 +194,7 @@ class LatticeKernel(TransitionKernel):
             states = jnp.asarray(start) + jnp.arange(size)
             targets = self._targets(states)
             reached = around[targets + max_shift - self.shift] if max_shift else values[targets]
-            expected = expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1))
+            expected = expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1), unique_indices=True)
         return expected
 
     def push_under(
@@ -314,7 +314,9 @@ class LatticeNoise(TransitionOperator):
         expected = self._correlate(values, 1)
         for first, size in [*line.ends(line.reach), *line.at_barriers()]:
             states = jnp.asarray(first) + jnp.arange(size)
-            expected = expected.at[states].set(near(states))  # a slice written to a convolution would copy it first
+            expected = expected.at[states].set(
+                near(states), unique_indices=True
+            )  # a slice written to a convolution would copy it first
         return expected
 
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
