@@ -22,7 +22,6 @@ from structmfg.benchmarks._cases import NotRun
 from structmfg.benchmarks._timing import CYCLE, Effort, Timing, forget_peak, peak_memory, time_calls, time_scan
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import SuccessorKernel, TransitionKernel
-from structmfg.operators._explicit import to_bcsr
 
 LISTED = 60_000_000  # at most so many successors in the lists of all paths: 8 bytes each, and as much to work with
 SORTED = 6_000_000  # at most so many entries are sorted into matrices
@@ -105,12 +104,10 @@ def generic(kernel: TransitionKernel) -> SuccessorKernel:
 
 def _product(game: Game, form: str, kernel: str, forward: bool) -> Callable[..., Array]:
     """(what was handed over, policy, aggregate, vector) -> the next vector."""
-    if form == "bcsr":
-        return lambda matrix, policy, aggregate, vector: matrix @ vector
     as_form = generic if form == "successors" else lambda kernel: kernel
 
     def product(handed: Any, policy: Array, aggregate: AggregateState, vector: Array) -> Array:
-        if form == "bcoo":
+        if form in ("bcoo", "bcsr"):
             operator = handed
         else:
             operator = (as_form(game.kernel(aggregate)) if kernel == "rebuilt" else handed).under(policy)
@@ -119,7 +116,7 @@ def _product(game: Game, form: str, kernel: str, forward: bool) -> Callable[...,
     return product
 
 
-def _handed(game: Game, form: str, forward: bool) -> Callable[[AggregateState, Array], Any]:
+def _handed(game: Game, form: str) -> Callable[[AggregateState, Array], Any]:
     """What is made outside the loop from an aggregate state and a policy."""
 
     def handed(aggregate: AggregateState, policy: Array) -> Any:
@@ -129,14 +126,9 @@ def _handed(game: Game, form: str, forward: bool) -> Callable[[AggregateState, A
         if form == "successors":
             return generic(kernel)
         operator = kernel.under(policy)
-        return operator.explicit() if form == "bcoo" else compressed(operator, forward)
+        return operator.explicit() if form == "bcoo" else operator.compressed()
 
     return handed
-
-
-def compressed(operator: Any, forward: bool) -> Any:
-    """Compressed rows of A for A v, and of A^T for A^T mu."""
-    return to_bcsr(operator.T.as_bcoo()) if forward else operator.as_bcsr()
 
 
 def _time_product(
@@ -146,7 +138,7 @@ def _time_product(
     aggregates, policies = _aggregates(game, paths, batch, seed), _policies(game, paths, batch, seed)
     handed = None
     if kernel == "prebuilt":
-        make_one = _handed(game, form, forward)
+        make_one = _handed(game, form)
         make_all = make_one if batch == "single" else jax.vmap(make_one)
         handed = jax.block_until_ready(jax.jit(make_all)(aggregates, policies[0]))
     vectors = aggregates.mean_field

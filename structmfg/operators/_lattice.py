@@ -313,10 +313,8 @@ class LatticeNoise(TransitionOperator):
             return near(jnp.arange(self.num_states))
         expected = self._correlate(values, 1)
         for first, size in [*line.ends(line.reach), *line.at_barriers()]:
-            states = jnp.asarray(first) + jnp.arange(size)
-            expected = expected.at[states].set(
-                near(states), unique_indices=True
-            )  # a slice written to a convolution would copy it first
+            states = jnp.asarray(first) + jnp.arange(size)  # as a slice, it would make XLA copy the convolution first
+            expected = expected.at[states].set(near(states), unique_indices=True)
         return expected
 
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
