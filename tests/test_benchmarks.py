@@ -179,7 +179,13 @@ def test_updates_and_peers_are_judged() -> None:
     rows = [
         {**update, "update": "default, 8 paths", "seconds": 1.0},
         {**update, "update": "paper, successors", "seconds": 8.0},
-        {"kind": "peer", "status": "ok", "library": "MFGLib", "seconds": 1.0},
+        {
+            "kind": "peer",
+            "peer": "structmfg.benchmarks._peers:MFGLib",
+            "status": "ok",
+            "library": "MFGLib",
+            "seconds": 1.0,
+        },
         row("structured", 99, 1e-4),
     ]
     assert judged(rows, "macro, one RSPG update") == (0.125, "missed")

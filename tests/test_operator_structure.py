@@ -139,3 +139,19 @@ def test_cost_of_structure():
 def test_cost_of_something_else():
     with pytest.raises(ValueError, match="cost is that of a transition kernel or operator, but was given a str"):
         ops.cost("macro")
+
+
+@pytest.mark.parametrize("size", [5, 40])
+@pytest.mark.usefixtures("unchecked")
+def test_whole_numbers_are_no_probabilities(size, precision):
+    """Values given as integers or as booleans, on a line all near the walls and on a longer one."""
+    noise = ops.LatticeNoise(size, (-1, 0, 1), (0.1, 0.8, 0.1))
+    dense = twin.noise(size, (-1, 0, 1), (0.1, 0.8, 0.1))
+    for vector in (np.arange(size), np.arange(size) == 2):
+        np.testing.assert_allclose(noise.mv(jnp.asarray(vector)), dense @ vector, rtol=1e-5)
+        np.testing.assert_allclose(noise.rmv(jnp.asarray(vector)), dense.T @ vector, rtol=1e-5, atol=1e-6)
+
+
+def test_a_high_power_is_stochastic():
+    noise = ops.LatticeNoise(9, (-1, 0, 1), (0.1, 0.7, 0.2))
+    np.testing.assert_allclose(ops.power(noise, 2**30).as_dense().sum(1), 1, rtol=1e-5)

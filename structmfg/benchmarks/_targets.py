@@ -138,7 +138,7 @@ def _peers(rows: Sequence[Row]) -> Iterator[Target]:
         rows, **_SINGLE, game="linear_quadratic", states=99, form="structured", direction="forward"
     )  # fmt: skip
     for peer in ("OpenSpiel", "MFGLib"):
-        measured = _ratio(find(rows, kind="peer", library=peer), own)
+        measured = _ratio(find(rows, kind="peer", peer=f"structmfg.benchmarks._peers:{peer}"), own)
         yield _at_least(f"{peer}'s update at 99 states, against linear_quadratic A^T mu", measured, 5000)
 
 

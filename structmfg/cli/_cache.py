@@ -14,7 +14,8 @@ def keep_compiled_programs() -> None:
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # chosen by the user, by that variable or otherwise
         return
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "structmfg", "programs")
+        home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        folder = (home if home.is_absolute() else Path.home() / ".cache") / "structmfg" / "programs"
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # no home, or one that cannot be written to
         return

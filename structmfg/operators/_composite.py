@@ -23,6 +23,8 @@ class FactoredKernel(TransitionKernel):
     noise: TransitionOperator
 
     def __check_init__(self) -> None:
+        if not isinstance(self.noise, TransitionOperator):
+            raise ValueError(f"noise must be a transition operator, but is a {type(self.noise).__name__}")
         if self.move.num_states != self.noise.num_states:
             raise ValueError(
                 f"move and noise must share their states, but have {self.move.num_states} and {self.noise.num_states}"
@@ -223,12 +225,13 @@ class PatchedKernel(TransitionKernel):
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
-        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
+        return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
 
     def expect_under(
         self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
     ) -> Float[Array, " states"]:
         """One value replaced."""
+        policy = jnp.asarray(policy)
         patch = policy[self.state] @ self._expect_patch(values)
         return self.base.expect_under(policy, values).at[self.state].set(patch, unique_indices=True)
 
@@ -237,7 +240,7 @@ class PatchedKernel(TransitionKernel):
     ) -> Float[Array, " states"]:
         """The mass of the state is taken out and sent on its own."""
         check_shape("mass", mass, (self.num_states,))
-        row, mass = self._row, jnp.asarray(mass)
+        row, mass, policy = self._row, jnp.asarray(mass), jnp.asarray(policy)
         sent = (mass[self.state] * policy[self.state])[:, None] * row.probabilities
         arrived = self.base.push_under(policy, mass.at[self.state].set(0, unique_indices=True))
         return arrived.at[row.indices].add(sent)

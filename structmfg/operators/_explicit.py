@@ -128,6 +128,11 @@ class CompressedOperator(TransitionOperator):
         """S."""
         return int(self.matrix.shape[-1])
 
+    @property
+    def structure(self) -> str:
+        """None but sparsity."""
+        return f"compressed rows of A and A^T, {self.matrix.nse} stored entries each"
+
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """A v."""
         check_shape("values", values, (self.num_states,))

@@ -4,7 +4,7 @@ Away from the walls a move by fixed offsets is a sum of shifted copies, and nois
 whose targets may lie beyond a wall need more: their rows are computed one by one, from their successors.
 
 Walls stand at both ends of the line and at **barriers**, cells that nobody enters or crosses: a target is clipped into
-the cells on its own side. Whoever stands on a barrier is bound by the ends of the line alone.
+the cells on its own side. Whoever stands on a barrier is bound by the ends of the line and the other barriers.
 """
 
 import functools
@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import check_rows, check_shape, concrete
+from structmfg._checks import check_integer, check_rows, check_shape, concrete
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
 
 
@@ -78,6 +78,8 @@ def _walls(barriers: Int[Array, " barriers"]) -> str:
 
 
 def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[int]) -> Int[Array, " barriers"]:
+    if (known := concrete(barriers)) is not None and not (known == np.floor(known)).all():
+        raise ValueError(f"barriers must be whole numbers, but are {known.tolist()}")
     array = jnp.asarray(barriers, int)
     if array.ndim != 1:
         raise ValueError(f"barriers must be cells (B,), but have shape {array.shape}")
@@ -102,7 +104,7 @@ class LatticeKernel(TransitionKernel):
     """Action a moves state s to clip(s + offsets[a] + shift), the walls being those of s.
 
     `offsets` are static integers, one an action. `shift`, common to all, may be traced, and is bounded by the static
-    `max_shift`. `barriers` (B,) may be traced; none by default.
+    `max_shift`: one that is traced is clipped to it. `barriers` (B,) may be traced; none by default.
     """
 
     num_states: int = eqx.field(static=True)
@@ -120,10 +122,12 @@ class LatticeKernel(TransitionKernel):
         max_shift: int = 0,
         barriers: ArrayLike | Sequence[int] = (),
     ) -> None:
-        self.num_states = num_states
+        self.num_states = check_integer("num_states", num_states, at_least=1)
         self.offsets = _checked_offsets(offsets)
-        self.max_shift = max_shift
-        self.shift = jnp.asarray(shift)
+        self.max_shift = check_integer("max_shift", max_shift, at_least=0)
+        self.shift = (
+            jnp.clip(jnp.asarray(shift), -max_shift, max_shift) if concrete(shift) is None else jnp.asarray(shift)
+        )
         self.barriers = _checked_barriers(num_states, barriers)
         known = concrete(self.shift)
         if known is not None and (abs(known) > max_shift).any():
@@ -166,15 +170,15 @@ class LatticeKernel(TransitionKernel):
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
-        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
+        return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
 
     def expect_under(
         self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
     ) -> Float[Array, " states"]:
         """sum_a pi (P v): a sum of slices inside, rows of their own near the walls."""
         check_shape("values", values, (self.num_states,))
-        values, line = jnp.asarray(values), self._line
-
+        check_shape("policy", policy, (self.num_states, self.num_actions))
+        policy, values, line = jnp.asarray(policy), jnp.asarray(values), self._line
         if line.short:
             return jnp.sum(policy * self.expect(values), axis=-1)
         offsets, max_shift = self._known_moves
@@ -202,7 +206,8 @@ class LatticeKernel(TransitionKernel):
     ) -> Float[Array, " states"]:
         """P^T (pi mu), the adjoint: shifted copies inside; what they miss near the walls is sent row by row."""
         check_shape("mass", mass, (self.num_states,))
-        mass, line = jnp.asarray(mass), self._line
+        check_shape("policy", policy, (self.num_states, self.num_actions))
+        policy, mass, line = jnp.asarray(policy), jnp.asarray(mass), self._line
         if line.short:
             arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * policy)
@@ -266,7 +271,7 @@ class LatticeNoise(TransitionOperator):
         given = jnp.asarray(probabilities, float)
         check_shape("probabilities", given, (len(offsets),))
         check_rows("probabilities", given[None])
-        self.num_states = num_states
+        self.num_states = check_integer("num_states", num_states, at_least=1)
         distinct, place = np.unique(_checked_offsets(offsets), return_inverse=True)
         self.offsets = tuple(distinct.tolist())
         self.probabilities = jnp.zeros(len(self.offsets), given.dtype).at[place].add(given)
@@ -290,6 +295,10 @@ class LatticeNoise(TransitionOperator):
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
         return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets))
 
+    def _as_float(self, vector: Float[ArrayLike, " states"]) -> Float[Array, " states"]:
+        """In the dtype of its products with the probabilities, also where it is given in whole numbers."""
+        return jnp.asarray(vector).astype(jnp.result_type(vector, self.probabilities))
+
     def _correlate(self, signal: Float[Array, " states"], sign: int) -> Float[Array, " states"]:
         """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
 
@@ -304,7 +313,7 @@ class LatticeNoise(TransitionOperator):
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """N v."""
         check_shape("values", values, (self.num_states,))
-        values, line = jnp.asarray(values), self._line
+        values, line = self._as_float(values), self._line
 
         def near(states: Int[Array, " some"]) -> Array:
             return values[self._targets(states)] @ self.probabilities
@@ -320,9 +329,9 @@ class LatticeNoise(TransitionOperator):
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
         """N^T mu."""
         check_shape("mass", mass, (self.num_states,))
-        mass, line = jnp.asarray(mass), self._line
+        mass, line = self._as_float(mass), self._line
         if line.short:
-            arrived = jnp.zeros(self.num_states, jnp.result_type(mass, self.probabilities))
+            arrived = jnp.zeros_like(mass)
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities)
         far, near = line.split(mass)
         arrived = self._correlate(far, -1)  # all but what would leave the line

@@ -122,7 +122,7 @@ def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_
     SciPy multiplies: it stores the elements there are, where JAX would need a static bound on them, and its own (the
     product of both counts) is out of reach. Inside jit, use `A @ B`, whose explicit form has a proven bound.
 
-    Raises `ValueError` if the product of the first k factors has more than `max_elements` elements, naming k.
+    Raises `ValueError` if the product of the first k >= 2 factors has more than `max_elements` elements, naming k.
     """
     check_factors(operators)
     check_integer("max_elements", max_elements, at_least=1)
@@ -135,11 +135,15 @@ def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_
 def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MAX_ELEMENTS) -> ExplicitOperator:
     """The explicit A^n of an operator with concrete values, n >= 0, by repeated squaring: at most 2 log2 n products.
 
+    In double precision, on rows that are first made to sum to one.
+
     Raises `ValueError` if a power on the way has more than `max_elements` elements, naming it and its elements.
     """
     exponent = check_integer("exponent", exponent, at_least=0)
     check_integer("max_elements", max_elements, at_least=1)
     square = _as_scipy(operator)
+    # Rows sum to one up to rounding, which would double with every squaring.
+    square = (square.T * (1 / np.maximum(square.sum(axis=1), np.finfo(float).tiny))).T.tocsr()
     result, reached = scipy.sparse.eye_array(operator.num_states, dtype=square.dtype, format="csr"), 0
     for bit in range(exponent.bit_length()):
         if bit:
@@ -153,7 +157,7 @@ def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MA
 def _as_scipy(operator: TransitionOperator) -> scipy.sparse.csr_array:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(eqx.filter(operator, eqx.is_array))):
         raise ValueError("an explicit product needs concrete values, but is traced; inside jit, use A @ B")
-    return operator.as_scipy()
+    return operator.as_scipy().astype(np.float64)
 
 
 def multiply(

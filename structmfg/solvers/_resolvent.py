@@ -74,7 +74,8 @@ def resolvent(
         method: See above.
         transpose: Whether to solve with A^T.
         tolerance: Of the residual d = r - (I - gamma A) x, with ||d|| <= tolerance ||r|| asked for, in the maximum norm
-            (1-norm if `transpose`). Default: 16 eps / (1 - gamma), about what rounding leaves.
+            (1-norm if `transpose`). Default: 16 eps / (1 - gamma), about what rounding leaves, but at most
+            0.1: so near to gamma = 1 this precision is lost, and `bound` says how far.
         max_steps: Default: log(tolerance / 2) / log(gamma), which is proven to suffice for `neumann`.
 
     Returns:
@@ -91,7 +92,7 @@ def resolvent(
         tolerance = min(0.1, 16 * float(jnp.finfo(rewards.dtype).eps) / (1 - discount))
     check_positive("tolerance", tolerance)
     enough = 1 if discount == 0 or tolerance >= 1 else math.ceil(math.log(tolerance / 2) / math.log(discount))
-    steps = enough if max_steps is None else check_integer("max_steps", max_steps, at_least=1)
+    steps = min(enough if max_steps is None else check_integer("max_steps", max_steps, at_least=1), 2**31 - 2)
     system = _System(operator, float(discount), transpose, float(tolerance), steps)
     if method == "direct":
         return _finish(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)))

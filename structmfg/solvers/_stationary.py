@@ -182,10 +182,12 @@ def _eigen(moves: scipy.sparse.csr_array, max_steps: int) -> tuple[np.ndarray, f
         # A start that is no eigenvector, and the same each time.
         start = 1 + 0.5 * np.cos(np.arange(size))
         try:
-            eigenvalues, vectors = scipy.sparse.linalg.eigs(moves.T, k=2, which="LM", v0=start, maxiter=max_steps)
+            lazy = (scipy.sparse.eye_array(size) + moves.T) / 2  # of its eigenvalues only 1 has modulus 1
+            _, vector = scipy.sparse.linalg.eigs(lazy, k=1, which="LM", v0=start, maxiter=max_steps)
+            eigenvalues, _ = scipy.sparse.linalg.eigs(moves.T, k=2, which="LM", v0=start, maxiter=max_steps)
         except scipy.sparse.linalg.ArpackNoConvergence:
             return np.full(size, np.nan), np.nan
     first = int(np.abs(eigenvalues - 1).argmin())
-    mass = np.abs(vectors[:, first].real)
+    mass = np.abs((vectors[:, first] if size <= _DENSE else vector[:, 0]).real)
     second = float(np.abs(np.delete(eigenvalues, first)).max(initial=0.0))
     return mass / mass.sum(), second
