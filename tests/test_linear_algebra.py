@@ -345,3 +345,11 @@ def test_power_iteration(precision):
     hard = stationary(operator, method="power", tolerance=1e-30, max_steps=30_000)
     assert hard.result != LINEAR_RESULTS.converged
     assert hard.stats["residual"] < {"float32": 1e-6, "float64": 1e-14}[precision]
+
+
+def test_eigen_of_a_chain_of_period_three():
+    """Three eigenvalues of modulus one, in a class too large for LAPACK."""
+    chain = np.kron(np.roll(np.eye(3), 1, axis=1), np.full((20, 20), 1 / 20))
+    solution = stationary(dense_chain(chain), method="eigen")
+    np.testing.assert_allclose(solution.value, 1 / 60, rtol=1e-4)
+    assert solution.stats["second"] == pytest.approx(1, abs=1e-6)
