@@ -88,7 +88,8 @@ def test_validate(build, message):
         (lambda: ops.LatticeNoise(4, (0, 0.5), (0.5, 0.5)), "whole numbers, but offset 1 is 0.5"),
         (lambda: ops.LatticeKernel(4, ()), "at least one displacement"),
         (lambda: ops.LatticeKernel(4, (0,), shift=1), "within max_shift, 0, of 0, but is 1"),
-        (lambda: ops.LatticeKernel(4, (0,), barriers=(2, 4)), "must lie in 0..3, but barrier 1 is 4"),
+        (lambda: ops.LatticeKernel(4, (0,), barriers=(2, 4)), "that lie in 0..3, but barrier 1 is 4"),
+        (lambda: ops.LatticeKernel(4, (0,), barriers=(2, 1.5)), "whole numbers that lie in 0..3, but barrier 1 is 1.5"),
         (lambda: ops.LatticeKernel(4, (0,), barriers=2), r"barriers must be cells \(B,\), but have shape \(\)"),
         (lambda: ops.ArbitraryGrid(jnp.array([0.0, 1.0, 1.0, 0.5])), "point 2, 1, does not exceed point 1, 1"),
         (

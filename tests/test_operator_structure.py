@@ -3,6 +3,7 @@
 import itertools
 
 import _numpy_kernels as twin
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -155,3 +156,20 @@ def test_whole_numbers_are_no_probabilities(size, precision):
 def test_a_high_power_is_stochastic():
     noise = ops.LatticeNoise(9, (-1, 0, 1), (0.1, 0.7, 0.2))
     np.testing.assert_allclose(ops.power(noise, 2**30).as_dense().sum(1), 1, rtol=1e-5)
+
+
+def test_barriers_and_shifts_that_are_traced():
+    """A list of traced barriers is as good as an array; a traced shift stays within its bound in both directions."""
+
+    @jax.jit
+    def moved(barrier, shift):
+        kernel = ops.LatticeKernel(30, (0,), shift=shift, max_shift=1, barriers=[barrier])
+        operator = kernel.under(jnp.ones((30, 1)))
+        return operator.mv(jnp.arange(30.0)), operator.rmv(jnp.arange(30.0)), kernel.expect(jnp.arange(30.0))[:, 0]
+
+    dense = twin.lattice(30, (1,), barriers=(12,))[:, 0]
+    for shift in (1, 5):
+        expected, arrived, each = moved(12, shift)
+        np.testing.assert_allclose(expected, dense @ np.arange(30), rtol=1e-6)
+        np.testing.assert_allclose(each, dense @ np.arange(30), rtol=1e-6)
+        np.testing.assert_allclose(arrived, dense.T @ np.arange(30), rtol=1e-6)

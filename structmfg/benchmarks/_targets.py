@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from structmfg.benchmarks._cases import OK, Row, exponent, find
+from structmfg.benchmarks._peers import BUILT_IN
 
 Status = Literal["met", "missed", "not measured", "beside"]
 
@@ -137,9 +138,11 @@ def _peers(rows: Sequence[Row]) -> Iterator[Target]:
     own = find(
         rows, **_SINGLE, game="linear_quadratic", states=99, form="structured", direction="forward"
     )  # fmt: skip
-    for peer in ("OpenSpiel", "MFGLib"):
-        measured = _ratio(find(rows, kind="peer", peer=f"structmfg.benchmarks._peers:{peer}"), own)
-        yield _at_least(f"{peer}'s update at 99 states, against linear_quadratic A^T mu", measured, 5000)
+    for peer in BUILT_IN:
+        measured = _ratio(find(rows, kind="peer", peer=peer), own)
+        yield _at_least(
+            f"{peer.rpartition(':')[2]}'s update at 99 states, against linear_quadratic A^T mu", measured, 5000
+        )
 
 
 def _updates(rows: Sequence[Row]) -> Iterator[Target]:

@@ -11,8 +11,8 @@ def keep_compiled_programs() -> None:
 
     JAX finds a program by its code, its options and the machine, so a stale one is never used.
     """
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # chosen by the user, by that variable or otherwise
-        return
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return  # the user has chosen, by that variable or otherwise
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME", ""))
         folder = (home if home.is_absolute() else Path.home() / ".cache") / "structmfg" / "programs"

@@ -161,11 +161,9 @@ class MixtureKernel(TransitionKernel):
 
     def successors(self) -> Successors:
         """Those of all kernels."""
-        indices = jnp.concatenate([kernel.successors().indices for kernel in self.kernels], -1)
-        each = [
-            (weight[..., None, None] * kernel.successors().probabilities)
-            for weight, kernel in zip(self.weights, self.kernels, strict=True)
-        ]
+        parts = [kernel.successors() for kernel in self.kernels]
+        indices = jnp.concatenate([part.indices for part in parts], -1)
+        each = [weight[..., None, None] * part.probabilities for weight, part in zip(self.weights, parts, strict=True)]
         return Successors(indices, jnp.concatenate(each, -1))
 
 

@@ -77,18 +77,19 @@ def _walls(barriers: Int[Array, " barriers"]) -> str:
     return "walls at the ends" + (f" and at {count} barrier{'s' * (count > 1)}" if count else "")
 
 
-def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[int]) -> Int[Array, " barriers"]:
-    if (known := concrete(barriers)) is not None and not (known == np.floor(known)).all():
-        raise ValueError(f"barriers must be whole numbers, but are {known.tolist()}")
-    array = jnp.asarray(barriers, int)
+def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[ArrayLike]) -> Int[Array, " barriers"]:
+    array = jnp.asarray(barriers)
     if array.ndim != 1:
         raise ValueError(f"barriers must be cells (B,), but have shape {array.shape}")
     if (known := concrete(array)) is not None:
-        outside = np.flatnonzero((known < 0) | (known >= num_states))
-        if outside.size:
-            index = int(outside[0])
-            raise ValueError(f"barriers must lie in 0..{num_states - 1}, but barrier {index} is {known[index]}")
-    return array
+        wrong = np.flatnonzero((known < 0) | (known >= num_states) | (known != np.floor(known)))
+        if wrong.size:
+            index = int(wrong[0])
+            raise ValueError(
+                f"barriers must be cells, whole numbers that lie in 0..{num_states - 1}, but barrier {index} is "
+                f"{known[index]}"
+            )
+    return array.astype(int)
 
 
 def _checked_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
@@ -120,18 +121,16 @@ class LatticeKernel(TransitionKernel):
         *,
         shift: ArrayLike = 0,
         max_shift: int = 0,
-        barriers: ArrayLike | Sequence[int] = (),
+        barriers: ArrayLike | Sequence[ArrayLike] = (),
     ) -> None:
         self.num_states = check_integer("num_states", num_states, at_least=1)
         self.offsets = _checked_offsets(offsets)
         self.max_shift = check_integer("max_shift", max_shift, at_least=0)
-        self.shift = (
-            jnp.clip(jnp.asarray(shift), -max_shift, max_shift) if concrete(shift) is None else jnp.asarray(shift)
-        )
         self.barriers = _checked_barriers(num_states, barriers)
-        known = concrete(self.shift)
+        known = concrete(shift)
         if known is not None and (abs(known) > max_shift).any():
             raise ValueError(f"shift must lie within max_shift, {max_shift}, of 0, but is {known}")
+        self.shift = jnp.asarray(shift) if known is not None else jnp.clip(jnp.asarray(shift), -max_shift, max_shift)
 
     @property
     def num_actions(self) -> int:
@@ -266,7 +265,7 @@ class LatticeNoise(TransitionOperator):
         offsets: Sequence[int],
         probabilities: ArrayLike | Sequence[float],
         *,
-        barriers: ArrayLike | Sequence[int] = (),
+        barriers: ArrayLike | Sequence[ArrayLike] = (),
     ) -> None:
         given = jnp.asarray(probabilities, float)
         check_shape("probabilities", given, (len(offsets),))
