@@ -6,6 +6,7 @@ from typing import Any
 from structmfg._checks import check_name
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
 from structmfg.games._beach_bar import BeachBar, BeachNoise
+from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
@@ -28,6 +29,7 @@ def make(name: str, **parameters: Any) -> Game:
 
 __all__ = [
     "GAMES",
+    "MAX_SCENARIOS",
     "AggregateState",
     "BeachBar",
     "BeachNoise",
@@ -35,6 +37,7 @@ __all__ = [
     "LinearQuadratic",
     "Macro",
     "Noise",
+    "NoiseChain",
     "NoisePaths",
     "Sampling",
     "check_game",
@@ -42,4 +45,6 @@ __all__ = [
     "make",
     "noise_path",
     "noise_paths",
+    "rouwenhorst",
+    "tauchen",
 ]

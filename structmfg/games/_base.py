@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_shape
+from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
 from structmfg.operators import TransitionKernel
 
 if TYPE_CHECKING:
@@ -97,9 +98,28 @@ class Game(abc.ABC):
         """mu_0 (S,); uniform unless overridden."""
         return jnp.full(self.num_states, 1 / self.num_states)
 
-    def scenarios(self) -> NoisePaths | None:
-        """All noise paths with their probabilities where the noise is finite, else None."""
+    def noise_chain(self) -> NoiseChain | None:
+        """The common noise as a Markov chain of finitely many states, the same at all times, where it is one."""
         return None
+
+    def scenarios(self) -> NoisePaths | None:
+        """All noise paths with their probabilities where they are finite and not too many, else None.
+
+        By default the paths of `noise_chain`, up to `MAX_SCENARIOS` of them.
+        """
+        chain = self.noise_chain()
+        if chain is None or chain.widths(self.horizon)[-1] > MAX_SCENARIOS:
+            return None
+        states, probabilities = chain.paths(self.horizon)
+        return NoisePaths(jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values), jnp.asarray(probabilities))
+
+    def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, " aggregates"]:
+        """The linear functions of the mean field (means, say) through which alone it enters kernel and reward.
+
+        The whole mean field unless overridden; an empty array where agents do not interact. Equilibrium solvers look
+        for a fixed point in these, so that few of them make it cheap.
+        """
+        return mean_field
 
     def state_features(self) -> Float[Array, "states features"]:
         """Features of the individual states for policy networks, of order one; the relative index by default."""

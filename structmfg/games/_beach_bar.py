@@ -103,6 +103,10 @@ class BeachBar(Game):
         """Uniform on all cells but the bar's."""
         return jnp.where(jnp.arange(self.num_states) == noise.bar, 0.0, 1 / (self.num_states - 1))
 
+    def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "0"]:
+        """None: agents do not interact."""
+        return mean_field[:0]
+
     def initial_noise(self, uniform: Float[Array, ""]) -> BeachNoise:
         """A uniform bar, open."""
         index = jnp.minimum((uniform * len(self.bars)).astype(int), len(self.bars) - 1)

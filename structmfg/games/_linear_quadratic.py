@@ -139,6 +139,10 @@ class LinearQuadratic(Game):
         """The mean position over S."""
         return observation / self.num_states
 
+    def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "1"]:
+        """(mean position,)."""
+        return (mean_field @ jnp.arange(self.num_states, dtype=float))[None]
+
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
         """A fair coin."""
         return jnp.where(uniform < 0.5, -1, 1)

@@ -119,6 +119,10 @@ class Macro(Game):
         """(interest rate, wage)."""
         return jnp.stack(self.prices(aggregate))
 
+    def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "2"]:
+        """(mean wealth, mean income)."""
+        return mean_field @ jnp.stack(self._states(), axis=1)
+
     def initial_noise(self, uniform: Float[Array, ""]) -> Float[Array, ""]:
         """Zero."""
         return jnp.zeros_like(uniform)

@@ -1,0 +1,120 @@
+"""Finite Markov chains of common noise, and AR(1) processes discretised into them."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import ndtr
+
+from structmfg._checks import check_between, check_integer, check_positive, check_rows
+
+MAX_SCENARIOS = 2**14  # paths that are enumerated without being asked to
+
+
+class NoiseChain(NamedTuple):
+    """Markov noise of n states: `values`, the noise in each (leading axis n), `initial` (n,), `transition` (n, n)."""
+
+    values: Any
+    initial: Float[np.ndarray, " n"]
+    transition: Float[np.ndarray, "n n"]
+
+    @property
+    def num_states(self) -> int:
+        """n."""
+        return len(self.initial)
+
+    def validate(self) -> "NoiseChain":
+        """The chain itself. `ValueError` unless initial and transition are distributions of matching sizes."""
+        check_rows("initial probabilities of the noise chain", np.asarray(self.initial)[None])
+        check_rows("transition probabilities of the noise chain", np.asarray(self.transition))
+        if np.shape(self.transition) != (self.num_states, self.num_states):
+            raise ValueError(
+                f"the transition matrix of a noise chain of {self.num_states} states must have shape "
+                f"({self.num_states}, {self.num_states}), but has shape {np.shape(self.transition)}"
+            )
+        return self
+
+    def widths(self, horizon: int) -> list[int]:
+        """The number of histories z_0..z_t that can happen, for t = 0..T."""
+        can = (np.asarray(self.transition) > 0).astype(object)  # Python's integers, which do not overflow
+        ways = (np.asarray(self.initial) > 0).astype(object)
+        widths = [int(ways.sum())]
+        for _ in range(horizon):
+            ways = ways @ can
+            widths.append(int(ways.sum()))
+        return widths
+
+    def paths(self, horizon: int) -> tuple[np.ndarray, Float[np.ndarray, " paths"]]:
+        """The states (N, T+1) of all paths that can happen, sorted, and their probabilities (N,)."""
+        transition = np.asarray(self.transition, float)
+        starts = np.flatnonzero(self.initial)
+        states, probabilities = starts[:, None], np.asarray(self.initial, float)[starts]
+        for _ in range(horizon):
+            path, following = np.nonzero(transition[states[:, -1]])
+            probabilities = probabilities[path] * transition[states[path, -1], following]
+            states = np.column_stack([states[path], following])
+        return states, probabilities
+
+    def first(self, uniform: Float[Array, ""]) -> Any:
+        """z_0 from an innovation in (0, 1)."""
+        return self._value(_invert(jnp.asarray(self.initial), uniform))
+
+    def following(self, noise: Any, uniform: Float[Array, ""]) -> Any:
+        """z_{t+1} from z_t, which must be one of the values, and an innovation in (0, 1)."""
+        return self._value(_invert(jnp.asarray(self.transition)[self.state_of(noise)], uniform))
+
+    def state_of(self, noise: Any) -> Array:
+        """The state whose value is nearest to `noise`."""
+        distances = jax.tree.map(lambda values, z: abs(jnp.asarray(values) - z), self.values, noise)
+        flat = [distance.reshape(self.num_states, -1).sum(1) for distance in jax.tree.leaves(distances)]
+        return jnp.argmin(sum(flat))
+
+    def _value(self, state: Array) -> Any:
+        return jax.tree.map(lambda values: jnp.asarray(values)[state], self.values)
+
+
+def _invert(probabilities: Float[Array, " n"], uniform: Float[Array, ""]) -> Array:
+    """The state that an innovation falls on; never one of probability zero."""
+    last = jnp.max(jnp.where(probabilities > 0, jnp.arange(probabilities.shape[0]), 0))
+    return jnp.minimum(jnp.sum(uniform >= jnp.cumsum(probabilities)), last)
+
+
+def rouwenhorst(num_states: int, persistence: float, deviation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n,) and transition matrix (n, n) of z' = persistence * z + deviation * N(0, 1).
+
+    Mean, variance and autocorrelation of the stationary chain are exactly those of the process (Rouwenhorst 1995;
+    Kopecky & Suen 2010, doi:10.1016/j.red.2010.02.002). Needs |persistence| < 1.
+    """
+    check_integer("num_states", num_states, at_least=2)
+    check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
+    check_positive("deviation", deviation)
+    p = (1 + persistence) / 2
+    transition = np.array([[p, 1 - p], [1 - p, p]])
+    for size in range(3, num_states + 1):
+        larger = np.zeros((size, size))
+        for (row, column), weight in {(0, 0): p, (0, 1): 1 - p, (1, 0): 1 - p, (1, 1): p}.items():
+            larger[row : row + size - 1, column : column + size - 1] += weight * transition
+        larger[1:-1] /= 2  # the rows between the ends were counted twice
+        transition = larger
+    spread = deviation * math.sqrt((num_states - 1) / (1 - persistence**2))
+    return np.linspace(-spread, spread, num_states), transition
+
+
+def tauchen(num_states: int, persistence: float, deviation: float, width: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n,) and transition matrix (n, n) of z' = persistence * z + deviation * N(0, 1).
+
+    Equally spaced over +-`width` stationary deviations; the mass of every cell by the normal distribution (Tauchen
+    1986, doi:10.1016/0165-1765(86)90168-0). Needs |persistence| < 1.
+    """
+    check_integer("num_states", num_states, at_least=2)
+    check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
+    check_positive("deviation", deviation)
+    check_positive("width", width)
+    spread = width * deviation / math.sqrt(1 - persistence**2)
+    points = np.linspace(-spread, spread, num_states)
+    borders = (points[1:] + points[:-1]) / 2
+    below = ndtr((borders - persistence * points[:, None]) / deviation)
+    return points, np.diff(below, axis=1, prepend=0, append=1)
