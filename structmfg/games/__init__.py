@@ -10,6 +10,7 @@ from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauch
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
+from structmfg.games._tree import NoiseTree, histories, noise_tree, tree_of
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
@@ -39,12 +40,16 @@ __all__ = [
     "Noise",
     "NoiseChain",
     "NoisePaths",
+    "NoiseTree",
     "Sampling",
     "check_game",
+    "histories",
     "innovations",
     "make",
     "noise_path",
     "noise_paths",
+    "noise_tree",
     "rouwenhorst",
     "tauchen",
+    "tree_of",
 ]

@@ -1,8 +1,9 @@
-"""Policies pi(a | s, o_{0:t}): tables, and memoryless and recurrent networks."""
+"""Policies pi(a | s, o_{0:t}): tables, also on noise trees, and memoryless and recurrent networks."""
 
 from structmfg.policies._base import Hidden, Policy
 from structmfg.policies._network import NetworkPolicy, NetworkSettings, memoryless, network_policy, recurrent
 from structmfg.policies._tabular import TabularPolicy, as_policy, tabular, uniform
+from structmfg.policies._tree import TreePolicy, signal_of, tree_policy
 
 __all__ = [
     "Hidden",
@@ -10,10 +11,13 @@ __all__ = [
     "NetworkSettings",
     "Policy",
     "TabularPolicy",
+    "TreePolicy",
     "as_policy",
     "memoryless",
     "network_policy",
     "recurrent",
+    "signal_of",
     "tabular",
+    "tree_policy",
     "uniform",
 ]

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from structmfg.games import AggregateState
+
 if TYPE_CHECKING:
     Hidden: TypeAlias = Any
 else:
@@ -24,6 +26,10 @@ else:
 
 class Policy(eqx.Module):
     """A policy over the individual states, conditioned on public observations."""
+
+    def sees(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
+        """What `update` is given at t: the public observation, unless the policy is one that knows more."""
+        return observation
 
     @abc.abstractmethod
     def prepare(self) -> Any:

@@ -44,7 +44,7 @@ def rollout(game: Game, policy: Policy, noise: Noise, *, form: Form = "matrix_fr
     ) -> tuple[tuple[AggregateState, TransitionKernel, Hidden], tuple[AggregateState, Array, Array]]:
         aggregate, kernel, hidden = carry
         observation = game.observe(aggregate)
-        hidden = policy.update(hidden, observation, aggregate.time)
+        hidden = policy.update(hidden, policy.sees(aggregate, observation), aggregate.time)
         probabilities = jax.nn.softmax(policy.decode(prepared, hidden))
         operator: TransitionOperator = kernel.under(probabilities)
         if form == "explicit":

@@ -1,0 +1,149 @@
+"""Accelerated mirror descent on occupancies, for games that interact through the whole mean field.
+
+A mirror step is the best response to fixed mean fields that pays KL divergence from the policy before it,
+
+    pi+ = argmax J(pi; mu) - lambda * sum_n w_n sum_s mu_n(s) KL(pi(. | s) || pi_before(. | s)),
+
+one soft sweep backward (online mirror descent; Perolat et al. 2021, arXiv 2103.00623). Unlike a soft fixed point it needs
+no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 2008; Hanzely, Richtarik & Xiao 2021,
+doi:10.1007/s10589-021-00273-8), lambda = stiffness * theta_k and theta_k = 2 / (k + 2), and restarts at the end of
+cycles that get longer, it takes the square root of the number of steps. A group whose exploitability does not fall over a
+cycle gets a greater stiffness.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from structmfg.solvers._problem import Certificate, TreeProblem, soft
+from structmfg.solvers._tree import Flow, Table
+
+_FALLS = 0.7  # a cycle at whose end more than so much of the exploitability is left has failed
+_STIFFEN = 1.6
+_CERTIFY = 20  # steps between certificates
+_LEAST_STIFFNESS = 1e-4  # of the spread of action values
+
+
+class AcceleratedState(NamedTuple):
+    """The average (occupancies and their mean fields), the mirror iterate (log policy and mean fields), by group the
+    stiffness and the exploitability at the last restart; `step` of the `cycle`.
+    """
+
+    occupancy: Table
+    flow: Flow
+    log_policy: Table
+    mirror_flow: Flow
+    stiffness: Float[Array, " groups"]
+    before: Float[Array, " groups"]
+    step: Int[Array, ""]
+    cycle: Int[Array, ""]
+    steps: Int[Array, ""]
+    gain: Float[Array, ""]
+    mean_return: Float[Array, ""]
+    best: Table
+
+
+class Accelerated(eqx.Module):
+    """`stiffness`: in units of the reward; None for an estimate. `cycle`: steps to the first restart, doubled with
+    every second one.
+    """
+
+    stiffness: float | None = None
+    cycle: int = 60
+
+    def init(self, problem: TreeProblem) -> AcceleratedState:
+        """The uniform policy."""
+        policy = problem.uniform()
+        flow = problem.push(policy)
+        certificate = problem.certify(flow, policy)
+        zero = jnp.zeros((), int)
+        stiffness = (
+            _stiffness(problem, flow, policy)
+            if self.stiffness is None
+            else jnp.full(problem.num_groups, float(self.stiffness))
+        )
+        return AcceleratedState(
+            problem.occupancy(flow, policy), flow, jnp.log(policy), flow, stiffness, certificate.gain, zero, zero, zero,
+            jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), policy,
+        )  # fmt: skip
+
+    def update(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
+        """One step; and now and then a certificate, and a restart at the end of a cycle."""
+        theta = 2 / (state.step + 2.0)
+        towards = (1 - theta) * state.flow + theta * state.mirror_flow
+        own = problem.group[: problem.tree.num_decisions]
+        temperature = (state.stiffness * theta)[own]
+
+        def choose(page: tuple[Array, Array], q: Array) -> tuple[Array, Array, Array]:
+            prior, temperature = page
+            log_policy, bonus = soft(q, temperature[:, None, None], prior)
+            return jnp.exp(log_policy), bonus, log_policy
+
+        _, log_policy = problem.backward(towards, choose, (state.log_policy, temperature))
+        policy = jnp.exp(log_policy)
+        mirror_flow = problem.push(policy)
+        state = state._replace(
+            occupancy=(1 - theta) * state.occupancy + theta * problem.occupancy(mirror_flow, policy),
+            flow=(1 - theta) * state.flow + theta * mirror_flow,
+            log_policy=log_policy,
+            mirror_flow=mirror_flow,
+            step=state.step + 1,
+            steps=state.steps + 1,
+        )
+        over = state.step >= self.cycle * 2 ** (state.cycle // 2)
+        return jax.lax.cond(
+            over | (state.steps % _CERTIFY == 0), lambda s: self._judge(problem, s, over), lambda s: s, state
+        )
+
+    def _judge(self, problem: TreeProblem, state: AcceleratedState, over: Array) -> AcceleratedState:
+        """A certificate; and if the cycle is over, a new one from the average."""
+        policy = conditional(state.occupancy)
+        certificate: Certificate = problem.certify(state.flow, policy)
+        gain = jnp.sum(certificate.gain)
+        better = gain < state.gain
+        stiffer = certificate.gain > _FALLS * state.before
+        state = state._replace(
+            best=jnp.where(better, policy, state.best),
+            gain=jnp.where(better, gain, state.gain),
+            mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
+        )
+        restarted = state._replace(
+            log_policy=jnp.log(jnp.maximum(policy, jnp.finfo(policy.dtype).tiny)),
+            mirror_flow=state.flow,
+            occupancy=problem.occupancy(state.flow, policy),
+            stiffness=jnp.where(stiffer, _STIFFEN * state.stiffness, state.stiffness),
+            before=certificate.gain,
+            step=jnp.zeros_like(state.step),
+            cycle=state.cycle + 1,
+        )
+        return jax.tree.map(lambda a, b: jnp.where(over, a, b), restarted, state)
+
+
+def conditional(occupancy: Table) -> Table:
+    """The policy of occupancies; uniform in states that nobody is in."""
+    mass = jnp.sum(occupancy, axis=-1, keepdims=True)
+    return jnp.where(mass > 0, occupancy / jnp.where(mass > 0, mass, 1), 1 / occupancy.shape[-1])
+
+
+def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, " groups"]:
+    """A start: how far rewards fall where a soft response to the uniform policy's mean fields goes, per divergence."""
+
+    def choose(own: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
+        spread = jnp.max(jnp.max(q, axis=-1) - jnp.min(q, axis=-1))
+        log_policy, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny**0.5))
+        return own, jnp.zeros(q.shape[:-1]), (log_policy, jnp.broadcast_to(spread, q.shape[:1]))
+
+    _, (log_policy, spread) = problem.backward(flow, choose, policy)
+    response = jnp.exp(log_policy)
+    moved = problem.push(response)
+    before, after = problem.occupancy(flow, policy), problem.occupancy(moved, response)
+    fall = sum(
+        sign * problem.gains(at, occupancy)[0]
+        for at, occupancy, sign in ((flow, before, 1), (flow, after, -1), (moved, before, -1), (moved, after, 1))
+    )
+    divergence = problem.by_group(jnp.sum(after * (log_policy - jnp.log(policy)), axis=(-1, -2)))
+    least = _LEAST_STIFFNESS * jnp.max(spread) + jnp.finfo(flow.dtype).tiny ** 0.5
+    return jnp.maximum(2 * fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny**0.5), least)

@@ -1,0 +1,153 @@
+"""A game on its noise tree: what every exact solver needs of it.
+
+A policy is a table of probabilities (D, S, A). Its occupancy at a node is m_n(s, a) = mu_n(s) pi_n(a | s), and the
+return is linear in occupancies: J = sum_n w_n <m_n, r_n> with w_n = gamma^t p(n). For a best response with values v and
+action values q, the performance difference lemma (Kakade & Langford 2002) gives the exploitability without cancellation,
+
+    mu_0 . v_0 - J(pi)  =  sum_n w_n <m_n, v_n - q_n>,
+
+a sum of nonnegative terms. Different histories at t = 0 are `groups` with nothing in common where the policy knows the
+noise: a solver may treat each as a problem of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from structmfg.games import Game, NoiseTree, noise_tree
+from structmfg.policies import TreePolicy, tree_policy
+from structmfg.solvers._information import PublicSets, pool, pooling_mass, public_sets
+from structmfg.solvers._tree import Flow, Table, backward, push
+
+Information = Literal["full", "public"]
+
+Choice = Callable[[Any, Float[Array, "block states actions"]], tuple[Array, Array, PyTree[Array]]]
+
+
+class Certificate(NamedTuple):
+    """By group (G,): what a best response gains over a policy, and the policy's return, each times the group's
+    probability; the sums are the exploitability and the return.
+    """
+
+    gain: Float[Array, " groups"]
+    mean_return: Float[Array, " groups"]
+
+
+class TreeProblem(eqx.Module):
+    """A game on its tree. `group` (M,) numbers the problems that have nothing in common, `num_groups` of them."""
+
+    game: Game = eqx.field(static=True)
+    tree: NoiseTree
+    group: Int[Array, " slots"]
+    information: Information = eqx.field(static=True)
+    num_groups: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, game: Game, information: Information, tree: NoiseTree | None = None) -> "TreeProblem":
+        """The problem of a game. `ValueError` where its noise has no tree that fits."""
+        tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
+        group = np.zeros(tree.num_slots, int)
+        if information == "full":
+            nodes, parent = np.asarray(tree.nodes), np.asarray(tree.parent)
+            roots, group[nodes[0]] = np.unique(nodes[0], return_inverse=True)
+            for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
+                group[slot] = group[parent[slot]]
+            return cls(game, tree, jnp.asarray(group), information, len(roots))
+        return cls(game, tree, jnp.asarray(group), information, 1)
+
+    @property
+    def weights(self) -> Float[Array, " decisions"]:
+        """gamma^t p(n)."""
+        decisions = self.tree.num_decisions
+        return self.game.discount ** self.tree.slot_time[:decisions] * self.tree.probability[:decisions]
+
+    def by_group(self, values: Float[Array, " decisions"]) -> Float[Array, " groups"]:
+        """Sums over the nodes of every group, weighted by gamma^t p(n)."""
+        own = self.group[: self.tree.num_decisions]
+        return jax.ops.segment_sum(self.weights * values, own, num_segments=self.num_groups)
+
+    def uniform(self) -> Table:
+        """Every action equally likely."""
+        count = self.game.num_actions
+        return jnp.full((self.tree.num_decisions, self.game.num_states, count), 1 / count)
+
+    def occupancy(self, flow: Flow, policy: Table) -> Table:
+        """mu_n(s) pi_n(a | s)."""
+        return flow[: self.tree.num_decisions, :, None] * policy
+
+    def push(self, policy: Table) -> Flow:
+        """The mean field at every node."""
+        return push(self.game, self.tree, policy)
+
+    def sets(self, flow: Flow) -> PublicSets:
+        """The public information sets against these mean fields."""
+        return public_sets(self.game, self.tree, flow)
+
+    def backward(self, flow: Flow, choose: Choice, pages: PyTree[Array]) -> tuple[Flow, PyTree[Array]]:
+        """Values (M, S), and what `choose(page, q)` returns besides a policy (B, S, A) and a bonus (B, S).
+
+        The value of a node is that of the policy in its own action values, plus the bonus. Under public information
+        `choose` sees action values averaged over the information set.
+        """
+        sets = (self.sets(flow).together, pooling_mass(self.tree, flow)) if self.information == "public" else None
+
+        def rule(page: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
+            own, known = page
+            policy, bonus, besides = choose(own, q if known is None else pool(q, *known))
+            return jnp.sum(policy * q, axis=-1) + bonus, besides
+
+        return backward(self.game, self.tree, flow, rule, (pages, sets))
+
+    def certify(self, flow: Flow, policy: Table) -> Certificate:
+        """What a best response, with the information of the problem, gains over the policy whose mean fields these are.
+
+        Under public information without perfect recall it is the gain of the best change at one information set after
+        another, a lower bound.
+        """
+
+        gain, best = self.gains(flow, self.occupancy(flow, policy))
+        return Certificate(gain, best - gain)
+
+    def gains(self, flow: Flow, occupancy: Table) -> tuple[Float[Array, " groups"], Float[Array, " groups"]]:
+        """What a best response to given mean fields gains over an occupancy, and its own return, by group."""
+
+        def choose(occupancy: Array, q: Array) -> tuple[Array, Array, Array]:
+            gap = jnp.max(q, axis=-1, keepdims=True) - q
+            return greedy(q), jnp.zeros(q.shape[:-1]), jnp.sum(occupancy * gap, axis=(-1, -2))
+
+        values, gaps = self.backward(flow, choose, occupancy)
+        start = jnp.where(self.tree.slot_time == 0, self.tree.probability * jnp.sum(flow * values, axis=-1), 0)
+        return self.by_group(gaps), jax.ops.segment_sum(start, self.group, num_segments=self.num_groups)
+
+    def policy(self, table: Table) -> TreePolicy:
+        """The policy of a table, as one that follows the noise or the public observations, in JAX's default float."""
+        logits = jnp.log(jnp.maximum(table, jnp.finfo(jnp.float32).tiny))
+        if self.information == "full":
+            return tree_policy(self.tree, logits)
+        sets = self.sets(self.push(table))
+        return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
+
+
+def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
+    """The best actions, equally likely where several are."""
+    best = (q == jnp.max(q, axis=-1, keepdims=True)).astype(q.dtype)
+    return best / jnp.sum(best, axis=-1, keepdims=True)
+
+
+def soft(
+    q: Float[Array, "*shape actions"],
+    temperature: Float[Array, "..."],
+    prior: Float[Array, "*shape actions"] | None = None,
+) -> tuple[Float[Array, "*shape actions"], Float[Array, "*shape"]]:
+    """log pi for pi = argmax of pi . q - temperature * KL(pi || prior), and the second term.
+
+    `prior` holds logarithms; without one the term is temperature * entropy. `temperature` broadcasts against q.
+    """
+    log_policy = jax.nn.log_softmax(q / temperature if prior is None else q / temperature + prior, axis=-1)
+    relative = log_policy if prior is None else log_policy - prior
+    return log_policy, -jnp.sum(temperature * jnp.exp(log_policy) * relative, axis=-1)

@@ -1,0 +1,113 @@
+"""Sweeps over a noise tree: the mean field forward, values backward, through the game's operators.
+
+Forward, the mean field of a node is that of its parent pushed by the parent's operator, mu_child = A_n^T mu_n, whichever
+child is drawn. Backward,
+
+    q_n = sum_c p(c | n) [ r(n, c) + gamma P_n v_c ],    v_n = rule(q_n),    v = 0 at t = T,
+
+with the sum over the children c of n; the rule is a mean under a policy, a maximum, or its softening.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from structmfg.games import AggregateState, Game, NoiseTree
+from structmfg.policies import Policy
+
+Decide = Callable[[PyTree[Array], AggregateState, PyTree[Array]], tuple[PyTree[Array], Array]]
+Rule = Callable[[Any, Float[Array, "block states actions"]], tuple[Float[Array, "block states"], PyTree[Array]]]
+Flow = Float[Array, "slots states"]
+Table = Float[Array, "decisions states actions"]
+
+
+def push(game: Game, tree: NoiseTree, policy: Table) -> Flow:
+    """The mean field (M, S) at every node under a table of probabilities (D, S, A)."""
+    return _forward(game, tree, lambda hidden, _, page: (hidden, page), jnp.zeros((tree.num_slots, 0)), policy)[0]
+
+
+def unroll_on_tree(game: Game, tree: NoiseTree, policy: Policy) -> tuple[Flow, Table]:
+    """The mean fields under any policy, and the table of probabilities that it plays."""
+    prepared = policy.prepare()
+
+    def decide(hidden: Any, aggregate: AggregateState, _: Any) -> tuple[Any, Array]:
+        hidden = policy.update(hidden, policy.sees(aggregate, game.observe(aggregate)), aggregate.time)
+        return hidden, jax.nn.softmax(policy.decode(prepared, hidden))
+
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (tree.num_slots, *jnp.shape(x))), policy.start())
+    return _forward(game, tree, decide, start, jnp.zeros((tree.num_decisions, 0)))
+
+
+def _forward(game: Game, tree: NoiseTree, decide: Decide, hidden: PyTree[Array], pages: PyTree[Array]) -> tuple[Any, Any]:
+    """Mean fields and probabilities. `decide(hidden, aggregate, page)` gives a node's hidden state, from its parent's,
+    and its probabilities (S, A); `hidden` (M, ...) holds what the nodes at t = 0 start from.
+    """
+    size, decisions = tree.block, tree.num_decisions
+
+    def step(carry: tuple[Array, PyTree[Array]], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        pushed, hidden = carry
+        start, time, page = inputs
+        noise, parent = jax.tree.map(lambda x: _block(x, start, size), (tree.noise, tree.parent))
+        mean_field = jnp.where(time == 0, jax.vmap(game.initial_mean_field)(noise), pushed[parent])
+
+        def node(mean_field: Array, noise: Any, before: Any, page: Any) -> tuple[Array, Any, Array]:
+            aggregate = AggregateState(mean_field, noise, time)
+            now, probabilities = decide(before, aggregate, page)
+            return game.kernel(aggregate).under(probabilities).T.mv(mean_field), now, probabilities
+
+        before = jax.tree.map(lambda x: x[parent], hidden)
+        moved, now, probabilities = jax.vmap(node)(mean_field, noise, before, page)
+        hidden = jax.tree.map(lambda all_, one: _put(all_, one, start), hidden, now)
+        return (_put(pushed, moved, start), hidden), (mean_field, probabilities)
+
+    pushed = jnp.zeros((tree.num_slots, game.num_states))
+    (pushed, _), (flow, table) = jax.lax.scan(step, (pushed, hidden), _by_block(tree, pages))
+    flow = jnp.concatenate([flow.reshape(decisions, -1), pushed[tree.parent[decisions:]]])
+    return flow, table.reshape(decisions, *table.shape[2:])
+
+
+def backward(game: Game, tree: NoiseTree, flow: Flow, rule: Rule, pages: PyTree[Array]) -> tuple[Flow, PyTree[Array]]:
+    """The values (M, S) at every node against the mean fields `flow`, and what the rule returns besides (D, ...).
+
+    `rule(pages, q)` gets a block's own part of `pages` (leading axis D) and its action values (B, S, A), and returns
+    the values (B, S) and anything else with leading axis B.
+    """
+    size = tree.block
+
+    def step(values: Array, inputs: tuple[Any, ...]) -> tuple[Array, Any]:
+        start, time, page = inputs
+        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
+
+        def node(mean_field: Array, noise: Any, children: Array, chance: Array) -> Array:
+            aggregate = AggregateState(mean_field, noise, time)
+
+            def reward(child: Array) -> Array:
+                then = jax.tree.map(lambda z: z[child], tree.noise)
+                return game.reward(aggregate, AggregateState(flow[child], then, time + 1))
+
+            rewards = jnp.tensordot(chance, jax.vmap(reward)(children), 1)
+            return rewards + game.discount * game.kernel(aggregate).expect(chance @ values[children])
+
+        now, besides = rule(page, jax.vmap(node)(*own))
+        return _put(values, now, start), besides
+
+    values, besides = jax.lax.scan(step, jnp.zeros_like(flow), _by_block(tree, pages), reverse=True)
+    return values, jax.tree.map(lambda x: x.reshape(tree.num_decisions, *x.shape[2:]), besides)
+
+
+def _block(array: Array, start: Array, size: int) -> Array:
+    return jax.lax.dynamic_slice_in_dim(array, start, size)
+
+
+def _put(array: Array, block: Array, start: Array) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(array, block.astype(array.dtype), start, 0)
+
+
+def _by_block(tree: NoiseTree, pages: PyTree[Array]) -> tuple[Array, Array, PyTree[Array]]:
+    """First slot, time and pages of every decision block."""
+    count = tree.num_decisions // tree.block
+    pages = jax.tree.map(lambda x: x.reshape(count, tree.block, *x.shape[1:]), pages)
+    return tree.block * jnp.arange(count), tree.time[:count], pages
