@@ -6,13 +6,21 @@ from typing import Any
 from structmfg._checks import check_name
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
 from structmfg.games._beach_bar import BeachBar, BeachNoise
+from structmfg.games._beach_bar_crowded import BeachBarCrowded
+from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
+from structmfg.games._crowd_modelling import CrowdModelling
+from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
+    "beach_bar_crowded": BeachBarCrowded,
+    "carmona_fouque_sun": CarmonaFouqueSun,
+    "crowd_modelling": CrowdModelling,
+    "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
 }
@@ -32,8 +40,12 @@ __all__ = [
     "MAX_SCENARIOS",
     "AggregateState",
     "BeachBar",
+    "BeachBarCrowded",
     "BeachNoise",
+    "CarmonaFouqueSun",
+    "CrowdModelling",
     "Game",
+    "LeftRight",
     "LinearQuadratic",
     "Macro",
     "Noise",
