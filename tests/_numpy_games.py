@@ -167,4 +167,122 @@ class Macro:
         return self.prices(mu, z)
 
 
-MODELS = {"linear_quadratic": LinearQuadratic, "beach_bar": BeachBar, "macro": Macro}
+class BeachBarCrowded(BeachBar):
+    def reward(self, mu, z, t, next_mu, next_z):
+        reward = super().reward(mu, z, t, next_mu, next_z)
+        for s, mass in enumerate(mu):
+            reward[s] -= self.game.crowd_aversion * np.log(mass + 1e-10)
+        return reward
+
+
+class CrowdModelling:
+    def __init__(self, game):
+        self.game, self.horizon, self.discount = game, game.horizon, game.discount
+
+    def start(self, z):
+        return np.full(self.game.num_states, 1 / self.game.num_states)
+
+    def dense(self, mu, z, t):
+        size = self.game.num_states
+        dense = np.zeros((size, 3, size))
+        for s in range(size):
+            for i, a in enumerate((-1, 0, 1)):
+                for e in (-1, 0, 1):
+                    dense[s, i, (s + a + e) % size] += 1 / 3
+        return dense
+
+    def reward(self, mu, z, t, next_mu, next_z):
+        size = self.game.num_states
+        reward = np.zeros((size, 3))
+        for s in range(size):
+            for i, a in enumerate((-1, 0, 1)):
+                reward[s, i] = 1 - abs(s - size // 2) / (size // 2) - np.log(mu[s] + 1e-25)
+                if t < self.horizon - 1:  # paid on arrival, at t + 1
+                    reward[s, i] -= self.discount * abs(a) / 10
+        return reward
+
+    def observe(self, mu, z):
+        return mu
+
+
+class LeftRight:
+    horizon, discount = 1, 1.0
+
+    def __init__(self, game):
+        pass
+
+    def start(self, z):
+        return np.array([1.0, 0.0, 0.0])
+
+    def dense(self, mu, z, t):
+        dense = np.zeros((3, 2, 3))
+        dense[:, 0, 1] = dense[:, 1, 2] = 1
+        return dense
+
+    def reward(self, mu, z, t, next_mu, next_z):
+        return np.array([[-next_mu[1], -2 * next_mu[2]]] * 3)
+
+    def observe(self, mu, z):
+        return [mu[1], mu[2]]
+
+
+class CarmonaFouqueSun:
+    discount = 1.0
+
+    def __init__(self, game):
+        self.game, self.horizon = game, game.num_steps
+        self.step = game.final_time / game.num_steps
+        self.spacing = game.granularity * self.step**2
+        self.half = game.num_states // 2
+        self.actions = range(-(game.num_actions // 2), game.num_actions // 2 + 1)
+        self.own = game.volatility**2 * (1 - game.correlation**2) * self.step
+
+    def start(self, z):
+        inside = [abs(i - self.half) * self.spacing <= self.game.spread + 1e-9 for i in range(self.game.num_states)]
+        return np.array(inside) / sum(inside)
+
+    def mean(self, mu):
+        return sum((i - self.half) * self.spacing * mass for i, mass in enumerate(mu))
+
+    def dense(self, mu, z, t):
+        g, top = self.game, self.game.num_states - 1
+        shift = z * round(g.volatility * g.correlation * np.sqrt(g.final_time / g.num_shocks) / self.spacing)
+        cells = 1
+        while (cells * self.spacing) ** 2 < self.own:
+            cells += 1
+        out = self.own / (2 * (cells * self.spacing) ** 2)
+        dense = np.zeros((g.num_states, len(self.actions), g.num_states))
+        for s in range(g.num_states):
+            for i, k in enumerate(self.actions):
+                x = min(max(s + k + shift, 0), top)
+                for e, probability in ((-cells, out), (0, 1 - 2 * out), (cells, out)):
+                    dense[s, i, min(max(x + e, 0), top)] += probability
+        return dense
+
+    def reward(self, mu, z, t, next_mu, next_z):
+        g, m = self.game, self.mean(mu)
+        reward = np.zeros((g.num_states, len(self.actions)))
+        for s in range(g.num_states):
+            distance = m - (s - self.half) * self.spacing
+            for i, k in enumerate(self.actions):
+                alpha = k * self.spacing / self.step - g.mean_reversion * distance
+                cost = alpha**2 / 2 - g.incentive * alpha * distance + g.tracking / 2 * distance**2
+                reward[s, i] = -self.step * cost
+        if t == self.horizon - 1:
+            missed = self.mean(next_mu) - (np.arange(g.num_states) - self.half) * self.spacing
+            reward -= g.terminal_weight / 2 * self.dense(mu, z, t) @ missed**2
+        return reward
+
+    def observe(self, mu, z):
+        return [self.mean(mu)]
+
+
+MODELS = {
+    "beach_bar": BeachBar,
+    "beach_bar_crowded": BeachBarCrowded,
+    "carmona_fouque_sun": CarmonaFouqueSun,
+    "crowd_modelling": CrowdModelling,
+    "left_right": LeftRight,
+    "linear_quadratic": LinearQuadratic,
+    "macro": Macro,
+}

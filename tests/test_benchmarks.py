@@ -20,7 +20,7 @@ from structmfg.benchmarks._forms import moved_bytes, operator_forms
 from structmfg.benchmarks._targets import scaling, targets
 from structmfg.benchmarks._timing import Effort, time_calls, time_plain
 from structmfg.cli import main
-from structmfg.games import GAMES, LinearQuadratic, make
+from structmfg.games import LinearQuadratic, make
 
 TINY = {
     "linear_quadratic": {"num_states": 12},
@@ -124,7 +124,11 @@ def test_calls_are_timed() -> None:
     assert (long.calls, long.steps) == (1, 1)
 
 
-@pytest.mark.parametrize("game", sorted(GAMES))
+def test_the_papers_games_are_measured_by_default() -> None:
+    assert {case.labels["game"] for case in benchmarks.cases(benchmarks.QUICK) if "game" in case.labels} == {*TINY}
+
+
+@pytest.mark.parametrize("game", sorted(TINY))
 def test_the_generic_game_moves_alike(game: str) -> None:
     built = make(game, **TINY[game])
     lists, aggregate = _updates.generic_game(built), jax.jit(built.initial)(jax.random.key(0))

@@ -174,6 +174,11 @@ def test_an_option_that_may_be_none_is_read_as_its_type() -> None:
         parse(["solve", "macro", "--gradient-discount", "even"])
 
 
+def test_a_choice_is_read_by_name() -> None:
+    given = parse(["solve", "macro", "--noise-states", "3", "--discretisation", "tauchen"]).game_parameters
+    assert given == {"noise_states": 3, "discretisation": "tauchen"}
+
+
 def test_a_switch_can_be_turned_off() -> None:
     assert parse(["solve", "macro", "--no-clock"]).overrides == {"clock": False}
     assert parse(["solve", "macro", "--clock"]).overrides == {"clock": True}
@@ -221,6 +226,8 @@ BAD: list[tuple[Sequence[str], str]] = [
     (["evaluate", "TINY", "--seed", "-1"], "seed must be"),
     (["evaluate", "TINY", "--seed", "4294967296"], "at most 4294967295"),
     (["bench", "--games", "beachbar"], "did you mean beach_bar"),
+    (["bench", "--games", "left_right"], "allowed: beach_bar, linear_quadratic, macro"),
+    (["solve", "macro", "--noise-states", "3", "--discretisation", "tauchn"], "did you mean tauchen"),
     (["bench", "--sizes", "3"], "at least 10"),
     (["bench", "--peer", "openspiel"], "module:Class"),
     (["bench", "--seed", "-1"], "seed must be"),
@@ -297,8 +304,8 @@ def test_training_that_is_not_finite_is_saved_with_the_last_good_policy(capsys: 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert main(["solve", "--help"]) == 0
-    text = capsys.readouterr().out
-    assert "beach_bar 101, linear_quadratic 99" in text
+    text = " ".join(capsys.readouterr().out.split())
+    assert "beach_bar 101, beach_bar_crowded 101, crowd_modelling 10, linear_quadratic 99" in text
     assert main(["--version"]) == 0
 
 

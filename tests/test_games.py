@@ -14,15 +14,24 @@ SMALL = {
     "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
     "beach_bar": {"num_states": 9, "max_action": 2, "horizon": 6},
     "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 5, "max_wealth": 20.0},
+    "beach_bar_crowded": {"num_states": 9, "max_action": 2, "horizon": 6, "crowd_aversion": 0.7},
+    "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 0.6, "reach": 1.0, "mean_reversion": 0.4},
+    "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
+    "left_right": {},
 }
 PATHS = {
     "linear_quadratic": [[-1] * 7, [1] * 7],
     "beach_bar": [[(2, 1)] * 7, [(5, 1)] * 3 + [(5, 0)] * 4],
     "macro": [[0.0, 0.05, -0.1, 0.02, 0.2, 0.3]],
+    "beach_bar_crowded": [[(3, 1)] * 3 + [(3, 0)] * 4],
+    "carmona_fouque_sun": [[0, 1, 0, -1, 0], [0, -1, 0, -1, 0]],
+    "crowd_modelling": [[0] * 5],
+    "left_right": [[0] * 2],
 }
 CASES = [(name, i) for name, paths in PATHS.items() for i in range(len(paths))]
 # In single precision, next wealth near the top of the grid carries rounding of 1e-6 that its short intervals amplify.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+POSITIVE = ("final_time", "tracking", "volatility", "spread", "granularity", "reach")
 # Games whose rounding breaks the shift with walls: ties of the noise, of the move, and both.
 UNEVEN = [
     {"correlation": 0.0, "volatility": 0.5},
@@ -95,11 +104,11 @@ def test_both_structures_of_linear_quadratic_are_tested():
 def test_initial_state(name, double):
     game = smfg.games.make(name, **SMALL[name])
     aggregate = game.initial(jax.random.key(3))
-    noise = jax.tree.leaves(aggregate.noise)
-    start = MODELS[name](game).start([int(z) for z in noise] if name == "beach_bar" else noise[0])
+    noise = [np.asarray(z).item() for z in jax.tree.leaves(aggregate.noise)]
+    start = MODELS[name](game).start(noise if len(noise) > 1 else noise[0])
     np.testing.assert_allclose(aggregate.mean_field, start, atol=1e-15)
     assert int(aggregate.time) == 0
-    assert game.observation_size == {"linear_quadratic": 1, "beach_bar": 3, "macro": 2}[name]
+    assert game.observation_size == len(MODELS[name](game).observe(start, PATHS[name][0][0]))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -121,14 +130,14 @@ def test_figures_have_axes_and_labels():
         assert (jnp.diff(coordinate) >= 0).all()
         quantities = game.quantities(game.initial(jax.random.key(0)))
         assert all(value.shape == () for value in quantities.values())
-    assert labels == {"z = +1", "bar at 5, closes", ""}
+    assert labels == {"z = +1", "bar at 5, closes", "bar at 3, closes", "shifts --", "no common noise", ""}
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
         ("beach_bra", {}, "did you mean beach_bar"),
-        ("chess", {}, "allowed: beach_bar, linear_quadratic, macro"),
+        ("chess", {}, "allowed: beach_bar, beach_bar_crowded, carmona_fouque_sun, crowd_modelling"),
         ("macro", {"num_welth": 3}, "did you mean num_wealth"),
         ("linear_quadratic", {"num_states": 1}, "num_states must be a whole number of at least 2, but is 1"),
         ("linear_quadratic", {"num_states": 9.5}, "num_states must be a whole number"),
@@ -151,12 +160,70 @@ def test_figures_have_axes_and_labels():
         ("macro", {"min_income": 3.0}, "lower < upper"),
         ("macro", {"risk_aversion": 0.0}, "risk_aversion must be finite and above 0"),
         ("macro", {"deviation": -0.1}, "deviation must lie in"),
-        *[(name, {"discount": d}, r"discount must lie in \(0, 1\]") for name in SMALL for d in (0.0, 1.01, -0.5)],
+        ("macro", {"noise_states": 1}, "noise_states must be 0, for continuous noise, or at least 2, but is 1"),
+        ("macro", {"noise_states": -2}, "noise_states must be a whole number of at least 0"),
+        ("macro", {"noise_states": 3, "deviation": 0.0}, "deviation must be finite and above 0"),
+        ("macro", {"noise_states": 3, "persistence": 1.0}, r"persistence must lie in \["),
+        ("macro", {"discretisation": "tauchn"}, "did you mean tauchen"),
+        ("beach_bar_crowded", {"crowd_aversion": -1.0}, "crowd_aversion must lie in"),
+        ("beach_bar_crowded", {"horizon": 1}, "horizon must be a whole number of at least 2"),
+        ("crowd_modelling", {"num_states": 1}, "num_states must be a whole number of at least 2"),
+        ("left_right", {"horizon": 2}, "unknown parameter of left_right 'horizon'"),
+        ("carmona_fouque_sun", {"num_steps": 0}, "num_steps must be a whole number of at least 1"),
+        ("carmona_fouque_sun", {"num_shocks": 17}, r"num_shocks must lie in \[0, 14\]"),
+        ("carmona_fouque_sun", {"num_shocks": 5, "num_steps": 4}, r"num_shocks must lie in \[0, 4\]"),
+        ("carmona_fouque_sun", {"correlation": 1.5}, "correlation must lie in"),
+        ("carmona_fouque_sun", {"incentive": 4.0}, r"incentive squared must lie in \[0, 10\], but is 16"),
+        *[("carmona_fouque_sun", {name: 0.0}, f"{name} must be finite and above 0") for name in POSITIVE],
+        *[
+            (name, {"discount": d}, r"discount must lie in \(0, 1\]")
+            for name in sorted({*SMALL} - {"carmona_fouque_sun", "left_right"})
+            for d in (0.0, 1.01, -0.5)
+        ],
     ],
 )
 def test_bad_parameters(name, parameters, message, unchecked):
     with pytest.raises(ValueError, match=message):
         smfg.games.make(name, **parameters)
+
+
+def test_aggregates_are_all_that_agents_see_of_each_other(double):
+    """Mean fields with the same aggregates give the same rewards and moves."""
+    rng = np.random.default_rng(0)
+    for name, parameters in SMALL.items():
+        game = smfg.games.make(name, **parameters)
+        z, next_z = PATHS[name][0][0], PATHS[name][0][1]
+        one, other = MODELS[name](game).start(z), rng.dirichlet(np.ones(game.num_states))
+        weights = np.vstack([np.asarray(jax.vmap(game.aggregates)(jnp.eye(game.num_states))).T, np.ones_like(one)])
+        step = other - one  # without what changes an aggregate, or the total
+        step -= np.linalg.pinv(weights) @ (weights @ step)
+        other = one + 1e-3 * np.where(np.abs(step) < 1e-12, 0, step)
+        np.testing.assert_allclose(*(game.aggregates(jnp.asarray(mu)) for mu in (other, one)), atol=1e-14)
+        found = []
+        for mu in (one, other):
+            now = game.aggregate(mean_field=mu, noise=z, time=game.horizon - 1)
+            then = game.aggregate(mean_field=mu, noise=next_z, time=game.horizon)
+            found.append((game.reward(now, then), game.kernel(now).expect(jnp.arange(game.num_states) ** 2.0)))
+        for actual, desired in zip(*found, strict=True):
+            np.testing.assert_allclose(actual, desired, rtol=1e-12, atol=1e-12)
+
+
+def test_crowd_modelling_has_its_exact_values(double):
+    """The return and the best responses of the uniform policy, computed independently."""
+    game = smfg.games.make("crowd_modelling")
+    uniform = smfg.policies.uniform(game)
+    returns = smfg.solvers.evaluate_paths(game, uniform, game.scenarios().noise).returns
+    np.testing.assert_allclose(returns, [27.42585092994044], rtol=0, atol=1e-9)
+    for kind in ("clairvoyant", "non_anticipative"):
+        found = smfg.solvers.exploitability(game, uniform, kind=kind)
+        assert found == (pytest.approx(30.21253334623878 - 27.42585092994044, abs=1e-9), 0)
+
+
+@pytest.mark.parametrize(("left", "expected"), [(1.0, 1.0), (0.0, 2.0), (2 / 3, 0.0)])
+def test_left_right_has_its_exact_values(left, expected, double):
+    game = smfg.games.make("left_right")
+    found = smfg.solvers.exploitability(game, np.tile([left, 1 - left], (3, 1)), kind="non_anticipative")
+    assert found.value == pytest.approx(expected, abs=1e-9)
 
 
 def test_mean_field_of_the_wrong_size():

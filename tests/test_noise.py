@@ -11,6 +11,11 @@ from structmfg.games import innovations, noise_paths
 FINITE = {
     "linear_quadratic": {"num_states": 9, "horizon": 4},
     "beach_bar": {"num_states": 9, "horizon": 6},
+    "beach_bar_crowded": {"num_states": 9, "horizon": 6},
+    "carmona_fouque_sun": {"num_steps": 4, "num_shocks": 3},
+    "crowd_modelling": {},
+    "left_right": {},
+    "macro": {"num_wealth": 4, "horizon": 3, "noise_states": 4},
 }
 
 
@@ -30,12 +35,20 @@ def test_scenarios_are_what_is_sampled(name):
     assert set(sampled) <= set(rows(scenarios.noise))
     for row, probability in zip(rows(scenarios.noise), np.asarray(scenarios.probabilities), strict=True):
         deviation = np.sqrt(probability * (1 - probability) / count)
-        assert abs(sampled.count(row) / count - probability) < 4.5 * deviation
+        assert abs(sampled.count(row) / count - probability) <= 4.5 * deviation
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "num_paths"),
-    [("linear_quadratic", {}, 2), ("beach_bar", {}, 102), ("beach_bar", {"num_states": 9}, 2 * 5)],
+    [
+        ("linear_quadratic", {}, 2),
+        ("beach_bar", {}, 102),
+        ("beach_bar", {"num_states": 9}, 2 * 5),
+        ("carmona_fouque_sun", {}, 4),
+        ("carmona_fouque_sun", {"num_shocks": 0}, 1),
+        ("crowd_modelling", {}, 1),
+        ("left_right", {}, 1),
+    ],
 )
 def test_number_and_weight_of_scenarios(name, parameters, num_paths, precision):
     scenarios = smfg.games.make(name, **parameters).scenarios()
@@ -63,6 +76,23 @@ def test_productivity_is_autoregressive(double):
     steps = (z[:, 1:] - 0.9 * z[:, :-1]) / 0.03
     assert abs(steps.mean()) < 4.5 / np.sqrt(steps.size)
     assert abs(steps.std() - 1) < 4.5 / np.sqrt(2 * steps.size)
+
+
+@pytest.mark.parametrize("discretisation", ["rouwenhorst", "tauchen"])
+@pytest.mark.parametrize("noise_states", [2, 3, 6])
+def test_productivity_on_a_chain(discretisation, noise_states, precision):
+    """It starts in the middle, with mean zero; its mean then decays as that of the process it stands for, to zero."""
+    game = smfg.games.make("macro", num_wealth=4, horizon=3, noise_states=noise_states, discretisation=discretisation)
+    scenarios = game.scenarios()
+    start = np.asarray(scenarios.noise[:, 0], float)
+    points = game.noise_chain().values
+    assert set(np.abs(start)) <= {np.abs(np.float32(points)).min(), np.abs(points).min()}
+    np.testing.assert_allclose(scenarios.probabilities @ scenarios.noise, 0, atol=1e-8)
+    np.testing.assert_allclose(scenarios.probabilities.sum(), 1, rtol=1e-6)
+
+
+def test_too_many_paths_of_productivity_are_not_listed():
+    assert smfg.games.make("macro", noise_states=3).scenarios() is None
 
 
 def test_antithetic_pairs(precision):

@@ -10,7 +10,16 @@ import pytest
 
 from structmfg import reports
 from structmfg._json import to_json
-from structmfg.games import BeachBar, Game, LinearQuadratic, Macro
+from structmfg.games import (
+    BeachBar,
+    BeachBarCrowded,
+    CarmonaFouqueSun,
+    CrowdModelling,
+    Game,
+    LeftRight,
+    LinearQuadratic,
+    Macro,
+)
 from structmfg.policies import uniform
 from structmfg.reports import _files
 from structmfg.reports._figures import Picture
@@ -18,7 +27,16 @@ from structmfg.reports._views import shown_paths
 from structmfg.solvers import Checkpoint, preset, solve
 
 GAME = LinearQuadratic(num_states=15, horizon=5)
-SMALL: list[Game] = [GAME, BeachBar(num_states=9, horizon=6), Macro(num_wealth=8, num_income=3, horizon=5)]
+SMALL: list[Game] = [
+    GAME,
+    BeachBar(num_states=9, horizon=6),
+    Macro(num_wealth=8, num_income=3, horizon=5),
+    Macro(num_wealth=8, num_income=3, horizon=5, noise_states=3),
+    BeachBarCrowded(num_states=9, horizon=6),
+    CarmonaFouqueSun(num_steps=4),
+    CrowdModelling(),
+    LeftRight(),
+]
 NO_ANCHORS = reports.Anchors(dict.fromkeys(reports.KINDS), None, None)
 
 

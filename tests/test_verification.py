@@ -18,6 +18,10 @@ SMALL = {
     "linear_quadratic": {"num_states": 15, "horizon": 5, "first": 1, "last": 3},
     "beach_bar": {"num_states": 12, "horizon": 4},
     "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 3},
+    "beach_bar_crowded": {"num_states": 12, "horizon": 4},
+    "carmona_fouque_sun": {"num_steps": 6, "terminal_weight": 1.0},
+    "crowd_modelling": {"horizon": 4},
+    "left_right": {},
 }
 
 

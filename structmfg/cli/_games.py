@@ -41,9 +41,14 @@ def _first_line(game: Game) -> str:
     return (sys.modules[type(game).__module__].__doc__ or "").partition("\n")[0]
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _table(game: dict[str, Any]) -> Group:
-    noise = "continuous noise" if game["noise_paths"] is None else f"{game['noise_paths']} noise paths"
-    sizes = f"{game['num_states']} states, {game['num_actions']} actions, {game['horizon']} steps, {noise}"
+    noise = "continuous noise" if game["noise_paths"] is None else _count(game["noise_paths"], "noise path")
+    sizes = ", ".join(_count(game[f"num_{what}s"], what) for what in ("state", "action"))
+    sizes = f"{sizes}, {_count(game['horizon'], 'step')}, {noise}"
     table = Table.grid(padding=(0, 2))
     table.add_row("", Text(game["description"]))
     table.add_row("", Text(sizes, style="dim"))

@@ -186,7 +186,9 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("benchmarks")
     options.add_argument("--quick", action="store_true", help="a selection, in about three minutes")
-    options.add_argument("--games", nargs="+", metavar="GAME", help=f"default: {' '.join(GAMES)}")
+    options.add_argument(
+        "--games", nargs="+", metavar="GAME", help="beach_bar, linear_quadratic, macro (default: all three)"
+    )
     sizes = "numbers of states (macro: about so many; default: each game's own)"
     options.add_argument("--sizes", nargs="+", type=whole_number, metavar="N", help=sizes)
     peer = "another library to time, besides OpenSpiel and MFGLib; may be repeated (see benchmarks.Peer)"

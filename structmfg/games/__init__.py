@@ -6,7 +6,11 @@ from typing import Any
 from structmfg._checks import check_name
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
 from structmfg.games._beach_bar import BeachBar, BeachNoise
+from structmfg.games._beach_bar_crowded import BeachBarCrowded
+from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
+from structmfg.games._crowd_modelling import CrowdModelling
+from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
@@ -14,6 +18,10 @@ from structmfg.games._tree import NoiseTree, histories, noise_tree, tree_of
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
+    "beach_bar_crowded": BeachBarCrowded,
+    "carmona_fouque_sun": CarmonaFouqueSun,
+    "crowd_modelling": CrowdModelling,
+    "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
 }
@@ -33,8 +41,12 @@ __all__ = [
     "MAX_SCENARIOS",
     "AggregateState",
     "BeachBar",
+    "BeachBarCrowded",
     "BeachNoise",
+    "CarmonaFouqueSun",
+    "CrowdModelling",
     "Game",
+    "LeftRight",
     "LinearQuadratic",
     "Macro",
     "Noise",

@@ -5,15 +5,19 @@ doi:10.1086/250034), without depreciation.
 """
 
 import dataclasses
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive
+from structmfg._checks import check_between, check_integer, check_name, check_positive
 from structmfg.games._base import AggregateState, Game, check_game
+from structmfg.games._chain import NoiseChain, rouwenhorst, tauchen
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
+
+Discretisation = Literal["rouwenhorst", "tauchen"]
 
 _LEAST_CONSUMPTION = 1e-10  # keeps utility finite where wealth and wage are both zero
 
@@ -28,6 +32,9 @@ class Macro(Game):
     The rest is next wealth, by lottery on the grid. The income index moves by -1, 0, +1 with probability
     `income_move`, 1 - 2 income_move, `income_move`.
     Reward: CRRA utility of consumption, on the last step that of all cash on hand. Observation: (r, w).
+
+    With `noise_states` of 2 or more, z is instead the finite chain that `discretisation` makes of this process, started
+    in its middle state; where their number is even, in one of the two middle states, with probability 1/2 each.
     """
 
     num_wealth: int = 200
@@ -43,6 +50,8 @@ class Macro(Game):
     capital_share: float = 0.36
     persistence: float = 0.9
     deviation: float = 0.03
+    noise_states: int = 0
+    discretisation: Discretisation = "rouwenhorst"
 
     def __post_init__(self) -> None:
         check_integer("num_wealth", self.num_wealth, at_least=2)
@@ -53,6 +62,10 @@ class Macro(Game):
         check_between("capital_share", self.capital_share, 0, 1)
         check_between("persistence", self.persistence, 0, 1)
         check_between("deviation", self.deviation, 0, np.inf)
+        check_name("discretisation", self.discretisation, get_args(Discretisation))
+        if check_integer("noise_states", self.noise_states, at_least=0) == 1:
+            raise ValueError("noise_states must be 0, for continuous noise, or at least 2, but is 1")
+        self.noise_chain()  # its construction checks the process
         self.wealth_grid, self.income_grid  # noqa: B018 (their construction checks the bounds)
 
     @property
@@ -123,12 +136,25 @@ class Macro(Game):
         """(mean wealth, mean income)."""
         return mean_field @ jnp.stack(self._states(), axis=1)
 
+    def noise_chain(self) -> NoiseChain | None:
+        """Log productivity where it has `noise_states`, None where it is continuous."""
+        if not self.noise_states:
+            return None
+        discretise = {"rouwenhorst": rouwenhorst, "tauchen": tauchen}[self.discretisation]
+        points, transition = discretise(self.noise_states, self.persistence, self.deviation)
+        middle = np.isin(np.arange(self.noise_states), [(self.noise_states - 1) // 2, self.noise_states // 2])
+        return NoiseChain(points, middle / middle.sum(), transition)
+
     def initial_noise(self, uniform: Float[Array, ""]) -> Float[Array, ""]:
-        """Zero."""
-        return jnp.zeros_like(uniform)
+        """Zero, or a middle state of the chain."""
+        chain = self.noise_chain()
+        return jnp.zeros_like(uniform) if chain is None else chain.first(uniform)
 
     def next_noise(self, noise: Float[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Float[Array, ""]:
-        """AR(1) with Gaussian innovations."""
+        """AR(1) with Gaussian innovations, or a step of the chain."""
+        chain = self.noise_chain()
+        if chain is not None:
+            return chain.following(noise, uniform)
         return self.persistence * noise + self.deviation * jax.scipy.special.ndtri(uniform)
 
     def state_features(self) -> Float[Array, "states features"]:

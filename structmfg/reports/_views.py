@@ -9,7 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg.games import BeachBar, BeachNoise, Game, LinearQuadratic, Macro, Noise, NoisePaths, noise_paths
+from structmfg.games import (
+    BeachBar,
+    BeachNoise,
+    CarmonaFouqueSun,
+    CrowdModelling,
+    Game,
+    LinearQuadratic,
+    Macro,
+    Noise,
+    NoisePaths,
+    noise_paths,
+)
 
 Curve = Float[np.ndarray, " times"]
 
@@ -115,7 +126,9 @@ def action_axis(game: Game) -> Action:
 
 @action_axis.register(LinearQuadratic)
 @action_axis.register(BeachBar)
-def _(game: LinearQuadratic | BeachBar) -> Action:
+@action_axis.register(CarmonaFouqueSun)
+@action_axis.register(CrowdModelling)
+def _(game: LinearQuadratic | BeachBar | CarmonaFouqueSun | CrowdModelling) -> Action:
     """The displacement."""
     return Action("mean displacement (cells per step)", game.actions.astype(float), True)
 
@@ -166,6 +179,9 @@ def _(game: BeachBar) -> dict[str, float]:
 UNITS = {
     "mean position": "cells",
     "mass next to the bar": "share of the population",
+    "mass at the centre": "share of the population",
+    "mass on the left": "share of the population",
+    "mass on the right": "share of the population",
     "mean wealth": "units of the good",
     "interest rate": "per step",
     "wage": "units of the good per unit of income",
