@@ -1,12 +1,15 @@
-"""Games, one file each, and `make`, which builds one by name."""
+"""Games, one file each, and `make`, which builds one by name; economies without common noise."""
 
 import dataclasses
 from typing import Any
 
 from structmfg._checks import check_name
+from structmfg.games._aiyagari import Aiyagari, AiyagariCalibration
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
 from structmfg.games._beach_bar import BeachBar, BeachNoise
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
+from structmfg.games._economy import Economy, Household, Income
+from structmfg.games._huggett import Huggett
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
@@ -31,9 +34,15 @@ __all__ = [
     "GAMES",
     "MAX_SCENARIOS",
     "AggregateState",
+    "Aiyagari",
+    "AiyagariCalibration",
     "BeachBar",
     "BeachNoise",
+    "Economy",
     "Game",
+    "Household",
+    "Huggett",
+    "Income",
     "LinearQuadratic",
     "Macro",
     "Noise",
