@@ -14,7 +14,8 @@ from structmfg.games._economy import Economy, Household, Income, check_assets, m
 class Huggett(Economy):
     """The unknown is the interest rate r a period, at which households hold `bond_supply`.
 
-    Incomes are endowments, in units of consumption. See `Income` for the chain, and `Household` for the asset grid,
+    Incomes are endowments, in units of consumption. At a supply equal to the borrowing limit, every low enough rate
+    would clear the market; it must be larger. See `Income` for the chain, and `Household` for the asset grid,
     borrowing_limit + geomspace(pivot, max_assets - borrowing_limit + pivot, num_assets) - pivot.
     """
 
@@ -33,7 +34,7 @@ class Huggett(Economy):
         check_between("discount", self.discount, 0, 1, open_low=True)
         check_positive("risk_aversion", self.risk_aversion)
         check_assets(self.num_assets, self.max_assets, self.borrowing_limit, self.pivot)
-        check_between("bond_supply", self.bond_supply, self.borrowing_limit, self.max_assets)
+        check_between("bond_supply", self.bond_supply, self.borrowing_limit, self.max_assets, open_low=True)
 
     def bracket(self) -> tuple[float, float]:
         """From -20 % a period to where saving has no bound."""
