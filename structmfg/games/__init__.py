@@ -1,15 +1,18 @@
-"""Games, one file each, and `make`, which builds one by name."""
+"""Games, one file each, and `make`, which builds one by name; economies without common noise."""
 
 import dataclasses
 from typing import Any
 
 from structmfg._checks import check_name
+from structmfg.games._aiyagari import Aiyagari, AiyagariCalibration
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
 from structmfg.games._beach_bar import BeachBar, BeachNoise
 from structmfg.games._beach_bar_crowded import BeachBarCrowded
 from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._crowd_modelling import CrowdModelling
+from structmfg.games._economy import Economy, Household, Income
+from structmfg.games._huggett import Huggett
 from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
@@ -40,12 +43,18 @@ __all__ = [
     "GAMES",
     "MAX_SCENARIOS",
     "AggregateState",
+    "Aiyagari",
+    "AiyagariCalibration",
     "BeachBar",
     "BeachBarCrowded",
     "BeachNoise",
     "CarmonaFouqueSun",
     "CrowdModelling",
+    "Economy",
     "Game",
+    "Household",
+    "Huggett",
+    "Income",
     "LeftRight",
     "LinearQuadratic",
     "Macro",

@@ -1,4 +1,7 @@
-"""Solvers: policy evaluation, structural policy gradients, exploitability; resolvents, stationary distributions."""
+"""Solvers: policy evaluation, structural policy gradients, exploitability; resolvents, stationary distributions.
+
+Without common noise: stationary equilibria of economies.
+"""
 
 from structmfg.solvers._evaluation import Form, Trajectory, policy_gradient, policy_values, rollout
 from structmfg.solvers._exploitability import (
@@ -9,6 +12,7 @@ from structmfg.solvers._exploitability import (
     evaluate_paths,
     exploitability,
 )
+from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._presets import SOLVERS, Preset, preset
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
@@ -16,8 +20,14 @@ from structmfg.solvers._rspg import RSPG, SPG, Metrics, StructuralPolicyGradient
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
 from structmfg.solvers._solve import Progress, solve
 from structmfg.solvers._stationary import StationaryMethod, stationary
+from structmfg.solvers._stationary_equilibrium import (
+    EQUILIBRIUM_RESULTS,
+    StationaryEquilibrium,
+    stationary_equilibrium,
+)
 
 __all__ = [
+    "EQUILIBRIUM_RESULTS",
     "LINEAR_RESULTS",
     "RESULTS",
     "RSPG",
@@ -33,7 +43,9 @@ __all__ = [
     "Preset",
     "Progress",
     "ResolventMethod",
+    "SavingSolution",
     "Solution",
+    "StationaryEquilibrium",
     "StationaryMethod",
     "StructuralPolicyGradient",
     "TrainingState",
@@ -41,6 +53,7 @@ __all__ = [
     "best_response_gains",
     "evaluate_paths",
     "exploitability",
+    "optimal_saving",
     "policy_gradient",
     "policy_values",
     "preset",
@@ -48,4 +61,5 @@ __all__ = [
     "rollout",
     "solve",
     "stationary",
+    "stationary_equilibrium",
 ]

@@ -133,7 +133,7 @@ def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, 
 
     def choose(own: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
         spread = jnp.max(jnp.max(q, axis=-1) - jnp.min(q, axis=-1))
-        log_policy, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny**0.5))
+        log_policy, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny ** 0.5))
         return own, jnp.zeros(q.shape[:-1]), (log_policy, jnp.broadcast_to(spread, q.shape[:1]))
 
     _, (log_policy, spread) = problem.backward(flow, choose, policy)
@@ -146,4 +146,4 @@ def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, 
     )
     divergence = problem.by_group(jnp.sum(after * (log_policy - jnp.log(policy)), axis=(-1, -2)))
     least = _LEAST_STIFFNESS * jnp.max(spread) + jnp.finfo(flow.dtype).tiny ** 0.5
-    return jnp.maximum(2 * fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny**0.5), least)
+    return jnp.maximum(2 * fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny ** 0.5), least)

@@ -109,7 +109,6 @@ class TreeProblem(eqx.Module):
         Under public information without perfect recall it is the gain of the best change at one information set after
         another, a lower bound.
         """
-
         gain, best = self.gains(flow, self.occupancy(flow, policy))
         return Certificate(gain, best - gain)
 

@@ -41,7 +41,9 @@ def unroll_on_tree(game: Game, tree: NoiseTree, policy: Policy) -> tuple[Flow, T
     return _forward(game, tree, decide, start, jnp.zeros((tree.num_decisions, 0)))
 
 
-def _forward(game: Game, tree: NoiseTree, decide: Decide, hidden: PyTree[Array], pages: PyTree[Array]) -> tuple[Any, Any]:
+def _forward(
+    game: Game, tree: NoiseTree, decide: Decide, hidden: PyTree[Array], pages: PyTree[Array]
+) -> tuple[Any, Any]:
     """Mean fields and probabilities. `decide(hidden, aggregate, page)` gives a node's hidden state, from its parent's,
     and its probabilities (S, A); `hidden` (M, ...) holds what the nodes at t = 0 start from.
     """
