@@ -23,24 +23,25 @@ from structmfg.solvers._tree import Flow, Table
 
 _FALLS = 0.7  # a cycle at whose end more than so much of the exploitability is left has failed
 _STIFFEN = 1.6
-_CERTIFY = 20  # steps between certificates
+_CAUTION = 0.75  # of the estimate: too small is found out, too great is only slow
+CERTIFY = 20  # steps between certificates
+LEAST_PROBABILITY = 1e-250  # below that, an action could not come back
 _LEAST_STIFFNESS = 1e-4  # of the spread of action values
 
 
 class AcceleratedState(NamedTuple):
-    """The average (occupancies and their mean fields), the mirror iterate (log policy and mean fields), by group the
+    """The average (occupancies and their mean fields), the mirror iterate (policy and mean fields), by group the
     stiffness and the exploitability at the last restart; `step` of the `cycle`.
     """
 
     occupancy: Table
     flow: Flow
-    log_policy: Table
+    policy: Table
     mirror_flow: Flow
     stiffness: Float[Array, " groups"]
     before: Float[Array, " groups"]
     step: Int[Array, ""]
     cycle: Int[Array, ""]
-    steps: Int[Array, ""]
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
     best: Table
@@ -66,12 +67,12 @@ class Accelerated(eqx.Module):
             else jnp.full(problem.num_groups, float(self.stiffness))
         )
         return AcceleratedState(
-            problem.occupancy(flow, policy), flow, jnp.log(policy), flow, stiffness, certificate.gain, zero, zero, zero,
+            problem.occupancy(flow, policy), flow, policy, flow, stiffness, certificate.gain, zero, zero,
             jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), policy,
         )  # fmt: skip
 
-    def update(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
-        """One step; and now and then a certificate, and a restart at the end of a cycle."""
+    def step(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
+        """One mirror step, and the average."""
         theta = 2 / (state.step + 2.0)
         towards = (1 - theta) * state.flow + theta * state.mirror_flow
         own = problem.group[: problem.tree.num_decisions]
@@ -79,27 +80,22 @@ class Accelerated(eqx.Module):
 
         def choose(page: tuple[Array, Array], q: Array) -> tuple[Array, Array, Array]:
             prior, temperature = page
-            log_policy, bonus = soft(q, temperature[:, None, None], prior)
-            return jnp.exp(log_policy), bonus, log_policy
+            policy, worth = soft(q, temperature[:, None], jnp.maximum(prior, LEAST_PROBABILITY))
+            return policy, worth, policy
 
-        _, log_policy = problem.backward(towards, choose, (state.log_policy, temperature))
-        policy = jnp.exp(log_policy)
+        _, policy = problem.backward(towards, choose, (state.policy, temperature))
         mirror_flow = problem.push(policy)
-        state = state._replace(
+        return state._replace(
             occupancy=(1 - theta) * state.occupancy + theta * problem.occupancy(mirror_flow, policy),
             flow=(1 - theta) * state.flow + theta * mirror_flow,
-            log_policy=log_policy,
+            policy=policy,
             mirror_flow=mirror_flow,
             step=state.step + 1,
-            steps=state.steps + 1,
-        )
-        over = state.step >= self.cycle * 2 ** (state.cycle // 2)
-        return jax.lax.cond(
-            over | (state.steps % _CERTIFY == 0), lambda s: self._judge(problem, s, over), lambda s: s, state
         )
 
-    def _judge(self, problem: TreeProblem, state: AcceleratedState, over: Array) -> AcceleratedState:
+    def judge(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
         """A certificate; and if the cycle is over, a new one from the average."""
+        over = state.step >= self.cycle * 2 ** (state.cycle // 2)
         policy = conditional(state.occupancy)
         certificate: Certificate = problem.certify(state.flow, policy)
         gain = jnp.sum(certificate.gain)
@@ -111,7 +107,7 @@ class Accelerated(eqx.Module):
             mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
         )
         restarted = state._replace(
-            log_policy=jnp.log(jnp.maximum(policy, jnp.finfo(policy.dtype).tiny)),
+            policy=policy,
             mirror_flow=state.flow,
             occupancy=problem.occupancy(state.flow, policy),
             stiffness=jnp.where(stiffer, _STIFFEN * state.stiffness, state.stiffness),
@@ -133,17 +129,17 @@ def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, 
 
     def choose(own: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
         spread = jnp.max(jnp.max(q, axis=-1) - jnp.min(q, axis=-1))
-        log_policy, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny ** 0.5))
-        return own, jnp.zeros(q.shape[:-1]), (log_policy, jnp.broadcast_to(spread, q.shape[:1]))
+        response, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny ** 0.5))
+        return own, jnp.sum(own * q, axis=-1), (response, jnp.broadcast_to(spread, q.shape[:1]))
 
-    _, (log_policy, spread) = problem.backward(flow, choose, policy)
-    response = jnp.exp(log_policy)
+    _, (response, spread) = problem.backward(flow, choose, policy)
     moved = problem.push(response)
     before, after = problem.occupancy(flow, policy), problem.occupancy(moved, response)
     fall = sum(
         sign * problem.gains(at, occupancy)[0]
         for at, occupancy, sign in ((flow, before, 1), (flow, after, -1), (moved, before, -1), (moved, after, 1))
     )
-    divergence = problem.by_group(jnp.sum(after * (log_policy - jnp.log(policy)), axis=(-1, -2)))
+    relative = jnp.log(jnp.maximum(response, LEAST_PROBABILITY) / policy)
+    divergence = problem.by_group(jnp.sum(after * relative, axis=(-1, -2)))
     least = _LEAST_STIFFNESS * jnp.max(spread) + jnp.finfo(flow.dtype).tiny ** 0.5
-    return jnp.maximum(2 * fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny ** 0.5), least)
+    return jnp.maximum(fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny ** 0.5), least)

@@ -32,8 +32,9 @@ class Point(NamedTuple):
 
 
 class AnnealedState(NamedTuple):
-    """`guess` (M, K), its mean fields, and the history (m, M, K), newest last, of which `count` entries are good."""
+    """`functions`: the aggregates as a matrix; `guess` (M, K), its mean fields, and the history (m, M, K), newest last, of which `count` entries are good."""
 
+    functions: Float[Array, "aggregates states"]
     guess: Float[Array, "slots aggregates"]
     now: Point
     guesses: Float[Array, "memory slots aggregates"]
@@ -67,14 +68,13 @@ class Annealed(eqx.Module):
         rate, zero = jnp.asarray(self.rate), jnp.zeros((), int)
         start = Point(flow, first)
         return AnnealedState(
-            flow @ aggregates.T, start, history, history, zero, zero, first, rate, Point(flow, first / rate),
+            aggregates, flow @ aggregates.T, start, history, history, zero, zero, first, rate, Point(flow, first / rate),
             start, jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), jnp.asarray(jnp.inf),
         )  # fmt: skip
 
-    def update(
-        self, problem: TreeProblem, aggregates: Float[Array, "aggregates states"], state: AnnealedState
-    ) -> AnnealedState:
+    def step(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
         """One evaluation of F, and what follows from it: Anderson's step, or the next temperature."""
+        aggregates = state.functions
         policy = respond(problem, state.now)
         flow = problem.push(policy)
         reached = flow @ aggregates.T
@@ -105,7 +105,7 @@ class Annealed(eqx.Module):
         lifted = jnp.where(moved, last.flow, lift(base, guess, aggregates))
         following = Point(lifted, jnp.where(moved, last.temperature * rate, temperature))
         return AnnealedState(
-            guess, following, guesses, residuals, jnp.where(moved, 0, count), jnp.where(moved, 0, state.inner + 1),
+            aggregates, guess, following, guesses, residuals, jnp.where(moved, 0, count), jnp.where(moved, 0, state.inner + 1),
             state.first, jnp.where(moved, rate, state.rate), last, choose(better, state.now, state.best),
             jnp.where(better, gain, state.gain), jnp.where(better, mean_return, state.mean_return), error,
         )  # fmt: skip
@@ -119,9 +119,8 @@ def respond(problem: TreeProblem, point: Point) -> Table:
     """The soft best response."""
 
     def choose(_: None, q: Array) -> tuple[Array, Array, Array]:
-        log_policy, bonus = soft(q, point.temperature)
-        policy = jnp.exp(log_policy)
-        return policy, bonus, policy
+        policy, worth = soft(q, point.temperature)
+        return policy, worth, policy
 
     return problem.backward(point.flow, choose, None)[1]
 
@@ -142,7 +141,7 @@ def lift(
 
 def _spread(problem: TreeProblem, flow: Flow, policy: Table) -> Array:
     def choose(own: Array, q: Array) -> tuple[Array, Array, Array]:
-        return own, jnp.zeros(q.shape[:-1]), jnp.max(q, axis=-1) - jnp.min(q, axis=-1)
+        return own, jnp.sum(own * q, axis=-1), jnp.max(q, axis=-1) - jnp.min(q, axis=-1)
 
     return problem.backward(flow, choose, policy)[1]
 

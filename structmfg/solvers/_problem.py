@@ -89,17 +89,21 @@ class TreeProblem(eqx.Module):
         return public_sets(self.game, self.tree, flow)
 
     def backward(self, flow: Flow, choose: Choice, pages: PyTree[Array]) -> tuple[Flow, PyTree[Array]]:
-        """Values (M, S), and what `choose(page, q)` returns besides a policy (B, S, A) and a bonus (B, S).
+        """Values (M, S), and what `choose(page, q)` returns besides a policy (B, S, A) and what it is worth (B, S).
 
-        The value of a node is that of the policy in its own action values, plus the bonus. Under public information
-        `choose` sees action values averaged over the information set.
+        Under public information `choose` sees action values averaged over the information set, and the worth at a node
+        is that of the same policy in the node's own action values.
         """
         sets = (self.sets(flow).together, pooling_mass(self.tree, flow)) if self.information == "public" else None
 
         def rule(page: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
             own, known = page
-            policy, bonus, besides = choose(own, q if known is None else pool(q, *known))
-            return jnp.sum(policy * q, axis=-1) + bonus, besides
+            if known is None:
+                _, worth, besides = choose(own, q)
+                return worth, besides
+            pooled = pool(q, *known)
+            policy, worth, besides = choose(own, pooled)
+            return worth + jnp.sum(policy * (q - pooled), axis=-1), besides
 
         return backward(self.game, self.tree, flow, rule, (pages, sets))
 
@@ -116,8 +120,8 @@ class TreeProblem(eqx.Module):
         """What a best response to given mean fields gains over an occupancy, and its own return, by group."""
 
         def choose(occupancy: Array, q: Array) -> tuple[Array, Array, Array]:
-            gap = jnp.max(q, axis=-1, keepdims=True) - q
-            return greedy(q), jnp.zeros(q.shape[:-1]), jnp.sum(occupancy * gap, axis=(-1, -2))
+            best = jnp.max(q, axis=-1)
+            return greedy(q), best, jnp.sum(occupancy * (best[..., None] - q), axis=(-1, -2))
 
         values, gaps = self.backward(flow, choose, occupancy)
         start = jnp.where(self.tree.slot_time == 0, self.tree.probability * jnp.sum(flow * values, axis=-1), 0)
@@ -141,12 +145,14 @@ def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
 def soft(
     q: Float[Array, "*shape actions"],
     temperature: Float[Array, "..."],
-    prior: Float[Array, "*shape actions"] | None = None,
+    prior: Float[Array, "*shape actions"] | float = 1.0,
 ) -> tuple[Float[Array, "*shape actions"], Float[Array, "*shape"]]:
-    """log pi for pi = argmax of pi . q - temperature * KL(pi || prior), and the second term.
+    """pi = argmax of pi . q - temperature * KL(pi || prior), and the maximum, temperature * log(prior . exp(q / t)).
 
-    `prior` holds logarithms; without one the term is temperature * entropy. `temperature` broadcasts against q.
+    With the prior 1, which is not normalised, the second term is temperature * entropy. `temperature` (*shape or
+    broadcasting against it).
     """
-    log_policy = jax.nn.log_softmax(q / temperature if prior is None else q / temperature + prior, axis=-1)
-    relative = log_policy if prior is None else log_policy - prior
-    return log_policy, -jnp.sum(temperature * jnp.exp(log_policy) * relative, axis=-1)
+    best = jnp.max(q, axis=-1)
+    weights = prior * jnp.exp((q - best[..., None]) / temperature[..., None])
+    total = jnp.sum(weights, axis=-1)
+    return weights / total[..., None], best + temperature * jnp.log(total)

@@ -1,0 +1,98 @@
+"""Certified equilibria on noise trees.
+
+Two methods, chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
+these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way the result
+is judged by its certificate alone: the exploitability by an exact best response on the tree. `converged` means that it is
+at most the tolerance; whatever else happens, the policy returned is the one of the least exploitability found.
+"""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from structmfg._checks import check_between, check_integer, check_name, check_positive
+from structmfg.games import Game
+from structmfg.solvers._accelerated import CERTIFY, Accelerated, AcceleratedState
+from structmfg.solvers._annealed import Annealed, AnnealedState, respond
+from structmfg.solvers._problem import Information, TreeProblem
+from structmfg.solvers._tree import Table
+from structmfg.solvers._tree_solver import Judged, TreeSolver
+
+Method = Literal["auto", "annealed", "mirror"]
+
+
+class ExactEquilibrium(TreeSolver):
+    """An equilibrium by the annealed soft fixed point or by accelerated mirror descent.
+
+    - `tolerance`: the exploitability to reach, in units of the return.
+    - `information`: "full" for a policy that knows the noise so far, "public" for one that knows the observations.
+    - `method`: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror".
+    - `rate`: the factor by which the temperature falls; `memory`: the residuals that Anderson's method combines.
+    - `stiffness`: of the mirror steps, in units of the reward; None for an estimate. `cycle`: steps to the first
+      restart.
+    """
+
+    tolerance: float = 1e-6
+    information: Information = eqx.field(static=True, default="full")
+    method: Method = eqx.field(static=True, default="auto")
+    rate: float = 0.5
+    memory: int = eqx.field(static=True, default=8)
+    stiffness: float | None = None
+    cycle: int = 60
+
+    def __check_init__(self) -> None:
+        check_name("method", self.method, ("auto", "annealed", "mirror"))
+        check_between("rate", self.rate, 0.01, 0.99)
+        check_integer("memory", self.memory, at_least=2)
+        check_integer("cycle", self.cycle, at_least=2)
+        if self.stiffness is not None:
+            check_positive("stiffness", self.stiffness)
+
+    def stride(self, state: Any) -> int:
+        """One, or more where certificates would cost too much."""
+        return 1 if isinstance(state, AnnealedState) else CERTIFY
+
+    def init(self, problem: TreeProblem) -> AnnealedState | AcceleratedState:
+        """The uniform policy."""
+        functions = aggregate_functions(problem.game)
+        annealed = functions.shape[0] < functions.shape[1] if self.method == "auto" else self.method == "annealed"
+        if annealed:
+            return Annealed(self.rate, self.memory).init(problem, functions)
+        return Accelerated(self.stiffness, self.cycle).init(problem)
+
+    def step(self, problem: TreeProblem, state: Any) -> Any:
+        """One evaluation of the fixed point, or one mirror step."""
+        if isinstance(state, AnnealedState):
+            return Annealed(self.rate, self.memory).step(problem, state)
+        return Accelerated(self.stiffness, self.cycle).step(problem, state)
+
+    def judge(self, problem: TreeProblem, state: Any) -> tuple[Any, Judged]:
+        """The least exploitability found."""
+        if isinstance(state, AcceleratedState):
+            state = Accelerated(self.stiffness, self.cycle).judge(problem, state)
+        return state, Judged(state.gain, state.mean_return)
+
+    def table(self, problem: TreeProblem, state: Any) -> Table:
+        """The policy of the least exploitability."""
+        return respond(problem, state.best) if isinstance(state, AnnealedState) else state.best
+
+
+def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
+    """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
+    uniform = jnp.full(game.num_states, 1 / game.num_states)
+    other = jnp.linspace(0.0, 2.0, game.num_states) ** 2 / game.num_states
+    with jax.ensure_compile_time_eval():
+        matrix = jax.jacobian(game.aggregates)(uniform)
+        if matrix.ndim != 2:
+            raise ValueError(f"aggregates must return an array of shape (aggregates,), not {matrix.shape[:-1]}")
+        worst = jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
+        scale = 1 + jnp.max(jnp.abs(matrix), initial=0)
+        if not worst <= 1e-6 * scale:
+            raise ValueError(
+                f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
+                "mean field where agents interact through something else"
+            )
+    return matrix

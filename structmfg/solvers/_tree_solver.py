@@ -1,0 +1,61 @@
+"""What all exact solvers have in common: they work on a game's noise tree, in double precision, without sampling."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from structmfg._checks import check_between, check_name
+from structmfg.solvers._problem import Certificate, Information, TreeProblem
+from structmfg.solvers._tree import Table
+
+INFORMATION: tuple[Information, ...] = ("full", "public")
+
+
+class Judged(eqx.Module):
+    """The best policy so far by its certificate: its exploitability `gain` and its return."""
+
+    gain: Float[Array, ""]
+    mean_return: Float[Array, ""]
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> "Judged":
+        """Summed over groups."""
+        return cls(jnp.sum(certificate.gain), jnp.sum(certificate.mean_return))
+
+
+class TreeSolver(eqx.Module):
+    """An iteration on a tree.
+
+    `tolerance`: the exploitability at which it stops and counts as converged; zero to make all steps. `information`:
+    whether the policy knows the noise so far ("full") or only the observations so far ("public").
+    """
+
+    tolerance: eqx.AbstractVar[float]
+    information: eqx.AbstractVar[Information]
+
+    def __check_init__(self) -> None:
+        check_between("tolerance", self.tolerance, 0, float("inf"))
+        check_name("information", self.information, INFORMATION)
+
+    def stride(self, state: Any) -> int:
+        """How many steps are made before a certificate is looked at."""
+        return 1
+
+    @abc.abstractmethod
+    def init(self, problem: TreeProblem) -> Any:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def step(self, problem: TreeProblem, state: Any) -> Any:
+        """One step."""
+
+    @abc.abstractmethod
+    def judge(self, problem: TreeProblem, state: Any) -> tuple[Any, Judged]:
+        """The state, which a certificate may change, and what is known of `table`."""
+
+    @abc.abstractmethod
+    def table(self, problem: TreeProblem, state: Any) -> Table:
+        """The policy to be returned (D, S, A)."""
