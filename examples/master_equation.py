@@ -19,10 +19,11 @@ from structmfg.operators import DenseKernel
 
 @dataclasses.dataclass(frozen=True)
 class Places(smfg.Game):
-    """An action names a place, which is reached with probability `success` (less in bad weather, z = 1).
+    """An action names a place, which is reached with probability `success`: less in bad weather (z = 1), or in a jam.
 
-    Crowds cost in the place left and in the place reached, so the game is monotone: one equilibrium. `season` is what
-    one more step of the clock adds to the reward of the last place.
+    Crowds cost in the place left and in the place reached, so the game is monotone, with one equilibrium (without
+    `jam`, the share of the probability that a full place takes). `season` is what one more step of the clock adds to
+    the reward of the last place.
     """
 
     num_states: int = 2
@@ -31,21 +32,22 @@ class Places(smfg.Game):
     success: float = 0.8
     crowding: float = 1.0
     season: float = 0.0
+    jam: float = 0.0
 
     @property
     def num_actions(self):
         return self.num_states
 
-    def moves(self, weather):
-        success = self.success - 0.3 * weather
-        target = jnp.broadcast_to(jnp.eye(self.num_states), (self.num_states,) * 3)
-        return success * target + (1 - success) * jnp.eye(self.num_states)[:, None, :]
+    def moves(self, weather, mean_field):
+        success = (self.success - 0.3 * weather) * (1 - self.jam * mean_field)[:, None, None]
+        return success * jnp.eye(self.num_states) + (1 - success) * jnp.eye(self.num_states)[:, None, :]
 
     def kernel(self, aggregate):
-        return DenseKernel(self.moves(aggregate.noise))
+        return DenseKernel(self.moves(aggregate.noise, aggregate.mean_field))
 
     def reward(self, aggregate, following):
-        place, reach = jnp.arange(self.num_states), self.moves(aggregate.noise)
+        place = jnp.arange(self.num_states)
+        reach = self.moves(aggregate.noise, aggregate.mean_field)
         pleasant = 0.3 * place * (1 - 1.5 * aggregate.noise) - self.crowding * aggregate.mean_field
         reached = -self.crowding * following.mean_field - 0.4 * following.noise * (place == 0)
         effort = 0.1 * (place[:, None] != place)

@@ -45,9 +45,9 @@ class Places:
         self.game, self.discount, self.places = game, game.discount, range(game.num_states)
 
     def dense(self, mu, z, t):
-        success = self.game.success - 0.3 * z
         dense = np.zeros((len(self.places),) * 3)
         for s, a in itertools.product(self.places, repeat=2):
+            success = (self.game.success - 0.3 * z) * (1 - self.game.jam * mu[s])
             dense[s, a, a] += success
             dense[s, a, s] += 1 - success
         return dense

@@ -61,7 +61,8 @@ class Hurried(Places):
     """The kernel reads the clock."""
 
     def kernel(self, aggregate):
-        return DenseKernel(jnp.where(aggregate.time == 1, self.moves(1.0), self.moves(aggregate.noise)))
+        weather = jnp.where(aggregate.time == 1, 1.0, aggregate.noise)
+        return DenseKernel(self.moves(weather, aggregate.mean_field))
 
 
 def along_tree(game, mean_field, noise_state, horizon, temperature):
@@ -107,8 +108,8 @@ def test_interpolation_is_continuous(double):
 
 @pytest.mark.parametrize(("num_states", "mesh", "horizon"), [(2, 256, 4), (3, 48, 3)])
 def test_agrees_with_the_tree(num_states, mesh, horizon):
-    """Values and policies of the equilibrium from mu_0, whose clock, next mean field and next noise all matter."""
-    game = Places(num_states, horizon=horizon, season=0.1)
+    """Values and policies of the equilibrium from mu_0; clock, mean fields and noise, now and next, all matter."""
+    game = Places(num_states, horizon=horizon, season=0.1, jam=0.2)
     solution = master_equation(game, mesh=mesh, horizon="game", temperature=0.2)
     assert solution.result is MASTER_RESULTS.solved
     assert solution.values.shape == (horizon + 1, 2, len(solution.points), num_states)
@@ -119,7 +120,9 @@ def test_agrees_with_the_tree(num_states, mesh, horizon):
         np.testing.assert_allclose(solution.policy_at(start, z), policy, atol=1e-5 if num_states == 2 else 5e-4)
 
 
-@pytest.mark.parametrize(("num_states", "meshes"), [(2, (8, 16, 64)), (3, (4, 8, 32))])
+@pytest.mark.parametrize(
+    ("num_states", "meshes"), [(2, (8, 16, 64)), pytest.param(3, (4, 8, 32), marks=pytest.mark.slow)]
+)
 def test_order_of_convergence(num_states, meshes):
     """Errors against the tree fall as mesh^-2: V is smooth."""
     game = Places(num_states, horizon=3)
@@ -140,7 +143,7 @@ def test_one_step_needs_no_interpolation():
             np.testing.assert_allclose(values, along_tree(Places(3), point, 1, 1, 0.1)[0], atol=1e-9)
 
 
-@pytest.mark.parametrize(("num_states", "mesh"), [(2, 32), (3, 8)])
+@pytest.mark.parametrize(("num_states", "mesh"), [pytest.param(2, 32, marks=pytest.mark.slow), (3, 8)])
 def test_infinite_horizon_is_the_limit(num_states, mesh):
     game = Places(num_states)
     limit = master_equation(game, mesh=mesh, temperature=0.2)
@@ -154,19 +157,22 @@ def test_infinite_horizon_is_the_limit(num_states, mesh):
 
 
 def test_the_law_of_motion_is_that_of_the_policy():
-    """mu' = (A^pi)^T mu at every grid point, and V is the regularised value of pi against it."""
-    solution = master_equation(Places(3), mesh=6, temperature=0.1)
-    reach = np.array([NumpyPlaces(Places(3)).dense(None, z, 0) for z in (0, 1)])
-    moved = np.einsum("ps,zpsa,zsat->zpt", solution.points, solution.policy, reach)
+    """mu' = (A^pi)^T mu at every grid point."""
+    game = Places(3, jam=0.2)
+    solution = master_equation(game, mesh=6, temperature=0.1)
+    model = NumpyPlaces(game)
+    reach = np.array([[model.dense(mu, z, 0) for mu in solution.points] for z in range(2)])
+    moved = np.einsum("ps,zpsa,zpsat->zpt", solution.points, solution.policy, reach)
     np.testing.assert_allclose(moved, solution.next_mean_field, atol=1e-9)
 
 
-def test_cold_agents():
-    """The default temperature and colder ones; V differs by no more than temperature log(A) / (1 - gamma)."""
-    game = Places(2)
-    warm, cold = (master_equation(game, mesh=32, temperature=heat) for heat in (None, 1e-4))
-    assert warm.stats["temperature"] == pytest.approx(0.01 * 2.58, rel=0.2)
-    assert np.abs(warm.values - cold.values).max() < warm.stats["temperature"] * math.log(2) / 0.1
+@pytest.mark.parametrize(("num_states", "mesh"), [(2, 32), (3, 8)])
+def test_cold_agents(num_states, mesh):
+    """The default temperature and a colder one are solved too, and the bonus is all that V gains or loses by them."""
+    game = Places(num_states)
+    warm, cold = (master_equation(game, mesh=mesh, temperature=heat) for heat in (None, 1e-3))
+    assert 0.02 < warm.stats["temperature"] < 0.04
+    assert np.abs(warm.values - cold.values).max() < warm.stats["temperature"] * math.log(num_states) / 0.1
 
 
 def test_always_in_double_precision(precision):

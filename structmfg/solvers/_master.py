@@ -10,37 +10,28 @@ with P at (mu, z, t), where mu' = (A^pi)^T mu is moved by the maximiser pi itsel
 equilibrium. Cardaliaguet, Delarue, Lasry & Lions (2019), The Master Equation and the Convergence Problem in Mean Field
 Games; on finitely many states in discrete time Gomes, Mohr & Souza (2010), doi:10.1016/j.matpur.2009.10.010.
 
-Agents are paid `temperature` times the entropy of pi. Then pi = softmax(q / temperature) and
-V = temperature * logsumexp(q / temperature), so that an equilibrium of the stage is a fixed point of
-
-    mu' -> (A^pi(mu'))^T mu
-
-in one or two dimensions, which Newton's method finds from the fixed point of the step before. V(., mu', z') is
-interpolated on a triangular grid (`simplex_grid`, `barycentric`): where V is smooth, errors fall as mesh^-2.
+Agents are paid `temperature` times the entropy of pi, so that pi = softmax(q / temperature) and
+V = temperature * logsumexp(q / temperature). V(., mu', z') is interpolated on a triangular grid (`simplex_grid`,
+`barycentric`): where V is smooth, errors fall as mesh^-2.
 """
 
 import enum
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import ArrayLike, Float
 
 from structmfg._checks import check_integer, check_positive, check_rows, check_shape
-from structmfg.games import AggregateState, Game, NoiseChain, check_game
+from structmfg.games import Game, NoiseChain, check_game
 from structmfg.solvers._simplex import barycentric, simplex_grid
+from structmfg.solvers._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
 
 _MAX_STATES = 3
-_STAGE_TOLERANCE = 1e-9  # of ||F(mu') - mu'||_1, to be called an equilibrium
-_STAGE_GOAL = 1e-13  # where Newton's method stops
-_STAGE_STEPS = 60
-_PATIENCE = 20  # steps of value iteration in a row with stages that have no equilibrium
-_LENGTHS = 4.0 ** -np.arange(10)  # of trial steps: a cold softmax turns within a narrow strip
 
 
 class MASTER_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
@@ -127,11 +118,12 @@ def master_equation(
 
     What the errors are:
 
-    - Temperature: against the equilibrium's own mean field, a policy with this entropy bonus loses at most
-      temperature * log(A) * sum_t gamma^t to the best response without it, and V is off by no more than that.
-    - Value iteration: V is within `bound` = gamma / (1 - gamma) ||V - V_before|| of the optimal (entropy-regularised)
-      value against the law of motion mu' that was found. How far this law is from that of another equilibrium
-      it cannot say: where the master equation has one solution (monotone games), both tend to it.
+    - Temperature: against the mean field that it moves itself, the policy loses at most
+      temperature * log(A) * sum_t gamma^t to the best response without the bonus, whose value V exceeds by no more
+      than that. How far this mean field is from that of an equilibrium without the bonus, it does not say.
+    - Value iteration, which is not proven to converge, since mu' moves as well: V is within
+      `bound` = gamma / (1 - gamma) max |V - V_before| of the optimal value, with the bonus, against the law of motion
+      mu' that was found.
     - Mesh: compare with twice the mesh.
 
     Where the game is not monotone, a stage can have several equilibria, one of which is found, and V may jump.
@@ -165,19 +157,19 @@ def master_equation(
     began = time.perf_counter()
     with jax.enable_x64(True):
         points = simplex_grid(game.num_states, mesh)
-        stages = _Stages(game, mesh, jnp.asarray(points), jax.tree.map(jnp.asarray, chain))
+        stages = Stages(game, mesh, jnp.asarray(points), jax.tree.map(jnp.asarray, chain))
         if horizon is None:
             _refuse_clock(stages)
-        spread = float(np.ptp(_rewards_over_grid(stages)))
+        spread = float(np.ptp(rewards_over_grid(stages)))
         scale = spread if 0 < spread < math.inf else 1.0
         temperature = scale / 100 if temperature is None else float(temperature)
         tolerance = scale * 1e-9 if tolerance is None else float(tolerance)
         heat = jnp.asarray(temperature, float)
         if horizon is None:
-            stage, *reached = _iterate(stages, heat, jnp.asarray(tolerance, float), jnp.asarray(max_steps))
+            stage, *reached = iterate(stages, heat, jnp.asarray(tolerance, float), jnp.asarray(max_steps))
             residual, steps = float(reached[0]), int(reached[1])
         else:
-            stage, residual, steps = _backward(stages, heat, horizon), 0.0, horizon
+            stage, residual, steps = backward(stages, heat, horizon), 0.0, horizon
         stage = jax.tree.map(np.asarray, stage)
     values = stage.values if horizon is None else np.concatenate([stage.values, np.zeros_like(stage.values[:1])])
     worst = float(stage.residual.max())
@@ -188,7 +180,7 @@ def master_equation(
     stats["seconds"] = time.perf_counter() - began
     if not (np.isfinite(values).all() and math.isfinite(worst)):
         result = MASTER_RESULTS.nonfinite
-    elif worst > _STAGE_TOLERANCE:
+    elif worst > STAGE_TOLERANCE:
         result = MASTER_RESULTS.stage
     else:
         result = MASTER_RESULTS.solved if residual <= tolerance else MASTER_RESULTS.max_steps
@@ -207,8 +199,8 @@ def _checked_chain(game: Game) -> NoiseChain:
         raise ValueError(
             f"the master equation is solved for at most {_MAX_STATES} states, but this game has {game.num_states}"
         )
-    chain, paths = game.noise_chain(), game.scenarios()
-    if chain is None and paths is not None and paths.num_paths == 1:
+    chain = game.noise_chain()
+    if chain is None and (paths := game.scenarios()) is not None and paths.num_paths == 1:
         noise = jax.tree.map(lambda z: np.asarray(z)[0], paths.noise)
         if all((z == z[0]).all() for z in jax.tree.leaves(noise)):
             return NoiseChain(jax.tree.map(lambda z: z[:1], noise), np.ones(1), np.ones((1, 1)))
@@ -217,176 +209,9 @@ def _checked_chain(game: Game) -> NoiseChain:
     return chain.validate()
 
 
-class _Stage(NamedTuple):
-    """What an equilibrium of a stage is, or arrays of them."""
-
-    values: Float[Array, "*batch states"]
-    policy: Float[Array, "*batch states actions"]
-    next_mean_field: Float[Array, "*batch states"]
-    residual: Float[Array, "*batch"]
-
-
-class _Stages(eqx.Module):
-    """The one-step games at all grid points and noise states."""
-
-    game: Game = eqx.field(static=True)
-    mesh: int = eqx.field(static=True)
-    points: Float[Array, "points states"]
-    chain: NoiseChain
-
-    def aggregate(self, mean_field: Array, noise: Array, time: Array) -> AggregateState:
-        value = jax.tree.map(lambda values: values[noise], self.chain.values)
-        return self.game.aggregate(mean_field=mean_field, noise=value, time=time)
-
-    def rewards(self, now: AggregateState, noise: Array, following: Array) -> Float[Array, "states actions"]:
-        """The mean over z' of r(s, a; mu, z, mu', z')."""
-        each = jax.vmap(lambda z: self.game.reward(now, self.aggregate(following, z, now.time + 1)))(self.noises)
-        return jnp.tensordot(self.chain.transition[noise], each, axes=1)
-
-    @property
-    def noises(self) -> Int[Array, " noises"]:
-        """0..Z-1."""
-        return jnp.arange(self.chain.initial.shape[0])
-
-    def nothing(self) -> _Stage:
-        """No values, and no motion."""
-        shape = (self.chain.initial.shape[0], *self.points.shape)
-        policy = jnp.zeros((*shape, self.game.num_actions))
-        return _Stage(jnp.zeros(shape), policy, jnp.broadcast_to(self.points, shape), jnp.zeros(shape[:2]))
-
-    def solve(self, heat: Float[Array, ""], following: _Stage, time: ArrayLike) -> _Stage:
-        """Equilibria at all (z, mu), against the values of the step that follows; its mu' are the first guesses."""
-
-        def at(noise: Array, after: Array, mu: Array, start: Array) -> _Stage:
-            now = self.aggregate(mu, noise, jnp.asarray(time))
-            kernel = self.game.kernel(now)
-
-            def logits(expected: Array) -> Array:
-                """The action values over the temperature, where all expect this mu'."""
-                values = barycentric(expected, self.mesh).interpolate(after)
-                rewards = self.rewards(now, noise, expected)
-                return (rewards + self.game.discount * kernel.expect(values)) / heat
-
-            def move(expected: Array) -> Array:
-                return kernel.push_under(jax.nn.softmax(logits(expected)), mu)
-
-            mu_next, residual = _fixed_point(move, start)
-            scaled = logits(mu_next)
-            return _Stage(heat * jax.nn.logsumexp(scaled, axis=-1), jax.nn.softmax(scaled), mu_next, residual)
-
-        after = jnp.einsum("yz,zps->yps", self.chain.transition, following.values)
-        at_points = jax.vmap(jax.vmap(at, in_axes=(None, None, 0, 0)), in_axes=(0, 0, None, 0))
-
-        def attempt(state: tuple[_Stage, Array]) -> tuple[_Stage, Array]:
-            """From the guesses; then, where that failed, from one corner of the simplex after the other."""
-            stage, tries = state
-            corner = jnp.eye(self.points.shape[1])[tries - 1]
-            again = (tries > 0) & ~(stage.residual <= _STAGE_TOLERANCE)
-            guess = jnp.where(again[..., None], corner, stage.next_mean_field)
-            return at_points(self.noises, after, self.points, guess), tries + 1
-
-        def unfinished(state: tuple[_Stage, Array]) -> Bool[Array, ""]:
-            stage, tries = state
-            failed = jnp.any(stage.residual > _STAGE_TOLERANCE)
-            return (tries == 0) | (failed & (tries <= self.points.shape[1]))
-
-        return jax.lax.while_loop(unfinished, attempt, (following, jnp.asarray(0)))[0]
-
-
-def _fixed_point(move: Callable[[Array], Array], start: Array) -> tuple[Array, Array]:
-    """A fixed point mu' of a continuous map of the simplex, and its residual in the 1-norm.
-
-    Newton's direction and the plain one, F(mu') - mu', each at many lengths: the best of all trials is taken while it
-    is better. The entries of Newton's direction sum to zero as those of F(mu') - mu' do, since F keeps the mass.
-    """
-
-    def gap(mu: Array) -> Array:
-        return jnp.sum(jnp.abs(move(mu) - mu))
-
-    def trials(mu: Array) -> tuple[Array, Array]:
-        """All trials, and their residuals."""
-        plain = move(mu) - mu
-        newton = jnp.linalg.solve(jnp.eye(mu.shape[0]) - jax.jacfwd(move)(mu), plain)
-        steps = mu + jnp.concatenate([length * jnp.stack([newton, plain]) for length in _LENGTHS])
-        steps = jnp.maximum(steps, 0)
-        steps = steps / jnp.sum(steps, axis=1, keepdims=True)
-        gaps = jax.vmap(gap)(steps)
-        return steps, jnp.where(jnp.isfinite(gaps), gaps, jnp.inf)
-
-    def improve(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        mu, best, _, steps = state
-        tried, gaps = trials(mu)
-        least = jnp.argmin(gaps)
-        better = gaps[least] < (1 - 1e-4) * best
-        return jnp.where(better, tried[least], mu), jnp.minimum(gaps[least], best), better, steps + 1
-
-    def unfinished(state: tuple[Array, Array, Array, Array]) -> Bool[Array, ""]:
-        _, best, better, steps = state
-        return (best > _STAGE_GOAL) & better & (steps < _STAGE_STEPS)
-
-    mu, *_ = jax.lax.while_loop(unfinished, improve, (start, gap(start), jnp.asarray(True), jnp.asarray(0)))
-    return mu, gap(mu)
-
-
-@eqx.filter_jit
-def _iterate(
-    stages: _Stages, heat: Float[Array, ""], tolerance: Float[Array, ""], max_steps: Int[Array, ""]
-) -> tuple[_Stage, Array, Array]:
-    """The last stages of value iteration, max |V - V_before|, and the number of steps."""
-
-    def step(state: tuple[_Stage, Array, Array, Array]) -> tuple[_Stage, Array, Array, Array]:
-        before, _, steps, failures = state
-        stage = stages.solve(heat, before, 0)
-        failed = jnp.any(stage.residual > _STAGE_TOLERANCE)
-        change = jnp.max(jnp.abs(stage.values - before.values))
-        return stage, change, steps + 1, jnp.where(failed, failures + 1, 0)
-
-    def unfinished(state: tuple[_Stage, Array, Array, Array]) -> Bool[Array, ""]:
-        _, change, steps, failures = state
-        return (change > tolerance) & (steps < max_steps) & (failures < _PATIENCE)
-
-    start = (stages.nothing(), jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(0))
-    return jax.lax.while_loop(unfinished, step, start)[:3]
-
-
-@eqx.filter_jit
-def _backward(stages: _Stages, heat: Float[Array, ""], horizon: int) -> _Stage:
-    """The stages at t = 0..T-1, with a leading axis T."""
-
-    def step(following: _Stage, time: Array) -> tuple[_Stage, _Stage]:
-        stage = stages.solve(heat, following, time)
-        return stage, stage
-
-    return jax.lax.scan(step, stages.nothing(), jnp.arange(horizon), reverse=True)[1]
-
-
-@eqx.filter_jit
-def _rewards_over_grid(stages: _Stages) -> Float[Array, "noises points states actions"]:
-    """Of agents who stay together: mu' = mu, at t = 0."""
-
-    def at(noise: Array, mu: Array) -> Array:
-        return stages.rewards(stages.aggregate(mu, noise, jnp.asarray(0)), noise, mu)
-
-    return jax.vmap(jax.vmap(at, in_axes=(None, 0)), in_axes=(0, None))(stages.noises, stages.points)
-
-
-@eqx.filter_jit
-def _at_times(stages: _Stages, times: Int[Array, " times"]) -> tuple[Array, Array]:
-    """Kernels and rewards over times, noise states, and the corners and the middle of the simplex."""
-    size = stages.game.num_states
-    some = jnp.concatenate([jnp.eye(size), jnp.full((1, size), 1 / size)])
-
-    def at(time: Array, noise: Array, mu: Array) -> tuple[Array, Array]:
-        now = stages.aggregate(mu, noise, time)
-        return stages.game.kernel(now).as_dense(), stages.rewards(now, noise, mu)
-
-    over_noises = jax.vmap(jax.vmap(at, in_axes=(None, None, 0)), in_axes=(None, 0, None))
-    return jax.vmap(over_noises, in_axes=(0, None, None))(times, stages.noises, some)
-
-
-def _refuse_clock(stages: _Stages) -> None:
+def _refuse_clock(stages: Stages) -> None:
     """Raise `ValueError` if kernel or reward at some time is not that at time 0."""
-    tables = _at_times(stages, jnp.arange(stages.game.horizon))
+    tables = at_times(stages, jnp.arange(stages.game.horizon))
     for name, table in zip(("kernel", "reward"), map(np.asarray, tables), strict=True):
         same = np.isclose(table, table[:1], rtol=1e-9, atol=0, equal_nan=True).reshape(len(table), -1).all(1)
         if not same.all():
