@@ -3,20 +3,33 @@
 Without common noise: stationary equilibria of economies.
 """
 
+from structmfg.solvers._classical import (
+    FictitiousPlay,
+    FixedPoint,
+    MunchausenMirrorDescent,
+    OnlineMirrorDescent,
+    PolicyIteration,
+    PriorDescent,
+)
+from structmfg.solvers._equilibrium import ExactEquilibrium
 from structmfg.solvers._evaluation import Form, Trajectory, policy_gradient, policy_values, rollout
 from structmfg.solvers._exploitability import (
+    BestResponse,
     Estimate,
     Kind,
     PathEvaluation,
+    best_response,
     best_response_gains,
     evaluate_paths,
     exploitability,
 )
 from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
+from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
 from structmfg.solvers._presets import SOLVERS, Preset, preset
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
 from structmfg.solvers._rspg import RSPG, SPG, Metrics, StructuralPolicyGradient, TrainingState
+from structmfg.solvers._simplex import Barycentric, barycentric, simplex_grid
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
 from structmfg.solvers._solve import Progress, solve
 from structmfg.solvers._stationary import StationaryMethod, stationary
@@ -25,22 +38,34 @@ from structmfg.solvers._stationary_equilibrium import (
     StationaryEquilibrium,
     stationary_equilibrium,
 )
+from structmfg.solvers._tree_solver import TreeSolver
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
     "LINEAR_RESULTS",
+    "MASTER_RESULTS",
     "RESULTS",
     "RSPG",
     "SOLVERS",
     "SPG",
+    "Barycentric",
+    "BestResponse",
     "Checkpoint",
     "Estimate",
+    "ExactEquilibrium",
+    "FictitiousPlay",
+    "FixedPoint",
     "Form",
     "Kind",
     "LinearSolution",
+    "MasterSolution",
     "Metrics",
+    "MunchausenMirrorDescent",
+    "OnlineMirrorDescent",
     "PathEvaluation",
+    "PolicyIteration",
     "Preset",
+    "PriorDescent",
     "Progress",
     "ResolventMethod",
     "SavingSolution",
@@ -50,15 +75,20 @@ __all__ = [
     "StructuralPolicyGradient",
     "TrainingState",
     "Trajectory",
+    "TreeSolver",
+    "barycentric",
+    "best_response",
     "best_response_gains",
     "evaluate_paths",
     "exploitability",
+    "master_equation",
     "optimal_saving",
     "policy_gradient",
     "policy_values",
     "preset",
     "resolvent",
     "rollout",
+    "simplex_grid",
     "solve",
     "stationary",
     "stationary_equilibrium",

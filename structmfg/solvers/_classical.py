@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.solvers._accelerated import LEAST_PROBABILITY, conditional

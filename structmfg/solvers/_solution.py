@@ -12,14 +12,16 @@ class RESULTS(enum.Enum):
     """How a solve ended; the value is the whole message."""
 
     completed = "All planned updates were made."
+    converged = "The exploitability is at most the tolerance."
+    not_converged = "All planned updates were made, but the exploitability is above the tolerance; the policy is the best one found."
     time_limit = "The time limit was reached before all planned updates were made; the policy is the one reached."
     interrupted = "The solve was interrupted; the policy is the one reached."
     nonfinite = "A return or gradient was not finite; the policy is the last good one."
 
     @property
     def succeeded(self) -> bool:
-        """Whether the policy may be used as a result of training."""
-        return self is not RESULTS.nonfinite
+        """Whether the policy may be used as what the solver was asked for."""
+        return self not in (RESULTS.nonfinite, RESULTS.not_converged)
 
 
 class Checkpoint(NamedTuple):

@@ -1,5 +1,10 @@
-"""The one driver loop: compile once, run updates in jitted chunks, keep the clock, stop for a stated reason."""
+"""The one driver loop: compile once, run updates in jitted chunks, keep the clock, stop for a stated reason.
 
+What it drives is a `_Run`: the training of a network, in JAX's default precision, or an iteration on a noise tree, in
+double precision.
+"""
+
+import abc
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,14 +13,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_positive
 from structmfg.games import Game, check_game
 from structmfg.policies import Policy
 from structmfg.solvers._exploitability import Estimate
+from structmfg.solvers._problem import TreeProblem
 from structmfg.solvers._rspg import Metrics, StructuralPolicyGradient, TrainingState
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution, describe_failure
+from structmfg.solvers._tree_solver import Judged, TreeSolver
 
 _CHUNK = 256  # at most so many updates to a jitted call
 _CHUNK_SECONDS = 0.5  # and about so long, so that progress and limits are seen
@@ -33,9 +40,9 @@ class Progress(NamedTuple):
 
 def solve(
     game: Game,
-    solver: StructuralPolicyGradient,
+    solver: StructuralPolicyGradient | TreeSolver,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | None = None,
     max_steps: int,
     max_seconds: float | None = None,
     evaluate: Callable[[Policy], Estimate] | None = None,
@@ -43,24 +50,32 @@ def solve(
     callback: Callable[[Progress], None] | None = None,
     throw: bool = True,
 ) -> Solution:
-    """Train a policy by `max_steps` updates of a solver.
+    """Improve a policy by at most `max_steps` updates of a solver: a policy gradient, or one of those on noise trees.
 
-    `max_seconds` stops the training there, on a clock that counts neither compilation nor evaluation. `evaluate` is
-    called on the policy at `evaluations` equally spaced steps. `callback` is called after every chunk of updates; a
-    KeyboardInterrupt ends the solve with the policy reached. The numbers depend on the key alone, not on the clock.
+    Policy gradients need a `key`, on which alone their numbers depend; the others start from the uniform policy, and
+    stop where the exploitability is at most their tolerance. `max_seconds` stops the solve there, on a clock that counts
+    neither compilation nor evaluation. `evaluate` is called on the policy at `evaluations` equally spaced steps.
+    `callback` is called after every chunk of updates; a KeyboardInterrupt ends the solve with the policy reached.
 
-    `stats` holds `steps`, `train_seconds`, `compile_seconds`, `returns` and `gradient_norms` (one an update),
-    `checkpoints` (a list of `Checkpoint`) and `failure` (None, or when and where a number was not finite).
+    `stats` holds `steps`, `train_seconds`, `compile_seconds`, `returns`, `checkpoints` (a list of `Checkpoint`) and
+    `failure` (None, or when and where a number was not finite). With `gradient_norms`, `returns` has one entry an update
+    (policy gradients). On trees it has one a certificate, with `exploitabilities`, those of the best policies so far by
+    the solver's own kind of information, at the updates `certified`; and `exploitability`, the last of them.
 
-    Raises `ValueError` on a number out of range, and `RuntimeError` on a non-finite return or gradient unless
-    `throw` is False.
+    Raises `ValueError` on a number out of range, a missing key, or a noise tree that does not fit, and `RuntimeError` on
+    a number that is not finite unless `throw` is False.
     """
     check_game(game)
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)
     check_integer("evaluations", evaluations, at_least=1)
-    loop = _Loop(game, solver, key, max_steps)
+    if isinstance(solver, TreeSolver):
+        loop: _Run = _TreeRun(game, solver)
+    elif key is None:
+        raise ValueError("this solver is random: it needs a key")
+    else:
+        loop = _Training(game, solver, key, max_steps)
     stops = sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)} if evaluate else {max_steps})
     result = RESULTS.completed
     try:
@@ -70,25 +85,66 @@ def solve(
             if room <= 0:
                 result = RESULTS.time_limit
                 break
-            if not loop.advance(following - loop.step, min(room, _CHUNK_SECONDS)):
-                result = RESULTS.nonfinite
+            ended = loop.advance(following - loop.step, min(room, _CHUNK_SECONDS))
+            if ended is RESULTS.nonfinite:
+                result = ended
                 break
             checkpoint = None
             if evaluate and loop.step == following:
                 checkpoint = loop.checkpoint(evaluate)
             if callback:
                 callback(Progress(loop.step, max_steps, loop.train_seconds, loop.returns[-1], checkpoint))
+            if ended is not None:
+                result = ended
+                break
+        else:
+            result = loop.planned_end
     except KeyboardInterrupt:
         result = RESULTS.interrupted
-    if throw and not result.succeeded:
+    if throw and result is RESULTS.nonfinite:
         raise RuntimeError(f"{result.value} {loop.failure}")
-    return Solution(solver.bound(loop.state), result, loop.stats())
+    return Solution(loop.policy(), result, loop.stats())
 
 
-class _Loop:
+class _Run(abc.ABC):
     """The state of a solve between jitted calls."""
 
+    planned_end = RESULTS.completed
+    records: tuple[str, ...] = ("returns",)
+
+    def __init__(self) -> None:
+        self.train_seconds, self.compile_seconds, self.step = 0.0, 0.0, 0
+        self.returns: list[float] = []
+        self.checkpoints: list[Checkpoint] = []
+        self.failure: str | None = None
+
+    @abc.abstractmethod
+    def advance(self, at_most: int, seconds: float) -> RESULTS | None:
+        """Run up to `at_most` updates, about as many as fit; how the solve ended, if it did."""
+
+    @abc.abstractmethod
+    def policy(self) -> Policy:
+        """The policy reached."""
+
+    def checkpoint(self, evaluate: Callable[[Policy], Estimate]) -> Checkpoint:
+        """Measure the policy reached, outside the clock."""
+        estimate = evaluate(self.policy())
+        self.checkpoints.append(Checkpoint(self.step, self.train_seconds, estimate.value, estimate.stderr))
+        return self.checkpoints[-1]
+
+    def stats(self) -> dict[str, Any]:
+        """See `solve`."""
+        names = ("train_seconds", "compile_seconds", "checkpoints", "failure", *self.records)
+        return {"steps": self.step, **{name: getattr(self, name) for name in names}}
+
+
+class _Training(_Run):
+    """Of a network, by a policy gradient."""
+
+    records = ("returns", "gradient_norms")
+
     def __init__(self, game: Game, solver: StructuralPolicyGradient, key: PRNGKeyArray, max_steps: int) -> None:
+        super().__init__()
         began = time.perf_counter()
         self.solver, self.state = solver, solver.init(game, key)
         self._good = self.state  # the latest state whose return and gradient are known to be finite
@@ -96,14 +152,14 @@ class _Loop:
         self._run = chunk.lower(game, solver, self.state, self._good, max_steps, jnp.zeros((), int)).compile()
         self._arguments = (game, solver, max_steps)
         self.compile_seconds = time.perf_counter() - began
-        self.train_seconds, self.step = 0.0, 0
-        self.returns: list[float] = []
         self.gradient_norms: list[float] = []
-        self.checkpoints: list[Checkpoint] = []
-        self.failure: str | None = None
 
-    def advance(self, at_most: int, seconds: float) -> bool:
-        """Run up to `at_most` updates, about as many as fit; False if one was not finite."""
+    def policy(self) -> Policy:
+        """The network with the parameters reached."""
+        return self.solver.bound(self.state)
+
+    def advance(self, at_most: int, seconds: float) -> RESULTS | None:
+        """Until an update is not finite."""
         game, solver, max_steps = self._arguments
         pace = self.train_seconds / self.step if self.step else seconds
         count = int(np.clip(seconds / pace, 1, min(at_most, _CHUNK)))
@@ -120,18 +176,71 @@ class _Loop:
             self.failure = describe_failure(
                 self.step, float(metrics.mean_return[done]), float(metrics.gradient_norm[done])
             )
-        return bool(finite)
+        return None if finite else RESULTS.nonfinite
 
-    def checkpoint(self, evaluate: Callable[[Policy], Estimate]) -> Checkpoint:
-        """Measure the policy reached, outside the clock."""
-        estimate = evaluate(self.solver.bound(self.state))
-        self.checkpoints.append(Checkpoint(self.step, self.train_seconds, estimate.value, estimate.stderr))
-        return self.checkpoints[-1]
 
-    def stats(self) -> dict[str, Any]:
-        """See `solve`."""
-        names = ("step", "train_seconds", "compile_seconds", "returns", "gradient_norms", "checkpoints", "failure")
-        return {("steps" if name == "step" else name): getattr(self, name) for name in names}
+class _TreeRun(_Run):
+    """An iteration on a noise tree."""
+
+    records = ("returns", "exploitabilities", "certified", "exploitability")
+
+    def __init__(self, game: Game, solver: TreeSolver) -> None:
+        super().__init__()
+        self.solver = solver
+        self.planned_end = RESULTS.not_converged if solver.tolerance > 0 else RESULTS.completed
+        self.exploitabilities: list[float] = []
+        self.certified: list[int] = []
+        began = time.perf_counter()
+        with jax.enable_x64(True):
+            self.problem = TreeProblem.of(game, solver.information)
+            self.state = jax.block_until_ready(eqx.filter_jit(solver.init)(self.problem))
+            round_: Any = eqx.filter_jit(_round)
+            self._run = round_.lower(solver, self.problem, self.state, jnp.zeros((), int)).compile()
+        self.compile_seconds = time.perf_counter() - began
+
+    @property
+    def exploitability(self) -> float:
+        """By the last certificate."""
+        return self.exploitabilities[-1] if self.exploitabilities else float("nan")
+
+    def advance(self, at_most: int, seconds: float) -> RESULTS | None:
+        """Until converged."""
+        began = time.perf_counter()
+        before, target = self.train_seconds, self.step + at_most
+        while self.step < target and self.train_seconds - before < seconds:
+            count = min(self.solver.stride(self.state), target - self.step)
+            with jax.enable_x64(True):
+                state, judged = self._run(self.solver, self.problem, self.state, jnp.asarray(count))
+                gain, mean_return = float(judged.gain), float(judged.mean_return)
+            self.train_seconds = before + time.perf_counter() - began
+            if not np.isfinite([gain, mean_return]).all():
+                self.failure = f"by update {self.step + count} (exploitability {gain:g}, return {mean_return:g})"
+                return RESULTS.nonfinite
+            self.state, self.step = state, self.step + count
+            self.returns.append(mean_return)
+            self.exploitabilities.append(gain)
+            self.certified.append(self.step)
+            if gain <= self.solver.tolerance and self.solver.tolerance > 0:
+                return RESULTS.converged
+        return None
+
+    def policy(self) -> Policy:
+        """In JAX's default float."""
+        with jax.enable_x64(True):
+            found = eqx.filter_jit(_tree_policy)(self.solver, self.problem, self.state)
+        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), found)
+
+
+def _round(
+    solver: TreeSolver, problem: TreeProblem, state: PyTree[Array], count: Int[Array, ""]
+) -> tuple[PyTree[Array], Judged]:
+    """So many steps, and a certificate."""
+    state = jax.lax.fori_loop(0, count, lambda _, s: solver.step(problem, s), state)
+    return solver.judge(problem, state)
+
+
+def _tree_policy(solver: TreeSolver, problem: TreeProblem, state: PyTree[Array]) -> Policy:
+    return problem.policy(solver.table(problem, state))
 
 
 def _chunk(
