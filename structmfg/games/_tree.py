@@ -6,8 +6,6 @@ lets a sweep go over all levels in one compiled loop whatever their widths; slot
 node of their level with probability zero, and nothing refers to them.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -160,20 +158,9 @@ def _count(value: int) -> str:
 
 
 def _block(widths: list[int], page: int) -> int:
-    """Slots to a block: the power of two (or the greatest width) with the least work and overhead."""
-    sizes = {2**k for k in range(max(widths).bit_length())} | {max(widths)}
-    allowed = [size for size in sizes if size * page <= _BLOCK or size == 1]
+    """Slots to a block: so many that work, with the slots left over, and overhead are least."""
 
     def work(size: int) -> int:
-        blocks = sum(-(-width // size) for width in widths)
-        return blocks * (size * page + _OVERHEAD)
+        return sum(-(-width // size) for width in widths) * (size * page + _OVERHEAD)
 
-    return min(allowed, key=work)
-
-
-class TreeSize(NamedTuple):
-    """What a tree holds."""
-
-    paths: int
-    nodes: int
-    steps: int
+    return min(range(1, max(1, min(max(widths), _BLOCK // page)) + 1), key=work)

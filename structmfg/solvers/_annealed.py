@@ -6,7 +6,7 @@ doi:10.1137/10078356X, type II) solves F(x) = x, group by group; then lambda fal
 to where the policy's certificate is as small as asked. Where it is lost, lambda goes back and falls more slowly.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -32,18 +32,22 @@ class Point(NamedTuple):
 
 
 class AnnealedState(NamedTuple):
-    """`functions`: the aggregates as a matrix; `guess` (M, K), its mean fields, and the history (m, M, K), newest last, of which `count` entries are good."""
+    """Where the iteration stands.
 
-    functions: Float[Array, "aggregates states"]
+    `guess` (M, K) and the mean fields it stands for; the guess and residual before it; `steps` and `changes` (m, M, K),
+    differences of guesses and of residuals; the fixed point found last, as (guess, point); the point of
+    the least gain.
+    """
+
     guess: Float[Array, "slots aggregates"]
     now: Point
-    guesses: Float[Array, "memory slots aggregates"]
-    residuals: Float[Array, "memory slots aggregates"]
-    count: Int[Array, ""]
+    before: tuple[Float[Array, "slots aggregates"], Float[Array, "slots aggregates"]]
+    steps: Float[Array, "memory slots aggregates"]
+    changes: Float[Array, "memory slots aggregates"]
     inner: Int[Array, ""]
     first: Float[Array, ""]
     rate: Float[Array, ""]
-    found: Point
+    found: tuple[Float[Array, "slots aggregates"], Point]
     best: Point
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
@@ -51,37 +55,47 @@ class AnnealedState(NamedTuple):
 
 
 class Annealed(eqx.Module):
-    """`rate`: the factor of the temperature where following succeeds. `memory`: residuals that Anderson combines."""
+    """`rate`: the factor of the temperature where following succeeds. `memory`: differences that Anderson combines."""
 
     rate: float = 0.5
     memory: int = eqx.field(static=True, default=8)
 
-    def init(self, problem: TreeProblem, aggregates: Float[Array, "aggregates states"]) -> AnnealedState:
+    def init(self, problem: TreeProblem) -> AnnealedState:
         """The uniform policy's mean fields, and the spread of its action values for a temperature."""
         policy = problem.uniform()
         flow = problem.push(policy)
-        spread = jnp.max(_spread(problem, flow, policy))
-        count = aggregates.shape[0]
-        first = jnp.maximum(spread * (_COLD if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
-        history = jnp.zeros((self.memory, *flow.shape[:1], count))
         certificate = problem.certify(flow, policy)
-        rate, zero = jnp.asarray(self.rate), jnp.zeros((), int)
+        count = problem.aggregates.shape[0]
+        spread = jnp.max(_spread(problem, flow, policy)) * (_COLD if count == 0 else 1.0)
+        first = jnp.maximum(spread, jnp.finfo(flow.dtype).tiny ** 0.5)
+        guess = flow @ problem.aggregates.T
+        history = jnp.zeros((self.memory, *guess.shape))
         start = Point(flow, first)
         return AnnealedState(
-            aggregates, flow @ aggregates.T, start, history, history, zero, zero, first, rate, Point(flow, first / rate),
-            start, jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), jnp.asarray(jnp.inf),
-        )  # fmt: skip
+            guess=guess,
+            now=start,
+            before=(guess, guess),
+            steps=history,
+            changes=history,
+            inner=jnp.zeros((), int),
+            first=first,
+            rate=jnp.asarray(self.rate),
+            found=(guess, Point(flow, first / self.rate)),
+            best=start,
+            gain=jnp.sum(certificate.gain),
+            mean_return=jnp.sum(certificate.mean_return),
+            residual=jnp.asarray(jnp.inf),
+        )
 
     def step(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
-        """One evaluation of F, and what follows from it: Anderson's step, or the next temperature."""
-        aggregates = state.functions
+        """One evaluation of F, and what follows from it: Anderson's step, or another temperature."""
+        temperature = state.now.temperature
         policy = respond(problem, state.now)
         flow = problem.push(policy)
-        reached = flow @ aggregates.T
+        reached = flow @ problem.aggregates.T
         residual = reached - state.guess
         scale = jnp.max(jnp.abs(reached), axis=0) + jnp.finfo(flow.dtype).tiny
         error = jnp.max(jnp.abs(residual) / scale, initial=0.0)
-        temperature = state.now.temperature
         found = error <= jnp.minimum(_LOOSEST, _FOUND * temperature / state.first)
         lost = ~found & ((state.inner + 1 >= _INNER) | ~jnp.isfinite(error))
 
@@ -91,24 +105,65 @@ class Annealed(eqx.Module):
 
         gain, mean_return = jax.lax.cond(found, measure, lambda _: (jnp.asarray(jnp.inf), state.mean_return), None)
         better = gain < state.gain
-        choose = lambda which, yes, no: jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)  # noqa: E731
+        state = state._replace(
+            best=_where(better, state.now, state.best),
+            gain=jnp.where(better, gain, state.gain),
+            mean_return=jnp.where(better, mean_return, state.mean_return),
+            residual=error,
+        )
+        state = self._remembered(state, residual)
+        colder = self._colder(problem, state, reached, flow)
+        again = self._again(problem, state)
+        nearer = self._nearer(problem, state, residual, flow)
+        return _where(found, colder, _where(lost, again, nearer))
 
-        guesses = jnp.roll(state.guesses, -1, axis=0).at[-1].set(state.guess)
-        residuals = jnp.roll(state.residuals, -1, axis=0).at[-1].set(residual)
-        count = state.count + 1
-        step = _anderson(problem, guesses, residuals, count)
-        last = choose(found, Point(flow, temperature), state.found)
-        moved = found | lost
-        rate = jnp.where(found, jnp.maximum(state.rate**2, self.rate), jnp.minimum(jnp.sqrt(state.rate), _SLOWEST))
-        guess = jnp.where(moved, last.flow @ aggregates.T, step)
-        base = jnp.where(moved, last.flow, flow)
-        lifted = jnp.where(moved, last.flow, lift(base, guess, aggregates))
-        following = Point(lifted, jnp.where(moved, last.temperature * rate, temperature))
-        return AnnealedState(
-            aggregates, guess, following, guesses, residuals, jnp.where(moved, 0, count), jnp.where(moved, 0, state.inner + 1),
-            state.first, jnp.where(moved, rate, state.rate), last, choose(better, state.now, state.best),
-            jnp.where(better, gain, state.gain), jnp.where(better, mean_return, state.mean_return), error,
-        )  # fmt: skip
+    def _remembered(self, state: AnnealedState, residual: Array) -> AnnealedState:
+        """With the newest differences, if the guess before was at the same temperature."""
+        guess, other = state.before
+        new = (state.guess - guess, residual - other)
+        steps, changes = (
+            jnp.where(state.inner > 0, jnp.roll(old, -1, axis=0).at[-1].set(one), old)
+            for old, one in zip((state.steps, state.changes), new, strict=True)
+        )
+        return state._replace(steps=steps, changes=changes, before=(state.guess, residual))
+
+    def _nearer(self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow) -> AnnealedState:
+        """Anderson's step."""
+        guess = _bounded(problem, state.guess + residual - _anderson(problem, state.steps, state.changes, residual))
+        point = Point(lift(flow, guess, problem.aggregates), state.now.temperature)
+        return state._replace(guess=guess, now=point, inner=state.inner + 1)
+
+    def _colder(self, problem: TreeProblem, state: AnnealedState, reached: Array, flow: Flow) -> AnnealedState:
+        """The fixed point is found: the next temperature, from where the last two fixed points lead.
+
+        Responses steepen like 1 / temperature, and so, to start with, are the differences of F kept.
+        """
+        temperature, (earlier, warmer) = state.now.temperature, state.found
+        rate = jnp.maximum(state.rate**2, self.rate)
+        following = temperature * rate
+        slope = (reached - earlier) / (temperature - warmer.temperature)
+        guess = _bounded(problem, reached + slope * (following - temperature))
+        return state._replace(
+            guess=guess,
+            now=Point(lift(flow, guess, problem.aggregates), following),
+            changes=(state.changes + state.steps) / rate - state.steps,
+            inner=jnp.zeros_like(state.inner),
+            rate=rate,
+            found=(reached, Point(flow, temperature)),
+        )
+
+    def _again(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
+        """The fixed point is lost: from the one found last, a smaller step in temperature."""
+        guess, point = state.found
+        rate = jnp.minimum(jnp.sqrt(state.rate), _SLOWEST)
+        return state._replace(
+            guess=guess,
+            now=Point(lift(point.flow, guess, problem.aggregates), point.temperature * rate),
+            steps=jnp.zeros_like(state.steps),
+            changes=jnp.zeros_like(state.changes),
+            inner=jnp.zeros_like(state.inner),
+            rate=rate,
+        )
 
     def table(self, problem: TreeProblem, state: AnnealedState) -> Table:
         """The policy of the least gain."""
@@ -139,6 +194,15 @@ def lift(
     return flow + (aggregates - flow @ functions.T) @ jnp.linalg.pinv(functions).T
 
 
+def _where(which: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)
+
+
+def _bounded(problem: TreeProblem, guess: Float[Array, "slots aggregates"]) -> Float[Array, "slots aggregates"]:
+    """Within what distributions can have."""
+    return jnp.clip(guess, jnp.min(problem.aggregates, axis=1), jnp.max(problem.aggregates, axis=1))
+
+
 def _spread(problem: TreeProblem, flow: Flow, policy: Table) -> Array:
     def choose(own: Array, q: Array) -> tuple[Array, Array, Array]:
         return own, jnp.sum(own * q, axis=-1), jnp.max(q, axis=-1) - jnp.min(q, axis=-1)
@@ -148,22 +212,21 @@ def _spread(problem: TreeProblem, flow: Flow, policy: Table) -> Array:
 
 def _anderson(
     problem: TreeProblem,
-    guesses: Float[Array, "memory slots aggregates"],
-    residuals: Float[Array, "memory slots aggregates"],
-    count: Int[Array, ""],
+    steps: Float[Array, "memory slots aggregates"],
+    changes: Float[Array, "memory slots aggregates"],
+    residual: Float[Array, "slots aggregates"],
 ) -> Float[Array, "slots aggregates"]:
-    """The next guess: in every group, the combination of the last ones with the least residual, and its residual."""
-    memory = guesses.shape[0]
-    good = jnp.arange(1, memory) >= memory - count + 1
-    steps, changes = (jnp.where(good[:, None, None], x[1:] - x[:-1], 0) for x in (guesses, residuals))
+    """In every group the combination of changes nearest to the residual, with its steps: what to take off."""
 
     def inner(left: Array, right: Array) -> Array:
         products = jnp.sum(left * right, axis=-1)
         return jax.vmap(lambda p: jax.ops.segment_sum(p, problem.group, num_segments=problem.num_groups))(products)
 
-    sizes = jnp.sqrt(inner(changes, changes)) + jnp.finfo(changes.dtype).tiny ** 0.25
+    sizes = jnp.sqrt(inner(changes, changes))
+    empty = sizes == 0
+    sizes = jnp.where(empty, 1, sizes)
     gram = jax.vmap(lambda change: inner(changes, change[None]))(changes) / (sizes[:, None] * sizes[None])
-    gram = jnp.moveaxis(gram, -1, 0) + (_RIDGE * jnp.eye(memory - 1) + jnp.diag(~good))
-    right = jnp.moveaxis(inner(changes, residuals[-1:]) / sizes, -1, 0)
+    gram = jnp.moveaxis(gram, -1, 0) + jnp.eye(len(steps)) * (_RIDGE + empty.T[:, None, :])
+    right = jnp.moveaxis(inner(changes, residual[None]) / sizes, -1, 0)
     weights = jnp.linalg.solve(gram, right[..., None])[..., 0] / sizes.T
-    return guesses[-1] + residuals[-1] - jnp.einsum("mj,jmk->mk", weights[problem.group], steps + changes)
+    return jnp.einsum("mj,jmk->mk", weights[problem.group], steps + changes)

@@ -9,12 +9,8 @@ at most the tolerance; whatever else happens, the policy returned is the one of 
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive
-from structmfg.games import Game
 from structmfg.solvers._accelerated import CERTIFY, Accelerated, AcceleratedState
 from structmfg.solvers._annealed import Annealed, AnnealedState, respond
 from structmfg.solvers._problem import Information, TreeProblem
@@ -57,10 +53,9 @@ class ExactEquilibrium(TreeSolver):
 
     def init(self, problem: TreeProblem) -> AnnealedState | AcceleratedState:
         """The uniform policy."""
-        functions = aggregate_functions(problem.game)
-        annealed = functions.shape[0] < functions.shape[1] if self.method == "auto" else self.method == "annealed"
-        if annealed:
-            return Annealed(self.rate, self.memory).init(problem, functions)
+        few = problem.aggregates.shape[0] < problem.aggregates.shape[1]
+        if self.method == "annealed" or (self.method == "auto" and few):
+            return Annealed(self.rate, self.memory).init(problem)
         return Accelerated(self.stiffness, self.cycle).init(problem)
 
     def step(self, problem: TreeProblem, state: Any) -> Any:
@@ -78,21 +73,3 @@ class ExactEquilibrium(TreeSolver):
     def table(self, problem: TreeProblem, state: Any) -> Table:
         """The policy of the least exploitability."""
         return respond(problem, state.best) if isinstance(state, AnnealedState) else state.best
-
-
-def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
-    """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-    uniform = jnp.full(game.num_states, 1 / game.num_states)
-    other = jnp.linspace(0.0, 2.0, game.num_states) ** 2 / game.num_states
-    with jax.ensure_compile_time_eval():
-        matrix = jax.jacobian(game.aggregates)(uniform)
-        if matrix.ndim != 2:
-            raise ValueError(f"aggregates must return an array of shape (aggregates,), not {matrix.shape[:-1]}")
-        worst = jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
-        scale = 1 + jnp.max(jnp.abs(matrix), initial=0)
-        if not worst <= 1e-6 * scale:
-            raise ValueError(
-                f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
-                "mean field where agents interact through something else"
-            )
-    return matrix

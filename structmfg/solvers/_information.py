@@ -58,9 +58,9 @@ def pool(
 
 
 def pooling_mass(tree: NoiseTree, flow: Flow) -> Float[Array, "decisions states"]:
-    """p(n) mu_n(s); where nobody is, p(n) alone decides."""
+    """p(n) mu_n(s); where nobody is, p(n) alone decides. Expected mean fields may be signed: that counts as nobody."""
     decisions = tree.num_decisions
-    return tree.probability[:decisions, None] * (flow[:decisions] + _LEAST)
+    return tree.probability[:decisions, None] * jnp.maximum(flow[:decisions], _LEAST)
 
 
 def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets) -> Bool[Array, ""]:

@@ -39,10 +39,11 @@ class Certificate(NamedTuple):
 
 
 class TreeProblem(eqx.Module):
-    """A game on its tree. `group` (M,) numbers the problems that have nothing in common, `num_groups` of them."""
+    """A game on its tree, with its aggregates as a matrix. `group` (M,) numbers the problems that have nothing in common, `num_groups` of them."""
 
     game: Game = eqx.field(static=True)
     tree: NoiseTree
+    aggregates: Float[Array, "aggregates states"]
     group: Int[Array, " slots"]
     information: Information = eqx.field(static=True)
     num_groups: int = eqx.field(static=True)
@@ -51,14 +52,14 @@ class TreeProblem(eqx.Module):
     def of(cls, game: Game, information: Information, tree: NoiseTree | None = None) -> "TreeProblem":
         """The problem of a game. `ValueError` where its noise has no tree that fits."""
         tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
-        group = np.zeros(tree.num_slots, int)
+        group, functions = np.zeros(tree.num_slots, int), aggregate_functions(game)
         if information == "full":
             nodes, parent = np.asarray(tree.nodes), np.asarray(tree.parent)
             roots, group[nodes[0]] = np.unique(nodes[0], return_inverse=True)
             for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
                 group[slot] = group[parent[slot]]
-            return cls(game, tree, jnp.asarray(group), information, len(roots))
-        return cls(game, tree, jnp.asarray(group), information, 1)
+            return cls(game, tree, functions, jnp.asarray(group), information, len(roots))
+        return cls(game, tree, functions, jnp.asarray(group), information, 1)
 
     @property
     def weights(self) -> Float[Array, " decisions"]:
@@ -134,6 +135,22 @@ class TreeProblem(eqx.Module):
             return tree_policy(self.tree, logits)
         sets = self.sets(self.push(table))
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
+
+
+def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
+    """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
+    uniform = jnp.full(game.num_states, 1 / game.num_states)
+    other = jnp.linspace(0.0, 2.0, game.num_states) ** 2 / game.num_states
+    matrix = jax.jacobian(game.aggregates)(uniform)
+    if matrix.ndim != 2:
+        raise ValueError(f"aggregates must return an array of shape (aggregates,), not {matrix.shape[:-1]}")
+    worst = jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
+    if not worst <= 1e-6 * (1 + jnp.max(jnp.abs(matrix), initial=0)):
+        raise ValueError(
+            f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
+            "mean field where agents interact through something else"
+        )
+    return matrix
 
 
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
