@@ -126,7 +126,7 @@ def tree_of(paths: NoisePaths, page: int, *, whole_levels: bool = False, max_byt
 
 
 def histories(paths: NoisePaths) -> Int[np.ndarray, "times paths"]:
-    """For t = 0..T the history of every path, (T+1, N): two paths share one while their noise z_{0:t} has been the same.
+    """The history of every path at t = 0..T, (T+1, N): two paths share one while their noise z_{0:t} is the same.
 
     Histories are numbered from 0 at every time, those with the same past next to each other.
     """

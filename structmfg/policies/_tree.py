@@ -61,7 +61,7 @@ def tree_policy(
     members: Int[Array, " decisions"] | None = None,
     observations: Float[Array, "decisions observation"] | None = None,
 ) -> TreePolicy:
-    """The policy that knows the noise so far; or, given `members` and `observations` of the nodes, only the public's."""
+    """The policy that knows the noise so far; given `members` and `observations` of the nodes, only the latter."""
     decisions = tree.num_decisions
     noise = jax.tree.map(lambda z: z[:decisions], tree.noise)
     return TreePolicy(

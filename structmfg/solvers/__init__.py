@@ -23,6 +23,7 @@ from structmfg.solvers._exploitability import (
     evaluate_paths,
     exploitability,
 )
+from structmfg.solvers._floor import Floor, floor
 from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
@@ -55,6 +56,7 @@ __all__ = [
     "ExactEquilibrium",
     "FictitiousPlay",
     "FixedPoint",
+    "Floor",
     "Form",
     "Kind",
     "LinearSolution",
@@ -81,6 +83,7 @@ __all__ = [
     "best_response_gains",
     "evaluate_paths",
     "exploitability",
+    "floor",
     "master_equation",
     "optimal_saving",
     "policy_gradient",

@@ -4,11 +4,11 @@ A mirror step is the best response to fixed mean fields that pays KL divergence 
 
     pi+ = argmax J(pi; mu) - lambda * sum_n w_n sum_s mu_n(s) KL(pi(. | s) || pi_before(. | s)),
 
-one soft sweep backward (online mirror descent; Perolat et al. 2021, arXiv 2103.00623). Unlike a soft fixed point it needs
-no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 2008; Hanzely, Richtarik & Xiao 2021,
+one soft sweep backward (online mirror descent; Perolat et al. 2021, arXiv 2103.00623). Unlike a soft fixed point it
+needs no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 2008; Hanzely, Richtarik & Xiao 2021,
 doi:10.1007/s10589-021-00273-8), lambda = stiffness * theta_k and theta_k = 2 / (k + 2), and restarts at the end of
-cycles that get longer, it takes the square root of the number of steps. A group whose exploitability does not fall over a
-cycle gets a greater stiffness.
+cycles that get longer, it takes about the square root of the number of steps. A group whose exploitability does not
+fall over a cycle gets a greater stiffness.
 """
 
 from typing import NamedTuple
@@ -30,8 +30,9 @@ _LEAST_STIFFNESS = 1e-4  # of the spread of action values
 
 
 class AcceleratedState(NamedTuple):
-    """The average (occupancies and their mean fields), the mirror iterate (policy and mean fields), by group the
-    stiffness and the exploitability at the last restart; `step` of the `cycle`.
+    """The average (occupancies and their mean fields), and the mirror iterate (policy and mean fields).
+
+    By group the stiffness and the exploitability at the last restart; the `step` of the `cycle`; the best average.
     """
 
     occupancy: Table
@@ -48,8 +49,9 @@ class AcceleratedState(NamedTuple):
 
 
 class Accelerated(eqx.Module):
-    """`stiffness`: in units of the reward; None for an estimate. `cycle`: steps to the first restart, doubled with
-    every second one.
+    """`stiffness`: in units of the reward; None for an estimate.
+
+    `cycle`: steps to the first restart, doubled with every second one.
     """
 
     stiffness: float | None = None

@@ -183,8 +183,9 @@ def respond(problem: TreeProblem, point: Point) -> Table:
 def lift(
     flow: Flow, aggregates: Float[Array, "slots aggregates"], functions: Float[Array, "aggregates states"]
 ) -> Flow:
-    """The mean fields with these aggregates nearest to `flow`. Only aggregates matter, so they may be signed; where the
-    aggregates are the whole mean field, they are distributions.
+    """The mean fields nearest to `flow` that have these aggregates.
+
+    Only aggregates matter, so they may be signed; where the aggregates are the whole mean field, they are distributions.
     """
     if functions.shape[0] == 0:
         return flow

@@ -1,8 +1,8 @@
 """The classical iterations for mean field games, on noise trees: best responses, averages and mirror steps.
 
 Each step is a sweep backward against the mean fields that agents expect, and a sweep forward under the policy that it
-gives. With finite common noise everything is done at every node of the tree. Without it these are the tabular solvers of
-OpenSpiel and MFGLib.
+gives. With finite common noise everything is done at every node of the tree; without it these are the tabular solvers
+of OpenSpiel and MFGLib.
 
 - fixed point: the best response to mean fields that are averaged with damping; Boltzmann's at a temperature
   (Cui & Koeppl 2021, arXiv 2102.01585).

@@ -1,9 +1,9 @@
 """Certified equilibria on noise trees.
 
 Two methods, chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
-these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way the result
-is judged by its certificate alone: the exploitability by an exact best response on the tree. `converged` means that it is
-at most the tolerance; whatever else happens, the policy returned is the one of the least exploitability found.
+these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way the
+result is judged by its certificate alone: the exploitability by an exact best response on the tree. `converged` means
+that it is at most the tolerance; whatever else happens, the policy returned is that of the least exploitability found.
 """
 
 from typing import Any, Literal

@@ -1,7 +1,7 @@
 """What the public knows on a noise tree: nodes that no history of observations tells apart.
 
 A policy pi(a | s, o_{0:t}) plays alike at all nodes of an information set. What it is worth there is an average over
-the set with weights p(n) mu_n(s), the joint probability of the node and of an agent in s who has played the same policy.
+the set with weights p(n) mu_n(s), the joint probability of the node and of an agent in s who has played that policy.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from structmfg.games import AggregateState, Game, NoiseTree
-from structmfg.solvers._tree import Flow, Table
+from structmfg.solvers._tree import Flow
 
 _LEAST = 1e-30  # stands for the mass of empty states, where the node's probability alone decides
 
 
 class PublicSets(NamedTuple):
-    """For trees whose blocks are whole levels: `together` (D, B) says which slots of its own level a slot cannot be
-    told from by the observations (D, O); `members` (D,) is the first of them.
+    """The sets, on trees whose blocks are whole levels.
+
+    `together` (D, B): the slots of its own level that a slot cannot be told from by the observations (D, O); `members`
+    (D,): the first of them.
     """
 
     together: Bool[Array, "decisions block"]
@@ -99,8 +101,3 @@ def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets
     first = (same(start), jnp.ones((size, size), bool))
     _, good = jax.lax.scan(step, first, (marks, parents, real, sets.together.reshape(-1, size, size)))
     return jnp.all(good)
-
-
-def shared(table: Table, sets: PublicSets) -> Table:
-    """A table in which all nodes of a set have the page of the first."""
-    return table[sets.members]

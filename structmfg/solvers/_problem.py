@@ -2,7 +2,7 @@
 
 A policy is a table of probabilities (D, S, A). Its occupancy at a node is m_n(s, a) = mu_n(s) pi_n(a | s), and the
 return is linear in occupancies: J = sum_n w_n <m_n, r_n> with w_n = gamma^t p(n). For a best response with values v and
-action values q, the performance difference lemma (Kakade & Langford 2002) gives the exploitability without cancellation,
+action values q, the performance difference lemma (Kakade & Langford 2002) gives the exploitability free of cancellation,
 
     mu_0 . v_0 - J(pi)  =  sum_n w_n <m_n, v_n - q_n>,
 
@@ -26,12 +26,15 @@ from structmfg.solvers._tree import Flow, Table, backward, push
 
 Information = Literal["full", "public"]
 
+_TIE = 1e4  # roundings within which action values count as equal
+
 Choice = Callable[[Any, Float[Array, "block states actions"]], tuple[Array, Array, PyTree[Array]]]
 
 
 class Certificate(NamedTuple):
-    """By group (G,): what a best response gains over a policy, and the policy's return, each times the group's
-    probability; the sums are the exploitability and the return.
+    """By group (G,), times its probability: what a best response gains over a policy, and the policy's return.
+
+    The sums are the exploitability and the return.
     """
 
     gain: Float[Array, " groups"]
@@ -154,9 +157,17 @@ def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
 
 
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
-    """The best actions, equally likely where several are."""
-    best = (q == jnp.max(q, axis=-1, keepdims=True)).astype(q.dtype)
-    return best / jnp.sum(best, axis=-1, keepdims=True)
+    """The best action, with probability one.
+
+    Of actions that are equally good up to rounding it is the one nearest to the middle of the list (in games of moves
+    the smallest move), so that results do not hang on the order of summation.
+    """
+    count = q.shape[-1]
+    best = jnp.max(q, axis=-1, keepdims=True)
+    slack = _TIE * jnp.finfo(q.dtype).eps * (1 + jnp.abs(best))
+    centrality = count - jnp.abs(2 * jnp.arange(count) - (count - 1))
+    chosen = jnp.argmax(jnp.where(q >= best - slack, centrality, 0), axis=-1)
+    return jax.nn.one_hot(chosen, count, dtype=q.dtype)
 
 
 def soft(

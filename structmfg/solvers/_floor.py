@@ -1,0 +1,38 @@
+"""The floor of clairvoyant exploitability: what foresight alone is worth at an equilibrium."""
+
+from typing import NamedTuple
+
+from structmfg.games import Game
+from structmfg.solvers._equilibrium import ExactEquilibrium
+from structmfg.solvers._exploitability import exploitability
+from structmfg.solvers._problem import Information
+from structmfg.solvers._solution import RESULTS
+from structmfg.solvers._solve import solve
+
+
+class Floor(NamedTuple):
+    """The clairvoyant exploitability `value` of an exact equilibrium, whose own certificate is `gap`."""
+
+    value: float
+    gap: float
+    result: RESULTS
+
+
+def floor(
+    game: Game,
+    *,
+    information: Information = "full",
+    tolerance: float = 1e-4,
+    max_steps: int = 2000,
+    max_seconds: float | None = None,
+) -> Floor:
+    """The clairvoyant exploitability at the exact equilibrium; to be trusted where `result` is `converged`.
+
+    No policy with this information is in equilibrium with less: what is left is the worth of knowing the future noise,
+    and under "public" information of knowing the noise at all. Raises `ValueError` where the game has no noise tree that
+    fits.
+    """
+    solver = ExactEquilibrium(tolerance=tolerance, information=information)
+    solution = solve(game, solver, max_steps=max_steps, max_seconds=max_seconds, throw=False)
+    value = exploitability(game, solution.policy, kind="clairvoyant").value
+    return Floor(value, solution.stats["exploitability"], solution.result)
