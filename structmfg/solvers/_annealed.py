@@ -185,7 +185,7 @@ def lift(
 ) -> Flow:
     """The mean fields nearest to `flow` that have these aggregates.
 
-    Only aggregates matter, so they may be signed; where the aggregates are the whole mean field, they are distributions.
+    Only aggregates matter, so they may be signed; where these are the whole mean field, they are distributions.
     """
     if functions.shape[0] == 0:
         return flow

@@ -28,9 +28,8 @@ def floor(
 ) -> Floor:
     """The clairvoyant exploitability at the exact equilibrium; to be trusted where `result` is `converged`.
 
-    No policy with this information is in equilibrium with less: what is left is the worth of knowing the future noise,
-    and under "public" information of knowing the noise at all. Raises `ValueError` where the game has no noise tree that
-    fits.
+    What is left is the worth of knowing the future noise, and under "public" information of knowing the noise at all.
+    Raises `ValueError` where the game has no noise tree that fits.
     """
     solver = ExactEquilibrium(tolerance=tolerance, information=information)
     solution = solve(game, solver, max_steps=max_steps, max_seconds=max_seconds, throw=False)

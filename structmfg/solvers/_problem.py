@@ -1,8 +1,9 @@
 """A game on its noise tree: what every exact solver needs of it.
 
 A policy is a table of probabilities (D, S, A). Its occupancy at a node is m_n(s, a) = mu_n(s) pi_n(a | s), and the
-return is linear in occupancies: J = sum_n w_n <m_n, r_n> with w_n = gamma^t p(n). For a best response with values v and
-action values q, the performance difference lemma (Kakade & Langford 2002) gives the exploitability free of cancellation,
+return is linear in occupancies: J = sum_n w_n <m_n, r_n> with w_n = gamma^t p(n). For a best response with values v
+and action values q, the performance difference lemma (Kakade & Langford 2002) gives the exploitability without
+cancellation,
 
     mu_0 . v_0 - J(pi)  =  sum_n w_n <m_n, v_n - q_n>,
 
@@ -42,7 +43,10 @@ class Certificate(NamedTuple):
 
 
 class TreeProblem(eqx.Module):
-    """A game on its tree, with its aggregates as a matrix. `group` (M,) numbers the problems that have nothing in common, `num_groups` of them."""
+    """A game on its tree, with its aggregates as a matrix (K, S).
+
+    `group` (M,) numbers the problems that have nothing in common, `num_groups` of them.
+    """
 
     game: Game = eqx.field(static=True)
     tree: NoiseTree

@@ -13,7 +13,7 @@ class RESULTS(enum.Enum):
 
     completed = "All planned updates were made."
     converged = "The exploitability is at most the tolerance."
-    not_converged = "All planned updates were made, but the exploitability is above the tolerance; the policy is the best one found."
+    not_converged = "All planned updates were made, but the exploitability is above the tolerance; see stats."
     time_limit = "The time limit was reached before all planned updates were made; the policy is the one reached."
     interrupted = "The solve was interrupted; the policy is the one reached."
     nonfinite = "A return or gradient was not finite; the policy is the last good one."

@@ -52,18 +52,19 @@ def solve(
 ) -> Solution:
     """Improve a policy by at most `max_steps` updates of a solver: a policy gradient, or one of those on noise trees.
 
-    Policy gradients need a `key`, on which alone their numbers depend; the others start from the uniform policy, and
-    stop where the exploitability is at most their tolerance. `max_seconds` stops the solve there, on a clock that counts
-    neither compilation nor evaluation. `evaluate` is called on the policy at `evaluations` equally spaced steps.
+    Policy gradients need a `key`, on which alone their numbers depend. The others start from the uniform policy and
+    stop where the exploitability is at most their tolerance. `max_seconds` stops the solve there, on a clock that
+    counts neither compilation nor evaluation. `evaluate` is called on the policy at `evaluations` equally spaced steps.
     `callback` is called after every chunk of updates; a KeyboardInterrupt ends the solve with the policy reached.
 
     `stats` holds `steps`, `train_seconds`, `compile_seconds`, `returns`, `checkpoints` (a list of `Checkpoint`) and
-    `failure` (None, or when and where a number was not finite). With `gradient_norms`, `returns` has one entry an update
-    (policy gradients). On trees it has one a certificate, with `exploitabilities`, those of the best policies so far by
-    the solver's own kind of information, at the updates `certified`; and `exploitability`, the last of them.
+    `failure` (None, or when and where a number was not finite). Policy gradients add `gradient_norms`; both they and
+    the returns have one entry an update. On trees `returns` and `exploitabilities` have one for each of the updates
+    `certified`, those of the policy that would be returned, by the solver's own kind of information; `exploitability`
+    is the last.
 
-    Raises `ValueError` on a number out of range, a missing key, or a noise tree that does not fit, and `RuntimeError` on
-    a number that is not finite unless `throw` is False.
+    Raises `ValueError` on a number out of range, a missing key, or a noise tree that does not fit, and `RuntimeError`
+    on a number that is not finite unless `throw` is False.
     """
     check_game(game)
     max_steps = check_integer("max_steps", max_steps, at_least=1)

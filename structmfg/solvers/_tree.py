@@ -1,7 +1,7 @@
 """Sweeps over a noise tree: the mean field forward, values backward, through the game's operators.
 
-Forward, the mean field of a node is that of its parent pushed by the parent's operator, mu_child = A_n^T mu_n, whichever
-child is drawn. Backward,
+Forward, the mean field of a node is that of its parent pushed by the parent's operator, mu_child = A_n^T mu_n,
+whichever child is drawn. Backward,
 
     q_n = sum_c p(c | n) [ r(n, c) + gamma P_n v_c ],    v_n = rule(q_n),    v = 0 at t = T,
 
@@ -44,8 +44,10 @@ def unroll_on_tree(game: Game, tree: NoiseTree, policy: Policy) -> tuple[Flow, T
 def _forward(
     game: Game, tree: NoiseTree, decide: Decide, hidden: PyTree[Array], pages: PyTree[Array]
 ) -> tuple[Any, Any]:
-    """Mean fields and probabilities. `decide(hidden, aggregate, page)` gives a node's hidden state, from its parent's,
-    and its probabilities (S, A); `hidden` (M, ...) holds what the nodes at t = 0 start from.
+    """Mean fields and probabilities.
+
+    `decide(hidden, aggregate, page)` gives a node's hidden state, from its parent's, and its probabilities (S, A);
+    `hidden` (M, ...) holds what the nodes at t = 0 start from.
     """
     size, decisions = tree.block, tree.num_decisions
 
