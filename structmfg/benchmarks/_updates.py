@@ -12,7 +12,7 @@ from structmfg.benchmarks._forms import generic
 from structmfg.benchmarks._timing import Effort, time_calls
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import TransitionKernel
-from structmfg.solvers import preset
+from structmfg.solvers import StructuralPolicyGradient, preset
 from structmfg.solvers._presets import PresetName
 
 # name: (preset, overrides, whether the operators are lists of successors)
@@ -42,6 +42,7 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[f
     def measure(*, update: str) -> dict[str, Any]:
         name, overrides, as_lists = UPDATES[update]
         solver, max_steps = preset(built, "rspg", name, **overrides)
+        assert isinstance(solver, StructuralPolicyGradient)
         solved = generic_game(built) if as_lists else built
 
         def one(state: Any) -> tuple[Any, Array]:

@@ -15,7 +15,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         kinds = None if arguments.kind is None else [arguments.kind]
         evaluation = reports.evaluate(run.game, run.policy, kinds=kinds, num_paths=arguments.paths, seed=arguments.seed)
         measured = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-        beside = reports.anchors(run.game, run.settings.solver, kinds=measured)
+        beside = reports.anchors(run.game, run.settings.solver, kinds=measured, information=run.settings.information)
     result = {
         **run.result,
         **{name: getattr(run.settings, name) for name in ("game", "solver", "seed")},

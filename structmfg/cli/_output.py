@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg._json import to_json
+from structmfg.reports import spoken
 
 
 def console(arguments: argparse.Namespace) -> Console:
@@ -24,33 +25,41 @@ def print_json(value: Any) -> None:
 
 def summary(result: dict[str, Any]) -> Table:
     """The exploitabilities by kind, beside what to hold them against."""
-    paper, solver = result["anchors"]["paper"], result["solver"].upper()
-    table = Table("exploitability", "this run", "uniform", "floor", f"paper's {solver}", box=None, padding=(0, 3, 0, 0))
+    paper, anchors = result["anchors"]["paper"], result["anchors"]
+    columns = ["exploitability", "this run", "uniform", "floor", "excess"]
+    if paper:
+        columns.append(f"paper's {spoken(result['solver'])}")
+    table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
     for kind, value in result["exploitability"].items():
         if result["exploitability_stderr"][kind] is None:  # not measured
             continue
-        table.add_row(
-            kind,
+        floor = anchors["floor"][kind]
+        row: list[str | Text] = [
             Text(_number(value) + _error(result["exploitability_stderr"][kind]), style="bold"),
-            _number(result["anchors"]["uniform"][kind]),
-            _number(result["anchors"]["floor"].get(kind)),
-            f"{_number(paper[kind])} ({paper['train_seconds']:g} s)" if paper and kind in paper else "–",
-        )
+            _number(anchors["uniform"][kind]),
+            _number(floor),
+            _number(None if floor is None else value - floor),
+        ]
+        if paper:
+            row.append(f"{_number(paper[kind])} ({paper['train_seconds']:g} s)" if kind in paper else "–")
+        table.add_row(kind, *row)
     return table
 
 
 def title(result: dict[str, Any]) -> str:
     """Which run this is."""
-    return f"{result['game']}, {result['solver'].upper()}, seed {result['seed']}"
+    return f"{result['game']}, {spoken(result['solver'])}, seed {result['seed']}"
 
 
 def basis(result: dict[str, Any]) -> str:
-    """What the exploitabilities were measured on."""
+    """What the exploitabilities were measured on, and what the floor is."""
+    floor = f"; floor: the exact equilibrium with {result['anchors']['floor_information']} information"
+    floor = floor if result["anchors"]["floor"]["clairvoyant"] is not None else ""
     paths = result["evaluation"]["noise_paths"]
     exact = result["evaluation"]["exact"]
-    return f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths"
+    return (f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths") + floor
 
 
 def _number(value: float | None) -> str:

@@ -14,12 +14,12 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from structmfg._checks import check_name
 from structmfg.games import GAMES
 from structmfg.policies import NetworkSettings
-from structmfg.solvers import SOLVERS, Kind, StructuralPolicyGradient
+from structmfg.solvers import SOLVERS, Kind
 from structmfg.solvers._presets import PresetName
 
 _COMMANDS = {
     "games": "list the games with their sizes, parameters and defaults",
-    "solve": "train a policy for a game, and save it with a report",
+    "solve": "solve a game by training or exactly, and save the policy with a report",
     "evaluate": "measure the policy of a run again",
     "bench": "time operators, training and other libraries, with a report",
 }
@@ -103,10 +103,16 @@ def game_fields() -> list[_Field]:
 
 
 def solver_fields() -> list[_Field]:
-    """The hyper-parameters of the solvers."""
-    hints = typing.get_type_hints(StructuralPolicyGradient)
-    fields = dataclasses.fields(StructuralPolicyGradient)
-    return [_Field(field.name, hints[field.name], "") for field in fields if field.name != "policy"]
+    """The hyper-parameters of all solvers by name, with the solvers that have each."""
+    fields: dict[str, _Field] = {}
+    for solver, kind in SOLVERS.items():
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            if field.name != "policy":
+                known = fields.get(field.name)
+                note = f"{known.note}, {solver}" if known else solver
+                fields[field.name] = _Field(field.name, hints[field.name], note)
+    return list(fields.values())
 
 
 def network_fields() -> list[_Field]:
@@ -167,8 +173,11 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
     run.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/GAME-SOLVER-SEED, numbered)")
     run.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
-    _add_fields(parser.add_argument_group("solver", "Defaults: the preset's."), solver_fields())
-    _add_fields(parser.add_argument_group("network", "Defaults: the preset's."), network_fields())
+    _add_fields(
+        parser.add_argument_group("solver", "By solver. Defaults: the preset's, else the solver's own."),
+        solver_fields(),
+    )
+    _add_fields(parser.add_argument_group("network", "Of rspg and spg. Defaults: the preset's."), network_fields())
     _add_fields(parser.add_argument_group("game", "Every game has its own; here with their defaults."), game_fields())
 
 

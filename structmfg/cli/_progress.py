@@ -25,7 +25,7 @@ class Display:
             disable=quiet or not screen.is_terminal,
         )
         self._task = self._bar.add_task("compiling", total=None, numbers="")
-        self._max_seconds, self._exploitability = max_seconds, "–"
+        self._max_seconds, self._exploitability = max_seconds, ""
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -41,11 +41,13 @@ class Display:
     def training(self, progress: solvers.Progress) -> None:
         """After a chunk of updates."""
         if progress.checkpoint:
-            self._exploitability = f"{progress.checkpoint.value:.4g}"
+            self._exploitability = f"clairvoyant exploitability {progress.checkpoint.value:.4g}"
+        elif progress.exploitability is not None:
+            self._exploitability = f"exploitability {progress.exploitability:.4g}"
         left = seconds_left(progress, self._max_seconds)
         numbers = (
             f"{progress.step}/{progress.max_steps}  {left:.0f} s left\n"
-            f"return {progress.mean_return:.5g}  clairvoyant exploitability {self._exploitability}"
+            f"return {progress.mean_return:.5g}  {self._exploitability}"
         )
         self._bar.update(
             self._task, description="training", completed=progress.step, total=progress.max_steps, numbers=numbers

@@ -18,7 +18,7 @@ _EVALUATIONS = 12
 
 
 def solve(arguments: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the training did not stay finite."""
+    """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
     check_name("precision", arguments.precision, get_args(reports.Precision))
     check_seed(arguments.seed)
     with jax.enable_x64(arguments.precision == "float64"), Interrupt() as interrupt:
@@ -80,7 +80,8 @@ def _train(
         key=jax.random.key(arguments.seed),
         max_steps=chosen.max_steps,
         max_seconds=arguments.max_seconds,
-        evaluate=reports.checkpoint_evaluation(game),
+        # Solvers on trees certify their own steps.
+        evaluate=None if isinstance(chosen.solver, solvers.TreeSolver) else reports.checkpoint_evaluation(game),
         evaluations=_EVALUATIONS,
         callback=follow,
         throw=False,
@@ -96,7 +97,10 @@ def _save(
         display.stage("evaluating")
         evaluation = reports.evaluate(game, training.solution.policy)
         kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-        beside = reports.anchors(game, settings.solver, kinds=kinds)
+        exact = settings.solver == "exact" and training.solution.result is RESULTS.converged
+        beside = reports.anchors(
+            game, settings.solver, kinds=kinds, information=settings.information, own=evaluation if exact else None
+        )
         display.stage("writing the report")
         return reports.save_run(folder, settings, game, training, evaluation, beside)
     except KeyboardInterrupt:
@@ -110,7 +114,7 @@ def _tell(arguments: argparse.Namespace, run: reports.Run) -> None:
     out, result = console(arguments), run.result
     out.print(f"{title(result)}: {result['result']}. {result['message']}")
     out.print(
-        f"{result['iterations']} updates in {result['train_seconds']:.1f} s of training "
+        f"{result['iterations']} updates in {result['train_seconds']:.1f} s "
         f"(and {result['compile_seconds']:.1f} s of compilation), return {result['return']:.5g}\n"
     )
     out.print(summary(result))

@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int
 from structmfg.games._base import Game, Noise, NoisePaths
 
 MAX_BYTES = 2**32  # of the policy on a tree, in double precision
+MAX_TOGETHER = 1024  # nodes of a time that are compared with each other
+_WHOLE = 2**18  # state-action pairs of a level that costs little more in one block
 _BLOCK = 2**16  # state-action pairs, at most, that a block of several nodes holds
 _OVERHEAD = 2**12  # state-action pairs that could be computed in the time a block costs for itself
 
@@ -55,8 +57,10 @@ class NoiseTree(eqx.Module):
         return jnp.repeat(self.time, self.block)
 
 
-def noise_tree(game: Game, *, whole_levels: bool = False, max_bytes: float = MAX_BYTES) -> NoiseTree:
-    """The tree of a game's finite noise; with `whole_levels`, a block holds all nodes of a time.
+def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: float = MAX_BYTES) -> NoiseTree:
+    """The tree of a game's finite noise.
+
+    With `whole_levels` a block holds all nodes of a time, as public information needs (None: where that is cheap).
 
     Raises `ValueError` if the noise is continuous, or if a policy on the tree, a table (S, A) a node, would take more
     than `max_bytes`: with the size of the tree, and the horizon that fits.
@@ -78,12 +82,22 @@ def noise_tree(game: Game, *, whole_levels: bool = False, max_bytes: float = MAX
     return tree_of(paths, page, whole_levels=whole_levels, max_bytes=max_bytes)
 
 
-def tree_of(paths: NoisePaths, page: int, *, whole_levels: bool = False, max_bytes: float = MAX_BYTES) -> NoiseTree:
+def tree_of(
+    paths: NoisePaths, page: int, *, whole_levels: bool | None = False, max_bytes: float = MAX_BYTES
+) -> NoiseTree:
     """The tree of given paths, for tables of `page` entries a node; otherwise as `noise_tree`."""
     sets = histories(paths)
     widths = [int(level.max()) + 1 for level in sets]
     _check_size(widths, page, max_bytes)
-    block = max(widths) if whole_levels else _block(widths, page)
+    widest = max(widths)
+    if whole_levels and widest > MAX_TOGETHER:
+        raise ValueError(
+            f"public information compares all nodes of a time with each other: at most {MAX_TOGETHER} of them, but "
+            f"this tree has {widest} at one time"
+        )
+    if whole_levels is None:
+        whole_levels = widest <= MAX_TOGETHER and widest * page <= _WHOLE
+    block = widest if whole_levels else _block(widths, page)
     weights = np.asarray(paths.probabilities, float)
     first_slot = block * np.concatenate([[0], np.cumsum([-(-width // block) for width in widths])])
     num_slots, num_decisions = int(first_slot[-1]), int(first_slot[-2])

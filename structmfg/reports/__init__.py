@@ -13,8 +13,8 @@ from structmfg.reports._evaluation import (
 )
 from structmfg.reports._figures import Picture, figures
 from structmfg.reports._files import drop_folder, new_folder
-from structmfg.reports._html import render
-from structmfg.reports._published import Published, clairvoyant_floor, game_name, published
+from structmfg.reports._html import render, spoken
+from structmfg.reports._published import Published, game_name, published
 from structmfg.reports._result import anchors_object, measures, result_object
 from structmfg.reports._run import Run, Training, load_run, load_settings, save_policy, save_run, save_settings
 from structmfg.reports._settings import Precision, Settings, versions
@@ -36,7 +36,6 @@ __all__ = [
     "anchors",
     "anchors_object",
     "checkpoint_evaluation",
-    "clairvoyant_floor",
     "drop_folder",
     "evaluate",
     "figures",
@@ -52,6 +51,7 @@ __all__ = [
     "save_policy",
     "save_run",
     "save_settings",
+    "spoken",
     "trajectories",
     "versions",
 ]

@@ -6,18 +6,29 @@ from typing import NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name, check_seed
-from structmfg.games import Game, NoisePaths, noise_paths
-from structmfg.policies import Policy, uniform
-from structmfg.reports._published import Published, clairvoyant_floor, published
-from structmfg.solvers import Estimate, Kind, evaluate_paths, exploitability
+from structmfg.games import Game, noise_paths
+from structmfg.policies import Policy, TreePolicy, uniform
+from structmfg.reports._published import Published, published
+from structmfg.solvers import (
+    Estimate,
+    ExactEquilibrium,
+    Information,
+    Kind,
+    best_response,
+    evaluate_paths,
+    exploitability,
+    solve,
+)
 
 KINDS: tuple[str, ...] = get_args(Kind)
 
 HELD_OUT_PATHS = 32
 TRAINING_PATHS = 8  # held-out paths of a checkpoint, and of the uniform anchor, where the noise is continuous
+_FLOOR_TOLERANCE, _FLOOR_ACCEPTED = 1e-8, 1e-6  # of the uniform policy's exploitability: aimed at, and good enough
+_FLOOR_STEPS, _FLOOR_SECONDS = 2000, 20.0
 _HELD_OUT = 0x68656C64  # the root of the held-out keys; a training key is key(seed) itself
 
 
@@ -32,10 +43,14 @@ class Evaluation(NamedTuple):
 
 
 class Anchors(NamedTuple):
-    """The uniform policy's exploitabilities by kind; the clairvoyant floor and the paper's figure where known."""
+    """By kind the exploitabilities of the uniform policy, and the floors: those of the exact equilibrium.
+
+    `information`: what that equilibrium knows, the run's own. None where a floor is not known. `paper`: its figure.
+    """
 
     uniform: dict[str, Estimate | None]
-    floor: float | None
+    floor: dict[str, float | None]
+    information: Information
     paper: Published | None
 
 
@@ -49,29 +64,42 @@ def evaluate(
 ) -> Evaluation:
     """Return and exploitabilities: exact where the noise is finite, else over `num_paths` held-out paths.
 
-    `kinds` None stands for all that the game's noise allows. Raises `ValueError` on an unknown kind, one that the noise
-    does not allow, or fewer than two paths.
+    `kinds` None stands for all that are defined for the game. Raises `ValueError` on an unknown kind, one that is not
+    defined, or fewer than two paths.
     """
     check_integer("num_paths", num_paths, at_least=2)
-    scenarios = game.scenarios()
-    if kinds is None:
-        kinds = KINDS if scenarios is not None else ("clairvoyant",)
-    for kind in kinds:
+    for kind in kinds or ():
         check_name("kind of exploitability", kind, KINDS)
-    key = held_out_key(seed)
-    measured = {kind: _exploitability(game, policy, kind, key, num_paths) if kind in kinds else None for kind in KINDS}
-    paths = noise_paths(game, key=key, num_paths=num_paths) if scenarios is None else scenarios
-    mean_return = _mean_return(paths, evaluate_paths(game, policy, paths.noise).returns, exact=scenarios is not None)
-    return Evaluation(mean_return, measured, paths.num_paths, scenarios is not None, seed)
+    key, scenarios = held_out_key(seed), game.scenarios()
+    if scenarios is not None:
+        return _exact(game, policy, kinds, scenarios.num_paths, seed)
+    measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    for kind in ("clairvoyant",) if kinds is None else kinds:
+        measured[kind] = _exploitability(game, policy, kind, key, num_paths)
+    returns = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise).returns
+    error = float(jnp.std(returns, ddof=1) / np.sqrt(num_paths))
+    return Evaluation(Estimate(float(jnp.mean(returns)), error), measured, num_paths, False, seed)
 
 
-def _exploitability(game: Game, policy: Policy, kind: str, key: PRNGKeyArray, num_paths: int) -> Estimate:
+def _exact(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
+    measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    informed = isinstance(policy, TreePolicy) and policy.informed
+    default = [kind for kind in KINDS if not (informed and kind == "public")]  # it knows more than that
+    for kind in default if kinds is None else kinds:
+        try:
+            response = best_response(game, policy, kind=kind)  # type: ignore[arg-type]
+        except ValueError:  # no perfect recall
+            if kinds is not None:
+                raise
+        else:
+            measured[kind] = Estimate(response.exploitability, 0.0)
+    return Evaluation(Estimate(response.mean_return, 0.0), measured, num_paths, True, seed)
+
+
+def _exploitability(
+    game: Game, policy: Policy, kind: str, key: PRNGKeyArray | None = None, num_paths: int = HELD_OUT_PATHS
+) -> Estimate:
     return exploitability(game, policy, kind=kind, key=key, num_paths=num_paths)  # type: ignore[arg-type]
-
-
-def _mean_return(paths: NoisePaths, returns: Float[Array, " paths"], *, exact: bool) -> Estimate:
-    value = float(paths.probabilities @ returns)
-    return Estimate(value, 0.0 if exact else float(jnp.std(returns, ddof=1) / np.sqrt(paths.num_paths)))
 
 
 def checkpoint_evaluation(game: Game) -> Callable[[Policy], Estimate]:
@@ -80,10 +108,30 @@ def checkpoint_evaluation(game: Game) -> Callable[[Policy], Estimate]:
     return lambda policy: _exploitability(game, policy, "clairvoyant", key, TRAINING_PATHS)
 
 
-def anchors(game: Game, solver: str, *, kinds: Sequence[str]) -> Anchors:
-    """What to hold the exploitabilities of these kinds against."""
+def anchors(
+    game: Game, solver: str, *, kinds: Sequence[str], information: Information = "public", own: Evaluation | None = None
+) -> Anchors:
+    """What to hold the exploitabilities of these kinds against; `own`, if the policy is an exact equilibrium."""
     policy, key = uniform(game), held_out_key()
-    measured = {
-        kind: _exploitability(game, policy, kind, key, TRAINING_PATHS) if kind in kinds else None for kind in KINDS
-    }
-    return Anchors(measured, clairvoyant_floor(game), published(game, solver))
+    measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    for kind in kinds:
+        measured[kind] = _exploitability(game, policy, kind, key, TRAINING_PATHS)
+    scale = max((estimate.value for estimate in measured.values() if estimate), default=1.0)
+    found = _floors(game, kinds, information, scale) if own is None else own.exploitability
+    floor = {kind: estimate.value if estimate else None for kind, estimate in found.items()}
+    return Anchors(measured, floor, information, published(game, solver))
+
+
+def _floors(game: Game, kinds: Sequence[str], information: Information, scale: float) -> dict[str, Estimate | None]:
+    """The exploitabilities of the exact equilibrium; None where it is not found well enough in some seconds."""
+    found: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    try:
+        solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
+        solution = solve(game, solver, max_steps=_FLOOR_STEPS, max_seconds=_FLOOR_SECONDS, throw=False)
+    except ValueError:  # no noise tree, or none that fits
+        return found
+    if solution.stats["exploitability"] <= _FLOOR_ACCEPTED * scale:
+        own = "public" if information == "public" else "non_anticipative"
+        for kind in kinds:
+            found[kind] = Estimate(0.0, 0.0) if kind == own else _exploitability(game, solution.policy, kind)
+    return found

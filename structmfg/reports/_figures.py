@@ -19,12 +19,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from structmfg.games import Game
 from structmfg.reports._evaluation import Anchors
+from structmfg.reports._settings import Settings
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import UNITS, Axis, action_axis, events, guides, state_axis
 from structmfg.solvers import Checkpoint
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREY = "#5f6670"
+_KNOWS = {
+    "clairvoyant": "the noise",
+    "non_anticipative": "the noise so far",
+    "public": "the observations so far",
+}
 _POPULATED = 1e-3  # of all mass at a grid point: below that, the policy is drawn faintly
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
@@ -51,15 +57,15 @@ class Picture(NamedTuple):
 
 
 def figures(
-    game: Game, solver: str, shown: Trajectories, curve: Sequence[Checkpoint], beside: Anchors
+    game: Game, settings: Settings, shown: Trajectories, curve: Sequence[Checkpoint], beside: Anchors
 ) -> list[Picture]:
     """All figures of a run."""
     with mpl.rc_context(_STYLE):
         pictures = [
             _picture(
                 "exploitability",
-                "Clairvoyant exploitability over training.",
-                draw_exploitability(solver, curve, beside),
+                f"Exploitability ({_spoken(settings.own_kind)}) over the solve.",
+                draw_exploitability(settings, curve, beside),
             ),
             _picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
         ]
@@ -79,25 +85,31 @@ def _picture(name: str, caption: str, figure: Figure) -> Picture:
 # Exploitability against seconds.
 
 
-def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchors) -> Figure:
-    """The clairvoyant exploitability, with the paper's level, the uniform policy's and the floor."""
+def _spoken(kind: str) -> str:
+    return kind.replace("_", "-")
+
+
+def draw_exploitability(settings: Settings, curve: Sequence[Checkpoint], beside: Anchors) -> Figure:
+    """The exploitability of the solver's own kind, with the paper's level, the uniform policy's and the floor."""
+    kind, floor = settings.own_kind, beside.floor[settings.own_kind]
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     points = np.array([(point.train_seconds, point.value, point.stderr) for point in curve if point.value > 0])
     seconds, values, errors = points.reshape(-1, 3).T
-    if beside.uniform["clairvoyant"]:
-        value = beside.uniform["clairvoyant"].value
+    if estimate := beside.uniform[kind]:
+        value = estimate.value
         _level(axes, value, f"uniform policy: {value:.4g}", _GREY, ":")
-    if beside.paper:
+    if beside.paper and kind == "clairvoyant":
         level, time = beside.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
-        text = f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
+        text = f"the paper's {settings.solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
         _level(axes, level, text, COLOURS[1], "--")
-    if beside.floor:
-        _level(axes, beside.floor, f"floor for public information: {beside.floor:g}", COLOURS[2], "-.")
+    if floor:
+        _level(axes, floor, f"exact equilibrium, {beside.information} information: {floor:.4g}", COLOURS[2], "-.")
     axes.errorbar(
         seconds, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
-        color=COLOURS[0], marker="o", markersize=5, capsize=3, elinewidth=1.2, zorder=3, label="this run",
+        color=COLOURS[0], marker="o" if len(values) < 40 else "", markersize=5, capsize=3, elinewidth=1.2, zorder=3,
+        label="this run",
     )  # fmt: skip
     if len(values):
         axes.annotate(
@@ -109,10 +121,10 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     axes.set_xlim(left=0)
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel("training time (seconds, without compilation and evaluation)")
-    axes.set_ylabel("clairvoyant exploitability\n(units of the return)")
+    axes.set_xlabel("time (seconds, without compilation and evaluation)")
+    axes.set_ylabel(f"{_spoken(kind)} exploitability\n(units of the return)")
     bars = "; bars: ±2 standard errors" if len(errors) and errors.any() else ""
-    axes.set_title(f"What a best response that knows the noise would gain{bars}")
+    axes.set_title(f"What a best response that knows {_KNOWS[kind]} would gain{bars}")
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
 

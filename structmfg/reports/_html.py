@@ -15,6 +15,9 @@ MEANINGS = {
     "over the paths. The paper's measure. Its floor is above zero, as nobody plays as well without knowing the future.",
     "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, "
     "but not the future noise. Zero exactly at an equilibrium with full information; needs finite noise.",
+    "public": "what a small agent gains by a best response that knows its own state and the observations so far. Zero "
+    "at an equilibrium with public information; needs finite noise, and that its own past tells an agent nothing about "
+    "the noise that the observations do not.",
 }
 
 
@@ -30,6 +33,7 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
         result=result,
         meanings=MEANINGS,
         source=SOURCE,
+        solver=spoken(settings.solver),
         pictures=[(picture, base64.b64encode(picture.png).decode()) for picture in pictures],
         groups={
             "Game": settings.game_parameters,
@@ -38,7 +42,7 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
                 "max_steps": settings.max_steps,
                 "max_seconds": settings.max_seconds,
             },
-            "Network": settings.network,
+            **({"Network": settings.network} if settings.network else {}),
             "Environment": {
                 "seed": settings.seed,
                 "precision": settings.precision,
@@ -48,6 +52,11 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
         },
         overrides=settings.overrides.keys(),
     )
+
+
+def spoken(solver: str) -> str:
+    """A solver's name in a title: RSPG, fictitious play."""
+    return solver.upper() if solver in ("rspg", "spg") else solver.replace("_", " ")
 
 
 def number(value: Any) -> str:

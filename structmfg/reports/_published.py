@@ -1,4 +1,4 @@
-"""Figures from outside, to be printed beside a run's own: the paper's results and known floors.
+"""Figures from outside, to be printed beside a run's own: the paper's results.
 
 They hold for the games' default parameters only, so nothing is returned for a game of other sizes.
 """
@@ -26,9 +26,6 @@ _PAPER: dict[tuple[str, str], Published] = {
     ("macro", "spg"): Published(0.022, 250),
 }
 
-# The least clairvoyant exploitability that was reached with public information by exact methods.
-_FLOORS: dict[str, float] = {"linear_quadratic": 0.724, "beach_bar": 2.440}
-
 
 def game_name(game: Game) -> str:
     """The name under which `games.make` builds this kind of game; else the name of its class."""
@@ -42,8 +39,3 @@ def _has_published_sizes(game: Game) -> bool:
 def published(game: Game, solver: str) -> Published | None:
     """The paper's figure for this game and solver, or None where there is none to compare with."""
     return _PAPER.get((game_name(game), solver)) if _has_published_sizes(game) else None
-
-
-def clairvoyant_floor(game: Game) -> float | None:
-    """The least clairvoyant exploitability that public information allows, where it is known."""
-    return _FLOORS.get(game_name(game)) if _has_published_sizes(game) else None

@@ -25,6 +25,7 @@ def result_object(
         "compile_seconds": stats["compile_seconds"],
         **measures(evaluation),
         "result": solution.result.name,
+        "certificate": certificate(settings, solution),
         "message": " ".join(part for part in (solution.result.value, stats["failure"]) if part),
         "anchors": anchors_object(beside),
         "precision": settings.precision,
@@ -33,6 +34,14 @@ def result_object(
         "out": out,
         "report": report,
     }
+
+
+def certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:
+    """The solver's own exploitability of its policy, with the kind and the tolerance; null where there is none."""
+    if "exploitability" not in solution.stats:
+        return None
+    tolerance = settings.hyper_parameters["tolerance"]
+    return {"kind": settings.own_kind, "exploitability": solution.stats["exploitability"], "tolerance": tolerance}
 
 
 def measures(evaluation: Evaluation) -> dict[str, Any]:
@@ -49,10 +58,14 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def anchors_object(beside: Anchors) -> dict[str, Any]:
-    """The uniform policy's exploitability by kind, the clairvoyant floor, the paper's figure (null where unknown)."""
+    """By kind the exploitabilities of the uniform policy and of the exact equilibrium (the floor), the paper's figure.
+
+    Null where unknown.
+    """
     return {
         "uniform": _values(beside.uniform),
-        "floor": {"clairvoyant": beside.floor},
+        "floor": beside.floor,
+        "floor_information": beside.information,
         "paper": {"clairvoyant": beside.paper.exploitability, "train_seconds": beside.paper.seconds}
         if beside.paper
         else None,

@@ -2,12 +2,13 @@
 
 - settings.json: what rebuilds the game and the network
 - metrics.jsonl: a line an update, and a line a checkpoint
-- policy.npz: the network's parameters by path
+- policy.npz: the network's parameters by path, or the pages of a policy on the noise tree
 - trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
 - result.json: what `structmfg solve --json` prints
 - figures/*.png, and report.html, which holds them too
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from jaxtyping import Array, PyTree
 
 from structmfg._json import to_json
 from structmfg.games import Game
-from structmfg.policies import NetworkPolicy
+from structmfg.policies import NetworkPolicy, Policy, TreePolicy
 from structmfg.reports._evaluation import Anchors, Evaluation
 from structmfg.reports._figures import figures
 from structmfg.reports._files import read_arrays, read_json, write_arrays, write_bytes, write_json
@@ -38,7 +39,7 @@ class Run(NamedTuple):
 
     path: Path
     game: Game
-    policy: NetworkPolicy
+    policy: Policy
     settings: Settings
     result: dict[str, Any]  # empty if the solve was interrupted between training and report
 
@@ -70,8 +71,7 @@ def load_run(path: str | Path) -> Run:
     path, settings = Path(path), load_settings(path)
     try:
         game = settings.build_game()
-        policy = settings.build_policy(game)
-        policy = policy.with_parameters(_unflatten(path / "policy.npz", policy))
+        policy = _load_policy(path / "policy.npz", settings, game)
     except (TypeError, OverflowError) as error:  # values of a type that nothing here writes
         raise ValueError(f"{path} does not describe a run: {error}") from error
     if not (path / "result.json").exists():  # interrupted between training and report
@@ -89,12 +89,12 @@ def save_run(
     """Write everything but the settings, which are written first of all, before training; the result last."""
     solution = training.solution
     policy = save_policy(folder, solution)
-    curve = checkpoints(solution, evaluation)
-    write_bytes(folder / "metrics.jsonl", _metrics(training, curve).encode())
+    curve = checkpoints(settings, solution, evaluation)
+    write_bytes(folder / "metrics.jsonl", _metrics(settings, training, curve).encode())
     shown = trajectories(game, policy)
     write_arrays(folder / "trajectories.npz", shown.arrays())
     (folder / "figures").mkdir(exist_ok=True)
-    pictures = figures(game, settings.solver, shown, curve, beside)
+    pictures = figures(game, settings, shown, curve, beside)
     for picture in pictures:
         write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
     report = folder / "report.html"
@@ -109,39 +109,66 @@ def save_settings(folder: Path, settings: Settings) -> None:
     write_json(folder / "settings.json", settings._asdict())
 
 
-def save_policy(folder: Path, solution: Solution) -> NetworkPolicy:
+def save_policy(folder: Path, solution: Solution) -> Policy:
     """Write policy.npz: before all that may take long or be interrupted."""
     policy = solution.policy
-    assert isinstance(policy, NetworkPolicy)
-    write_arrays(folder / "policy.npz", flatten(policy.parameters))
+    assert isinstance(policy, NetworkPolicy | TreePolicy)
+    parameters = policy.parameters if isinstance(policy, NetworkPolicy) else _pages(policy)
+    write_arrays(folder / "policy.npz", flatten(parameters))
     return policy
 
 
-def checkpoints(solution: Solution, evaluation: Evaluation) -> list[Checkpoint]:
-    """The clairvoyant exploitability over training, the final evaluation last."""
-    stats, final = solution.stats, evaluation.exploitability["clairvoyant"]
+def _pages(policy: TreePolicy) -> dict[str, Array]:
+    return {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy) if field.name != "informed"}
+
+
+def _load_policy(path: Path, settings: Settings, game: Game) -> Policy:
+    if not settings.on_tree:
+        policy = settings.build_policy(game)
+        return policy.with_parameters(_unflatten(path, policy))
+    saved, count = read_arrays(path), len(read_arrays(path).get("parent", ()))
+    page, whole = (count, game.num_states, game.num_actions), {"parent", "members", "time"}
+    shapes = {"logits": page, **dict.fromkeys(whole, (count,))}
+    wrong = sorted(name for name, shape in shapes.items() if name not in saved or saved[name].shape != shape)
+    if wrong or saved.keys() != {*shapes, "signals"} or saved["signals"].shape[:1] != (count,):
+        raise ValueError(f"{path} does not fit the game of settings.json: {', '.join(wrong) or 'other arrays'}")
+    if any(not np.isfinite(array).all() for array in saved.values()):
+        raise ValueError(f"{path} must hold finite numbers")
+    arrays = {name: jnp.asarray(array, int if name in whole else float) for name, array in saved.items()}
+    return TreePolicy(**arrays, informed=settings.information == "full")
+
+
+def checkpoints(settings: Settings, solution: Solution, evaluation: Evaluation) -> list[Checkpoint]:
+    """The exploitability that is followed over the solve, the final evaluation last where it is of that kind."""
+    stats, final = solution.stats, evaluation.exploitability[settings.own_kind]
     earlier = [point for point in stats["checkpoints"] if point.step < stats["steps"]]
+    if settings.on_tree:
+        seconds = stats["train_seconds"] / max(stats["steps"], 1)  # every step costs alike
+        pairs = zip(stats["certified"], stats["exploitabilities"], strict=True)
+        return [Checkpoint(step, step * seconds, value, 0.0) for step, value in pairs]
     if final is None:
         return earlier
     return [*earlier, Checkpoint(stats["steps"], stats["train_seconds"], final.value, final.stderr)]
 
 
-def _metrics(training: Training, curve: Sequence[Checkpoint]) -> str:
+def _metrics(settings: Settings, training: Training, curve: Sequence[Checkpoint]) -> str:
     """JSON lines by step; within a chunk of updates the seconds are interpolated."""
     stats = training.solution.stats
-    steps = np.arange(1, len(stats["returns"]) + 1)
+    steps = np.array(stats.get("certified", np.arange(1, len(stats["returns"]) + 1)), int)
     ends = np.array([(0, 0.0), *training.clock, (stats["steps"], stats["train_seconds"])])
     seconds = np.interp(steps, ends[:, 0], ends[:, 1])
     updates = [
-        {"step": int(step), "train_seconds": float(time), "return": mean_return, "gradient_norm": norm}
-        for step, time, mean_return, norm in zip(steps, seconds, stats["returns"], stats["gradient_norms"], strict=True)
+        {"step": int(step), "train_seconds": float(time), "return": mean_return}
+        for step, time, mean_return in zip(steps, seconds, stats["returns"], strict=True)
     ]
+    for line, norm in zip(updates, stats.get("gradient_norms", ()), strict=False):
+        line["gradient_norm"] = norm
     measured = [
         {
             "step": point.step,
             "train_seconds": point.train_seconds,
-            "exploitability": {"clairvoyant": point.value},
-            "exploitability_stderr": {"clairvoyant": point.stderr},
+            "exploitability": {settings.own_kind: point.value},
+            "exploitability_stderr": {settings.own_kind: point.stderr},
         }
         for point in curve
     ]

@@ -11,13 +11,16 @@ from structmfg._checks import check_name
 from structmfg.games import Game, make
 from structmfg.policies import NetworkPolicy, network_policy
 from structmfg.reports._published import game_name
-from structmfg.solvers import SOLVERS, StructuralPolicyGradient
+from structmfg.solvers import SOLVERS, Information, StructuralPolicyGradient, TreeSolver
 
 Precision = Literal["float32", "float64"]
 
 
 class Settings(NamedTuple):
-    """`overrides` is what was asked for beyond the preset; `hyper_parameters` and `network` are what came of it."""
+    """`overrides` is what was asked for beyond the preset; `hyper_parameters` and `network` are what came of it.
+
+    `network` is null for solvers that need none.
+    """
 
     game: str
     game_parameters: dict[str, Any]
@@ -25,7 +28,7 @@ class Settings(NamedTuple):
     preset: str
     overrides: dict[str, Any]
     hyper_parameters: dict[str, Any]
-    network: dict[str, Any]
+    network: dict[str, Any] | None
     max_steps: int
     max_seconds: float | None
     seed: int
@@ -36,7 +39,7 @@ class Settings(NamedTuple):
     def of(
         cls,
         game: Game,
-        solver: StructuralPolicyGradient,
+        solver: StructuralPolicyGradient | TreeSolver,
         *,
         name: str,
         preset: str,
@@ -57,7 +60,7 @@ class Settings(NamedTuple):
                 for field in dataclasses.fields(solver)
                 if field.name != "policy"
             },
-            network=solver.policy.settings._asdict(),
+            network=solver.policy.settings._asdict() if isinstance(solver, StructuralPolicyGradient) else None,
             max_steps=max_steps,
             max_seconds=max_seconds,
             seed=seed,
@@ -80,8 +83,27 @@ class Settings(NamedTuple):
         return make(self.game, **self.game_parameters)
 
     def build_policy(self, game: Game) -> NetworkPolicy:
-        """The network, without parameters."""
+        """The network, without parameters. `ValueError` where the solver needs none."""
+        if self.network is None:
+            raise ValueError(f"settings.json has no network, but {self.solver} trains one")
         return network_policy(game, **self.network)
+
+    @property
+    def on_tree(self) -> bool:
+        """Whether the solver works on a noise tree."""
+        return issubclass(SOLVERS[self.solver], TreeSolver)
+
+    @property
+    def information(self) -> Information:
+        """What the policy knows."""
+        return "full" if self.hyper_parameters.get("information") == "full" else "public"
+
+    @property
+    def own_kind(self) -> str:
+        """The kind of exploitability that is followed over the solve."""
+        if not self.on_tree:
+            return "clairvoyant"
+        return "non_anticipative" if self.information == "full" else "public"
 
 
 def parameters(game: Game) -> dict[str, Any]:

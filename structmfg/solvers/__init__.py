@@ -28,6 +28,7 @@ from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
 from structmfg.solvers._presets import SOLVERS, Preset, preset
+from structmfg.solvers._problem import Information
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
 from structmfg.solvers._rspg import RSPG, SPG, Metrics, StructuralPolicyGradient, TrainingState
 from structmfg.solvers._simplex import Barycentric, barycentric, simplex_grid
@@ -58,6 +59,7 @@ __all__ = [
     "FixedPoint",
     "Floor",
     "Form",
+    "Information",
     "Kind",
     "LinearSolution",
     "MasterSolution",

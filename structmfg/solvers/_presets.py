@@ -1,13 +1,35 @@
 """Settings by name: what `structmfg solve GAME` uses, and the published algorithm as a yardstick."""
 
+import dataclasses
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
 from structmfg._checks import check_name
-from structmfg.games import BeachBar, Game, LinearQuadratic, Macro
+from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
 from structmfg.policies import NetworkSettings, network_policy
+from structmfg.solvers._classical import (
+    FictitiousPlay,
+    FixedPoint,
+    MunchausenMirrorDescent,
+    OnlineMirrorDescent,
+    PolicyIteration,
+    PriorDescent,
+)
+from structmfg.solvers._equilibrium import ExactEquilibrium
 from structmfg.solvers._rspg import RSPG, SPG, StructuralPolicyGradient
+from structmfg.solvers._tree_solver import TreeSolver
 
-SOLVERS: dict[str, type[StructuralPolicyGradient]] = {"rspg": RSPG, "spg": SPG}
+SOLVERS: dict[str, type[StructuralPolicyGradient] | type[TreeSolver]] = {
+    "rspg": RSPG,
+    "spg": SPG,
+    "exact": ExactEquilibrium,
+    "fictitious_play": FictitiousPlay,
+    "fixed_point": FixedPoint,
+    "mirror_descent": OnlineMirrorDescent,
+    "munchausen": MunchausenMirrorDescent,
+    "policy_iteration": PolicyIteration,
+    "prior_descent": PriorDescent,
+}
 
 PresetName = Literal["default", "paper"]
 
@@ -55,31 +77,49 @@ _DEFAULTS: dict[type[Game], dict[str, Any]] = {
 }
 
 
+_DEFAULTS[BeachBarCrowded] = _DEFAULTS[BeachBar]
+
+# Solvers on noise trees: the tolerance is in units of the return; zero is to make all steps.
+_TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_steps": 2000}}
+
+
 class Preset(NamedTuple):
     """A solver, and how many updates it is meant to make."""
 
-    solver: StructuralPolicyGradient
+    solver: StructuralPolicyGradient | TreeSolver
     max_steps: int
 
 
 def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **overrides: Any) -> Preset:
-    """A solver by name ("rspg", "spg") with the settings that suit the game, or with those of the paper.
+    """A solver by name ("rspg", "exact", ...) with the settings that suit the game, or with those of the paper.
 
-    `overrides` are fields of the solver or of `policies.NetworkSettings`, or `max_steps`. Raises `ValueError` on an
-    unknown name or setting.
+    `overrides` are fields of the solver, for policy gradients those of `policies.NetworkSettings`, or `max_steps`.
+    Raises `ValueError` on an unknown name or setting, and on the preset "paper" of a solver that the paper has not.
     """
     check_name("solver", solver, SOLVERS)
     check_name("preset", name, get_args(PresetName))
-    settings = _PAPER if name == "paper" else _DEFAULTS.get(type(game), {"max_steps": 2000})
-    of_solver = [field for field in SOLVERS[solver].__dataclass_fields__ if field != "policy"]
+    kind = SOLVERS[solver]
+    if issubclass(kind, TreeSolver):
+        if name != "default":
+            raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
+        settings = {**_TREE_DEFAULTS.get(solver, {"max_steps": 500}), **overrides}
+        chosen = _chosen(solver, settings, [field.name for field in dataclasses.fields(kind)], overrides)
+        return Preset(kind(**chosen), settings["max_steps"])
     of_policy = [field for field in NetworkSettings._fields if field != "recurrent"]
-    for setting in overrides:
-        check_name("setting", setting, [*of_solver, *of_policy, "max_steps"])
-    settings = {**settings, **overrides}
+    settings = {**(_PAPER if name == "paper" else _DEFAULTS.get(type(game), {"max_steps": 2000})), **overrides}
     if settings.get("temperature") == 0 and "final_temperature" not in overrides:
         settings["final_temperature"] = 0.0
-    policy = network_policy(
-        game, recurrent=solver == "rspg", **{key: settings[key] for key in of_policy if key in settings}
-    )
-    chosen = SOLVERS[solver](policy, **{key: settings[key] for key in of_solver if key in settings})
-    return Preset(chosen, settings["max_steps"])
+    of_solver = [field.name for field in dataclasses.fields(kind) if field.name != "policy"]
+    chosen = _chosen(solver, settings, of_solver, overrides, also=of_policy)
+    network = {field: settings[field] for field in of_policy if field in settings}
+    policy = network_policy(game, recurrent=solver == "rspg", **network)
+    return Preset(kind(policy, **chosen), settings["max_steps"])
+
+
+def _chosen(
+    solver: str, settings: dict[str, Any], fields: list[str], overrides: Iterable[str], also: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The settings that are fields of the solver."""
+    for setting in overrides:
+        check_name(f"setting of {solver}", setting, [*fields, *also, "max_steps"])
+    return {field: settings[field] for field in fields if field in settings}

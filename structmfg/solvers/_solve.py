@@ -36,6 +36,7 @@ class Progress(NamedTuple):
     train_seconds: float
     mean_return: float
     checkpoint: Checkpoint | None
+    exploitability: float | None = None  # by the latest certificate, where the solver gives them
 
 
 def solve(
@@ -94,7 +95,11 @@ def solve(
             if evaluate and loop.step == following:
                 checkpoint = loop.checkpoint(evaluate)
             if callback:
-                callback(Progress(loop.step, max_steps, loop.train_seconds, loop.returns[-1], checkpoint))
+                callback(
+                    Progress(
+                        loop.step, max_steps, loop.train_seconds, loop.returns[-1], checkpoint, loop.exploitability
+                    )
+                )
             if ended is not None:
                 result = ended
                 break
@@ -126,6 +131,11 @@ class _Run(abc.ABC):
     @abc.abstractmethod
     def policy(self) -> Policy:
         """The policy reached."""
+
+    @property
+    def exploitability(self) -> float | None:
+        """By the latest certificate, where the solver gives them."""
+        return None
 
     def checkpoint(self, evaluate: Callable[[Policy], Estimate]) -> Checkpoint:
         """Measure the policy reached, outside the clock."""
@@ -200,9 +210,9 @@ class _TreeRun(_Run):
         self.compile_seconds = time.perf_counter() - began
 
     @property
-    def exploitability(self) -> float:
+    def exploitability(self) -> float | None:
         """By the last certificate."""
-        return self.exploitabilities[-1] if self.exploitabilities else float("nan")
+        return self.exploitabilities[-1] if self.exploitabilities else None
 
     def advance(self, at_most: int, seconds: float) -> RESULTS | None:
         """Until converged."""
