@@ -14,6 +14,7 @@ import pytest
 from structmfg.cli import _progress, main
 from structmfg.cli._parser import game_fields, network_fields, parse, solver_fields
 from structmfg.games import GAMES
+from structmfg.solvers import SOLVERS
 
 TINY = [
     "linear_quadratic",
@@ -102,12 +103,26 @@ def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFi
     } <= first.keys()
     assert (first["game"], first["solver"], first["seed"], first["iterations"]) == ("linear_quadratic", "rspg", 0, 3)
     assert first["result"] == "completed"
-    assert set(first["exploitability"]) == {"clairvoyant", "non_anticipative"}
+    assert set(first["exploitability"]) == {"clairvoyant", "non_anticipative", "public"}
     assert first["exploitability"] == second["exploitability"]  # the seed decides
     assert first["anchors"]["uniform"]["clairvoyant"] > first["exploitability"]["clairvoyant"] > 0
     assert first["anchors"]["paper"] is None  # not the paper's sizes
     assert (first["out"], second["out"]) == ("runs/linear_quadratic-rspg-0", "runs/linear_quadratic-rspg-0-2")
     assert json.loads(Path(first["out"], "result.json").read_text()) == first
+
+
+def test_every_solver_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Solvers on trees: with the same run folder; not reaching the tolerance is said, with exit code 1."""
+    for solver in sorted(SOLVERS.keys() - {"rspg", "spg"}):
+        assert main(["solve", *TINY[:5], "--iterations", "2", "--solver", solver, "--json"]) == int(solver == "exact")
+        captured = capsys.readouterr()
+        result = last_object(captured.out)
+        assert (result["solver"], result["iterations"]) == (solver, 2)
+        assert result["result"] == ("not_converged" if solver == "exact" else "completed")
+        assert result["certificate"]["kind"] == "non_anticipative"
+        assert Path(result["report"]).stat().st_size > 10_000
+    assert main(["evaluate", result["out"], "--json", "--quiet"]) == 0
+    assert last_object(capsys.readouterr().out)["exploitability"] == result["exploitability"]
 
 
 def test_evaluate_gives_what_solve_gave(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +133,7 @@ def test_evaluate_gives_what_solve_gave(tiny: Path, capsys: pytest.CaptureFixtur
     assert again["return"] == saved["return"]
     assert main(["evaluate", str(tiny), "--kind", "clairvoyant", "--json"]) == 0
     one = last_object(capsys.readouterr().out)["exploitability"]
-    assert one == {"clairvoyant": saved["exploitability"]["clairvoyant"], "non_anticipative": None}
+    assert one == {"clairvoyant": saved["exploitability"]["clairvoyant"], "non_anticipative": None, "public": None}
     assert main(["evaluate", str(tiny)]) == 0
     assert "clairvoyant" in capsys.readouterr().out
 
@@ -196,6 +211,10 @@ BAD: list[tuple[Sequence[str], str]] = [
     (["solve", "macro", "--num-states", "5"], "num_wealth"),
     ([*SMALL, "--solver", "rpsg"], "did you mean rspg"),
     ([*SMALL, "--preset", "papr"], "did you mean paper"),
+    (["solve", "macro", "--solver", "exact"], "noise is continuous"),
+    (["solve", "macro", "--noise-states", "3", "--solver", "exact"], "a horizon of 9 would fit"),
+    (["solve", "left_right", "--solver", "fixed_point", "--damping", "2"], "damping must lie in"),
+    (["solve", "left_right", "--solver", "exact", "--hidden", "4"], "unknown setting of exact 'hidden'"),
     ([*SMALL, "--precision", "float16"], "float32"),
     ([*SMALL, "--schedule", "cosin"], "did you mean cosine"),
     ([*SMALL, "--num-stats", "5"], "did you mean --num-states"),

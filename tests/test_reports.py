@@ -37,7 +37,8 @@ SMALL: list[Game] = [
     CrowdModelling(),
     LeftRight(),
 ]
-NO_ANCHORS = reports.Anchors(dict.fromkeys(reports.KINDS), None, None)
+NONE: dict[str, None] = dict.fromkeys(reports.KINDS)
+NO_ANCHORS = reports.Anchors(NONE, NONE, "public", None)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_the_page_escapes_what_it_is_given(run: reports.Run) -> None:
 
 def test_a_page_without_numbers_is_still_written(run: reports.Run) -> None:
     nan = float("nan")
-    result = {**run.result, "return": nan, "exploitability": {"clairvoyant": nan, "non_anticipative": None}}
+    result = {**run.result, "return": nan, "exploitability": {**NONE, "clairvoyant": nan}}
     assert "–" in reports.render(run.settings, result, [])
 
 
@@ -158,6 +159,59 @@ def test_a_damaged_run_is_refused(run: reports.Run, tmp_path: Path, name: str, c
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=said):
         reports.load_run(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["full", "public"])
+def exact_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
+    """A saved exact solve."""
+    folder = tmp_path_factory.mktemp("exact")
+    chosen = preset(GAME, "exact", information=request.param)
+    settings = reports.Settings.of(
+        GAME, chosen.solver, name="exact", preset="default", overrides={"information": request.param},
+        max_steps=chosen.max_steps, max_seconds=None, seed=0,
+    )  # fmt: skip
+    reports.save_settings(folder, settings)
+    solution = solve(GAME, chosen.solver, max_steps=chosen.max_steps)
+    evaluation = reports.evaluate(GAME, solution.policy)
+    kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
+    beside = reports.anchors(GAME, "exact", kinds=kinds, information=settings.information, own=evaluation)
+    return reports.save_run(folder, settings, GAME, reports.Training(solution, []), evaluation, beside)
+
+
+def test_an_exact_run_is_rebuilt_and_certified(exact_run: reports.Run) -> None:
+    again, result = reports.load_run(exact_run.path), exact_run.result
+    assert again.settings == exact_run.settings
+    assert result["result"] == "converged"
+    certificate = result["certificate"]
+    assert certificate["kind"] == again.settings.own_kind
+    assert 0 <= certificate["exploitability"] <= certificate["tolerance"] == 1e-4
+    measured = reports.evaluate(again.game, again.policy)
+    assert measured.exploitability[certificate["kind"]].value == pytest.approx(certificate["exploitability"], abs=2e-5)
+    assert (measured.exploitability["public"] is None) == (again.settings.information == "full")  # it knows more
+    assert measured.mean_return.value == result["return"]
+    assert result["anchors"]["floor"]["clairvoyant"] == result["exploitability"]["clairvoyant"]
+    lines = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == result["iterations"]
+    assert lines[-1]["exploitability"] == {certificate["kind"]: certificate["exploitability"]}
+    assert "certificate" in (again.path / "report.html").read_text()
+
+
+def test_pages_of_another_game_are_refused(exact_run: reports.Run, tmp_path: Path) -> None:
+    copy(exact_run.path, tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings["game_parameters"]["num_states"] = 16
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"does not fit the game of settings\.json: logits"):
+        reports.load_run(tmp_path)
+
+
+def test_the_floor_is_that_of_the_exact_equilibrium(run: reports.Run, exact_run: reports.Run) -> None:
+    if exact_run.settings.information == "public":
+        floor, exact = run.result["anchors"]["floor"], exact_run.result["exploitability"]
+        assert floor["clairvoyant"] == pytest.approx(exact["clairvoyant"], abs=1e-3)
+        assert floor["public"] == 0
+    unknown = reports.anchors(SMALL[2], "rspg", kinds=["clairvoyant"])  # continuous noise
+    assert unknown.floor == NONE
 
 
 def test_parameters_of_another_network_are_refused(run: reports.Run, tmp_path: Path) -> None:
@@ -216,10 +270,7 @@ def test_continuous_noise_has_no_non_anticipative_exploitability() -> None:
 def test_published_figures_are_for_published_sizes_only() -> None:
     assert reports.published(LinearQuadratic(), "rspg") == (3.9, 120)
     assert reports.published(Macro(), "spg") == (0.022, 250)
-    assert reports.clairvoyant_floor(BeachBar()) == 2.440
     assert reports.published(LinearQuadratic(num_states=98), "rspg") is None
-    assert reports.clairvoyant_floor(BeachBar(horizon=29)) is None
-    assert reports.clairvoyant_floor(Macro()) is None
 
 
 def test_the_default_folder_is_numbered_and_a_chosen_one_must_be_empty(

@@ -76,8 +76,8 @@ def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: floa
         paths = game.scenarios()
     if paths is None:
         raise ValueError(
-            "a noise tree needs finite common noise, but this game's is continuous: discretise it (for macro, "
-            "noise_states=3 and a short horizon)"
+            "a noise tree needs finite common noise, but this game's noise is continuous, or has too many paths: "
+            "discretise it (for macro, noise_states=3 and a short horizon)"
         )
     return tree_of(paths, page, whole_levels=whole_levels, max_bytes=max_bytes)
 

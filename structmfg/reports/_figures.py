@@ -19,7 +19,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from structmfg.games import Game
 from structmfg.reports._evaluation import Anchors
-from structmfg.reports._settings import Settings
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import UNITS, Axis, action_axis, events, guides, state_axis
 from structmfg.solvers import Checkpoint
@@ -57,15 +56,21 @@ class Picture(NamedTuple):
 
 
 def figures(
-    game: Game, settings: Settings, shown: Trajectories, curve: Sequence[Checkpoint], beside: Anchors
+    game: Game,
+    solver: str,
+    shown: Trajectories,
+    curve: Sequence[Checkpoint],
+    beside: Anchors,
+    *,
+    kind: str = "clairvoyant",
 ) -> list[Picture]:
-    """All figures of a run."""
+    """All figures of a run; the `curve` is of exploitability of this kind."""
     with mpl.rc_context(_STYLE):
         pictures = [
             _picture(
                 "exploitability",
-                f"Exploitability ({_spoken(settings.own_kind)}) over the solve.",
-                draw_exploitability(settings, curve, beside),
+                f"Exploitability ({_spoken(kind)}) over the solve.",
+                draw_exploitability(solver, curve, beside, kind),
             ),
             _picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
         ]
@@ -89,9 +94,9 @@ def _spoken(kind: str) -> str:
     return kind.replace("_", "-")
 
 
-def draw_exploitability(settings: Settings, curve: Sequence[Checkpoint], beside: Anchors) -> Figure:
-    """The exploitability of the solver's own kind, with the paper's level, the uniform policy's and the floor."""
-    kind, floor = settings.own_kind, beside.floor[settings.own_kind]
+def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchors, kind: str) -> Figure:
+    """The exploitability over the solve, with the paper's level, the uniform policy's and the floor."""
+    floor = beside.floor[kind]
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     points = np.array([(point.train_seconds, point.value, point.stderr) for point in curve if point.value > 0])
@@ -102,7 +107,7 @@ def draw_exploitability(settings: Settings, curve: Sequence[Checkpoint], beside:
     if beside.paper and kind == "clairvoyant":
         level, time = beside.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
-        text = f"the paper's {settings.solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
+        text = f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
         _level(axes, level, text, COLOURS[1], "--")
     if floor:
         _level(axes, floor, f"exact equilibrium, {beside.information} information: {floor:.4g}", COLOURS[2], "-.")

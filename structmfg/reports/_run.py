@@ -94,7 +94,7 @@ def save_run(
     shown = trajectories(game, policy)
     write_arrays(folder / "trajectories.npz", shown.arrays())
     (folder / "figures").mkdir(exist_ok=True)
-    pictures = figures(game, settings, shown, curve, beside)
+    pictures = figures(game, settings.solver, shown, curve, beside, kind=settings.own_kind)
     for picture in pictures:
         write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
     report = folder / "report.html"
