@@ -7,6 +7,7 @@ Swimmers on a line of 21 cells dislike company; a storm, once it has begun, make
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import structmfg as smfg
 from structmfg.operators import LatticeKernel, LatticeNoise
@@ -30,6 +31,9 @@ class Swimmers(smfg.Game):
     def next_noise(self, noise, uniform, time):
         return jnp.maximum(noise, uniform < 0.1)
 
+    def noise_chain(self):  # optional: makes the exact solvers apply
+        return smfg.games.NoiseChain(np.array([0.0, 1.0]), np.array([1.0, 0.0]), np.array([[0.9, 0.1], [0.0, 1.0]]))
+
     def observe(self, aggregate):
         return jnp.array([1.0, 0.0]) * aggregate.noise + jnp.array([0.0, 1.0]) * aggregate.mean_field.max()
 
@@ -38,5 +42,11 @@ if __name__ == "__main__":
     game = Swimmers()
     solver = smfg.solvers.RSPG(smfg.policies.recurrent(game), temperature=1.0, final_temperature=1e-3)
     solution = smfg.solvers.solve(game, solver, key=jax.random.key(0), max_steps=300)
-    for name, policy in {"uniform": smfg.policies.uniform(game), "trained": solution.policy}.items():
-        print(name, smfg.solvers.exploitability(game, policy, kind="clairvoyant", key=jax.random.key(1)))
+    exact = smfg.solvers.solve(game, smfg.solvers.ExactEquilibrium(tolerance=1e-4), max_steps=2000)
+    print(exact.result.value)
+    for name, policy in {
+        "uniform": smfg.policies.uniform(game),
+        "trained": solution.policy,
+        "exact": exact.policy,
+    }.items():
+        print(name, smfg.solvers.exploitability(game, policy, kind="non_anticipative").value)

@@ -8,7 +8,7 @@ one soft sweep backward (online mirror descent; Perolat et al. 2021, arXiv 2103.
 needs no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 2008; Hanzely, Richtarik & Xiao 2021,
 doi:10.1007/s10589-021-00273-8), lambda = stiffness * theta_k and theta_k = 2 / (k + 2), and restarts at the end of
 cycles that get longer, it takes about the square root of the number of steps. A group whose exploitability does not
-fall over a cycle gets a greater stiffness.
+fall over a cycle gets a greater stiffness, and shorter cycles again.
 """
 
 from typing import NamedTuple
@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from structmfg.solvers._problem import Certificate, TreeProblem, soft
+from structmfg.solvers._problem import TreeProblem, soft
 from structmfg.solvers._tree import Flow, Table
 
-_FALLS = 0.7  # a cycle at whose end more than so much of the exploitability is left has failed
+_FALLS = 0.9  # a cycle at whose end more than so much of the exploitability is left has failed
 _STIFFEN = 1.6
 _CAUTION = 0.75  # of the estimate: too small is found out, too great is only slow
 CERTIFY = 20  # steps between certificates
@@ -32,7 +32,7 @@ _LEAST_STIFFNESS = 1e-4  # of the spread of action values
 class AcceleratedState(NamedTuple):
     """The average (occupancies and their mean fields), and the mirror iterate (policy and mean fields).
 
-    By group the stiffness and the exploitability at the last restart; the `step` of the `cycle`; the best average.
+    By group the stiffness, the exploitability at the last restart, and the `step` of the `cycle`; the best average.
     """
 
     occupancy: Table
@@ -41,8 +41,8 @@ class AcceleratedState(NamedTuple):
     mirror_flow: Flow
     stiffness: Float[Array, " groups"]
     before: Float[Array, " groups"]
-    step: Int[Array, ""]
-    cycle: Int[Array, ""]
+    step: Int[Array, " groups"]
+    cycle: Int[Array, " groups"]
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
     best: Table
@@ -62,7 +62,7 @@ class Accelerated(eqx.Module):
         policy = problem.uniform()
         flow = problem.push(policy)
         certificate = problem.certify(flow, policy)
-        zero = jnp.zeros((), int)
+        zero = jnp.zeros(problem.num_groups, int)
         stiffness = (
             _stiffness(problem, flow, policy)
             if self.stiffness is None
@@ -76,48 +76,45 @@ class Accelerated(eqx.Module):
     def step(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
         """One mirror step, and the average."""
         theta = 2 / (state.step + 2.0)
-        towards = (1 - theta) * state.flow + theta * state.mirror_flow
+        of_slot = theta[problem.group][:, None]
         own = problem.group[: problem.tree.num_decisions]
-        temperature = (state.stiffness * theta)[own]
 
         def choose(page: tuple[Array, Array], q: Array) -> tuple[Array, Array, Array]:
             prior, temperature = page
             policy, worth = soft(q, temperature[:, None], jnp.maximum(prior, LEAST_PROBABILITY))
             return policy, worth, policy
 
-        _, policy = problem.backward(towards, choose, (state.policy, temperature))
-        mirror_flow = problem.push(policy)
+        towards = (1 - of_slot) * state.flow + of_slot * state.mirror_flow
+        _, policy = problem.backward(towards, choose, (state.policy, (state.stiffness * theta)[own]))
+        mirror_flow, of_page = problem.push(policy), theta[own][:, None, None]
         return state._replace(
-            occupancy=(1 - theta) * state.occupancy + theta * problem.occupancy(mirror_flow, policy),
-            flow=(1 - theta) * state.flow + theta * mirror_flow,
+            occupancy=(1 - of_page) * state.occupancy + of_page * problem.occupancy(mirror_flow, policy),
+            flow=(1 - of_slot) * state.flow + of_slot * mirror_flow,
             policy=policy,
             mirror_flow=mirror_flow,
             step=state.step + 1,
         )
 
     def judge(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
-        """A certificate; and if the cycle is over, a new one from the average."""
-        over = state.step >= self.cycle * 2 ** (state.cycle // 2)
+        """A certificate; and in groups whose cycle is over, a new one from the average."""
         policy = conditional(state.occupancy)
-        certificate: Certificate = problem.certify(state.flow, policy)
+        certificate = problem.certify(state.flow, policy)
         gain = jnp.sum(certificate.gain)
         better = gain < state.gain
-        stiffer = certificate.gain > _FALLS * state.before
-        state = state._replace(
+        over = state.step >= self.cycle * 2 ** (state.cycle // 2)
+        failed = over & (certificate.gain > _FALLS * state.before)
+        of_slot, of_page = over[problem.group], over[problem.group[: problem.tree.num_decisions]]
+        return state._replace(
             best=jnp.where(better, policy, state.best),
             gain=jnp.where(better, gain, state.gain),
             mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
+            policy=jnp.where(of_page[:, None, None], policy, state.policy),
+            mirror_flow=jnp.where(of_slot[:, None], state.flow, state.mirror_flow),
+            stiffness=jnp.where(failed, _STIFFEN * state.stiffness, state.stiffness),
+            before=jnp.where(over, certificate.gain, state.before),
+            step=jnp.where(over, 0, state.step),
+            cycle=jnp.where(failed, state.cycle // 2, state.cycle + over),
         )
-        restarted = state._replace(
-            policy=policy,
-            mirror_flow=state.flow,
-            occupancy=problem.occupancy(state.flow, policy),
-            stiffness=jnp.where(stiffer, _STIFFEN * state.stiffness, state.stiffness),
-            before=certificate.gain,
-            step=jnp.zeros_like(state.step),
-            cycle=state.cycle + 1,
-        )
-        return jax.tree.map(lambda a, b: jnp.where(over, a, b), restarted, state)
 
 
 def conditional(occupancy: Table) -> Table:
