@@ -14,7 +14,6 @@ fall over a cycle gets a greater stiffness, and shorter cycles again.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
