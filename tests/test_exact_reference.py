@@ -12,9 +12,10 @@ from structmfg import solvers
 def gains(game, policy):
     """By path: what the best response that knows the whole path gains over the policy, whose mean fields are given."""
     model, found = LinearQuadratic(game), []
-    for noise in np.asarray(game.scenarios().noise):
+    for path in game.scenarios().noise:
         with jax.enable_x64(True):
-            table = np.asarray(solvers.rollout(game, policy, noise).policy, float)
+            table = np.asarray(solvers.rollout(game, policy, path).policy, float)
+        noise = np.asarray(path)
         run, values = rollout(model, table, noise), np.zeros(game.num_states)
         for t in reversed(range(model.horizon)):
             dense = model.dense(run.mean_fields[t], noise[t], t)

@@ -48,7 +48,8 @@ def draw_solvers(game: str, part: Row) -> Figure:
         name = " ".join(part for part in (row["solver"], row["setting"]) if part)
         colour = _GREY if i >= len(COLOURS) else COLOURS[i]
         look: dict[str, Any] = {"color": colour, "linewidth": 2.8 if i == 0 else 1.6, "zorder": 4 if i == 0 else 3}
-        look["linestyle"] = ":" if i == len(COLOURS) else "--" if i > len(COLOURS) else "-"
+        dashed = row["solver"] in ("Munchausen", "policy iteration")  # which may lie upon others
+        look["linestyle"] = "--" if dashed else ":" if i >= len(COLOURS) else "-"
         end = np.argmax(values <= _LEAST) if (values <= _LEAST).any() else len(values) - 1
         for axes, scale in zip(panels, (1.0, row["seconds"] / max(row["steps"], 1)), strict=True):
             axes.plot(steps[: end + 1] * scale, shown[: end + 1], label=name, **look)
