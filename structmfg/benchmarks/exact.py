@@ -297,7 +297,7 @@ def part(name: str, quick: bool) -> Any:
 def main(arguments: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer steps, coarser grids: some three minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer steps and settings, coarser grids")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
     given = parser.parse_args(arguments)
