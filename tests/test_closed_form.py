@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import structmfg as smfg
+from structmfg.benchmarks import exact
 from structmfg.games import AggregateState, CarmonaFouqueSun
 
 ROWS = {  # a, q, eps, c, T: eta at 0
@@ -110,3 +111,15 @@ def test_first_order_convergence(double):
     ratios = found[:-1] / found[1:]
     assert (ratios > 1.9).all()
     assert (found[-1] < [0.07, 0.012]).all()
+
+
+def test_the_exact_solver_converges_to_the_closed_form():
+    """At first order, and to a control that depends on x - m alone, as far as its tolerance lets it."""
+    found = exact.closed_form((8, 16))
+    for row in found["rows"]:
+        assert row["result"] == "converged"
+        assert row["dependence"] < 1e-4
+        expected = errors(row["num_steps"])  # with the mean fields of the equilibrium known beforehand
+        np.testing.assert_allclose([row["rms_start"], row["variance"]], expected, rtol=0.02)
+    for name in ("rms_start", "rms_middle", "variance"):
+        assert found["orders"][name] > 0.8

@@ -1,6 +1,7 @@
 """Benchmarks: operators in every form, training, other libraries; each case in a process of its own.
 
-`structmfg bench` runs them. `python -m structmfg.benchmarks.training` measures training time to exploitability alone.
+`structmfg bench` runs them. `python -m structmfg.benchmarks.training` measures training time to exploitability alone;
+`python -m structmfg.benchmarks.exact` the exact solvers.
 """
 
 from structmfg.benchmarks._cases import Case, NotRun
