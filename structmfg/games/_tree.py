@@ -66,7 +66,7 @@ def noise_tree(game: Game, *, whole_levels: bool = False, max_bytes: float = MAX
     if chain is not None:
         _check_size(chain.widths(game.horizon), page, max_bytes)
         states, probabilities = chain.paths(game.horizon)
-        noise = jax.tree.map(lambda z: np.asarray(z)[states], chain.values)
+        noise = jax.tree.map(lambda z: jnp.asarray(np.asarray(z)[states]), chain.values)
         paths = NoisePaths(noise, jnp.asarray(probabilities))
     else:
         paths = game.scenarios()

@@ -96,10 +96,14 @@ class Accelerated(eqx.Module):
         )
 
     def judge(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
-        """A certificate; and if the cycle is over, a new one from the average."""
+        """A certificate; and if the cycle is over, a new one from the average.
+
+        Where moves depend on the mean field, the policy of averaged occupancies has not quite their mean fields.
+        """
         over = state.step >= self.cycle * 2 ** (state.cycle // 2)
         policy = conditional(state.occupancy)
-        certificate: Certificate = problem.certify(state.flow, policy)
+        flow = problem.push(policy)
+        certificate: Certificate = problem.certify(flow, policy)
         gain = jnp.sum(certificate.gain)
         better = gain < state.gain
         stiffer = certificate.gain > _FALLS * state.before
@@ -110,8 +114,9 @@ class Accelerated(eqx.Module):
         )
         restarted = state._replace(
             policy=policy,
-            mirror_flow=state.flow,
-            occupancy=problem.occupancy(state.flow, policy),
+            flow=flow,
+            mirror_flow=flow,
+            occupancy=problem.occupancy(flow, policy),
             stiffness=jnp.where(stiffer, _STIFFEN * state.stiffness, state.stiffness),
             before=certificate.gain,
             step=jnp.zeros_like(state.step),
