@@ -1,6 +1,7 @@
 """Certified equilibria: against closed forms and published values, and what is said where there is none."""
 
 import dataclasses
+import functools
 import itertools
 
 import equinox as eqx
@@ -163,7 +164,9 @@ def shortly(solver, problem):
     return judged.gain, gain(solver.table(problem, state)), gain(problem.uniform())
 
 
-PROBLEMS = {}
+@functools.cache
+def problem_of_bars():
+    return TreeProblem.of(Bars(), "full")
 
 
 @pytest.mark.parametrize("method", ["annealed", "mirror"])
@@ -171,8 +174,7 @@ PROBLEMS = {}
 def test_never_worse_than_uniform(method, data):
     """In any bars, other ones at every node: the game's parameters are its noise, so that one compilation serves."""
     with jax.enable_x64(True):
-        problem = PROBLEMS.setdefault("bars", None) or TreeProblem.of(Bars(), "full")
-        PROBLEMS["bars"] = problem
+        problem = problem_of_bars()
         shape = (problem.tree.num_slots, 2)
         pull = data.draw(arrays(float, shape, elements=st.floats(-2, 2)))
         crowding = data.draw(arrays(float, shape, elements=st.floats(0, 3)))
@@ -245,7 +247,7 @@ def test_moves_in_a_crowd(method, max_steps, double):
 
 @pytest.mark.parametrize("method", ["annealed", "mirror"])
 def test_no_equilibrium(method, monkeypatch, double):
-    """Never a success; what is returned has the least certificate of all that were seen."""
+    """No success is claimed, and what is returned has the least certificate of all that were seen."""
     game, seen, plain = Cliff(discount=0.95), [], TreeProblem.certify
 
     def certify(self, flow, policy):
@@ -271,7 +273,7 @@ HOPELESS = Cliff(), ExactEquilibrium(method="annealed")
 
 
 def test_one_step_is_not_enough():
-    """The policy is then as good as the uniform one at least, here that itself."""
+    """Nothing better than the uniform policy is found yet, so it is returned."""
     solution = solve(*HOPELESS, max_steps=1)
     assert solution.result is RESULTS.not_converged
     assert solution.stats["steps"] == 1
