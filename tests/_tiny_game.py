@@ -55,3 +55,16 @@ class Coin(Game):
     def scenarios(self):
         shown = np.arange(self.horizon + 1) >= self.revealed
         return NoisePaths(jnp.asarray(np.array([[-1], [1]]) * shown), jnp.array([0.3, 0.7]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Jammed(Coin):
+    """Moves that fail in a crowd, and rewards so averse to it that agents mix: no pure equilibrium is near."""
+
+    def kernel(self, aggregate):
+        stays = 0.1 + 0.8 * aggregate.mean_field
+        return DenseKernel(jnp.stack([jnp.stack([stays, 1 - stays], -1), jnp.stack([1 - stays, stays], -1)], axis=1))
+
+    def reward(self, aggregate, following):
+        crowd = jnp.array([1.0, 1.5])[:, None] * aggregate.mean_field[:, None]
+        return 0.1 * super().reward(aggregate, following) - 3 * crowd

@@ -70,7 +70,7 @@ def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: floa
     if chain is not None:
         _check_size(chain.widths(game.horizon), page, max_bytes)
         states, probabilities = chain.paths(game.horizon)
-        noise = jax.tree.map(lambda z: np.asarray(z)[states], chain.values)
+        noise = jax.tree.map(lambda z: jnp.asarray(np.asarray(z)[states]), chain.values)
         paths = NoisePaths(noise, jnp.asarray(probabilities))
     else:
         paths = game.scenarios()

@@ -95,24 +95,30 @@ class Accelerated(eqx.Module):
         )
 
     def judge(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
-        """A certificate; and in groups whose cycle is over, a new one from the average."""
+        """A certificate; and in groups whose cycle is over, a new one from the average.
+
+        Where moves depend on the mean field, the policy of averaged occupancies has not quite their mean fields.
+        """
         policy = conditional(state.occupancy)
-        certificate = problem.certify(state.flow, policy)
+        flow = problem.push(policy)
+        certificate = problem.certify(flow, policy)
         gain = jnp.sum(certificate.gain)
         better = gain < state.gain
         over = state.step >= self.cycle * 2 ** (state.cycle // 2)
         failed = over & (certificate.gain > _FALLS * state.before)
-        of_slot, of_page = over[problem.group], over[problem.group[: problem.tree.num_decisions]]
+        of_slot, of_page = over[problem.group][:, None], over[problem.group[: len(policy)]][:, None, None]
         return state._replace(
-            best=jnp.where(better, policy, state.best),
-            gain=jnp.where(better, gain, state.gain),
-            mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
-            policy=jnp.where(of_page[:, None, None], policy, state.policy),
-            mirror_flow=jnp.where(of_slot[:, None], state.flow, state.mirror_flow),
+            occupancy=jnp.where(of_page, problem.occupancy(flow, policy), state.occupancy),
+            flow=jnp.where(of_slot, flow, state.flow),
+            policy=jnp.where(of_page, policy, state.policy),
+            mirror_flow=jnp.where(of_slot, flow, state.mirror_flow),
             stiffness=jnp.where(failed, _STIFFEN * state.stiffness, state.stiffness),
             before=jnp.where(over, certificate.gain, state.before),
             step=jnp.where(over, 0, state.step),
             cycle=jnp.where(failed, state.cycle // 2, state.cycle + over),
+            gain=jnp.where(better, gain, state.gain),
+            mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
+            best=jnp.where(better, policy, state.best),
         )
 
 

@@ -20,6 +20,7 @@ _INNER = 40  # evaluations at one temperature, at most
 _FOUND = 1e-2  # the relative residual at which the fixed point counts as found, times lambda over the first lambda
 _LOOSEST = 1e-3  # and at most so much
 _SLOWEST = 0.97
+_HOT = 1e20  # times the first temperature: where soft responses are uniform, up to rounding
 _COLD = 1e-9  # of the spread of action values: the first temperature where agents do not interact
 _RIDGE = 1e-13
 
@@ -81,7 +82,7 @@ class Annealed(eqx.Module):
             first=first,
             rate=jnp.asarray(self.rate),
             found=(guess, Point(flow, first / self.rate)),
-            best=start,
+            best=Point(flow, _HOT * first),
             gain=jnp.sum(certificate.gain),
             mean_return=jnp.sum(certificate.mean_return),
             residual=jnp.asarray(jnp.inf),

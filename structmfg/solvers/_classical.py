@@ -111,7 +111,10 @@ class FixedPoint(Classical):
 
 
 class FictitiousPlay(Classical):
-    """The policy is that of the averaged occupancies, so its mean fields are the averages."""
+    """The policy is that of the averaged occupancies.
+
+    Its mean fields are the averages, unless moves depend on the mean field.
+    """
 
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
@@ -127,10 +130,9 @@ class FictitiousPlay(Classical):
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
         """The k-th response has weight 1 / (k + 1); the uniform policy is the first of all."""
         weight = 1 / (state.steps + 2.0)
-        flow = problem.push(response)
-        occupancy = (1 - weight) * state.memory + weight * problem.occupancy(flow, response)
-        flow = (1 - weight) * state.flow + weight * flow
-        return state._replace(policy=conditional(occupancy), flow=flow, expect=flow, memory=occupancy)
+        played = problem.occupancy(problem.push(response), response)
+        occupancy = (1 - weight) * state.memory + weight * played
+        return super().average(problem, state, conditional(occupancy))._replace(memory=occupancy)
 
 
 class OnlineMirrorDescent(Classical):

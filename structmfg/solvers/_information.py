@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from structmfg.games import AggregateState, Game, NoiseTree
+from structmfg.games import AggregateState, Game, Noise, NoiseTree
 from structmfg.solvers._tree import Flow
 
 _LEAST = 1e-30  # stands for the mass of empty states, where the node's probability alone decides
@@ -75,7 +75,7 @@ def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets
     probes = jax.random.normal(jax.random.key(0), (2, game.num_states), flow.dtype)
     noise = jax.tree.map(lambda z: z[:decisions], tree.noise)
 
-    def probe(mean_field: Array, noise: Array, time: Array) -> Array:
+    def probe(mean_field: Array, noise: Noise, time: Array) -> Array:
         kernel = game.kernel(AggregateState(mean_field, noise, time))
         return jnp.stack([kernel.expect(v) for v in probes])
 

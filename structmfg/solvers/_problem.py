@@ -147,7 +147,7 @@ class TreeProblem(eqx.Module):
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
     """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
     uniform = jnp.full(game.num_states, 1 / game.num_states)
-    other = jnp.linspace(0.0, 2.0, game.num_states) ** 2 / game.num_states
+    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
     matrix = jax.jacobian(game.aggregates)(uniform)
     if matrix.ndim != 2:
         raise ValueError(f"aggregates must return an array of shape (aggregates,), not {matrix.shape[:-1]}")
