@@ -16,19 +16,14 @@ from structmfg.solvers import best_response, exploitability
 KINDS = get_args(smfg.solvers.Kind)
 TABLE = np.array([[0.3, 0.7], [0.8, 0.2]])
 GAMES = {
-    "known from the start": Coin(revealed=0),
     "late": Coin(revealed=2),
     "hidden at first": Coin(revealed=0, veiled=(0,), stakes=3.0),
     "to be remembered": Coin(revealed=1, veiled=(2,), stakes=3.0),
     "hidden twice, with equal kernels": Coin(revealed=1, veiled=(1, 2), tells=0.0, stakes=3.0),
     "seen through the mean field": Coin(revealed=1, shows_noise=False, stakes=3.0),
 }
-FORESIGHT = {*GAMES} - {"known from the start", "hidden at first"}  # where it is worth something
-HIDDEN = {
-    "hidden at first",
-    "hidden twice, with equal kernels",
-    "seen through the mean field",
-}  # and where the noise is
+FORESIGHT = {*GAMES} - {"hidden at first"}  # where it is worth something
+HIDDEN = {*GAMES} - {"late", "to be remembered"}  # where the public knows less than the noise so far
 
 
 def by_hand(game, kind, tables):
