@@ -92,7 +92,8 @@ def test_public_response_to_an_informed_population(double):
     """A mean field that the public does not see says nothing about the agent: beliefs are the paths' probabilities."""
     tree = smfg.games.noise_tree(INFORMED)
     nodes = np.asarray(tree.nodes)
-    pages = np.random.default_rng(0).dirichlet([1, 1], size=(tree.num_decisions, 2))
+    second = 0.5 + 0.45 * np.asarray(tree.noise)[: tree.num_decisions]  # probability of the second action
+    pages = np.broadcast_to(np.stack([1 - second, second], -1)[:, None], (tree.num_decisions, 2, 2))
     policy = tree_policy(tree, jnp.log(pages))
     tables = pages[nodes[:-1]].swapaxes(0, 1)
     for kind in KINDS[1:]:
