@@ -17,7 +17,10 @@ _AFTER = np.array([[1.4, -1.9], [-1.8, 1.6]])
 
 @dataclasses.dataclass(frozen=True)
 class Coin(Game):
-    """z is 0 until time `revealed`, then -1 (probability 0.3) or +1 for good; all depends on (mu, z, z')."""
+    """z is 0 until time `revealed`, then -1 (probability 0.3) or +1 for good; all depends on (mu, z, z').
+
+    At times in `veiled` nothing is observed, and the kernel's dependence on z is multiplied by `tells`.
+    """
 
     revealed: int = 1
     num_states: int = 2
@@ -25,19 +28,29 @@ class Coin(Game):
     horizon: int = 3
     discount: float = 0.9
     spoiled_at: int | None = None  # a time at which the reward is NaN
+    veiled: tuple[int, ...] = ()
+    tells: float = 1.0
+    crowding: float = 0.5  # of the kernel
+    stakes: float = 1.0  # of knowing z
+    shows_noise: bool = True  # else it is seen through the mean field alone
+
+    def _veil(self, aggregate):
+        return jnp.isin(aggregate.time, jnp.array(self.veiled, int))
 
     def kernel(self, aggregate):
-        weight = 0.2 + 0.5 * aggregate.mean_field[0] + 0.2 * aggregate.noise
+        sway = jnp.where(self._veil(aggregate), self.tells, 1.0) * aggregate.noise
+        weight = 0.2 + self.crowding * aggregate.mean_field[0] + 0.2 * sway
         return DenseKernel(weight * jnp.asarray(_TILT, float) + (1 - weight) * jnp.asarray(_OTHER, float))
 
     def reward(self, aggregate, following):
         crowd = aggregate.mean_field[:, None] * following.mean_field[0]
         base, swayed, after = (jnp.asarray(x, float) for x in (_REWARDS, _SWAYED, _AFTER))
-        rewards = base * (1 + aggregate.time) + aggregate.noise * swayed + following.noise * after - crowd
+        rewards = base * (1 + aggregate.time) + aggregate.noise * self.stakes * swayed + following.noise * after - crowd
         return jnp.where(aggregate.time == (-1 if self.spoiled_at is None else self.spoiled_at), jnp.nan, rewards)
 
     def observe(self, aggregate):
-        return jnp.stack([aggregate.mean_field[0], aggregate.noise.astype(float)])
+        seen = jnp.stack([aggregate.mean_field[0], self.shows_noise * aggregate.noise.astype(float)])
+        return jnp.where(self._veil(aggregate), 0.0, seen)
 
     def initial_mean_field(self, noise):
         return jnp.array([0.35, 0.65])
@@ -68,3 +81,25 @@ class Jammed(Coin):
     def reward(self, aggregate, following):
         crowd = jnp.array([1.0, 1.5])[:, None] * aggregate.mean_field[:, None]
         return 0.1 * super().reward(aggregate, following) - 3 * crowd
+
+
+class CoinByHand:
+    """The same in plain NumPy, as the models of `_numpy_games`."""
+
+    def __init__(self, game):
+        self.game, self.horizon, self.discount = game, game.horizon, game.discount
+
+    def start(self, z):
+        return np.array([0.35, 0.65])
+
+    def dense(self, mu, z, t):
+        sway = z * self.game.tells if t in self.game.veiled else z
+        weight = 0.2 + self.game.crowding * mu[0] + 0.2 * sway
+        return weight * _TILT + (1 - weight) * _OTHER
+
+    def reward(self, mu, z, t, next_mu, next_z):
+        return _REWARDS * (1 + t) + z * self.game.stakes * _SWAYED + next_z * _AFTER - mu[:, None] * next_mu[0]
+
+    def observe(self, mu, z):
+        """Without the veil."""
+        return [mu[0], z * self.game.shows_noise]

@@ -2,8 +2,8 @@
 
 A node is a history, so at every node of the tree the mean field under a given policy is a vector, and the future a
 finite lottery over the children. Nodes are stored in blocks of equally many slots of one time, in order of time, which
-lets a sweep go over all levels in one compiled loop whatever their widths; slots that are left over repeat the first
-node of their level with probability zero, and nothing refers to them.
+lets a sweep go over all levels in one compiled loop whatever their widths; slots that are left over repeat the node of
+their level that the first path passes, with probability zero, and nothing refers to them.
 """
 
 import equinox as eqx
@@ -68,9 +68,9 @@ def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: floa
     page = game.num_states * game.num_actions
     chain, paths = game.noise_chain(), None
     if chain is not None:
-        _check_size(chain.widths(game.horizon), page, max_bytes)
+        _check_size(chain.widths(game.horizon), page, max_bytes, "a horizon of {} would fit")
         states, probabilities = chain.paths(game.horizon)
-        noise = jax.tree.map(lambda z: jnp.asarray(np.asarray(z)[states]), chain.values)
+        noise = jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values)
         paths = NoisePaths(noise, jnp.asarray(probabilities))
     else:
         paths = game.scenarios()
@@ -88,7 +88,7 @@ def tree_of(
     """The tree of given paths, for tables of `page` entries a node; otherwise as `noise_tree`."""
     sets = histories(paths)
     widths = [int(level.max()) + 1 for level in sets]
-    _check_size(widths, page, max_bytes)
+    _check_size(widths, page, max_bytes, "the first {} steps would fit")
     widest = max(widths)
     if whole_levels and widest > MAX_TOGETHER:
         raise ValueError(
@@ -125,7 +125,7 @@ def tree_of(
             total > 0, probability[below] / np.where(total > 0, total, 1), 1 / np.bincount(above)[above]
         )
         left_over = slice(first_slot[time] + widths[time], first_slot[time + 1])
-        children[left_over], chance[left_over] = children[first_slot[time]], chance[first_slot[time]]
+        children[left_over], chance[left_over] = children[nodes[time, 0]], chance[nodes[time, 0]]
 
     return NoiseTree(
         noise=jax.tree.map(lambda z: jnp.asarray(np.asarray(z)[example[:, 0], example[:, 1]]), paths.noise),
@@ -154,13 +154,13 @@ def histories(paths: NoisePaths) -> Int[np.ndarray, "times paths"]:
     return sets
 
 
-def _check_size(widths: list[int], page: int, max_bytes: float) -> None:
+def _check_size(widths: list[int], page: int, max_bytes: float, advice: str) -> None:
     sizes = np.cumsum(np.array(widths[:-1], dtype=object))  # decision nodes up to every horizon
     need = 8 * page * sizes[-1]
     if need <= max_bytes:
         return
     fits = int(np.sum([8 * page * size <= max_bytes for size in sizes]))
-    advice = f"a horizon of {fits} would fit" if fits else "not even a horizon of 1 would fit"
+    advice = advice.format(fits) if fits else "not even one step would fit"
     raise ValueError(
         f"the noise tree has {_count(widths[-1])} paths and {_count(sizes[-1])} nodes at which to decide, and a policy "
         f"on it would take {_count(need)} bytes, more than the {_count(int(max_bytes))} allowed; {advice}"

@@ -96,13 +96,18 @@ class TreeProblem(eqx.Module):
         """The public information sets against these mean fields."""
         return public_sets(self.game, self.tree, flow)
 
-    def backward(self, flow: Flow, choose: Choice, pages: PyTree[Array]) -> tuple[Flow, PyTree[Array]]:
+    def backward(
+        self, flow: Flow, choose: Choice, pages: PyTree[Array], mass: Float[Array, "decisions states"] | None = None
+    ) -> tuple[Flow, PyTree[Array]]:
         """Values (M, S), and what `choose(page, q)` returns besides a policy (B, S, A) and what it is worth (B, S).
 
-        Under public information `choose` sees action values averaged over the information set, and the worth at a node
-        is that of the same policy in the node's own action values.
+        Under public information `choose` sees action values averaged over the information set with weights `mass`, by
+        default those of an agent who has played the population's policy; the worth at a node is that of the same policy
+        in the node's own action values.
         """
-        sets = (self.sets(flow).together, pooling_mass(self.tree, flow)) if self.information == "public" else None
+        sets = None
+        if self.information == "public":
+            sets = (self.sets(flow).together, pooling_mass(self.tree, flow) if mass is None else mass)
 
         def rule(page: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
             own, known = page
@@ -135,12 +140,15 @@ class TreeProblem(eqx.Module):
         start = jnp.where(self.tree.slot_time == 0, self.tree.probability * jnp.sum(flow * values, axis=-1), 0)
         return self.by_group(gaps), jax.ops.segment_sum(start, self.group, num_segments=self.num_groups)
 
-    def policy(self, table: Table) -> TreePolicy:
-        """The policy of a table, as one that follows the noise or the public observations, in JAX's default float."""
+    def policy(self, table: Table, flow: Flow | None = None) -> TreePolicy:
+        """The policy of a table, as one that follows the noise or the public observations.
+
+        The observations are those of the mean fields `flow`, by default the policy's own.
+        """
         logits = jnp.log(jnp.maximum(table, jnp.finfo(jnp.float32).tiny))
         if self.information == "full":
             return tree_policy(self.tree, logits)
-        sets = self.sets(self.push(table))
+        sets = self.sets(self.push(table) if flow is None else flow)
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
 
 

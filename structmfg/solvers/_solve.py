@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 from structmfg._checks import check_integer, check_positive
 from structmfg.games import Game, check_game
 from structmfg.policies import Policy
-from structmfg.solvers._exploitability import Estimate
+from structmfg.solvers._exploitability import Estimate, in_default
 from structmfg.solvers._problem import TreeProblem
 from structmfg.solvers._rspg import Metrics, StructuralPolicyGradient, TrainingState
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution, describe_failure
@@ -239,7 +239,7 @@ class _TreeRun(_Run):
         """In JAX's default float."""
         with jax.enable_x64(True):
             found = eqx.filter_jit(_tree_policy)(self.solver, self.problem, self.state)
-        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), found)
+        return in_default(found)
 
 
 def _round(
