@@ -131,7 +131,7 @@ class Annealed(eqx.Module):
     def _nearer(self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow) -> AnnealedState:
         """Anderson's step."""
         guess = _bounded(problem, state.guess + residual - _anderson(problem, state.steps, state.changes, residual))
-        point = Point(lift(flow, guess, problem.aggregates), state.now.temperature)
+        point = Point(lift(problem, flow, guess), state.now.temperature)
         return state._replace(guess=guess, now=point, inner=state.inner + 1)
 
     def _colder(self, problem: TreeProblem, state: AnnealedState, reached: Array, flow: Flow) -> AnnealedState:
@@ -146,7 +146,7 @@ class Annealed(eqx.Module):
         guess = _bounded(problem, reached + slope * (following - temperature))
         return state._replace(
             guess=guess,
-            now=Point(lift(flow, guess, problem.aggregates), following),
+            now=Point(lift(problem, flow, guess), following),
             changes=(state.changes + state.steps) / rate - state.steps,
             inner=jnp.zeros_like(state.inner),
             rate=rate,
@@ -159,7 +159,7 @@ class Annealed(eqx.Module):
         rate = jnp.minimum(jnp.sqrt(state.rate), _SLOWEST)
         return state._replace(
             guess=guess,
-            now=Point(lift(point.flow, guess, problem.aggregates), point.temperature * rate),
+            now=Point(lift(problem, point.flow, guess), point.temperature * rate),
             steps=jnp.zeros_like(state.steps),
             changes=jnp.zeros_like(state.changes),
             inner=jnp.zeros_like(state.inner),
@@ -181,19 +181,16 @@ def respond(problem: TreeProblem, point: Point) -> Table:
     return problem.backward(point.flow, choose, None)[1]
 
 
-def lift(
-    flow: Flow, aggregates: Float[Array, "slots aggregates"], functions: Float[Array, "aggregates states"]
-) -> Flow:
+def lift(problem: TreeProblem, flow: Flow, aggregates: Float[Array, "slots aggregates"]) -> Flow:
     """The mean fields nearest to `flow` that have these aggregates.
 
     Only aggregates matter, so they may be signed; where these are the whole mean field, they are distributions.
     """
-    if functions.shape[0] == 0:
-        return flow
-    if functions.shape[0] == functions.shape[1]:
-        masses = jnp.maximum(jnp.linalg.solve(functions, aggregates.T).T, 0)
-        return masses / jnp.sum(masses, axis=-1, keepdims=True)
-    return flow + (aggregates - flow @ functions.T) @ jnp.linalg.pinv(functions).T
+    lifted = flow + (aggregates - flow @ problem.aggregates.T) @ problem.pseudoinverse.T
+    if problem.aggregates.shape[0] < problem.aggregates.shape[1]:
+        return lifted
+    masses = jnp.maximum(lifted, 0)
+    return masses / jnp.sum(masses, axis=-1, keepdims=True)
 
 
 def _where(which: Array, yes: Any, no: Any) -> Any:

@@ -43,7 +43,7 @@ class Certificate(NamedTuple):
 
 
 class TreeProblem(eqx.Module):
-    """A game on its tree, with its aggregates as a matrix (K, S).
+    """A game on its tree, with its aggregates as a matrix (K, S) and the pseudoinverse of that.
 
     `group` (M,) numbers the problems that have nothing in common, `num_groups` of them.
     """
@@ -51,6 +51,7 @@ class TreeProblem(eqx.Module):
     game: Game = eqx.field(static=True)
     tree: NoiseTree
     aggregates: Float[Array, "aggregates states"]
+    pseudoinverse: Float[Array, "states aggregates"]
     group: Int[Array, " slots"]
     information: Information = eqx.field(static=True)
     num_groups: int = eqx.field(static=True)
@@ -60,13 +61,14 @@ class TreeProblem(eqx.Module):
         """The problem of a game. `ValueError` where its noise has no tree that fits."""
         tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
         group, functions = np.zeros(tree.num_slots, int), aggregate_functions(game)
+        inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         if information == "full":
             nodes, parent = np.asarray(tree.nodes), np.asarray(tree.parent)
             roots, group[nodes[0]] = np.unique(nodes[0], return_inverse=True)
             for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
                 group[slot] = group[parent[slot]]
-            return cls(game, tree, functions, jnp.asarray(group), information, len(roots))
-        return cls(game, tree, functions, jnp.asarray(group), information, 1)
+            return cls(game, tree, functions, inverse, jnp.asarray(group), information, len(roots))
+        return cls(game, tree, functions, inverse, jnp.asarray(group), information, 1)
 
     @property
     def weights(self) -> Float[Array, " decisions"]:

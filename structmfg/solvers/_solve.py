@@ -204,9 +204,8 @@ class _TreeRun(_Run):
         began = time.perf_counter()
         with jax.enable_x64(True):
             self.problem = TreeProblem.of(game, solver.information)
-            self.state = jax.block_until_ready(eqx.filter_jit(solver.init)(self.problem))
-            round_: Any = eqx.filter_jit(_round)
-            self._run = round_.lower(solver, self.problem, self.state, jnp.zeros((), int)).compile()
+            self.state = jax.block_until_ready(_first(solver, self.problem))
+            jax.block_until_ready(_round(solver, self.problem, self.state, jnp.zeros((), int)))  # compiles
         self.compile_seconds = time.perf_counter() - began
 
     @property
@@ -221,7 +220,7 @@ class _TreeRun(_Run):
         while self.step < target and self.train_seconds - before < seconds:
             count = min(self.solver.stride(self.state), target - self.step)
             with jax.enable_x64(True):
-                state, judged = self._run(self.solver, self.problem, self.state, jnp.asarray(count))
+                state, judged = _round(self.solver, self.problem, self.state, jnp.asarray(count))
                 gain, mean_return = float(judged.gain), float(judged.mean_return)
             self.train_seconds = before + time.perf_counter() - began
             if not np.isfinite([gain, mean_return]).all():
@@ -238,10 +237,16 @@ class _TreeRun(_Run):
     def policy(self) -> Policy:
         """In JAX's default float."""
         with jax.enable_x64(True):
-            found = eqx.filter_jit(_tree_policy)(self.solver, self.problem, self.state)
+            found = _tree_policy(self.solver, self.problem, self.state)
         return in_default(found)
 
 
+@eqx.filter_jit
+def _first(solver: TreeSolver, problem: TreeProblem) -> PyTree[Array]:
+    return solver.init(problem)
+
+
+@eqx.filter_jit
 def _round(
     solver: TreeSolver, problem: TreeProblem, state: PyTree[Array], count: Int[Array, ""]
 ) -> tuple[PyTree[Array], Judged]:
@@ -250,6 +255,7 @@ def _round(
     return solver.judge(problem, state)
 
 
+@eqx.filter_jit
 def _tree_policy(solver: TreeSolver, problem: TreeProblem, state: PyTree[Array]) -> Policy:
     return problem.policy(solver.table(problem, state))
 
