@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from structmfg.games import Game
+from structmfg.games import MAX_SCENARIOS, Game
 from structmfg.solvers._equilibrium import ExactEquilibrium
 from structmfg.solvers._exploitability import exploitability
 from structmfg.solvers._problem import Information
@@ -29,8 +29,13 @@ def floor(
     """The clairvoyant exploitability at the exact equilibrium; to be trusted where `result` is `converged`.
 
     What is left is the worth of knowing the future noise, and under "public" information of knowing the noise at all.
-    Raises `ValueError` where the game has no noise tree that fits.
+    Raises `ValueError` where the game's noise paths are not finite, or too many.
     """
+    if game.scenarios() is None:
+        raise ValueError(
+            "the floor is a mean over all noise paths, but this game's noise is continuous, or has more than "
+            f"{MAX_SCENARIOS} paths: discretise it, with a short horizon"
+        )
     solver = ExactEquilibrium(tolerance=tolerance, information=information)
     solution = solve(game, solver, max_steps=max_steps, max_seconds=max_seconds, throw=False)
     value = exploitability(game, solution.policy, kind="clairvoyant").value

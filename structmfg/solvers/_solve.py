@@ -220,7 +220,7 @@ class _TreeRun(_Run):
         while self.step < target and self.train_seconds - before < seconds:
             count = min(self.solver.stride(self.state), target - self.step)
             with jax.enable_x64(True):
-                state, judged = _round(self.solver, self.problem, self.state, jnp.asarray(count))
+                state, judged = _round(self.solver, self.problem, self.state, jnp.asarray(count, int))
                 gain, mean_return = float(judged.gain), float(judged.mean_return)
             self.train_seconds = before + time.perf_counter() - began
             if not np.isfinite([gain, mean_return]).all():
@@ -243,7 +243,7 @@ class _TreeRun(_Run):
 
 @eqx.filter_jit
 def _first(solver: TreeSolver, problem: TreeProblem) -> PyTree[Array]:
-    return solver.init(problem)
+    return _strong(solver.init(problem))
 
 
 @eqx.filter_jit
@@ -252,7 +252,12 @@ def _round(
 ) -> tuple[PyTree[Array], Judged]:
     """So many steps, and a certificate."""
     state = jax.lax.fori_loop(0, count, lambda _, s: solver.step(problem, s), state)
-    return solver.judge(problem, state)
+    return _strong(solver.judge(problem, state))
+
+
+def _strong(tree: PyTree[Array]) -> PyTree[Array]:
+    """With no weak types, which would have every program compiled twice."""
+    return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), tree)
 
 
 @eqx.filter_jit
