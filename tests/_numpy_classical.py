@@ -130,20 +130,40 @@ def online_mirror_descent(tree, learning_rate):
         yield policy
 
 
-def prior_descent(tree, temperature, inner):
-    """With temperature 1 / rate and inner 1 this is Munchausen mirror descent."""
-    policy = prior = tree.uniform
+def soft_response(tree, mean_fields, temperature, prior):
+    """The policy that pays temperature times its divergence from the prior."""
 
     def choose(node, q):
         best = q.max(1)
         weights = prior[node] * np.exp((q - best[:, None]) / temperature)
         return weights / weights.sum(1, keepdims=True), best + temperature * np.log(weights.sum(1))
 
+    return tree.sweep(mean_fields, choose)[0]
+
+
+def prior_descent(tree, temperature, inner):
+    """With temperature 1 / rate and inner 1 this is Munchausen mirror descent."""
+    policy = prior = tree.uniform
     for step in itertools.count(1):
-        policy = tree.sweep(tree.push(policy), choose)[0]
+        policy = soft_response(tree, tree.push(policy), temperature, prior)
         if step % inner == 0:
             prior = policy
         yield policy
+
+
+def accelerated(tree, stiffness):
+    """Mirror steps with Nesterov's averages, before any restart."""
+    policy = tree.uniform
+    mean_fields = mirror = tree.push(policy)
+    occupancy = {node: mirror[node][:, None] * policy[node] for node in policy}
+    for step in itertools.count():
+        theta = 2 / (step + 2)
+        towards = {node: (1 - theta) * mean_fields[node] + theta * mirror[node] for node in mirror}
+        policy = soft_response(tree, towards, stiffness * theta, policy)
+        mirror = tree.push(policy)
+        mean_fields = {node: (1 - theta) * mean_fields[node] + theta * mirror[node] for node in mirror}
+        occupancy = {n: (1 - theta) * occupancy[n] + theta * mirror[n][:, None] * policy[n] for n in policy}
+        yield {node: mass / mass.sum(1, keepdims=True) for node, mass in occupancy.items()}
 
 
 def policy_iteration(tree, temperature=0.0):

@@ -12,6 +12,7 @@ from _tiny_game import Coin, Jammed
 import structmfg as smfg
 from structmfg.solvers import (
     RESULTS,
+    ExactEquilibrium,
     FictitiousPlay,
     FixedPoint,
     MunchausenMirrorDescent,
@@ -31,6 +32,10 @@ CASES = {
     "munchausen": (MunchausenMirrorDescent(0.5), lambda tree: reference.prior_descent(tree, 2.0, 1)),
     "prior_descent": (PriorDescent(0.7, inner=2), lambda tree: reference.prior_descent(tree, 0.7, 2)),
     "policy_iteration": (PolicyIteration(), lambda tree: reference.policy_iteration(tree)),
+    "accelerated": (
+        ExactEquilibrium(method="mirror", stiffness=2.0, tolerance=0.0),
+        lambda tree: reference.accelerated(tree, 2.0),
+    ),
     "boltzmann": (PolicyIteration(temperature=0.5), lambda tree: reference.policy_iteration(tree, 0.5)),
 }
 
@@ -52,8 +57,11 @@ def test_against_numpy(case, double):
         for t in range(model.horizon):
             np.testing.assert_allclose(found[t], policies[-1][path[: t + 1]], rtol=1e-9, atol=1e-9)
     expected = [tree.exploitability(policy) for policy in policies]
-    np.testing.assert_allclose(solution.stats["exploitabilities"], expected, rtol=1e-9, atol=1e-11)
-    assert solution.stats["certified"] == list(range(1, STEPS + 1))
+    certified = [STEPS] if case == "accelerated" else list(range(1, STEPS + 1))
+    assert solution.stats["certified"] == certified
+    np.testing.assert_allclose(
+        solution.stats["exploitabilities"], [expected[step - 1] for step in certified], rtol=1e-9, atol=1e-11
+    )
     assert solution.result is RESULTS.completed
 
 
