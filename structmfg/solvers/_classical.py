@@ -135,36 +135,41 @@ class FictitiousPlay(Classical):
         return super().average(problem, state, conditional(occupancy))._replace(memory=occupancy)
 
 
-class OnlineMirrorDescent(Classical):
+class _MirrorStep(Classical):
+    """A step from the policy before, at a learning rate per unit of reward."""
+
+    learning_rate: eqx.AbstractVar[float]
+
+    def __check_init__(self) -> None:
+        check_positive("learning_rate", self.learning_rate)
+
+    def relative(self, policy: Table, q: Array) -> tuple[Array, Array]:
+        """The soft response relative to the policy."""
+        return soft(q, jnp.asarray(1 / self.learning_rate)[None], jnp.maximum(policy, LEAST_PROBABILITY))
+
+
+class OnlineMirrorDescent(_MirrorStep):
     """`learning_rate`: of the sum of action values, per unit of reward."""
 
     learning_rate: float = 0.1
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
 
-    def __check_init__(self) -> None:
-        check_positive("learning_rate", self.learning_rate)
-
     def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """A mirror step from the policy, in its own action values."""
-        policy, _ = page
-        following, _ = soft(q, jnp.asarray(1 / self.learning_rate)[None], jnp.maximum(policy, LEAST_PROBABILITY))
-        return following, jnp.sum(policy * q, axis=-1)
+        """A mirror step in the policy's own action values."""
+        return self.relative(page[0], q)[0], jnp.sum(page[0] * q, axis=-1)
 
 
-class MunchausenMirrorDescent(Classical):
+class MunchausenMirrorDescent(_MirrorStep):
     """`learning_rate`: the inverse of the weight of the KL divergence from the policy before."""
 
     learning_rate: float = 0.1
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
 
-    def __check_init__(self) -> None:
-        check_positive("learning_rate", self.learning_rate)
-
     def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """The soft response relative to the policy."""
-        return soft(q, jnp.asarray(1 / self.learning_rate)[None], jnp.maximum(page[0], LEAST_PROBABILITY))
+        """A mirror step in soft action values."""
+        return self.relative(page[0], q)
 
 
 class PriorDescent(Classical):
