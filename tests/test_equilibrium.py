@@ -172,12 +172,15 @@ def problem_of_bars():
 @pytest.mark.parametrize("method", ["annealed", "mirror"])
 @given(data=st.data())
 def test_never_worse_than_uniform(method, data):
-    """In any bars, other ones at every node: the game's parameters are its noise, so that one compilation serves."""
+    """In any bars, whether crowds are welcome or not, and other ones at every node.
+
+    The game's parameters are its noise, so that one compilation serves.
+    """
     with jax.enable_x64(True):
         problem = problem_of_bars()
         shape = (problem.tree.num_slots, 2)
         pull = data.draw(arrays(float, shape, elements=st.floats(-2, 2)))
-        crowding = data.draw(arrays(float, shape, elements=st.floats(0, 3)))
+        crowding = data.draw(arrays(float, shape, elements=st.floats(-2, 3)))
         problem = eqx.tree_at(lambda p: p.tree.noise, problem, (jnp.asarray(pull), jnp.asarray(crowding)))
         gain, certificate, uniform = shortly(ExactEquilibrium(method=method), problem)
         assert 0 <= gain <= uniform
