@@ -50,6 +50,14 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be finite and above 0, but is {value!r}")
 
 
+def check_kind(name: str, value: Any, kind: Any) -> None:
+    """Raise `ValueError` unless `value` is an instance of `kind`, a class or a union of some."""
+    if not isinstance(value, kind):
+        given = f"the class {value.__name__} itself" if isinstance(value, type) else f"a {type(value).__name__}"
+        wanted = " or ".join(member.__name__ for member in getattr(kind, "__args__", (kind,)))
+        raise ValueError(f"{name} must be a {wanted}, but is {given}")
+
+
 def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
     """Raise `ValueError` with the nearest allowed names unless `name` is one of them."""
     allowed = sorted(allowed)

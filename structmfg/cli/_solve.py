@@ -97,10 +97,7 @@ def _save(
         display.stage("evaluating")
         evaluation = reports.evaluate(game, training.solution.policy)
         kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-        exact = settings.solver == "exact" and training.solution.result is RESULTS.converged
-        beside = reports.anchors(
-            game, settings.solver, kinds=kinds, information=settings.information, own=evaluation if exact else None
-        )
+        beside = reports.anchors(game, settings.solver, kinds=kinds, information=settings.information)
         display.stage("writing the report")
         return reports.save_run(folder, settings, game, training, evaluation, beside)
     except KeyboardInterrupt:

@@ -108,7 +108,10 @@ class Game(abc.ABC):
         By default the paths of `noise_chain`, up to `MAX_SCENARIOS` of them.
         """
         chain = self.noise_chain()
-        if chain is None or chain.widths(self.horizon)[-1] > MAX_SCENARIOS:
+        if chain is None:
+            return None
+        chain = chain.validate()
+        if chain.widths(self.horizon)[-1] > MAX_SCENARIOS:
             return None
         states, probabilities = chain.paths(self.horizon)
         return NoisePaths(jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values), jnp.asarray(probabilities))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtr
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, check_shape
 
 MAX_SCENARIOS = 2**14  # paths that are enumerated without being asked to
 
@@ -27,15 +27,16 @@ class NoiseChain(NamedTuple):
         return len(self.initial)
 
     def validate(self) -> "NoiseChain":
-        """The chain itself. `ValueError` unless initial and transition are distributions of matching sizes."""
-        check_rows("initial probabilities of the noise chain", np.asarray(self.initial)[None])
-        check_rows("transition probabilities of the noise chain", np.asarray(self.transition))
-        if np.shape(self.transition) != (self.num_states, self.num_states):
-            raise ValueError(
-                f"the transition matrix of a noise chain of {self.num_states} states must have shape "
-                f"({self.num_states}, {self.num_states}), but has shape {np.shape(self.transition)}"
-            )
-        return self
+        """The chain as arrays. `ValueError` unless initial and transition are distributions, and all sizes match."""
+        count = self.num_states
+        chain = NoiseChain(jax.tree.map(np.asarray, self.values), np.asarray(self.initial), np.asarray(self.transition))
+        check_shape("initial probabilities of the noise chain", chain.initial, (count,))
+        check_shape("transition matrix of the noise chain", chain.transition, (count, count))
+        check_rows("initial probabilities of the noise chain", chain.initial[None])
+        check_rows("transition probabilities of the noise chain", chain.transition)
+        for leaf in jax.tree.leaves(chain.values):
+            check_shape("values of the noise chain", leaf, (count, *leaf.shape[1:]))
+        return chain
 
     def widths(self, horizon: int) -> list[int]:
         """The number of histories z_0..z_t that can happen, for t = 0..T."""

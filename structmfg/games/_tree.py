@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int
 
 from structmfg.games._base import Game, Noise, NoisePaths
 
-MAX_BYTES = 2**32  # of the policy on a tree, in double precision
+MAX_BYTES = 2**34  # that a solver on a tree may take, about
+_TABLES = 8  # of the size of a policy, in double precision, that it holds at once; and numbers a path and time
 MAX_TOGETHER = 1024  # nodes of a time that are compared with each other
 _WHOLE = 2**18  # state-action pairs of a level that costs little more in one block
 _BLOCK = 2**16  # state-action pairs, at most, that a block of several nodes holds
@@ -62,12 +63,13 @@ def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: floa
 
     With `whole_levels` a block holds all nodes of a time, as public information needs (None: where that is cheap).
 
-    Raises `ValueError` if the noise is continuous, or if a policy on the tree, a table (S, A) a node, would take more
-    than `max_bytes`: with the size of the tree, and the horizon that fits.
+    Raises `ValueError` if the noise is continuous, if its chain is not one, or if solvers on the tree, with tables
+    (S, A) a node, would take more than `max_bytes`: with the size of the tree, and the horizon that fits.
     """
     page = game.num_states * game.num_actions
     chain, paths = game.noise_chain(), None
     if chain is not None:
+        chain = chain.validate()
         _check_size(chain.widths(game.horizon), page, max_bytes, "a horizon of {} would fit")
         states, probabilities = chain.paths(game.horizon)
         noise = jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values)
@@ -156,14 +158,15 @@ def histories(paths: NoisePaths) -> Int[np.ndarray, "times paths"]:
 
 def _check_size(widths: list[int], page: int, max_bytes: float, advice: str) -> None:
     sizes = np.cumsum(np.array(widths[:-1], dtype=object))  # decision nodes up to every horizon
-    need = 8 * page * sizes[-1]
-    if need <= max_bytes:
+    numbers = [page * size + width * (t + 2) for t, (size, width) in enumerate(zip(sizes, widths[1:], strict=True))]
+    needs = [8 * _TABLES * number for number in numbers]
+    if needs[-1] <= max_bytes:
         return
-    fits = int(np.sum([8 * page * size <= max_bytes for size in sizes]))
+    fits = int(np.sum([need <= max_bytes for need in needs]))
     advice = advice.format(fits) if fits else "not even one step would fit"
     raise ValueError(
-        f"the noise tree has {_count(widths[-1])} paths and {_count(sizes[-1])} nodes at which to decide, and a policy "
-        f"on it would take {_count(need)} bytes, more than the {_count(int(max_bytes))} allowed; {advice}"
+        f"the noise tree has {_count(widths[-1])} paths and {_count(sizes[-1])} nodes at which to decide, and a "
+        f"solver on it would take {_count(needs[-1])} bytes, more than the {_count(int(max_bytes))} allowed; {advice}"
     )
 
 

@@ -6,6 +6,8 @@ stays a vector over states. A policy works in three parts, so that each is done 
     prepared = policy.prepare()                           once for all times and noise paths (a trunk over states)
     hidden   = policy.update(hidden, observation, time)   once a time step and path; free of S
     logits   = policy.decode(prepared, hidden)            (S, A); pi = softmax(logits) over the actions
+
+Policies on noise trees may know the noise itself: what `update` is given is up to `policy.sees`.
 """
 
 import abc

@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from structmfg.games import Game
 from structmfg.policies._base import Hidden, Policy
+from structmfg.policies._tree import TreePolicy
 
 
 class TabularPolicy(Policy):
@@ -62,5 +63,24 @@ def uniform(game: Game) -> TabularPolicy:
 
 
 def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
-    """A policy as it is, or the tabular policy of a table (S, A) or (T, S, A)."""
-    return policy if isinstance(policy, Policy) else tabular(game, policy)
+    """A policy as it is, or the tabular policy of a table (S, A) or (T, S, A).
+
+    Raises `ValueError` on anything else, and on a policy of pages for other sizes or another horizon.
+    """
+    if isinstance(policy, TabularPolicy | TreePolicy):
+        pages, horizon = (
+            (policy.table, len(policy.table))
+            if isinstance(policy, TabularPolicy)
+            else (policy.logits, int(np.max(policy.time)) + 1)
+        )
+        found, needed = (horizon, *pages.shape[1:]), (game.horizon, game.num_states, game.num_actions)
+        if found != needed:
+            raise ValueError(f"the policy is one for (T, S, A) = {found}, but the game has {needed}")
+    elif not isinstance(policy, Policy):
+        try:
+            table = np.asarray(policy, float)
+        except (TypeError, ValueError):
+            kind = type(policy).__name__
+            raise ValueError(f"a policy must be a table or a policies.Policy, but is a {kind}") from None
+        return tabular(game, table)
+    return policy

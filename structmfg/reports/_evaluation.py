@@ -13,6 +13,7 @@ from structmfg.games import Game, noise_paths
 from structmfg.policies import Policy, TreePolicy, uniform
 from structmfg.reports._published import Published, published
 from structmfg.solvers import (
+    RESULTS,
     Estimate,
     ExactEquilibrium,
     Information,
@@ -108,16 +109,14 @@ def checkpoint_evaluation(game: Game) -> Callable[[Policy], Estimate]:
     return lambda policy: _exploitability(game, policy, "clairvoyant", key, TRAINING_PATHS)
 
 
-def anchors(
-    game: Game, solver: str, *, kinds: Sequence[str], information: Information = "public", own: Evaluation | None = None
-) -> Anchors:
-    """What to hold the exploitabilities of these kinds against; `own`, if the policy is an exact equilibrium."""
+def anchors(game: Game, solver: str, *, kinds: Sequence[str], information: Information = "public") -> Anchors:
+    """What to hold the exploitabilities of these kinds against."""
     policy, key = uniform(game), held_out_key()
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     for kind in kinds:
         measured[kind] = _exploitability(game, policy, kind, key, TRAINING_PATHS)
     scale = max((estimate.value for estimate in measured.values() if estimate), default=1.0)
-    found = _floors(game, kinds, information, scale) if own is None else own.exploitability
+    found = _floors(game, kinds, information, scale)
     floor = {kind: estimate.value if estimate else None for kind, estimate in found.items()}
     return Anchors(measured, floor, information, published(game, solver))
 
@@ -130,7 +129,8 @@ def _floors(game: Game, kinds: Sequence[str], information: Information, scale: f
         solution = solve(game, solver, max_steps=_FLOOR_STEPS, max_seconds=_FLOOR_SECONDS, throw=False)
     except ValueError:  # no noise tree, or none that fits
         return found
-    if solution.stats["exploitability"] <= _FLOOR_ACCEPTED * scale:
+    reached = solution.stats["exploitability"]
+    if reached is not None and reached <= _FLOOR_ACCEPTED * scale and solution.result is not RESULTS.uncertified:
         own = "public" if information == "public" else "non_anticipative"
         for kind in kinds:
             found[kind] = Estimate(0.0, 0.0) if kind == own else _exploitability(game, solution.policy, kind)

@@ -1,6 +1,7 @@
-"""Solvers: policy evaluation, structural policy gradients, exploitability; resolvents, stationary distributions.
+"""Solvers: policy evaluation, structural policy gradients, best responses and exploitability.
 
-Without common noise: stationary equilibria of economies.
+On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. Linear:
+resolvents, stationary distributions. Without common noise: stationary equilibria of economies.
 """
 
 from structmfg.solvers._classical import (

@@ -20,7 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from structmfg.games import Game, NoiseTree, noise_tree
+from structmfg._checks import check_rows, check_shape
+from structmfg.games import AggregateState, Game, NoiseTree, noise_tree
+from structmfg.operators import TransitionKernel
 from structmfg.policies import TreePolicy, tree_policy
 from structmfg.solvers._information import PublicSets, pool, pooling_mass, public_sets
 from structmfg.solvers._tree import Flow, Table, backward, push
@@ -60,6 +62,7 @@ class TreeProblem(eqx.Module):
     def of(cls, game: Game, information: Information, tree: NoiseTree | None = None) -> "TreeProblem":
         """The problem of a game. `ValueError` where its noise has no tree that fits."""
         tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
+        check_pieces(game, tree)
         group, functions = np.zeros(tree.num_slots, int), aggregate_functions(game)
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         if information == "full":
@@ -154,13 +157,43 @@ class TreeProblem(eqx.Module):
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
 
 
+def check_pieces(game: Game, tree: NoiseTree) -> None:
+    """Raise `ValueError` unless what the game's methods return has the right shapes, and masses and rows sum to one.
+
+    Values are checked at one node at t = 0 only; `verification.verify` looks further.
+    """
+    page = (game.num_states, game.num_actions)
+    noise, then = (jax.tree.map(lambda z, slot=slot: z[slot], tree.noise) for slot in (0, int(tree.children[0, 0])))
+    mean_field = jnp.asarray(game.initial_mean_field(noise))
+    check_shape("initial_mean_field", mean_field, page[:1])
+    check_rows("initial_mean_field", mean_field[None])
+    start = AggregateState(mean_field, noise, jnp.zeros((), int))
+    kernel = game.kernel(start)
+    if not isinstance(kernel, TransitionKernel):
+        raise ValueError(f"kernel must return a TransitionKernel, but returned a {type(kernel).__name__}")
+    if (kernel.num_states, kernel.num_actions) != page:
+        raise ValueError(f"kernel must be of (S, A) = {page}, but is of {(kernel.num_states, kernel.num_actions)}")
+    sums = kernel.expect(jnp.ones(page[0], mean_field.dtype))
+    if not jnp.all(jnp.abs(sums - 1) <= 1e-5):
+        worst = float(sums.ravel()[jnp.argmax(jnp.abs(sums - 1))])
+        raise ValueError(f"the rows of kernel must sum to 1, but one sums to {worst:g}")
+    following = AggregateState(mean_field, then, start.time + 1)
+    for name, found, shape in (
+        ("reward", jax.eval_shape(game.reward, start, following), page),
+        ("observe", jax.eval_shape(game.observe, start), (None,)),
+        ("aggregates", jax.eval_shape(game.aggregates, mean_field), (None,)),
+    ):
+        given = getattr(found, "shape", None)
+        if given is None or len(given) != len(shape) or (None not in shape and given != shape):
+            wanted = f"(S, A) = {page}" if name == "reward" else "(n,)"
+            raise ValueError(f"{name} must return an array of shape {wanted}, but returned {found}")
+
+
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
     """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
     uniform = jnp.full(game.num_states, 1 / game.num_states)
     other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-    matrix = jax.jacobian(game.aggregates)(uniform)
-    if matrix.ndim != 2:
-        raise ValueError(f"aggregates must return an array of shape (aggregates,), not {matrix.shape[:-1]}")
+    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
     worst = jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
     if not worst <= 1e-6 * (1 + jnp.max(jnp.abs(matrix), initial=0)):
         raise ValueError(

@@ -16,12 +16,16 @@ class RESULTS(enum.Enum):
     not_converged = "All planned updates were made, but the exploitability is above the tolerance; see stats."
     time_limit = "The time limit was reached before all planned updates were made; the policy is the one reached."
     interrupted = "The solve was interrupted; the policy is the one reached."
-    nonfinite = "A return or gradient was not finite; the policy is the last good one."
+    nonfinite = "A number was not finite; the policy is the last good one."
+    uncertified = (
+        "No change at a single information set gains more than the tolerance, but an agent's own past says something "
+        "about the noise, so nothing certifies that no other policy does."
+    )
 
     @property
     def succeeded(self) -> bool:
         """Whether the policy may be used as what the solver was asked for."""
-        return self not in (RESULTS.nonfinite, RESULTS.not_converged)
+        return self not in (RESULTS.nonfinite, RESULTS.not_converged, RESULTS.uncertified)
 
 
 class Checkpoint(NamedTuple):

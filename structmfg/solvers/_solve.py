@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_integer, check_positive
+from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg.games import Game, check_game
 from structmfg.policies import Policy
 from structmfg.solvers._exploitability import Estimate, in_default
+from structmfg.solvers._information import has_perfect_recall
 from structmfg.solvers._problem import TreeProblem
 from structmfg.solvers._rspg import Metrics, StructuralPolicyGradient, TrainingState
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution, describe_failure
@@ -67,6 +68,8 @@ def solve(
     Raises `ValueError` on a number out of range, a missing key, or a noise tree that does not fit, and `RuntimeError`
     on a number that is not finite unless `throw` is False.
     """
+    check_kind("game", game, Game)
+    check_kind("solver", solver, StructuralPolicyGradient | TreeSolver)
     check_game(game)
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
@@ -197,15 +200,17 @@ class _TreeRun(_Run):
 
     def __init__(self, game: Game, solver: TreeSolver) -> None:
         super().__init__()
-        self.solver = solver
+        self.solver = eqx.tree_at(lambda s: s.tolerance, solver, 0.0)  # programs do not depend on it
+        self.tolerance = solver.tolerance
         self.planned_end = RESULTS.not_converged if solver.tolerance > 0 else RESULTS.completed
         self.exploitabilities: list[float] = []
         self.certified: list[int] = []
         began = time.perf_counter()
         with jax.enable_x64(True):
             self.problem = TreeProblem.of(game, solver.information)
-            self.state = jax.block_until_ready(_first(solver, self.problem))
-            jax.block_until_ready(_round(solver, self.problem, self.state, jnp.zeros((), int)))  # compiles
+            self.state = _first(self.solver, self.problem)
+            _, start = jax.block_until_ready(_round(self.solver, self.problem, self.state, jnp.zeros((), int)))
+        self._check(start, 0)
         self.compile_seconds = time.perf_counter() - began
 
     @property
@@ -215,29 +220,46 @@ class _TreeRun(_Run):
 
     def advance(self, at_most: int, seconds: float) -> RESULTS | None:
         """Until converged."""
+        if self.failure:
+            return RESULTS.nonfinite
         began = time.perf_counter()
         before, target = self.train_seconds, self.step + at_most
         while self.step < target and self.train_seconds - before < seconds:
             count = min(self.solver.stride(self.state), target - self.step)
             with jax.enable_x64(True):
                 state, judged = _round(self.solver, self.problem, self.state, jnp.asarray(count, int))
-                gain, mean_return = float(judged.gain), float(judged.mean_return)
+                judged = jax.block_until_ready(judged)
             self.train_seconds = before + time.perf_counter() - began
-            if not np.isfinite([gain, mean_return]).all():
-                self.failure = f"by update {self.step + count} (exploitability {gain:g}, return {mean_return:g})"
+            if not self._check(judged, self.step + count):
                 return RESULTS.nonfinite
             self.state, self.step = state, self.step + count
-            self.returns.append(mean_return)
-            self.exploitabilities.append(gain)
+            self.returns.append(float(judged.mean_return))
+            self.exploitabilities.append(float(judged.gain))
             self.certified.append(self.step)
-            if gain <= self.solver.tolerance and self.solver.tolerance > 0:
-                return RESULTS.converged
+            if self.exploitabilities[-1] <= self.tolerance and self.tolerance > 0:
+                return RESULTS.converged if self._is_exact() else RESULTS.uncertified
         return None
+
+    def _check(self, judged: Judged, step: int) -> bool:
+        gain, mean_return = float(judged.gain), float(judged.mean_return)
+        if finite := bool(np.isfinite([gain, mean_return]).all()):
+            return finite
+        where = f"by update {step}" if step else "at the start, under the uniform policy"
+        self.failure = f"{where}: exploitability {gain:g}, return {mean_return:g}"
+        return finite
+
+    def _is_exact(self) -> bool:
+        """Whether the certificate is the gain of a best response, not only of single changes."""
+        if self.problem.information == "full":
+            return True
+        with jax.enable_x64(True):
+            return bool(_recalls(self.solver, self.problem, self.state))
 
     def policy(self) -> Policy:
         """In JAX's default float."""
         with jax.enable_x64(True):
-            found = _tree_policy(self.solver, self.problem, self.state)
+            started = self.solver if self.step or not self.failure else None
+            found = _tree_policy(started, self.problem, self.state)
         return in_default(found)
 
 
@@ -261,8 +283,14 @@ def _strong(tree: PyTree[Array]) -> PyTree[Array]:
 
 
 @eqx.filter_jit
-def _tree_policy(solver: TreeSolver, problem: TreeProblem, state: PyTree[Array]) -> Policy:
-    return problem.policy(solver.table(problem, state))
+def _recalls(solver: TreeSolver, problem: TreeProblem, state: PyTree[Array]) -> Array:
+    flow = problem.push(solver.table(problem, state))
+    return has_perfect_recall(problem.game, problem.tree, flow, problem.sets(flow))
+
+
+@eqx.filter_jit
+def _tree_policy(solver: TreeSolver | None, problem: TreeProblem, state: PyTree[Array]) -> Policy:
+    return problem.policy(solver.table(problem, state) if solver else problem.uniform())
 
 
 def _chunk(

@@ -24,7 +24,7 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_integer, check_positive
+from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg.games import Economy, Household
 from structmfg.operators import ExplicitOperator
 from structmfg.solvers._household import SavingSolution, optimal_saving
@@ -109,7 +109,11 @@ def stationary_equilibrium(
     """
     check_positive("tolerance", tolerance)
     check_integer("max_steps", max_steps, at_least=3)
-    low, high = economy.bracket() if bracket is None else bracket
+    check_kind("economy", economy, Economy)
+    given = economy.bracket() if bracket is None else bracket
+    if np.shape(given) != (2,):
+        raise ValueError(f"bracket must be two values, the first below the second, but is {given!r}")
+    low, high = given
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"bracket must be two finite values, the first below the second, but is ({low!r}, {high!r})")
     with jax.enable_x64(True):

@@ -1,6 +1,7 @@
 """What all exact solvers have in common: they work on a game's noise tree, in double precision, without sampling."""
 
 import abc
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -15,7 +16,7 @@ INFORMATION: tuple[Information, ...] = ("full", "public")
 
 
 class Judged(eqx.Module):
-    """The best policy so far by its certificate: its exploitability `gain` and its return."""
+    """What is known of the policy to be returned: its exploitability `gain`, by the certificate, and its return."""
 
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
@@ -37,7 +38,7 @@ class TreeSolver(eqx.Module):
     information: eqx.AbstractVar[Information]
 
     def __check_init__(self) -> None:
-        check_between("tolerance", self.tolerance, 0, float("inf"))
+        check_between("tolerance", self.tolerance, 0, sys.float_info.max)
         check_name("information", self.information, INFORMATION)
 
     def stride(self, state: Any) -> int:
