@@ -65,10 +65,9 @@ class Annealed(eqx.Module):
         """The uniform policy's mean fields, and the spread of its action values for a temperature."""
         policy = problem.uniform()
         flow = problem.push(policy)
-        certificate = problem.certify(flow, policy)
+        gain, best, spread = problem.gains(flow, problem.occupancy(flow, policy))
         count = problem.aggregates.shape[0]
-        spread = jnp.max(_spread(problem, flow, policy)) * (_COLD if count == 0 else 1.0)
-        first = jnp.maximum(spread, jnp.finfo(flow.dtype).tiny ** 0.5)
+        first = jnp.maximum(spread * (_COLD if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
         guess = flow @ problem.aggregates.T
         history = jnp.zeros((self.memory, *guess.shape))
         start = Point(flow, first)
@@ -83,8 +82,8 @@ class Annealed(eqx.Module):
             rate=jnp.asarray(self.rate),
             found=(guess, Point(flow, first / self.rate)),
             best=Point(flow, _HOT * first),
-            gain=jnp.sum(certificate.gain),
-            mean_return=jnp.sum(certificate.mean_return),
+            gain=jnp.sum(gain),
+            mean_return=jnp.sum(best - gain),
             residual=jnp.asarray(jnp.inf),
         )
 
@@ -200,13 +199,6 @@ def _where(which: Array, yes: Any, no: Any) -> Any:
 def _bounded(problem: TreeProblem, guess: Float[Array, "slots aggregates"]) -> Float[Array, "slots aggregates"]:
     """Within what distributions can have."""
     return jnp.clip(guess, jnp.min(problem.aggregates, axis=1), jnp.max(problem.aggregates, axis=1))
-
-
-def _spread(problem: TreeProblem, flow: Flow, policy: Table) -> Array:
-    def choose(own: Array, q: Array) -> tuple[Array, Array, Array]:
-        return own, jnp.sum(own * q, axis=-1), jnp.max(q, axis=-1) - jnp.min(q, axis=-1)
-
-    return problem.backward(flow, choose, policy)[1]
 
 
 def _anderson(

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg._checks import check_rows, check_shape
-from structmfg.games import AggregateState, Game, NoiseTree, noise_tree
+from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_tree
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TreePolicy, tree_policy
 from structmfg.solvers._information import PublicSets, pool, pooling_mass, public_sets
@@ -131,19 +131,26 @@ class TreeProblem(eqx.Module):
         Under public information without perfect recall it is the gain of the best change at one information set after
         another, a lower bound.
         """
-        gain, best = self.gains(flow, self.occupancy(flow, policy))
+        gain, best, _ = self.gains(flow, self.occupancy(flow, policy))
         return Certificate(gain, best - gain)
 
-    def gains(self, flow: Flow, occupancy: Table) -> tuple[Float[Array, " groups"], Float[Array, " groups"]]:
-        """What a best response to given mean fields gains over an occupancy, and its own return, by group."""
+    def gains(
+        self, flow: Flow, occupancy: Table
+    ) -> tuple[Float[Array, " groups"], Float[Array, " groups"], Float[Array, ""]]:
+        """What a best response to given mean fields gains over an occupancy, and its own return, by group.
 
-        def choose(occupancy: Array, q: Array) -> tuple[Array, Array, Array]:
+        And the spread: by how much action values in one state differ, at most.
+        """
+
+        def choose(occupancy: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
             best = jnp.max(q, axis=-1)
-            return greedy(q), best, jnp.sum(occupancy * (best[..., None] - q), axis=(-1, -2))
+            gap = best[..., None] - q
+            return greedy(q), best, (jnp.sum(occupancy * gap, axis=(-1, -2)), jnp.max(gap, axis=(-1, -2)))
 
-        values, gaps = self.backward(flow, choose, occupancy)
+        values, (gaps, spreads) = self.backward(flow, choose, occupancy)
         start = jnp.where(self.tree.slot_time == 0, self.tree.probability * jnp.sum(flow * values, axis=-1), 0)
-        return self.by_group(gaps), jax.ops.segment_sum(start, self.group, num_segments=self.num_groups)
+        best = jax.ops.segment_sum(start, self.group, num_segments=self.num_groups)
+        return self.by_group(gaps), best, jnp.max(spreads)
 
     def policy(self, table: Table, flow: Flow | None = None) -> TreePolicy:
         """The policy of a table, as one that follows the noise or the public observations.
@@ -163,20 +170,28 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
     Values are checked at one node at t = 0 only; `verification.verify` looks further.
     """
     page = (game.num_states, game.num_actions)
-    noise, then = (jax.tree.map(lambda z, slot=slot: z[slot], tree.noise) for slot in (0, int(tree.children[0, 0])))
-    mean_field = jnp.asarray(game.initial_mean_field(noise))
+    noise, then = (
+        jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
+    )
+    mean_field = jax.eval_shape(game.initial_mean_field, noise)
     check_shape("initial_mean_field", mean_field, page[:1])
-    check_rows("initial_mean_field", mean_field[None])
     start = AggregateState(mean_field, noise, jnp.zeros((), int))
-    kernel = game.kernel(start)
+    kernel = eqx.filter_eval_shape(game.kernel, start)
     if not isinstance(kernel, TransitionKernel):
         raise ValueError(f"kernel must return a TransitionKernel, but returned a {type(kernel).__name__}")
     if (kernel.num_states, kernel.num_actions) != page:
         raise ValueError(f"kernel must be of (S, A) = {page}, but is of {(kernel.num_states, kernel.num_actions)}")
-    sums = kernel.expect(jnp.ones(page[0], mean_field.dtype))
-    if not jnp.all(jnp.abs(sums - 1) <= 1e-5):
-        worst = float(sums.ravel()[jnp.argmax(jnp.abs(sums - 1))])
-        raise ValueError(f"the rows of kernel must sum to 1, but one sums to {worst:g}")
+
+    @jax.jit
+    def masses_and_sums(noise: Noise) -> tuple[Array, Array]:
+        mean_field = game.initial_mean_field(noise)
+        kernel = game.kernel(AggregateState(mean_field, noise, jnp.zeros((), int)))
+        return mean_field, kernel.expect(jnp.ones(page[0]))
+
+    masses, sums = map(np.asarray, masses_and_sums(noise))
+    check_rows("initial_mean_field", masses[None])
+    if not (np.abs(sums - 1) <= 1e-5).all():
+        raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
     following = AggregateState(mean_field, then, start.time + 1)
     for name, found, shape in (
         ("reward", jax.eval_shape(game.reward, start, following), page),
@@ -191,11 +206,16 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
 
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
     """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-    uniform = jnp.full(game.num_states, 1 / game.num_states)
-    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
-    worst = jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
-    if not worst <= 1e-6 * (1 + jnp.max(jnp.abs(matrix), initial=0)):
+
+    @jax.jit
+    def probed() -> tuple[Array, Array]:
+        uniform = jnp.full(game.num_states, 1 / game.num_states)
+        other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
+        matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
+        return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
+
+    matrix, worst = probed()
+    if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
         raise ValueError(
             f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
             "mean field where agents interact through something else"
