@@ -175,8 +175,11 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
     )
     mean_field = jax.eval_shape(game.initial_mean_field, noise)
     check_shape("initial_mean_field", mean_field, page[:1])
-    start = AggregateState(mean_field, noise, jnp.zeros((), int))
-    kernel = eqx.filter_eval_shape(game.kernel, start)
+
+    def at(mean_field: Array, noise: Noise, time: int) -> AggregateState:
+        return AggregateState(mean_field, noise, jnp.asarray(time))
+
+    kernel = eqx.filter_eval_shape(lambda mu: game.kernel(at(mu, noise, 0)), mean_field)
     if not isinstance(kernel, TransitionKernel):
         raise ValueError(f"kernel must return a TransitionKernel, but returned a {type(kernel).__name__}")
     if (kernel.num_states, kernel.num_actions) != page:
@@ -185,19 +188,18 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
     @jax.jit
     def masses_and_sums(noise: Noise) -> tuple[Array, Array]:
         mean_field = game.initial_mean_field(noise)
-        kernel = game.kernel(AggregateState(mean_field, noise, jnp.zeros((), int)))
-        return mean_field, kernel.expect(jnp.ones(page[0]))
+        return mean_field, game.kernel(at(mean_field, noise, 0)).expect(jnp.ones(page[0]))
 
     masses, sums = map(np.asarray, masses_and_sums(noise))
     check_rows("initial_mean_field", masses[None])
     if not (np.abs(sums - 1) <= 1e-5).all():
         raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
-    following = AggregateState(mean_field, then, start.time + 1)
-    for name, found, shape in (
-        ("reward", jax.eval_shape(game.reward, start, following), page),
-        ("observe", jax.eval_shape(game.observe, start), (None,)),
-        ("aggregates", jax.eval_shape(game.aggregates, mean_field), (None,)),
+    for name, method, shape in (
+        ("reward", lambda mu: game.reward(at(mu, noise, 0), at(mu, then, 1)), page),
+        ("observe", lambda mu: game.observe(at(mu, noise, 0)), (None,)),
+        ("aggregates", game.aggregates, (None,)),
     ):
+        found = jax.eval_shape(method, mean_field)
         given = getattr(found, "shape", None)
         if given is None or len(given) != len(shape) or (None not in shape and given != shape):
             wanted = f"(S, A) = {page}" if name == "reward" else "(n,)"
