@@ -18,6 +18,16 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: more than a few seconds")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Compiled programs are dropped after every file.
+
+    Each takes several memory maps, of which Linux gives a process 65530 (vm.max_map_count), and XLA crashes without.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(params=["float32", "float64"])
 def precision(request):
     """The dtype that the package works in during the test."""
