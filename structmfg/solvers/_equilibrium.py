@@ -3,7 +3,8 @@
 Two methods, chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
 these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way the
 result is judged by its certificate alone: the exploitability by an exact best response on the tree. `converged` means
-that it is at most the tolerance; whatever else happens, the policy returned is that of the least exploitability found.
+that it is at most the tolerance; where public information has no exact best response, `uncertified` is the most that is
+said. Whatever happens, the policy returned is that of the least certificate found.
 """
 
 from typing import Any, Literal

@@ -30,8 +30,8 @@ class Judged(eqx.Module):
 class TreeSolver(eqx.Module):
     """An iteration on a tree.
 
-    `tolerance`: the exploitability at which it stops and counts as converged; zero to make all steps. `information`:
-    whether the policy knows the noise so far ("full") or only the observations so far ("public").
+    `tolerance`: the exploitability at which it stops, as converged if that is exact; zero to make all steps.
+    `information`: whether the policy knows the noise so far ("full") or only the observations so far ("public").
     """
 
     tolerance: eqx.AbstractVar[float]
