@@ -181,8 +181,8 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
 
     kernel = eqx.filter_eval_shape(lambda mu: game.kernel(at(mu, noise, 0)), mean_field)
     if not isinstance(kernel, TransitionKernel):
-        given = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
-        raise ValueError(f"kernel must return a TransitionKernel, but returned {given}")
+        what = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
+        raise ValueError(f"kernel must return a TransitionKernel, but returned {what}")
     if (kernel.num_states, kernel.num_actions) != page:
         raise ValueError(f"kernel must be of (S, A) = {page}, but is of {(kernel.num_states, kernel.num_actions)}")
 
