@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-LAYERS = ["_checks", "_json", "operators", "games", "policies", "solvers", "verification", "reports"]
+LAYERS = ["_checks", "_json", "_pages", "operators", "games", "policies", "solvers", "verification", "reports"]
 LAYERS += ["benchmarks", "cli"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 

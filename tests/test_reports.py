@@ -10,6 +10,7 @@ import pytest
 
 from structmfg import reports
 from structmfg._json import to_json
+from structmfg._pages import Picture
 from structmfg.games import (
     BeachBar,
     BeachBarCrowded,
@@ -22,7 +23,6 @@ from structmfg.games import (
 )
 from structmfg.policies import uniform
 from structmfg.reports import _files
-from structmfg.reports._figures import Picture
 from structmfg.reports._views import shown_paths
 from structmfg.solvers import Checkpoint, preset, solve
 

@@ -12,7 +12,8 @@ from jaxtyping import Array
 
 import structmfg as smfg
 from structmfg.operators import DenseKernel, SuccessorKernel, Successors
-from structmfg.verification import LAWS, CheckResult, Report, verify
+from structmfg.verification import CheckResult, Report, verify
+from structmfg.verification.laws import KERNEL_LAWS, Probe, probe
 
 SMALL = {
     "linear_quadratic": {"num_states": 15, "horizon": 5, "first": 1, "last": 3},
@@ -51,7 +52,7 @@ class Stay(smfg.Game):
 def test_the_games_pass(name):
     report = verify(smfg.games.make(name, **SMALL[name]), num_points=2)
     assert report.passed, str(report)
-    assert len(report.results) == 1 + 2 * (4 + len(LAWS))
+    assert len(report.results) == 1 + 2 * (4 + len(KERNEL_LAWS))
     assert report.game in str(report)
 
 
@@ -103,11 +104,7 @@ def probabilities(num_states: int = 7, num_actions: int = 3) -> np.ndarray:
 
 
 def failures(kernel: smfg.operators.TransitionKernel) -> set[str]:
-    keys = jax.random.split(jax.random.key(0), 3)
-    policy = jax.nn.softmax(jax.random.normal(keys[0], (kernel.num_states, kernel.num_actions)))
-    values = jax.random.normal(keys[1], (kernel.num_states,))
-    mean_field = jax.random.exponential(keys[2], (kernel.num_states,))
-    return {result.name for law in LAWS if not (result := law(kernel, policy, values, mean_field)).passed}
+    return {result.name for law in KERNEL_LAWS if not (result := law(kernel, probe(kernel))).passed}
 
 
 def shifted(amount: float) -> np.ndarray:
@@ -146,18 +143,21 @@ def test_laws_hold_in_both_precisions(name):
             kernel = DenseKernel(jnp.asarray(probabilities(), dtype))
             if name == "indices":
                 kernel = SuccessorKernel(*kernel.successors())
-            results = [law(kernel, *(jnp.asarray(x, dtype) for x in (policy, values, mean_field))) for law in LAWS]
+            results = [
+                law(kernel, Probe(*(jnp.asarray(x, dtype) for x in (policy, values, mean_field))))
+                for law in KERNEL_LAWS
+            ]
             assert all(result.passed for result in results)
             assert max(result.bound for result in results) < (1e-3 if dtype == jnp.float32 else 1e-12)
 
 
 def test_a_law_that_raises_says_what():
     uniform = jnp.full(7, 1 / 7)
-    law = next(law for law in LAWS if law.__name__ == "mass_kept")
-    result = law(Raising(jnp.asarray(probabilities())), jnp.full((7, 3), 1 / 3), uniform, uniform)
+    law = next(law for law in KERNEL_LAWS if law.__name__ == "mass_kept")
+    result = law(Raising(jnp.asarray(probabilities())), Probe(jnp.full((7, 3), 1 / 3), uniform, uniform))
     assert not result.passed
     assert np.isnan(result.value)
-    assert result.meaning.endswith("raised RuntimeError: no <push> here")
+    assert result.where.endswith("raised RuntimeError: no <push> here")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
-from structmfg.reports._figures import _GREY, _STYLE, COLOURS, Picture, _picture
+from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 
 Row = Mapping[str, Any]
 
@@ -26,14 +26,14 @@ _ERRORS = {
 def figures(result: Row) -> list[Picture]:
     """All for which there are figures."""
     pictures = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for game in ("linear_quadratic", "crowd_modelling"):
             if part := result.get(game):
                 caption = "Exploitability by steps and by seconds: the exact solver and the classical iterations."
-                pictures.append(_picture(f"{game}_solvers", caption, draw_solvers(game, part)))
+                pictures.append(picture(f"{game}_solvers", caption, draw_solvers(game, part)))
         if part := result.get("carmona_fouque_sun"):
             caption = "The exact equilibrium against the closed form as the time step is refined."
-            pictures.append(_picture("closed_form", caption, draw_closed_form(part["rows"], part["orders"])))
+            pictures.append(picture("closed_form", caption, draw_closed_form(part["rows"], part["orders"])))
     return pictures
 
 
@@ -46,7 +46,7 @@ def draw_solvers(game: str, part: Row) -> Figure:
         steps, values = np.array(row["curve"], float).reshape(-1, 2).T
         shown = np.maximum(values, _LEAST)
         name = " ".join(part for part in (row["solver"], row["setting"]) if part)
-        colour = _GREY if i >= len(COLOURS) else COLOURS[i]
+        colour = GREY if i >= len(COLOURS) else COLOURS[i]
         look: dict[str, Any] = {"color": colour, "linewidth": 2.8 if i == 0 else 1.6, "zorder": 4 if i == 0 else 3}
         dashed = row["solver"] in ("Munchausen", "policy iteration")  # which may lie upon others
         look["linestyle"] = "--" if dashed else ":" if i >= len(COLOURS) else "-"
@@ -76,7 +76,7 @@ def draw_closed_form(rows: Sequence[Row], orders: Row) -> Figure:
         fitted = f" (order {orders[name]:.2f})" if orders[name] is not None else ""
         left.plot(counts, [row[name] for row in rows], color=colour, marker="o", markersize=5, label=words + fitted)
     start = 1.4 * rows[0]["max_start"]
-    left.plot(counts, [start * counts[0] / n for n in counts], color=_GREY, linestyle=":", label="first order")
+    left.plot(counts, [start * counts[0] / n for n in counts], color=GREY, linestyle=":", label="first order")
     _log(left)
     left.xaxis.set_minor_locator(NullLocator())
     left.xaxis.set_major_formatter(ScalarFormatter())

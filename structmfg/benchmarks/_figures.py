@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from structmfg._pages import COLOURS, STYLE, Picture, picture
 from structmfg.benchmarks._cases import OK, Row, find
-from structmfg.reports._figures import _STYLE, COLOURS, Picture, _picture
 
 # A colour a form, a line style a way of making its kernel.
 _FORMS = {"structured": COLOURS[0], "successors": COLOURS[1], "bcoo": COLOURS[2], "bcsr": COLOURS[3]}
@@ -23,26 +23,26 @@ def figures(result: dict[str, Any]) -> list[Picture]:
     rows = [row for row in result["measurements"] if row["status"] == OK]
     operators = [row for row in rows if row["kind"] == "operator" and row["direction"] != "build"]
     pictures = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for (paths, batch), words in _LAYOUTS.items():
             chosen = [row for row in operators if (row["paths"], row["batch"]) == (paths, batch)]
             if chosen:
                 caption = f"Seconds of one update and path against the number of states, {words}."
                 figure = _by_game(chosen, lambda row: row["seconds"], "seconds per update")
-                pictures.append(_picture(f"time_{paths}_{batch}", caption, figure))
+                pictures.append(picture(f"time_{paths}_{batch}", caption, figure))
         alone, copy = [row for row in operators if row["paths"] == 1], find(rows, kind="copy")
         if alone and copy:
             figure = _by_game(
                 alone, lambda row: 100 * row["bytes_per_second"] / copy["bytes_per_second"], "% of the copy's bandwidth"
             )
-            pictures.append(_picture("bandwidth", "Share of the bandwidth of a plain copy.", figure))
+            pictures.append(picture("bandwidth", "Share of the bandwidth of a plain copy.", figure))
         if alone:
             figure = _by_game(alone, lambda row: max(row["peak_bytes"], 1) / 2**20, "peak memory (MiB)")
-            pictures.append(_picture("memory", "Peak memory beyond that of the idle process.", figure))
+            pictures.append(picture("memory", "Peak memory beyond that of the idle process.", figure))
         curves = [row for row in rows if row["kind"] == "training"]
         if curves:
             caption = "Clairvoyant exploitability against seconds of training."
-            pictures.append(_picture("exploitability", caption, _exploitability(curves)))
+            pictures.append(picture("exploitability", caption, _exploitability(curves)))
     return pictures
 
 

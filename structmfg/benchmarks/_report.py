@@ -1,13 +1,10 @@
 """The report of a benchmark run: one HTML file that needs nothing else."""
 
-import base64
 from typing import Any
 
-import jinja2
-
+from structmfg._pages import page
 from structmfg.benchmarks._cases import FAILED, NOT_RUN, OK
 from structmfg.benchmarks._figures import figures
-from structmfg.reports._html import number
 
 # What a table of each kind shows.
 COLUMNS = {
@@ -29,14 +26,13 @@ TITLES = {
 
 def render(result: dict[str, Any]) -> str:
     """The page, with the figures inside."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("structmfg.benchmarks", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(number=number, label=describe)
     rows = result["measurements"]
     copy = next((row for row in rows if row["kind"] == "copy" and row["status"] == OK), None)
-    return environment.get_template("report.html").render(
+    return page(
+        "structmfg.benchmarks",
+        "report.html",
+        figures(result),
+        {"label": describe},
         result=result,
         copy=copy,
         titles=TITLES,
@@ -44,7 +40,6 @@ def render(result: dict[str, Any]) -> str:
         tables={kind: [_shown(row, copy) for row in rows if _is(row, kind)] for kind in COLUMNS},
         failed=[row for row in rows if row["status"] == FAILED],
         not_run=[row for row in rows if row["status"] == NOT_RUN],
-        pictures=[(picture, base64.b64encode(picture.png).decode()) for picture in figures(result)],
     )
 
 

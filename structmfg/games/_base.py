@@ -98,6 +98,25 @@ class Game(abc.ABC):
         """mu_0 (S,); uniform unless overridden."""
         return jnp.full(self.num_states, 1 / self.num_states)
 
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """The next states (N,) of agents in given states who take given actions, each drawn by itself.
+
+        By default from the kernel's list of successors. A game that tells the move of one agent here in its own words,
+        without the kernel, gives its operators something to be tested against (`structmfg.verification`).
+        """
+        kernel = self.kernel(aggregate)
+        indices, probabilities = (list_[states, actions] for list_ in kernel.successors())
+        below = jnp.cumsum(probabilities, axis=-1)
+        uniform = jax.random.uniform(key, (states.shape[0], 1)) * below[:, -1:]
+        chosen = jnp.minimum(jnp.sum(uniform >= below, axis=-1), indices.shape[-1] - 1)
+        return jnp.take_along_axis(indices, chosen[:, None], axis=-1)[:, 0]
+
     def noise_chain(self) -> NoiseChain | None:
         """The common noise as a Markov chain of finitely many states, the same at all times, where it is one."""
         return None

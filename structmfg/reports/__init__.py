@@ -1,5 +1,6 @@
 """Reports: what was reached and what to hold it against, in figures, HTML and JSON; and the folders that keep runs."""
 
+from structmfg._pages import Picture
 from structmfg.reports._evaluation import (
     HELD_OUT_PATHS,
     KINDS,
@@ -11,7 +12,7 @@ from structmfg.reports._evaluation import (
     evaluate,
     held_out_key,
 )
-from structmfg.reports._figures import Picture, figures
+from structmfg.reports._figures import figures
 from structmfg.reports._files import drop_folder, new_folder
 from structmfg.reports._html import render, spoken
 from structmfg.reports._published import Published, game_name, published

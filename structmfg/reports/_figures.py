@@ -1,11 +1,6 @@
-"""The figures of a run, drawn off screen: exploitability, mean field, quantities, policy.
+"""The figures of a run, drawn off screen: exploitability, mean field, quantities, policy."""
 
-Colours are the colour-blind-safe ones of Okabe & Ito, and cividis and viridis for scales.
-"""
-
-import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import jax
 import matplotlib as mpl
@@ -17,42 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.games import Game
 from structmfg.reports._evaluation import Anchors
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import UNITS, Axis, action_axis, events, guides, state_axis
 from structmfg.solvers import Checkpoint
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_GREY = "#5f6670"
 _KNOWS = {
     "clairvoyant": "the noise",
     "non_anticipative": "the noise so far",
     "public": "the observations so far",
 }
 _POPULATED = 1e-3  # of all mass at a grid point: below that, the policy is drawn faintly
-_STYLE: dict[Any, Any] = {
-    "figure.dpi": 130,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": "#22272e",
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
-
-
-class Picture(NamedTuple):
-    """A figure: a file name without suffix, what is seen, and the PNG."""
-
-    name: str
-    caption: str
-    png: bytes
 
 
 def figures(
@@ -65,26 +37,20 @@ def figures(
     kind: str = "clairvoyant",
 ) -> list[Picture]:
     """All figures of a run; the `curve` is of exploitability of this kind."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         pictures = [
-            _picture(
+            picture(
                 "exploitability",
                 f"Exploitability ({_spoken(kind)}) over the solve.",
                 draw_exploitability(solver, curve, beside, kind),
             ),
-            _picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
+            picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
         ]
         if shown.quantities:
             caption = "Aggregate quantities over time, by noise path."
-            pictures.append(_picture("quantities", caption, draw_quantities(game, shown)))
-        pictures.append(_picture("policy", "The policy at chosen times, by noise path.", draw_policy(game, shown)))
+            pictures.append(picture("quantities", caption, draw_quantities(game, shown)))
+        pictures.append(picture("policy", "The policy at chosen times, by noise path.", draw_policy(game, shown)))
     return pictures
-
-
-def _picture(name: str, caption: str, figure: Figure) -> Picture:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Picture(name, caption, buffer.getvalue())
 
 
 # Exploitability against seconds.
@@ -103,7 +69,7 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     seconds, values, errors = points.reshape(-1, 3).T
     if estimate := beside.uniform[kind]:
         value = estimate.value
-        _level(axes, value, f"uniform policy: {value:.4g}", _GREY, ":")
+        _level(axes, value, f"uniform policy: {value:.4g}", GREY, ":")
     if beside.paper and kind == "clairvoyant":
         level, time = beside.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
@@ -235,10 +201,10 @@ def draw_quantities(game: Game, shown: Trajectories) -> Figure:
             style = "-" if i % 2 == 0 else (0, (4, 1.5))
             axes.plot(values, color=COLOURS[i % len(COLOURS)], linestyle=style, label=shown.labels[i])
         for event, time in events(game).items():
-            axes.axvline(time, color=_GREY, linewidth=1, linestyle=":")
+            axes.axvline(time, color=GREY, linewidth=1, linestyle=":")
             axes.annotate(
                 event, (time, 1), xycoords=("data", "axes fraction"), xytext=(0, 4), textcoords="offset points",
-                color=_GREY, fontsize=8.5, ha="center",
+                color=GREY, fontsize=8.5, ha="center",
             )  # fmt: skip
         axes.set_title(name)
         axes.set_ylabel(UNITS.get(name, ""))
@@ -270,7 +236,7 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
             axes.plot(axis.coordinates, page, color=colour, linewidth=0.8, alpha=0.3)
             axes.plot(axis.coordinates, np.where(here, page, np.nan), color=colour, linewidth=2.2)
         if action.signed:
-            axes.axhline(0, color=_GREY, linewidth=0.8)
+            axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_title(shown.labels[i])
         axes.grid(color="#e3e6ea", linewidth=0.8)
         _scale(axes, axis, "x")

@@ -1,12 +1,9 @@
 """The report: one HTML file that needs nothing else."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
-
-from structmfg.reports._figures import Picture
+from structmfg._pages import Picture, page
 from structmfg.reports._published import SOURCE
 from structmfg.reports._settings import Settings
 
@@ -23,18 +20,15 @@ MEANINGS = {
 
 def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The page, with the figures inside."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("structmfg.reports", "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["number"] = number
-    return environment.get_template("template.html").render(
+    return page(
+        "structmfg.reports",
+        "template.html",
+        pictures,
         settings=settings,
         result=result,
         meanings=MEANINGS,
         source=SOURCE,
         solver=spoken(settings.solver),
-        pictures=[(picture, base64.b64encode(picture.png).decode()) for picture in pictures],
         groups={
             "Game": settings.game_parameters,
             "Solver": {
@@ -57,10 +51,3 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
 def spoken(solver: str) -> str:
     """A solver's name in a title: RSPG, fictitious play."""
     return solver.upper() if solver in ("rspg", "spg") else solver.replace("_", " ")
-
-
-def number(value: Any) -> str:
-    """A number in four digits; a dash for None."""
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

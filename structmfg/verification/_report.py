@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from structmfg.verification._laws import CheckResult
+from structmfg.verification._check import CheckResult
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -49,10 +49,10 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         width = max(len(result.name) for result in self.results)
         lines = [f"{self.game}: {self.summary}"]
-        for name, value, bound, passed, meaning in self.results:
+        for name, value, bound, passed, meaning, where in self.results:
             lines.append(f"  {'ok    ' if passed else 'FAILED'}  {name:<{width}}  {value:9.2e}  (bound {bound:.2e})")
             if not passed:
-                lines.append(f"          {meaning}")
+                lines.append(f"          {meaning}; {where}")
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -74,8 +74,8 @@ class Report(NamedTuple):
         rows = [
             f'<tr><td class="{"passed" if passed else "failed"}">{"ok" if passed else "FAILED"}</td>'
             f'<td>{html.escape(name)}</td><td class="number">{value:.2e}</td><td class="number">{bound:.2e}</td>'
-            f"<td>{html.escape(meaning)}</td></tr>"
-            for name, value, bound, passed, meaning in self.results
+            f"<td>{html.escape(meaning)} {html.escape(where)}</td></tr>"
+            for name, value, bound, passed, meaning, where in self.results
         ]
         title = html.escape(f"Verification of {self.game}")
         return _PAGE.format(title=title, summary=html.escape(self.summary), rows="\n".join(rows))

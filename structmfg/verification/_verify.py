@@ -13,8 +13,9 @@ from structmfg.games import AggregateState, Game, check_game, innovations, noise
 from structmfg.operators import TransitionKernel
 from structmfg.policies import tabular
 from structmfg.solvers._evaluation import policy_values, rollout, steps
-from structmfg.verification._laws import LAWS, CheckResult, check, rounding
+from structmfg.verification._check import CheckResult, check
 from structmfg.verification._report import Report
+from structmfg.verification.laws import KERNEL_LAWS, Probe, rounding
 
 # Compiled once for all points.
 _rollout = eqx.filter_jit(rollout)
@@ -71,7 +72,7 @@ def _at(game: Game, key: PRNGKeyArray, time: int) -> list[CheckResult]:
     results += [rewards_are_finite(game, point), observations_are_finite(game, point), return_both_ways(game, point)]
     values = jax.random.normal(values_key, (game.num_states,))
     mean_field = jax.random.exponential(mass_key, (game.num_states,))
-    return results + [law(point.kernel, point.policy, values, mean_field) for law in LAWS]
+    return results + [law(point.kernel, Probe(point.policy, values, mean_field)) for law in KERNEL_LAWS]
 
 
 def _reach(game: Game, key: PRNGKeyArray, time: int) -> _Point:

@@ -1,0 +1,68 @@
+"""What all reports share: the style of figures, and pages of HTML that need nothing else.
+
+Colours are the colour-blind-safe ones of Okabe & Ito.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+GREY = "#5f6670"
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 130,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": "#22272e",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+class Picture(NamedTuple):
+    """A figure: a file name without suffix, what is seen, and the PNG."""
+
+    name: str
+    caption: str
+    png: bytes
+
+
+def picture(name: str, caption: str, figure: Figure) -> Picture:
+    """A figure, drawn off screen."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Picture(name, caption, buffer.getvalue())
+
+
+def page(
+    package: str,
+    template: str,
+    pictures: Sequence[Picture],
+    filters: dict[str, Callable[..., str]] | None = None,
+    **context: Any,
+) -> str:
+    """The page of a template beside the package's code, whatever it is given escaped, with the pictures inside."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package, "."), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(number=number, **(filters or {}))
+    encoded = [(drawn, base64.b64encode(drawn.png).decode()) for drawn in pictures]
+    return environment.get_template(template).render(pictures=encoded, **context)
+
+
+def number(value: Any) -> str:
+    """A number in four digits; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
