@@ -1,4 +1,4 @@
-"""What all reports share: the style of figures, and pages of HTML that need nothing else.
+"""What all reports share: the style of figures and of pages, which are HTML that needs nothing else.
 
 Colours are the colour-blind-safe ones of Okabe & Ito.
 """
@@ -53,8 +53,8 @@ def page(
 ) -> str:
     """The page of a template beside the package's code, whatever it is given escaped, with the pictures inside."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(package, "."), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in (package, "structmfg")]),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(number=number, **(filters or {}))
     encoded = [(drawn, base64.b64encode(drawn.png).decode()) for drawn in pictures]

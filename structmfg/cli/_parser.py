@@ -21,6 +21,7 @@ _COMMANDS = {
     "games": "list the games with their sizes, parameters and defaults",
     "solve": "solve a game by training or exactly, and save the policy with a report",
     "evaluate": "measure the policy of a run again",
+    "verify": "check a game against its laws, Monte Carlo populations and more, with a report",
     "bench": "time operators, training and other libraries, with a report",
 }
 
@@ -46,8 +47,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args([_dashed(argument) for argument in argv])
     if rest:
         _reject(rest, options[arguments.command])
-    if arguments.command == "solve":
+    if arguments.command in ("solve", "verify"):
         arguments.game_parameters = _given(arguments, (field.name for field in game_fields()))
+    if arguments.command == "solve":
         arguments.overrides = _given(arguments, (field.name for field in [*solver_fields(), *network_fields()]))
     return arguments
 
@@ -148,6 +150,7 @@ def _build() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     }
     _solve_arguments(parsers["solve"])
     _evaluate_arguments(parsers["evaluate"])
+    _verify_arguments(parsers["verify"])
     _bench_arguments(parsers["bench"])
     for command in parsers.values():
         output = command.add_argument_group("output")
@@ -178,6 +181,10 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
         solver_fields(),
     )
     _add_fields(parser.add_argument_group("network", "Of rspg and spg. Defaults: the preset's."), network_fields())
+    _game_arguments(parser)
+
+
+def _game_arguments(parser: argparse.ArgumentParser) -> None:
     _add_fields(parser.add_argument_group("game", "Every game has its own; here with their defaults."), game_fields())
 
 
@@ -190,6 +197,22 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     held_out = "held-out noise paths where the noise is continuous (default: 32); all paths where it is finite"
     options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the held-out paths (default: 0)")
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    own = "or a class of your own, module:Class, looked for in the working folder, too"
+    parser.add_argument("game", metavar="GAME", nargs="?", help=f"{', '.join(GAMES)}; {own}")
+    options = parser.add_argument_group("verification")
+    options.add_argument("--deep", action="store_true", help="larger populations and more studies: minutes, not seconds")
+    fuzz = "also check the laws at N random points, and shrink what fails to a small example (default: 0)"
+    options.add_argument("--fuzz", type=whole_number, default=0, metavar="N", help=fuzz)
+    options.add_argument("--self-test", action="store_true", help="no game: faults are sown, and who finds them is told")
+    points = "random paths along which the laws are checked (default: 3)"
+    options.add_argument("--points", type=whole_number, default=3, metavar="N", help=points)
+    options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of everything random (default: 0)")
+    options.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/verify-GAME, numbered)")
+    options.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
+    _game_arguments(parser)
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,45 +1,60 @@
 """What `verify` found, as text, HTML or JSON."""
 
-import html
-import json
-import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from structmfg._json import to_json
+from structmfg._pages import Picture, page
 from structmfg.verification._check import CheckResult
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }}
-table {{ border-collapse: collapse; }}
-th, td {{ text-align: left; padding: .25em .9em .25em 0; border-bottom: 1px solid #ddd; vertical-align: top; }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-.failed {{ color: #b00020; font-weight: bold; }}
-</style>
-<h1>{title}</h1>
-<p>{summary}</p>
-<table>
-<tr><th></th><th>check</th><th class="number">value</th><th class="number">bound</th><th>meaning</th></tr>
-{rows}
-</table>
-</html>
-"""
+
+class Table(NamedTuple):
+    """A table of the report, of texts and numbers, with a note on what it says."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
 
 
-class Report(NamedTuple):
-    """The checks of one game, which `game` describes."""
+class Stage(NamedTuple):
+    """Checks that belong together, with what there is to show of them."""
 
-    game: str
+    title: str
     results: tuple[CheckResult, ...]
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    seconds: float = 0.0
 
     @property
     def passed(self) -> bool:
         """Whether all checks passed."""
         return all(result.passed for result in self.results)
+
+
+class Report(NamedTuple):
+    """The checks of one game, which `game` describes; `basis` says on what they rest, a line each."""
+
+    game: str
+    stages: tuple[Stage, ...]
+    basis: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """All checks."""
+        return tuple(result for stage in self.stages for result in stage.results)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all checks passed."""
+        return all(stage.passed for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return sum(stage.seconds for stage in self.stages)
 
     @property
     def summary(self) -> str:
@@ -47,13 +62,7 @@ class Report(NamedTuple):
         return f"{sum(result.passed for result in self.results)} of {len(self.results)} checks passed"
 
     def __str__(self) -> str:
-        width = max(len(result.name) for result in self.results)
-        lines = [f"{self.game}: {self.summary}"]
-        for name, value, bound, passed, meaning, where in self.results:
-            lines.append(f"  {'ok    ' if passed else 'FAILED'}  {name:<{width}}  {value:9.2e}  (bound {bound:.2e})")
-            if not passed:
-                lines.append(f"          {meaning}; {where}")
-        return "\n".join(lines)
+        return "\n".join([f"{self.game}: {self.summary}", *map(stage_text, self.stages)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained .html, or .json (NaN as null). `ValueError` on any other suffix."""
@@ -63,19 +72,31 @@ class Report(NamedTuple):
             raise ValueError(f"a report is saved as .html or .json, but the path is {str(path)!r}")
         path.write_text(writers[path.suffix](), encoding="utf-8")
 
-    def _json(self) -> str:
-        def plain(x: float) -> float | None:
-            return x if math.isfinite(x) else None
+    def as_object(self) -> dict[str, Any]:
+        """What the JSON holds."""
+        return {
+            "game": self.game,
+            "passed": self.passed,
+            "seconds": self.seconds,
+            "basis": self.basis,
+            "results": [{"stage": stage.title, **r._asdict()} for stage in self.stages for r in stage.results],
+            "tables": [table._asdict() for stage in self.stages for table in stage.tables],
+        }
 
-        results = [{**r._asdict(), "value": plain(r.value), "bound": plain(r.bound)} for r in self.results]
-        return json.dumps({"game": self.game, "passed": self.passed, "results": results}, indent=2) + "\n"
+    def _json(self) -> str:
+        return to_json(self.as_object(), indent=2) + "\n"
 
     def _html(self) -> str:
-        rows = [
-            f'<tr><td class="{"passed" if passed else "failed"}">{"ok" if passed else "FAILED"}</td>'
-            f'<td>{html.escape(name)}</td><td class="number">{value:.2e}</td><td class="number">{bound:.2e}</td>'
-            f"<td>{html.escape(meaning)} {html.escape(where)}</td></tr>"
-            for name, value, bound, passed, meaning, where in self.results
-        ]
-        title = html.escape(f"Verification of {self.game}")
-        return _PAGE.format(title=title, summary=html.escape(self.summary), rows="\n".join(rows))
+        pictures = [picture for stage in self.stages for picture in stage.pictures]
+        return page("structmfg.verification", "report.html", pictures, report=self)
+
+
+def stage_text(stage: Stage) -> str:
+    """A stage in lines: every check with its value and bound; of one that failed also what it means, and where."""
+    width = max(len(result.name) for result in stage.results)
+    lines = [f"{stage.title} ({stage.seconds:.1f} s)"]
+    for name, value, bound, passed, meaning, where in stage.results:
+        lines.append(f"  {'ok    ' if passed else 'FAILED'}  {name:<{width}}  {value:9.2e}  (bound {bound:.2e})")
+        if not passed:
+            lines += [f"          {text}" for text in (meaning, where) if text]
+    return "\n".join(lines)

@@ -1,27 +1,76 @@
-"""The laws of kernels and of games, each a function that measures how far one is broken."""
+"""The laws of kernels, of the operators A^pi, and of games; each a function that returns a `CheckResult`.
 
+A law of kernels is measured at a `Probe` (a random one by default), one of games along a `Path`.
+"""
+
+from structmfg.verification.laws._aggregates import aggregates_tell_all
+from structmfg.verification.laws._gradients import (
+    gradient_is_a_difference_quotient,
+    no_gradient_through_the_mean_field,
+)
 from structmfg.verification.laws._kernels import (
     KERNEL_LAWS,
-    Probe,
     adjoint,
     forms_agree,
     linear,
     mass_kept,
-    probe,
-    rounding,
+    policy_closes_kernel,
+    relabelling_changes_nothing,
     rows_sum_to_one,
     sign_kept,
+    structure_agrees,
+    twin_agrees,
 )
+from structmfg.verification.laws._operators import (
+    OPERATOR_LAWS,
+    contraction,
+    monotone,
+    powers_repeat,
+    resolvent_solves,
+)
+from structmfg.verification.laws._paths import (
+    Path,
+    forms_agree_along_the_path,
+    observations_are_finite,
+    path_of_distributions,
+    paths_side_by_side,
+    random_path,
+    return_both_ways,
+    rewards_are_finite,
+    values_are_sums_of_products,
+)
+from structmfg.verification.laws._probe import Probe, probe, rounding
 
 __all__ = [
     "KERNEL_LAWS",
+    "OPERATOR_LAWS",
+    "Path",
     "Probe",
     "adjoint",
+    "aggregates_tell_all",
+    "contraction",
     "forms_agree",
+    "forms_agree_along_the_path",
+    "gradient_is_a_difference_quotient",
     "linear",
     "mass_kept",
+    "monotone",
+    "no_gradient_through_the_mean_field",
+    "observations_are_finite",
+    "path_of_distributions",
+    "paths_side_by_side",
+    "policy_closes_kernel",
+    "powers_repeat",
     "probe",
+    "random_path",
+    "relabelling_changes_nothing",
+    "resolvent_solves",
+    "return_both_ways",
+    "rewards_are_finite",
     "rounding",
     "rows_sum_to_one",
     "sign_kept",
+    "structure_agrees",
+    "twin_agrees",
+    "values_are_sums_of_products",
 ]

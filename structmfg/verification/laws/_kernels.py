@@ -1,143 +1,175 @@
-"""The laws of a transition kernel P and of A = A^pi, each measured at a probe: values v, a mean field mu.
+"""The laws of a transition kernel P: in its two directions, in its forms, and closed by a policy into A = A^pi."""
 
-A law passes if its value stays within a bound for rounding errors. With duplicates merged, no entry of A v or A^T mu
-sums more than n = S A terms, and the rounding error of such a sum stays, with overwhelming probability, below a small
-multiple of sqrt(n) epsilon times the sum of the absolute terms (Higham & Mary 2019, doi:10.1137/18M1226312). So
-
-    bound = 8 sqrt(S A) epsilon * scale,
-
-epsilon being that of the coarsest float involved. v is scaled to max |v| = 1 and mu to sum |mu| = 1 first, so that the
-scale is 1 unless a law says otherwise. A law holds at the vectors given, not at all: choose random ones without zeros.
-"""
-
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+import scipy.sparse
+from jaxtyping import Array
 
-from structmfg._checks import check_shape
-from structmfg.operators import TransitionKernel
-from structmfg.verification._check import CheckResult, check
+from structmfg.operators import SuccessorKernel, TransitionKernel
+from structmfg.verification._check import CheckResult, Measured, check
+from structmfg.verification.laws._probe import Probe, disagreement, entries, host, prepare, worst
 
-
-def rounding(size: int, *trees: Any) -> float:
-    """8 sqrt(size) epsilon, of the coarsest float among the arrays."""
-    dtypes = {jnp.result_type(leaf) for leaf in jax.tree.leaves(trees)}
-    return (
-        8
-        * math.sqrt(size)
-        * max(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
-    )
-
-
-def _host(x: Array) -> np.ndarray:
-    """In double precision, so that the comparison itself adds no error."""
-    return np.asarray(x, dtype=np.float64)
-
-
-class Probe(NamedTuple):
-    """At what a law is measured: a policy whose rows sum to one, values v and a mean field mu without zeros."""
-
-    policy: Float[Array, "states actions"]
-    values: Float[Array, " states"]
-    mean_field: Float[Array, " states"]
-
-
-def probe(kernel: TransitionKernel, key: PRNGKeyArray | None = None) -> Probe:
-    """A random probe (a fixed one without a key)."""
-    keys = jax.random.split(jax.random.key(0) if key is None else key, 3)
-    policy = jax.nn.softmax(2 * jax.random.normal(keys[0], (kernel.num_states, kernel.num_actions)))
-    mean_field = jax.random.exponential(keys[2], (kernel.num_states,))
-    return Probe(policy, jax.random.normal(keys[1], (kernel.num_states,)), mean_field / jnp.sum(mean_field))
-
-
-def _prepare(kernel: TransitionKernel, given: Probe | None) -> tuple[Probe, float]:
-    """The probe with v and mu scaled, and the bound."""
-    policy, values, mean_field = probe(kernel) if given is None else given
-    check_shape("values", values, (kernel.num_states,))
-    check_shape("mean_field", mean_field, (kernel.num_states,))
-    bound = rounding(kernel.num_states * kernel.num_actions, kernel, policy, values, mean_field)
-    return Probe(policy, values / jnp.max(jnp.abs(values)), mean_field / jnp.sum(jnp.abs(mean_field))), bound
+Law = Callable[[TransitionKernel, Probe | None], CheckResult]
 
 
 @eqx.filter_jit
-def _backward(kernel: TransitionKernel, policy: Array, values: Array) -> tuple[Array, Array]:
+def backwards(kernel: TransitionKernel, policy: Array, values: Array) -> tuple[Array, Array]:
     """A v and P v."""
     return kernel.under(policy).mv(values), kernel.expect(values)
 
 
 @eqx.filter_jit
-def _forward(kernel: TransitionKernel, policy: Array, mean_field: Array) -> Array:
-    """A^T mu."""
-    return kernel.under(policy).T.mv(mean_field)
+def forwards(kernel: TransitionKernel, policy: Array, mean_field: Array) -> tuple[Array, Array]:
+    """A^T mu, and P^T (mu * pi), which is the same."""
+    return kernel.under(policy).T.mv(mean_field), kernel.push(mean_field[:, None] * policy)
 
 
 @eqx.filter_jit
 def _explicit(kernel: TransitionKernel, policy: Array, values: Array, mean_field: Array) -> tuple[Array, ...]:
-    """A v, P v and A^T mu by the sparse matrices, and the entries of P."""
+    """A v, P v and A^T mu by the sparse matrices."""
     matrix, operator = kernel.explicit(), kernel.under(policy).explicit()
-    return operator.mv(values), matrix.expect(values), operator.T.mv(mean_field), matrix.as_bcoo().data
+    return operator.mv(values), matrix.expect(values), operator.T.mv(mean_field)
+
+
+def _compared(kernel: TransitionKernel, at: Probe, others: tuple[np.ndarray, ...], bound: float) -> Measured:
+    """A v, P v and A^T mu against the same computed otherwise."""
+    free = (*backwards(kernel, at.policy, at.values), forwards(kernel, at.policy, at.mean_field)[0])
+    axes = (("state",), ("state", "action"), ("successor",))
+    names = ("A v", "P v", "A^T mu")
+    found = [
+        (*worst(host(x) - host(y), axis), name)
+        for x, y, axis, name in zip(free, others, axes, names, strict=True)
+    ]  # fmt: skip
+    value, place, name = max(found, key=lambda found: np.inf if np.isnan(found[0]) else found[0])
+    if value <= bound:
+        return value, bound
+    entry = disagreement(kernel, "push" if name == "A^T mu" else "expect", "successors")
+    return value, bound, f"{place}: {name} is off by {value:.3g}" + (f"; {entry}" if entry else "")
 
 
 @check("P 1 = 1: the probabilities of every state and action sum to one")
-def rows_sum_to_one(kernel: TransitionKernel, at: Probe | None = None) -> tuple[float, float]:
+def rows_sum_to_one(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """max |P 1 - 1|."""
-    (policy, values, mean_field), bound = _prepare(kernel, at)
-    _, sums = _backward(kernel, policy, jnp.ones_like(values))
-    return np.abs(_host(sums) - 1).max(), bound
+    (policy, values, _), bound = prepare(kernel, at)
+    sums = host(backwards(kernel, policy, jnp.ones_like(values))[1])
+    value, place = worst(sums - 1, ("state", "action"))
+    s, a = (int(word.split()[1]) for word in place.split(", "))
+    return value, bound, f"{place}: they sum to {sums[s, a]:.7g}"
 
 
-@check("sum A^T mu = sum mu: no mass is lost or created")
-def mass_kept(kernel: TransitionKernel, at: Probe | None = None) -> tuple[float, float]:
+@check("sum A^T mu = sum mu: no mass is lost or created on the way")
+def mass_kept(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """|sum A^T mu - sum mu|."""
-    (policy, values, mean_field), bound = _prepare(kernel, at)
-    return abs(_host(_forward(kernel, policy, mean_field)).sum() - _host(mean_field).sum()), bound
+    (policy, _, mean_field), bound = prepare(kernel, at)
+    value = abs(host(forwards(kernel, policy, mean_field)[0]).sum() - host(mean_field).sum())
+    rows = None if value <= bound else entries(kernel, "push")
+    if rows is None:
+        return value, bound
+    error, place = worst(rows.sum(-1) - 1, ("state", "action"))
+    return value, bound, f"{place}: of a mass of 1, {error:.3g} is lost or created"
 
 
 @check("P >= 0: no negative probability, mass, or expectation of nonnegative values")
-def sign_kept(kernel: TransitionKernel, at: Probe | None = None) -> tuple[float, float]:
-    """The depth below zero of the entries of P, of P |v| and of A^T |mu|."""
-    (policy, values, mean_field), bound = _prepare(kernel, at)
-    values, mean_field = jnp.abs(values), jnp.abs(mean_field)
-    entries = _explicit(kernel, policy, values, mean_field)[-1]
-    parts = (entries, *_backward(kernel, policy, values), _forward(kernel, policy, mean_field))
-    return max(0.0, *(-_host(part).min() for part in parts)), bound
+def sign_kept(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The depth below zero of the probabilities listed, of P |v| and of A^T |mu|."""
+    (policy, values, mean_field), bound = prepare(kernel, at)
+    depths: dict[tuple[str, ...], Array] = {
+        ("state", "action", "position in the list of successors"): kernel.successors().probabilities,
+        ("state", "action"): backwards(kernel, policy, jnp.abs(values))[1],
+        ("successor",): forwards(kernel, policy, jnp.abs(mean_field))[0],
+    }
+    value, place = max(worst(np.minimum(host(array), 0), axes) for axes, array in depths.items())
+    return value, bound, f"{place}: {-value:.3g}"
 
 
 @check("<A v, mu> = <v, A^T mu>: the two directions are transposes of each other")
-def adjoint(kernel: TransitionKernel, at: Probe | None = None) -> tuple[float, float]:
+def adjoint(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """|<A v, mu> - <v, A^T mu>|; both sides carry an error: scale 2."""
-    (policy, values, mean_field), bound = _prepare(kernel, at)
-    backward = _host(_backward(kernel, policy, values)[0]) @ _host(mean_field)
-    return abs(backward - _host(values) @ _host(_forward(kernel, policy, mean_field))), 2 * bound
-
-
-@check("the sparse matrices and the matrix-free form give the same A v, P v and A^T mu")
-def forms_agree(kernel: TransitionKernel, at: Probe | None = None) -> tuple[float, float]:
-    """The largest difference between the forms, each with an error: scale 2."""
-    (policy, values, mean_field), bound = _prepare(kernel, at)
-    free = (*_backward(kernel, policy, values), _forward(kernel, policy, mean_field))
-    explicit = _explicit(kernel, policy, values, mean_field)[:-1]
-    return max(np.abs(_host(x) - _host(y)).max() for x, y in zip(free, explicit, strict=True)), 2 * bound
+    (policy, values, mean_field), bound = prepare(kernel, at)
+    backward = host(backwards(kernel, policy, values)[0]) @ host(mean_field)
+    value = abs(backward - host(values) @ host(forwards(kernel, policy, mean_field)[0]))
+    return value, 2 * bound, "" if value <= 2 * bound else disagreement(kernel, "push", "expect")
 
 
 @check("A (v - w) = A v - A w, and so for A^T: the operators are linear")
-def linear(kernel: TransitionKernel, at: Probe | None = None) -> tuple[float, float]:
+def linear(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """The largest residual, where w is v reversed, and so for mu; errors of 2, 1 and 1: scale 4."""
-    (policy, values, mean_field), bound = _prepare(kernel, at)
+    (policy, values, mean_field), bound = prepare(kernel, at)
 
-    def residual(apply: Callable[[Array], Array], x: Array) -> float:
+    def residual(apply: Callable[[Array], Array], x: Array, axis: str) -> tuple[float, str]:
         y = x[::-1]
-        return float(np.abs(_host(apply(x - y)) - _host(apply(x)) + _host(apply(y))).max())
+        return worst(host(apply(x - y)) - host(apply(x)) + host(apply(y)), (axis,))
 
-    backward = residual(lambda v: _backward(kernel, policy, v)[0], values)
-    return max(backward, residual(lambda mu: _forward(kernel, policy, mu), mean_field)), 4 * bound
+    backward = residual(lambda v: backwards(kernel, policy, v)[0], values, "state")
+    value, place = max(backward, residual(lambda mu: forwards(kernel, policy, mu)[0], mean_field, "successor"))
+    return value, 4 * bound, place
 
 
-Law = Callable[[TransitionKernel, Probe | None], CheckResult]
-KERNEL_LAWS: tuple[Law, ...] = (rows_sum_to_one, mass_kept, sign_kept, adjoint, forms_agree, linear)
+@check("A v = sum_a pi (P v) and A^T mu = P^T (mu * pi): a policy closes the kernel into A")
+def policy_closes_kernel(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The largest difference; scale 2."""
+    (policy, values, mean_field), bound = prepare(kernel, at)
+    (operator, expected), (forward, pushed) = backwards(kernel, policy, values), forwards(kernel, policy, mean_field)
+    backward = worst(host(operator) - (host(policy) * host(expected)).sum(-1), ("state",))
+    value, place = max(backward, worst(host(forward) - host(pushed), ("successor",)))
+    return value, 2 * bound, place
+
+
+@check("the sparse matrices (BCOO) and the matrix-free form give the same A v, P v and A^T mu")
+def forms_agree(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The largest difference between the forms, each with an error: scale 2."""
+    at, bound = prepare(kernel, at)
+    return _compared(kernel, at, tuple(map(host, _explicit(kernel, *at))), 2 * bound)
+
+
+@check("the structured kernel and the generic one of its successors give the same A v, P v and A^T mu")
+def structure_agrees(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The largest difference between the kernels, each with an error: scale 2."""
+    at, bound = prepare(kernel, at)
+    generic = SuccessorKernel(*kernel.successors())
+    products = (*backwards(generic, at.policy, at.values), forwards(generic, at.policy, at.mean_field)[0])
+    return _compared(kernel, at, tuple(map(host, products)), 2 * bound)
+
+
+@check("A v, P v and A^T mu are those of SciPy's matrix of the same entries, in double precision")
+def twin_agrees(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The largest difference, with an error on one side."""
+    at, bound = prepare(kernel, at)
+    policy, values, mean_field = map(host, at)
+    indices, probabilities = (np.asarray(array).reshape(policy.size, -1) for array in kernel.successors())
+    rows = np.repeat(np.arange(policy.size), indices.shape[1])
+    shape = (policy.size, kernel.num_states)
+    matrix = scipy.sparse.coo_array((host(probabilities).ravel(), (rows, indices.ravel())), shape).tocsr()
+    expected = (matrix @ values).reshape(policy.shape)
+    others = ((policy * expected).sum(-1), expected, matrix.T @ (mean_field[:, None] * policy).ravel())
+    return _compared(kernel, at, others, bound)
+
+
+@check("states relabelled: the same A v, P v and A^T mu, relabelled")
+def relabelling_changes_nothing(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The largest difference after a random permutation of the states; scale 2."""
+    at, bound = prepare(kernel, at)
+    label = np.random.default_rng(0).permutation(kernel.num_states)  # state s is now called label[s]
+    back = np.argsort(label)
+    indices, probabilities = kernel.successors()
+    relabelled = SuccessorKernel(jnp.asarray(label)[indices][back], probabilities[back])
+    policy, values, mean_field = (array[back] for array in at)
+    products = (*backwards(relabelled, policy, values), forwards(relabelled, policy, mean_field)[0])
+    return _compared(kernel, at, tuple(host(product)[label] for product in products), 2 * bound)
+
+
+KERNEL_LAWS: tuple[Law, ...] = (
+    rows_sum_to_one,
+    mass_kept,
+    sign_kept,
+    adjoint,
+    linear,
+    policy_closes_kernel,
+    forms_agree,
+    structure_agrees,
+    twin_agrees,
+    relabelling_changes_nothing,
+)

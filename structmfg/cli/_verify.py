@@ -1,0 +1,110 @@
+"""`structmfg verify`: check a game, one of the package's or a user's own, and write a report."""
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import jax
+
+from structmfg import reports
+from structmfg._checks import check_integer, check_name, check_seed
+from structmfg.cli._output import console, print_json
+from structmfg.games import Game, make
+from structmfg.verification import Report, Stage, self_test, stage_text
+from structmfg.verification import verify as verify_game
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where a check failed."""
+    check_name("precision", arguments.precision, get_args(reports.Precision))
+    seed, examples = check_seed(arguments.seed), check_integer("fuzz", arguments.fuzz, at_least=0)
+    out = console(arguments)
+
+    def tell(stage: Stage) -> None:
+        out.print(stage_text(stage), soft_wrap=True)
+
+    with jax.enable_x64(arguments.precision == "float64"):
+        if arguments.self_test:
+            if arguments.game is not None:
+                raise ValueError(f"--self-test takes no game: its own are verified, but {arguments.game!r} was given")
+            work, name = (lambda: self_test(key=jax.random.key(seed), tell=tell)), "self-test"
+        else:
+            game = _game(arguments.game, arguments.game_parameters)
+            name = str(arguments.game).replace(":", ".")
+            work = lambda: verify_game(  # noqa: E731 (both ways end in the same report)
+                game,
+                key=jax.random.key(seed),
+                num_points=arguments.points,
+                deep=arguments.deep,
+                fuzz=examples,
+                tell=tell,
+            )
+        folder, given = _folder(arguments.out, f"verify-{name}")
+        try:
+            report = work()
+            report.save(folder / "verify.json")
+            report.save(folder / "report.html")
+        except BaseException:
+            reports.drop_folder(folder, keep=given)
+            raise
+    return _tell(arguments, report, folder)
+
+
+def _folder(out: str | None, name: str) -> tuple[Path, bool]:
+    """The folder, and whether it was there already."""
+    given = out is not None and Path(out).exists()
+    return reports.new_folder(out, name), given
+
+
+def _tell(arguments: argparse.Namespace, report: Report, folder: Path) -> int:
+    out = console(arguments)
+    out.print(f"\n{report.game}: {report.summary} in {report.seconds:.0f} s", soft_wrap=True)
+    out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    if arguments.json:
+        print_json({**report.as_object(), "out": str(folder), "report": str(folder / "report.html")})
+    if report.passed:
+        return 0
+    failed = [result.name for result in report.results if not result.passed]
+    print(f"structmfg: {len(failed)} of {len(report.results)} checks failed: {', '.join(failed)}", file=sys.stderr)
+    return 1
+
+
+def _game(name: str | None, parameters: dict[str, Any]) -> Game:
+    """A game by its name, or a user's by module:Class, with parameters if that is a dataclass."""
+    if name is None:
+        raise ValueError("name a game (see structmfg games), or a class of your own as module:Class")
+    if ":" not in name:
+        return make(name, **parameters)
+    found = _imported(name)
+    if isinstance(found, type) and issubclass(found, Game):
+        if parameters:
+            allowed = [field.name for field in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
+            for parameter in parameters:
+                check_name(f"parameter of {name}", parameter, allowed)
+        try:
+            found = found(**parameters)
+        except Exception as error:  # whatever a user's class raises
+            raise ValueError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Game):
+        raise ValueError(f"{name} must be a subclass of structmfg.Game, or an instance, but is {found!r}")
+    return found
+
+
+def _imported(name: str) -> Any:
+    """What a name module:attribute stands for; modules are looked for in the working folder, too."""
+    module_name, _, attribute = name.partition(":")
+    if not (module_name and attribute):
+        raise ValueError(f"a game of your own is named module:Class, but was given as {name!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module raises
+        raise ValueError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        raise ValueError(f"module {module_name!r} has no {attribute!r}")
+    return getattr(module, attribute)

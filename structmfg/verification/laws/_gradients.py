@@ -1,0 +1,122 @@
+"""The laws of gradients, against difference quotients in double precision.
+
+Gradients flow through the policy, in the rewards and in A^pi, never through the mean field, prices or observations: so
+the quotients are of the return of one small agent, with the aggregates of the path held as they are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from structmfg.games import Game, NoisePaths, noise_paths
+from structmfg.policies import NetworkPolicy, recurrent
+from structmfg.solvers import RSPG
+from structmfg.solvers._evaluation import Trajectory, policy_gradient, policy_values, rollout
+from structmfg.verification._check import Measured, check
+from structmfg.verification.laws._paths import random_path
+
+_STEP = 1e-3
+_TOLERANCE = 1e-6  # relative to the absolute terms: Richardson's quotient is off by O(step^4), and by rounding / step
+
+
+def _quotient(function: Callable[[Array], Array]) -> float:
+    """The derivative at zero, by central differences of two steps (Richardson)."""
+
+    def central(step: float) -> float:
+        return float(function(jnp.asarray(step)) - function(jnp.asarray(-step))) / (2 * step)
+
+    return (4 * central(_STEP / 2) - central(_STEP)) / 3
+
+
+def _compare(gradient: Any, direction: Any, quotient: float, level: float) -> tuple[float, str]:
+    """How far a gradient along a direction is off, relative to its absolute terms, and in words."""
+    flat = [np.asarray(x * y).ravel() for x, y in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)]
+    terms = np.concatenate(flat)
+    scale = np.abs(terms).sum() + abs(quotient) + np.finfo(float).eps * level / _STEP**2
+    return abs(terms.sum() - quotient) / scale, f"{terms.sum():.8g}, but the quotient is {quotient:.8g}"
+
+
+@check("the gradient of the return with its entropy bonus in the logits, at all times, is a difference quotient")
+def gradient_is_a_difference_quotient(
+    game: Game, key: PRNGKeyArray, *, gradient: Callable[..., Any] = policy_gradient
+) -> Measured:
+    """Along a random direction, in float64, relative to the sum of the absolute terms of the gradient along it.
+
+    The return that comes with it is held against Horner's rule as well.
+    """
+    with jax.enable_x64(True):
+        path_key, direction_key = jax.random.split(key)
+        path = random_path(game, path_key)
+        logits = jnp.log(path.policy)
+        direction = jax.random.normal(direction_key, logits.shape)
+
+        @eqx.filter_jit
+        def at(step: Array) -> Any:
+            return gradient(game, path.aggregates, logits + step * direction, jnp.asarray(1.0))
+
+        plain, soft, found = at(jnp.asarray(0.0))
+        value = path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, path.policy)[0]
+        quotient = _quotient(lambda step: at(step)[1])
+        off, words = _compare(found, direction, quotient, abs(float(soft)))
+        apart = abs(float(plain) - float(value)) / max(abs(float(value)), np.finfo(float).tiny)
+        if apart > _TOLERANCE >= off:
+            return apart, _TOLERANCE, f"its return is {float(plain):.8g}, but by Horner's rule {float(value):.8g}"
+        return off, _TOLERANCE, f"{words}, along a random direction"
+
+
+Descent = Callable[[RSPG, Game, Any, Trajectory, NoisePaths], Any]
+
+
+def rspg_descent(solver: RSPG, game: Game, parameters: Any, trajectories: Trajectory, paths: NoisePaths) -> Any:
+    """Minus the gradient of the mean return in the network's parameters, as RSPG takes it."""
+    return solver._returns_and_descent(game, parameters, trajectories, paths, jnp.asarray(0.0))[1]
+
+
+def _small_network(game: Game) -> NetworkPolicy:
+    return recurrent(game, hidden=4, width=4, depth=1, rank=2)
+
+
+@check("RSPG ascends the return of one agent: no gradient through mean field, prices, noise or observations")
+def no_gradient_through_the_mean_field(
+    game: Game, key: PRNGKeyArray, *, descent: Descent = rspg_descent, num_paths: int = 2
+) -> Measured:
+    """Along a random direction of a small recurrent network's parameters, in float64.
+
+    The quotient moves the parameters, while aggregates and observations stay those of the policy at the start.
+    """
+    with jax.enable_x64(True):
+        policy_key, noise_key, direction_key = jax.random.split(key, 3)
+        network = _small_network(game).initialised(policy_key)
+        paths = noise_paths(game, key=noise_key, num_paths=num_paths, sampling="iid")
+        leaves, structure = jax.tree.flatten(network.parameters)
+        keys = jax.random.split(direction_key, len(leaves))
+        direction = jax.tree.unflatten(
+            structure, [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+        )
+
+        @eqx.filter_jit
+        def found() -> tuple[Trajectory, Any]:
+            trajectories = jax.vmap(lambda noise: rollout(game, network, noise))(paths.noise)
+            return trajectories, descent(RSPG(network), game, network.parameters, trajectories, paths)
+
+        trajectories, descended = found()
+
+        @eqx.filter_jit
+        def mean_return(step: Array) -> Float[Array, ""]:
+            moved = network.with_parameters(jax.tree.map(lambda x, d: x + step * d, network.parameters, direction))
+
+            def along(path: Trajectory) -> Float[Array, ""]:
+                policy = jax.nn.softmax(moved.unroll(path.observations))
+                return path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, policy)[0]
+
+            return paths.probabilities @ jax.vmap(along)(trajectories)
+
+        quotient = _quotient(mean_return)
+        gradient = jax.tree.map(jnp.negative, descended)
+        off, words = _compare(gradient, direction, quotient, abs(float(mean_return(jnp.asarray(0.0)))))
+        return off, _TOLERANCE, f"{words}, with the aggregates held as they are"

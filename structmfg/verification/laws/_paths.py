@@ -1,0 +1,173 @@
+"""The laws of a game along a path of aggregates, and of policy evaluation there.
+
+A path is reached from t = 0 along random noise, under a random policy that is another one at every time: whatever
+takes time t + 1 for t, or one policy for the next, then shows. Laws are measured in the precision of the path: what is
+finite is of interest in that of the solvers, identities of algebra are sharper in double precision.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from structmfg._checks import check_shape
+from structmfg.games import AggregateState, Game, Noise, innovations, noise_path
+from structmfg.policies import Policy, TabularPolicy
+from structmfg.solvers._evaluation import policy_values, rollout, steps
+from structmfg.verification._check import Measured, check
+from structmfg.verification.laws._probe import host, rounding, worst
+
+Rollout = Callable[..., Any]
+Evaluation = Callable[..., Array]
+
+
+class Path(NamedTuple):
+    """Noise z_0..z_T, aggregates at t = 0..T and the policy (T, S, A) that leads from one to the next."""
+
+    noise: Noise
+    aggregates: AggregateState
+    policy: Float[Array, "times states actions"]
+
+    def at(self, time: int) -> AggregateState:
+        """The aggregate at t."""
+        return jax.tree.map(lambda x: x[time], self.aggregates)
+
+
+@eqx.filter_jit
+def _followed(unroll: Rollout, game: Game, policy: Policy, noise: Noise) -> Any:
+    return unroll(game, policy, noise)
+
+
+def random_path(game: Game, key: PRNGKeyArray, *, unroll: Rollout = rollout) -> Path:
+    """A path along random noise under a random policy."""
+    noise_key, policy_key = jax.random.split(key)
+    noise = noise_path(game, innovations(noise_key, 1, game.horizon + 1, "iid")[0])
+    logits = 2 * jax.random.normal(policy_key, (game.horizon, game.num_states, game.num_actions))
+    policy = TabularPolicy(jax.nn.softmax(logits))
+    return Path(noise, _followed(unroll, game, policy, noise).aggregates, policy.table)
+
+
+def _bound(game: Game, path: Path) -> float:
+    """Of one operator, on a vector of scale 1; in single precision where the game's own arrays are."""
+    pieces = jax.eval_shape(lambda pair: (game.kernel(pair[0]), game.reward(*pair)), (path.at(0), path.at(1)))
+    return rounding(game.num_states * game.num_actions, path.aggregates.mean_field, pieces)
+
+
+@eqx.filter_jit
+def rewards_along(game: Game, aggregates: AggregateState) -> Float[Array, "times states actions"]:
+    """The rewards at t = 0..T-1."""
+    return jax.lax.map(lambda pair: game.reward(*pair), steps(aggregates))
+
+
+@eqx.filter_jit
+def _observations(game: Game, aggregates: AggregateState) -> tuple[Array, Array]:
+    """As they are, and as networks see them."""
+    now, _ = steps(aggregates)
+    observations = jax.lax.map(game.observe, now)
+    return observations, game.normalise(observations)
+
+
+@check("mu_0..mu_T is finite, nonnegative and sums to one")
+def path_of_distributions(game: Game, path: Path) -> Measured:
+    """The largest error of the sum, or depth below zero; every step adds its own."""
+    mean_fields = host(path.aggregates.mean_field)
+    below, where_below = worst(np.minimum(mean_fields, 0), ("t =", "state"))
+    error, where_error = worst(mean_fields.sum(-1) - 1, ("t =",))
+    bound = (1 + game.horizon) * _bound(game, path)
+    if below > error:
+        return below, bound, f"{where_below}: the mass is {-below:.3g}"
+    return error, bound, f"{where_error}: it sums to {mean_fields[int(where_error.split()[-1])].sum():.7g}"
+
+
+@check("rewards have shape (S, A) and are finite at t = 0..T-1")
+def rewards_are_finite(game: Game, path: Path) -> Measured:
+    """The number of entries that are not finite."""
+    rewards = host(rewards_along(game, path.aggregates))
+    check_shape("rewards", rewards[0], (game.num_states, game.num_actions))
+    wrong = ~np.isfinite(rewards)
+    _, place = worst(wrong.astype(float), ("t =", "state", "action"))
+    return wrong.sum(), 0, f"first at {place}: {rewards[wrong][:1]}"
+
+
+@check("observations, and as networks see them, have shape (obs_dim,) and are finite at t = 0..T-1")
+def observations_are_finite(game: Game, path: Path) -> Measured:
+    """The number of entries that are not finite."""
+    found, where = 0, ""
+    for name, array in zip(("observe", "normalise"), _observations(game, path.aggregates), strict=True):
+        check_shape(name, array, (game.horizon, game.observation_size))
+        wrong = ~np.isfinite(host(array))
+        if wrong.any() and not found:
+            where = f"{name}, first at {worst(wrong.astype(float), ('t =', 'entry'))[1]}"
+        found += wrong.sum()
+    return found, 0, where
+
+
+@eqx.filter_jit
+def _horner(evaluate: Callable[..., Array], game: Game, path: Path) -> Array:
+    return evaluate(game, path.aggregates, path.policy)
+
+
+@check("mu_0 . v_0 by Horner's rule backward = sum_t gamma^t mu_t . r_t forward, relative to the absolute terms")
+def return_both_ways(game: Game, path: Path, *, evaluate: Evaluation = policy_values) -> Measured:
+    """The relative difference. Errors pass through T operators on either side: T times the bound of one, twice."""
+    mean_fields, policy, rewards = map(
+        host, (path.aggregates.mean_field, path.policy, rewards_along(game, path.aggregates))
+    )
+    horner = mean_fields[0] @ host(_horner(evaluate, game, path)[0])
+    discounts = game.discount ** np.arange(game.horizon)[:, None, None]
+    terms = discounts * mean_fields[:-1, :, None] * policy * rewards
+    scale = max(np.abs(terms).sum(), np.finfo(float).tiny)
+    return abs(horner - terms.sum()) / scale, 2 * game.horizon * _bound(game, path)
+
+
+@eqx.filter_jit
+def _kernel(game: Game, aggregate: AggregateState) -> Any:
+    return game.kernel(aggregate)
+
+
+@check("v_0 by Horner's rule = sum_t gamma^t A_0 A_1 ... A_{t-1} r_t, term by term in double precision")
+def values_are_sums_of_products(game: Game, path: Path, *, evaluate: Evaluation = policy_values) -> Measured:
+    """The largest difference at a state, relative to the largest sum of absolute terms."""
+    rewards = (host(path.policy) * host(rewards_along(game, path.aggregates))).sum(-1)
+    operators: list[Any] = []
+    total, scale = np.zeros(game.num_states), np.zeros(game.num_states)
+    for t, row in enumerate(rewards):
+        term = game.discount**t * row
+        for operator in reversed(operators):
+            term = operator @ term
+        total, scale = total + term, scale + np.abs(term)
+        operators.append(_kernel(game, path.at(t)).under(path.policy[t]).as_scipy().astype(np.float64))
+    value, place = worst(host(_horner(evaluate, game, path)[0]) - total, ("state",))
+    size = max(scale.max(), np.finfo(float).tiny)
+    return value / size, 2 * game.horizon * _bound(game, path), f"{place}, t = 0: v is off by {value:.3g}"
+
+
+@eqx.filter_jit
+def _in_form(game: Game, path: Path, form: Any) -> Array:
+    return rollout(game, TabularPolicy(path.policy), path.noise, form=form).aggregates.mean_field
+
+
+@check("the mean field moved by explicit matrices (BCOO) at every step is that moved matrix-free")
+def forms_agree_along_the_path(game: Game, path: Path) -> Measured:
+    """The largest 1-norm of the difference over t; each step adds the error of an operator, on either side."""
+    explicit = host(_in_form(game, path, "explicit"))
+    value, place = worst(np.abs(explicit - host(path.aggregates.mean_field)).sum(-1), ("t =",))
+    return value, 2 * game.horizon * _bound(game, path), place
+
+
+@eqx.filter_jit
+def _side_by_side(game: Game, path: Path) -> Array:
+    twice = jax.tree.map(lambda z: jnp.stack([z, z]), path.noise)
+    return jax.vmap(lambda noise: rollout(game, TabularPolicy(path.policy), noise).aggregates.mean_field)(twice)
+
+
+@check("several noise paths at once (vmap) give what each gives alone")
+def paths_side_by_side(game: Game, path: Path) -> Measured:
+    """The largest 1-norm of the difference over t."""
+    both = host(_side_by_side(game, path))
+    value, place = worst(np.abs(both - host(path.aggregates.mean_field)).sum(-1), ("path", "t ="))
+    return value, 2 * game.horizon * _bound(game, path), place
