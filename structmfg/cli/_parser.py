@@ -203,10 +203,14 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     own = "or a class of your own, module:Class, looked for in the working folder, too"
     parser.add_argument("game", metavar="GAME", nargs="?", help=f"{', '.join(GAMES)}; {own}")
     options = parser.add_argument_group("verification")
-    options.add_argument("--deep", action="store_true", help="larger populations and more studies: minutes, not seconds")
+    options.add_argument(
+        "--deep", action="store_true", help="larger populations and more studies: minutes, not seconds"
+    )
     fuzz = "also check the laws at N random points, and shrink what fails to a small example (default: 0)"
     options.add_argument("--fuzz", type=whole_number, default=0, metavar="N", help=fuzz)
-    options.add_argument("--self-test", action="store_true", help="no game: faults are sown, and who finds them is told")
+    options.add_argument(
+        "--self-test", action="store_true", help="no game: faults are sown, and who finds them is told"
+    )
     points = "random paths along which the laws are checked (default: 3)"
     options.add_argument("--points", type=whole_number, default=3, metavar="N", help=points)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of everything random (default: 0)")
