@@ -7,9 +7,10 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
@@ -81,6 +82,20 @@ class BeachBar(Game):
 
         bar = aggregate.noise.bar
         return PatchedKernel(steps(bar[None]), steps(jnp.zeros(0, bar.dtype)), bar)
+
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """Move and noise, each clipped into the cells on the agent's side of the bar."""
+        bar = aggregate.noise.bar
+        low = jnp.where(states > bar, bar + 1, 0)
+        high = jnp.where(states < bar, bar - 1, self.num_states - 1)
+        noise = jax.random.choice(key, jnp.asarray(_NOISE), states.shape, p=jnp.asarray(_NOISE_PROBABILITIES))
+        return jnp.clip(jnp.clip(states + jnp.asarray(self.actions)[actions], low, high) + noise, low, high)
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

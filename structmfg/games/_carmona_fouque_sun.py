@@ -11,9 +11,10 @@ import dataclasses
 import itertools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
@@ -168,6 +169,22 @@ class CarmonaFouqueSun(Game):
         out = min(variance / (2 * step**2), 0.5)
         move = LatticeKernel(self.num_states, self.actions.tolist(), shift=aggregate.noise * cells, max_shift=cells)
         return move >> LatticeNoise(self.num_states, (-step, 0, step), (out, 1 - 2 * out, out))
+
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """The action and the shift of all, clipped; then 0 or +-n cells of the variance sigma^2 (1 - rho^2) dt, clipped."""
+        top, variance = self.num_states - 1, self._own_variance * self.time_step
+        cells = max(1, math.ceil(math.sqrt(variance) / self.spacing - 1e-9))
+        moves = variance / (cells * self.spacing) ** 2  # the probability of moving at all, to either side alike
+        up, moved = jax.random.uniform(key, (2, *states.shape)) < jnp.array([[0.5], [moves]])
+        noise = jnp.where(moved, jnp.where(up, cells, -cells), 0)
+        x = jnp.clip(states + jnp.asarray(self.actions)[actions] + aggregate.noise * self.shock_cells, 0, top)
+        return jnp.clip(x + noise, 0, top)
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

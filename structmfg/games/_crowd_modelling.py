@@ -7,9 +7,10 @@ best response to it 30.21253334623878.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
 from structmfg.operators import SuccessorKernel, TransitionKernel
@@ -49,6 +50,16 @@ class CrowdModelling(Game):
         targets = jnp.asarray((np.arange(self.num_states)[:, None] + _STEPS) % self.num_states)[:, :, None]
         step = SuccessorKernel(targets, jnp.ones(targets.shape))
         return step >> step.under(jnp.full(targets.shape[:2], 1 / len(_STEPS)))
+
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """A step of one's own and another at random, round the ring."""
+        return (states + jnp.asarray(_STEPS)[actions] + jax.random.randint(key, states.shape, -1, 2)) % self.num_states
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

@@ -6,7 +6,7 @@ At the equilibrium two thirds go left. Cui & Koeppl 2021, arXiv 2102.01585.
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg.games._base import AggregateState, Game, NoisePaths
 from structmfg.operators import SuccessorKernel, TransitionKernel
@@ -29,6 +29,16 @@ class LeftRight(Game):
         """Where one wants to be, from everywhere."""
         targets = jnp.broadcast_to(jnp.array([1, 2]), (3, 2))[:, :, None]
         return SuccessorKernel(targets, jnp.ones(targets.shape))
+
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """Where one wants to be."""
+        return actions + 1
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

@@ -7,9 +7,10 @@ import dataclasses
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
@@ -120,6 +121,22 @@ class LinearQuadratic(Game):
                 max_shift=max(abs(shift) for shift in self._shifts),
             )
         return move >> self._idiosyncratic()
+
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """Clip the move, truncate, add the noise, round, clip: in single precision, as the game is defined."""
+        top, k = self.num_states - 1, np.arange(-3, 4)
+        drift = jnp.float32(self.volatility * self.correlation * self.push) * aggregate.noise
+        eps = jnp.where(aggregate.time < self.first, -drift, jnp.where(aggregate.time > self.last, drift, 0))
+        noise = np.float32(self.volatility * math.sqrt(1 - self.correlation**2)) * k.astype(np.float32)
+        drawn = jax.random.choice(key, jnp.asarray(noise), states.shape, p=jnp.exp(-(jnp.asarray(k) ** 2) / 2))
+        x = jnp.trunc(jnp.clip(states + jnp.asarray(self.actions)[actions] + eps, 0, top))
+        return jnp.clip(jnp.round(x + drawn), 0, top).astype(states.dtype)
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         """See the class."""

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive
 from structmfg.games._base import AggregateState, Game, check_game
@@ -115,6 +115,25 @@ class Macro(Game):
         index, weight = self.wealth_grid.lottery(savings)
         income = KroneckerOperator(self.num_states, jnp.asarray(self.income_chain()))
         return LotteryKernel(self.num_wealth, index, weight) >> income
+
+    def move_agents(
+        self,
+        aggregate: AggregateState,
+        states: Int[Array, " agents"],
+        actions: Int[Array, " agents"],
+        key: PRNGKeyArray,
+    ) -> Int[Array, " agents"]:
+        """What is not consumed goes to a grid point next to it, up or down at random so that its mean is kept."""
+        grid, income_grid = self.wealth_grid.points(), self.income_grid.points()
+        wealth, income = states // self.num_income, states % self.num_income
+        interest, wage = self.prices(aggregate)
+        cash = (1 + interest) * grid[wealth] + wage * income_grid[income]
+        savings = jnp.clip(cash * (1 - self.action_positions()[actions]), grid[0], grid[-1])
+        below = jnp.clip(jnp.searchsorted(grid, savings, side="right") - 1, 0, self.num_wealth - 2)
+        uniform, chance = jax.random.uniform(key, (2, *states.shape))
+        rounded_up = uniform * (grid[below + 1] - grid[below]) < savings - grid[below]
+        step = (chance < self.income_move).astype(int) - (chance >= 1 - self.income_move)
+        return (below + rounded_up) * self.num_income + jnp.clip(income + step, 0, self.num_income - 1)
 
     def utility(self, consumption: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """CRRA, x^(1 - sigma) / (1 - sigma); log x at sigma = 1."""

@@ -1,0 +1,167 @@
+"""The statistical checks of agents against operators: where agents land, where a population is, what it earns.
+
+Every check has for value the evidence -log10 p, p being the smallest p-value of its subtests times their number
+(Bonferroni, valid however they depend on each other), and for bound the evidence of the level that the caller gives.
+"""
+
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.stats import norm
+
+from structmfg._checks import check_integer
+from structmfg.games import AggregateState, Game, Noise
+from structmfg.policies import Policy
+from structmfg.solvers._evaluation import Trajectory, policy_values, rollout
+from structmfg.verification._check import check, evidence
+from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
+from structmfg.verification.populations._population import Population, count, population
+
+_BATCH = 2**21  # rows times states that are held at a time
+
+# Compiled once for all calls.
+_rollout = eqx.filter_jit(rollout)
+_policy_values = eqx.filter_jit(policy_values)
+
+
+class Independent(NamedTuple):
+    """The analytic path of the mean field, and agents who live within it, independent of each other."""
+
+    trajectory: Trajectory
+    population: Population
+
+    @property
+    def num_agents(self) -> int:
+        """N."""
+        return len(self.population.returns)
+
+    @property
+    def mean_fields(self) -> Float[np.ndarray, "times_and_end states"]:
+        """mu_0..mu_T."""
+        return np.asarray(self.trajectory.aggregates.mean_field)
+
+    def p_values(self) -> Float[np.ndarray, " times_and_end"]:
+        """Of the counts at t = 0..T, each by itself, against N mu_t."""
+        return multinomial_p_values(np.asarray(self.population.counts), self.mean_fields, self.num_agents)
+
+
+def independent(game: Game, policy: Policy, noise: Noise, *, num_agents: int, key: PRNGKeyArray) -> Independent:
+    """N agents within the mean field that the operators push along one noise path."""
+    trajectory = _rollout(game, policy, noise)
+    agents = population(game, policy, noise, num_agents=num_agents, key=key, within=trajectory.aggregates)
+    return Independent(trajectory, agents)
+
+
+def bonferroni(p_values: Float[np.ndarray, " tests"]) -> float:
+    """The evidence of the smallest p-value times their number."""
+    return evidence(float(np.minimum(np.min(p_values) * len(p_values), 1))) + 0.0
+
+
+@check("agents moved one by one land where the kernel says, from every state by every action")
+def transitions(
+    game: Game,
+    aggregates: AggregateState,
+    *,
+    key: PRNGKeyArray,
+    level: float,
+    num_pairs: int = 2048,
+    num_draws: int = 1000,
+) -> tuple[float, float, str]:
+    """`move_agents` against the rows P(. | s, a), which are `push` of one agent, at given aggregates (leading axis K).
+
+    At each of them every pair (s, a) is tried, or `num_pairs` random ones where there are more, with `num_draws` agents
+    in each: a G test a pair, and no agent at all where the probability is zero.
+    """
+    for name, value in (("num_pairs", num_pairs), ("num_draws", num_draws)):
+        check_integer(name, value, at_least=1)
+    times = np.asarray(aggregates.time)
+    found = [
+        _transitions_at(game, jax.tree.map(lambda x, i=i: x[i], aggregates), num_pairs, num_draws, k)
+        for i, k in enumerate(jax.random.split(key, len(times)))
+    ]
+    p_values = np.concatenate([p for p, _ in found])
+    worst = min(range(len(found)), key=lambda i: found[i][0].min())
+    told = f"{found[worst][1]} ({len(p_values)} tests at t = {', '.join(map(str, times))})"
+    return bonferroni(p_values), evidence(level), told
+
+
+def _transitions_at(
+    game: Game, aggregate: AggregateState, num_pairs: int, num_draws: int, key: PRNGKeyArray
+) -> tuple[Float[np.ndarray, " pairs"], str]:
+    """The p-values, and the worst pair in words."""
+    choose, draw = jax.random.split(key)
+    total = game.num_states * game.num_actions
+    pairs = np.asarray(jax.random.choice(choose, total, (min(num_pairs, total),), replace=False))
+    size = max(1, min(len(pairs), _BATCH // game.num_states))
+    batches = np.resize(pairs, (-(-len(pairs) // size), size))  # the last is filled up with pairs already tried
+    p_values, worst = [], (math.inf, 0.0, "")
+    for batch, batch_key in zip(batches, jax.random.split(draw, len(batches)), strict=True):
+        drawn = _moves(game, aggregate, jnp.asarray(batch), num_draws, batch_key)
+        rows, observed = (np.asarray(x) for x in drawn)
+        p_values.append(multinomial_p_values(observed, rows, num_draws))
+        expected = expected_counts(rows, num_draws)
+        apart = np.abs(observed - expected).sum(-1)
+        row = np.lexsort((-apart, p_values[-1]))[0]  # the largest difference among equal p-values
+        if (p_values[-1][row], -apart[row]) < worst[:2]:
+            state, action = divmod(int(batch[row]), game.num_actions)
+            where = _cell(observed[row], expected[row], num_draws, "moved to")
+            told = f"state {state}, action {action}, t = {int(aggregate.time)}: {where}"
+            worst = (p_values[-1][row], -apart[row], told)
+    return np.concatenate(p_values), worst[2]
+
+
+@eqx.filter_jit
+def _moves(
+    game: Game, aggregate: AggregateState, pairs: Int[Array, " pairs"], num_draws: int, key: PRNGKeyArray
+) -> tuple[Float[Array, "pairs states"], Int[Array, "pairs states"]]:
+    """The kernel's rows of pairs s * A + a, and where agents in s who do a went."""
+    kernel = game.kernel(aggregate)
+
+    def one(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        pair, pair_key = inputs
+        agent = jnp.zeros(game.num_states * game.num_actions).at[pair].set(1)
+        state, action = (jnp.full(num_draws, x) for x in jnp.divmod(pair, game.num_actions))
+        moved = game.move_agents(aggregate, state, action, pair_key)
+        return kernel.push(agent.reshape(game.num_states, game.num_actions)), count(moved, game.num_states)
+
+    return jax.lax.map(one, (pairs, jax.random.split(key, len(pairs))))
+
+
+@check("independent agents, moved one by one, are spread as the operators push the mean field, at every t")
+def counts(lived: Independent, *, level: float) -> tuple[float, float, str]:
+    """A multinomial test against N mu_t at every t = 0..T. Told is the first time rejected, else the worst."""
+    p_values = lived.p_values()
+    rejected = np.flatnonzero(p_values * len(p_values) < level)
+    time = int(rejected[0] if len(rejected) else p_values.argmin())
+    expected = expected_counts(lived.mean_fields[time][None], lived.num_agents)[0]
+    where = _cell(np.asarray(lived.population.counts[time]), expected, lived.num_agents, "are in")
+    first = f", the first of {len(rejected)} times rejected of {len(p_values)}" if len(rejected) else ""
+    return bonferroni(p_values), evidence(level), f"t = {time}{first}: {where}"
+
+
+@check("the mean return of independent agents is mu_0 . v_0, which the operators evaluate")
+def returns(game: Game, lived: Independent, *, level: float) -> tuple[float, float, str]:
+    """A z-test. A difference within 8 T epsilon of the returns' size is put down to rounding."""
+    trajectory, (_, earned) = lived
+    values = _policy_values(game, trajectory.aggregates, trajectory.policy)[0]
+    expected = float(np.asarray(trajectory.aggregates.mean_field[0], float) @ np.asarray(values, float))
+    sampled = np.asarray(earned, float)
+    stderr = float(sampled.std() / math.sqrt(len(sampled)))
+    rounding = 8 * game.horizon * float(jnp.finfo(earned.dtype).eps) * math.sqrt(np.mean(sampled**2))
+    excess = np.maximum(abs(sampled.mean() - expected) - rounding, 0)
+    p_value = 2 * norm.sf(excess / stderr) if stderr > 0 else float(excess == 0)
+    told = f"mean {sampled.mean():.6g} of {len(sampled)} agents, standard error {stderr:.2g}, expected {expected:.6g}"
+    return bonferroni(np.array([p_value])), evidence(level), told
+
+
+def _cell(observed: np.ndarray, expected: np.ndarray, total: int, verb: str) -> str:
+    """The cell that differs most, in words."""
+    if observed.sum() != total:
+        return f"{total - observed.sum()} of {total} agents {verb} no state in 0..{len(observed) - 1}"
+    cell = worst_cells(observed[None], expected[None])[0]
+    return f"{observed[cell]} of {total} agents {verb} state {cell}, expected {expected[cell]:.6g}"
