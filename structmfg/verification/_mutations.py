@@ -120,13 +120,15 @@ def _transposed(kernel: TransitionKernel, mass: Array) -> Array:
     return jnp.einsum("tas,sa->t", kernel.as_dense(), mass)
 
 
+def _spread_over_actions(kernel: TransitionKernel, mass: Array) -> Array:
+    return kernel.push(jnp.broadcast_to(mass.mean(axis=1, keepdims=True), mass.shape))
+
+
 KERNELS: dict[str, Callable[[Any], Any]] = {
     "push by P instead of its transpose": _altered(push=_transposed),
     "push one cell too far": _altered(push=lambda k, m: jnp.roll(k.push(m), 1)),
     "push loses a thousandth of the mass": _altered(push=lambda k, m: 0.999 * k.push(m)),
-    "push forgets the actions' weights": _altered(
-        push=lambda k, m: k.push(jnp.broadcast_to(m.mean(1, keepdims=True), m.shape))
-    ),
+    "push forgets which action": _altered(push=_spread_over_actions),
     "expect one cell too far": _altered(expect=lambda k, v: k.expect(jnp.roll(v, 1))),
     "expect clips at zero": _altered(expect=lambda k, v: jnp.maximum(k.expect(v), 0)),
     "expect has actions reversed": _altered(expect=lambda k, v: k.expect(v)[:, ::-1]),
@@ -168,10 +170,17 @@ def _kernel_of(change: Callable[[Any], Any]) -> Callable[[Any, AggregateState], 
 # Faults of rewards, observations, noise and declarations.
 
 
-def _reward(change: Callable[[Any, Array, AggregateState, AggregateState], Array]) -> Callable[..., Array]:
-    return lambda self, aggregate, following: change(
-        self, LinearQuadratic.reward(self, aggregate, following), aggregate, following
-    )
+Pair = tuple[AggregateState, AggregateState]
+
+
+def _reward_of(change: Callable[[AggregateState, AggregateState], Pair]) -> Callable[..., Array]:
+    """The reward of other aggregates."""
+    return lambda self, aggregate, following: LinearQuadratic.reward(self, *change(aggregate, following))
+
+
+def _spoiled(self: LinearQuadratic, aggregate: AggregateState, following: AggregateState) -> Array:
+    rewards = LinearQuadratic.reward(self, aggregate, following)
+    return rewards.at[5, 2].set(jnp.where(aggregate.time == 2, jnp.nan, rewards[5, 2]))
 
 
 def _crowded(self: LinearQuadratic, aggregate: AggregateState, following: AggregateState) -> Array:
@@ -193,6 +202,10 @@ def _heavy(self: LinearQuadratic) -> NoisePaths:
     return NoisePaths(paths.noise, 1.01 * paths.probabilities)
 
 
+def _overfull(self: LinearQuadratic, noise: Any) -> Array:
+    return jnp.full(self.num_states, 1.01 / self.num_states)
+
+
 def _tilted(self: LinearQuadratic, noise: Any) -> Array:
     weights = 1 + jnp.arange(self.num_states) / 50
     return weights / weights.sum()
@@ -204,25 +217,15 @@ GAMES: dict[str, dict[str, Callable[..., Any]]] = {
     "kernel of the next time": {"kernel": _at(time=lambda a: a.time + 1)},
     "kernel of the time before": {"kernel": _at(time=lambda a: a.time - 1)},
     "common shock with the wrong sign": {"kernel": _at(noise=lambda a: -a.noise)},
-    "reward with the wrong sign": {"reward": _reward(lambda self, r, a, f: -r)},
-    "reward by the mean of now, not of next": {
-        "reward": lambda self, a, f: LinearQuadratic.reward(self, a, dataclasses.replace(a, time=f.time))
-    },
-    "last reward a step early": {
-        "reward": lambda self, a, f: LinearQuadratic.reward(self, dataclasses.replace(a, time=a.time + 1), f)
-    },
-    "last reward forgotten": {
-        "reward": lambda self, a, f: LinearQuadratic.reward(self, dataclasses.replace(a, time=0 * a.time), f)
-    },
-    "a reward that is not a number": {
-        "reward": _reward(lambda self, r, a, f: r.at[5, 2].set(jnp.where(a.time == 2, jnp.nan, 0.0)))
-    },
+    "reward with the wrong sign": {"reward": lambda self, a, f: -LinearQuadratic.reward(self, a, f)},
+    "reward by the mean of now, not of next": {"reward": _reward_of(lambda a, f: (a, a))},
+    "last reward a step early": {"reward": _reward_of(lambda a, f: (dataclasses.replace(a, time=a.time + 1), f))},
+    "last reward forgotten": {"reward": _reward_of(lambda a, f: (dataclasses.replace(a, time=0 * a.time), f))},
+    "a reward that is not a number": {"reward": _spoiled},
     "crowds in the reward, not in the aggregates": {"reward": _crowded},
     "observation that is not a number": {"observe": lambda self, a: LinearQuadratic.observe(self, a) / (2 - a.time)},
     "observation in other units": {"observe": lambda self, a: LinearQuadratic.observe(self, a) / self.num_states},
-    "initial mean field sums to 1.01": {
-        "initial_mean_field": lambda self, z: jnp.full(self.num_states, 1.01 / self.num_states)
-    },
+    "initial mean field sums to 1.01": {"initial_mean_field": _overfull},
     "initial mean field tilted": {"initial_mean_field": _tilted},
     "coin with probability 0.6 when sampled": {"initial_noise": lambda self, u: jnp.where(u < 0.6, -1, 1)},
     "coin tossed again at every step": {"next_noise": lambda self, z, u, t: jnp.where(u < 0.5, -1, 1)},
@@ -237,13 +240,6 @@ GAMES: dict[str, dict[str, Callable[..., Any]]] = {
 
 def _values(change: Callable[[Any, Any, Any], Any]) -> dict[str, Callable[..., Any]]:
     return {"policy_values": lambda game, aggregates, policy: policy_values(*change(game, aggregates, policy))}
-
-
-class _Discounted:
-    """A game with another discount."""
-
-    def __new__(cls, game: Game, discount: float) -> Any:
-        return dataclasses.replace(game, discount=discount)  # type: ignore[type-var]
 
 
 def _late(aggregates: AggregateState) -> AggregateState:
@@ -272,10 +268,9 @@ def _leaky(solver: RSPG, game: Game, parameters: Any, trajectories: Any, paths: 
 
         def along(noise: Any) -> Array:
             path = rollout(game, policy, noise)
-            terms = (
-                jax.vmap(game.reward)(*steps(path.aggregates)) * path.policy * path.aggregates.mean_field[:-1, :, None]
-            )
-            return jnp.sum(terms.sum((1, 2)) * game.discount ** jnp.arange(game.horizon))
+            rewards = jnp.sum(path.policy * jax.vmap(game.reward)(*steps(path.aggregates)), axis=-1)
+            discounted = game.discount ** jnp.arange(game.horizon)[:, None] * path.aggregates.mean_field[:-1]
+            return jnp.sum(discounted * rewards)
 
         return -paths.probabilities @ jax.vmap(along)(paths.noise)
 
@@ -289,7 +284,7 @@ def _late_rollout(game: Game, policy: Any, noise: Any) -> Any:
 
 
 METHODS: dict[str, dict[str, Callable[..., Any]]] = {
-    "Horner's rule without discount": _values(lambda g, a, p: (_Discounted(g, 1.0), a, p)),
+    "Horner's rule without discount": _values(lambda g, a, p: (dataclasses.replace(g, discount=1.0), a, p)),
     "Horner's rule with the kernels of the next time": _values(lambda g, a, p: (g, _late(a), p)),
     "Horner's rule with the policy of the next time": _values(lambda g, a, p: (g, a, jnp.roll(p, -1, axis=0))),
     "rollout with the policy of the time before": {"rollout": _late_rollout},

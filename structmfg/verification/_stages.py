@@ -19,7 +19,7 @@ _kernel = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate))
 
 
 class Methods(NamedTuple):
-    """The package's own functions that are verified along with a game; the self-test puts faulty ones in their place."""
+    """The package's own functions verified beside a game; the self-test puts faulty ones in their place."""
 
     rollout: Callable[..., Any] = rollout
     policy_values: Callable[..., Any] = policy_values
