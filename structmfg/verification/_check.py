@@ -37,7 +37,7 @@ def check(meaning: str) -> Callable[[Callable[P, Measured]], Callable[P, CheckRe
             try:
                 value, bound, *where = measure(*args, **kwargs)
             except Exception as error:  # whatever a user's game raises is a finding
-                told = f"raised {type(error).__name__}: {error}"
+                told = f"raised {type(error).__name__}: {_brief(error)}"
                 return CheckResult(name, math.nan, math.nan, False, meaning, told)
             value, bound = float(value), float(bound)
             return CheckResult(name, value, bound, value <= bound, meaning, where[0] if where else "")
@@ -45,6 +45,12 @@ def check(meaning: str) -> Callable[[Callable[P, Measured]], Callable[P, CheckRe
         return run
 
     return decorate
+
+
+def _brief(error: Exception) -> str:
+    """What a user needs of an error's message: JAX adds pages on tracing and on its own frames."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines)[:300] if lines else "no message"
 
 
 def evidence(p_value: float) -> float:

@@ -90,7 +90,7 @@ def rewards_are_finite(game: Game, path: Path) -> Measured:
     check_shape("rewards", rewards[0], (game.num_states, game.num_actions))
     wrong = ~np.isfinite(rewards)
     _, place = worst(wrong.astype(float), ("t =", "state", "action"))
-    return wrong.sum(), 0, f"first at {place}: {rewards[wrong][:1]}"
+    return int(wrong.sum()), 0, f"first at {place}: {rewards[wrong][:1]}"
 
 
 @check("observations, and as networks see them, have shape (obs_dim,) and are finite at t = 0..T-1")
@@ -102,7 +102,7 @@ def observations_are_finite(game: Game, path: Path) -> Measured:
         wrong = ~np.isfinite(host(array))
         if wrong.any() and not found:
             where = f"{name}, first at {worst(wrong.astype(float), ('t =', 'entry'))[1]}"
-        found += wrong.sum()
+        found += int(wrong.sum())
     return found, 0, where
 
 
