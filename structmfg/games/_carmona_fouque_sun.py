@@ -177,7 +177,7 @@ class CarmonaFouqueSun(Game):
         actions: Int[Array, " agents"],
         key: PRNGKeyArray,
     ) -> Int[Array, " agents"]:
-        """The action and the shift of all, clipped; then 0 or +-n cells of the variance sigma^2 (1 - rho^2) dt, clipped."""
+        """Action and shift, clipped; then 0 or +-n cells, of variance sigma^2 (1 - rho^2) dt, clipped."""
         top, variance = self.num_states - 1, self._own_variance * self.time_step
         cells = max(1, math.ceil(math.sqrt(variance) / self.spacing - 1e-9))
         moves = variance / (cells * self.spacing) ** 2  # the probability of moving at all, to either side alike

@@ -1,7 +1,7 @@
 """A population of N agents who are drawn, act and move one by one: the model as it is told, without its operators.
 
-Only the game's `initial_mean_field`, `move_agents`, `reward` and `observe`, and the policy, are asked. What comes out is
-therefore independent of `push` and `expect`, and of everything that is built on them.
+Only the game's `initial_mean_field`, `move_agents`, `reward` and `observe`, and the policy, are asked. What comes out
+is therefore independent of `push` and `expect`, and of everything that is built on them.
 """
 
 from typing import NamedTuple
