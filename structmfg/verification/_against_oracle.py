@@ -41,9 +41,13 @@ class _Point:
         found = moves(self.model, self.mean_field, self.noise, self.time)
         state, action, target, probability = (np.array(column) for column in zip(*found, strict=True))
         size, actions = self.shape
-        for name, column, end in (("state", state, size), ("action", action, actions), ("state", target, size)):
+        for name, column, end in (
+            ("from state", state, size),
+            ("by action", action, actions),
+            ("to state", target, size),
+        ):
             if column.min() < 0 or column.max() >= end:
-                raise ValueError(f"the oracle moves by {name} {column.max()}, but there are {end}")
+                raise ValueError(f"the oracle moves {name} {column.max()}, but there are {end}")
         return scipy.sparse.coo_array((probability, (state * actions + action, target)), (size * actions, size)).tocsr()
 
 
@@ -53,12 +57,6 @@ def _pieces(game: Game, aggregate: AggregateState, values: Array, mass: Array) -
     kernel = game.kernel(aggregate)
     matrix = kernel.as_bcoo()
     return kernel.expect(values), kernel.push(mass), matrix.data, matrix.indices
-
-
-_reward = eqx.filter_jit(lambda game, *aggregates: game.reward(*aggregates))
-_observe = eqx.filter_jit(lambda game, aggregate: game.observe(aggregate))
-_start = eqx.filter_jit(lambda game, noise: game.initial_mean_field(noise))
-_initial_noise = eqx.filter_jit(lambda game, uniform: game.initial_noise(uniform))
 
 
 def matches_oracle(
@@ -90,9 +88,9 @@ def start_matches_oracle(point: _Point) -> Measured:
     """The largest relative difference."""
     found = []
     for uniform in _UNIFORMS:
-        noise: Noise = _initial_noise(point.game, jnp.asarray(uniform))
+        noise: Noise = point.game.initial_noise(jnp.asarray(uniform))
         told = np.asarray(point.model.start(_plain(noise)), float)
-        found.append(_compare(_start(point.game, noise), told, f"z_0 = {_plain(noise)}, ", ("state",)))
+        found.append(_compare(point.game.initial_mean_field(noise), told, f"z_0 = {_plain(noise)}, ", ("state",)))
     return max(found)
 
 
@@ -135,7 +133,7 @@ def reward_matches_oracle(point: _Point) -> Measured:
     """The largest relative difference."""
     step = (point.mean_field, point.noise, point.time, point.next_mean_field, point.next_noise)
     told = np.asarray(point.model.reward(*step), float)
-    own = _reward(point.game, point.aggregate, point.following)
+    own = point.game.reward(point.aggregate, point.following)
     return _compare(own, told, f"t = {point.time}, ", ("state", "action"))
 
 
@@ -145,12 +143,9 @@ def observation_matches_oracle(point: _Point) -> Measured:
     drawn = np.random.default_rng(np.asarray(jax.random.key_data(point.key))).exponential(size=point.shape[0]) ** 4
     mean_fields = (point.mean_field, drawn / drawn.sum())
     told = [np.asarray(point.model.observe(mu, point.noise, point.time), float) for mu in mean_fields]
-    own = [_observe(point.game, eqx.tree_at(_mean_field, point.aggregate, jnp.asarray(mu))) for mu in mean_fields]
+    drawn_at = point.game.aggregate(mean_field=mean_fields[1], noise=point.noise, time=point.time)
+    own = [point.game.observe(aggregate) for aggregate in (point.aggregate, drawn_at)]
     return _compare(jnp.stack(own), np.stack(told), f"t = {point.time}, ", ("mean field", "entry"))
-
-
-def _mean_field(aggregate: AggregateState) -> Array:
-    return aggregate.mean_field
 
 
 def _compare(own: Array, told: np.ndarray, where: str, axes: tuple[str, ...]) -> Measured:
