@@ -7,14 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from structmfg.games import AggregateState, Game, make
+from structmfg.games import AggregateState, Game, NoiseTree, make, noise_tree
 from structmfg.policies import Policy, as_policy, uniform
 from structmfg.solvers import RESULTS, ExactEquilibrium, Kind, rollout, solve
 from structmfg.solvers._exploitability import in_double
-from structmfg.solvers._information import has_perfect_recall
-from structmfg.solvers._problem import TreeProblem
+from structmfg.solvers._information import has_perfect_recall, public_sets
 from structmfg.solvers._tree import unroll_on_tree
 from structmfg.verification._tiny import Coin, Jammed, Swap
 from structmfg.verification.oracles import Population, PrivateHistory, population, private_history
@@ -92,9 +91,14 @@ def value_of_private_history(game: Game, policy: Policy | ArrayLike, *, kind: Ki
 def perfect_recall(game: Game, policy: Policy | ArrayLike) -> bool:
     """Whether the package finds public best responses by backward induction, against others who follow a policy."""
     with jax.enable_x64(True):
-        problem = TreeProblem.of(game, "public")
-        flow, _ = unroll_on_tree(game, problem.tree, in_double(as_policy(game, policy)))
-        return bool(has_perfect_recall(game, problem.tree, flow, problem.sets(flow)))
+        tree = noise_tree(game, whole_levels=True)
+        return bool(_recall(game, tree, in_double(as_policy(game, policy))))
+
+
+@eqx.filter_jit
+def _recall(game: Game, tree: NoiseTree, policy: Policy) -> Bool[Array, ""]:
+    flow, _ = unroll_on_tree(game, tree, policy)
+    return has_perfect_recall(game, tree, flow, public_sets(game, tree, flow))
 
 
 class Measured(NamedTuple):
