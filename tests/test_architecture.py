@@ -1,6 +1,7 @@
 """The shape of the repository: imports run one way, outside libraries stay behind one module, files stay short."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_haiku_stays_behind_one_module():
 
 def test_jax_sparse_stays_behind_one_module():
     assert users("jax.experimental.sparse") == {"operators/_explicit.py"}
+
+
+def test_oracles_share_no_code_with_what_they_judge():
+    """NumPy and the standard library, and each other."""
+    oracles = sorted((PACKAGE / "verification" / "oracles").glob("*.py"))
+    assert len(oracles) > 1
+    for file in oracles:
+        for name, _ in imported(file):
+            own = name.startswith("structmfg.verification.oracles.")
+            assert own or name.split(".")[0] in {"numpy", *sys.stdlib_module_names}, f"{file} must not import {name}"
 
 
 @pytest.mark.parametrize("library", ["pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"])

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from _brute_force import best, follow, information_of, values_of
 from _tiny_game import Coin, CoinByHand
 
 import structmfg as smfg
 from structmfg.policies import tree_policy
 from structmfg.solvers import best_response, exploitability
+from structmfg.verification import oracles
 
 KINDS = get_args(smfg.solvers.Kind)
 TABLE = np.array([[0.3, 0.7], [0.8, 0.2]])
@@ -28,13 +28,15 @@ HIDDEN = {*GAMES} - {"late", "to be remembered"}  # where the public knows less 
 
 def by_hand(game, kind, tables):
     """Best values, and those of a population with tables (N, T, S, A): along every path, given what z_0 tells."""
-    model, scenarios = CoinByHand(game), game.scenarios()
+    scenarios = game.scenarios()
     noise, weights = np.asarray(scenarios.noise), np.asarray(scenarios.probabilities, float)
-    paths = [follow(model, table, z) for table, z in zip(tables, noise, strict=True)]
-    information, root = information_of(kind, paths, noise)
-    own = np.array([values_of(model, p, lambda t, s, k=k: k[t, s]) for p, k in zip(paths, tables, strict=True)])
-    same = weights * (root == np.asarray(root)[:, None])
-    return best(model, paths, weights, information, root), same @ own / same.sum(1, keepdims=True)
+    faced = oracles.population(CoinByHand(game), tables, noise, weights, kind)
+    starts = [np.broadcast_to(row, (2, 2)) for row in np.eye(2)]
+    best = np.stack([oracles.best_without_history(faced._replace(start=start)) for start in starts], -1)
+    root = np.arange(2) if kind == "clairvoyant" else noise[:, 0]
+    same = weights * (root == root[:, None])
+    means = (same / weights @ best, same @ oracles.policy_values(faced, tables))
+    return [mean / same.sum(1, keepdims=True) for mean in means]
 
 
 def everywhere(game, table=TABLE):

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from _numpy_games import LinearQuadratic, rollout
 
 import structmfg as smfg
 from structmfg import solvers
+from structmfg.verification.oracles import LinearQuadratic, rollout
 
 
 def gains(game, policy):

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from _brute_force import best, follow, information_of, values_of
-from _numpy_games import BeachBar
 from _tiny_game import Coin, CoinByHand
 
 import structmfg as smfg
+from structmfg.verification import oracles
+from structmfg.verification.oracles import BeachBar
 
 
 def step(model, mu, now, t, after, values):
@@ -52,13 +52,12 @@ def test_coin():
     places = [(t, z, s) for t in range(3) for z in ((-1, 1) if t == 2 else (0,)) for s in range(2)]
     for plan in itertools.product(range(2), repeat=len(places)):
         chosen = dict(zip(places, plan, strict=True))
-        tables = [np.array([[np.eye(2)[chosen[t, z[t], s]] for s in range(2)] for t in range(3)]) for z in noise]
-        paths = [follow(model, table, z) for table, z in zip(tables, noise, strict=True)]
-        own = [values_of(model, p, lambda t, s, k=k: k[t, s]) for p, k in zip(paths, tables, strict=True)]
+        tables = np.array([[[np.eye(2)[chosen[t, z[t], s]] for s in range(2)] for t in range(3)] for z in noise])
 
-        def gain(kind, paths=paths, own=own):
-            values = best(model, paths, weights, *information_of(kind, paths, noise))
-            return weights @ (values - own) @ model.start(0)
+        def gain(kind, tables=tables):
+            faced = oracles.population(model, tables, noise, weights, kind)
+            own = weights @ oracles.policy_values(faced, tables) @ model.start(0)
+            return oracles.best_without_history(faced).sum() - own
 
         if gain("non_anticipative") <= 1e-9:
             floors.append(gain("clairvoyant"))

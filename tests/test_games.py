@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from _numpy_games import MODELS, rollout
 
 import structmfg as smfg
+from structmfg.verification.oracles import MODELS, rollout
 
 SMALL = {
     "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
@@ -108,7 +108,7 @@ def test_initial_state(name, double):
     start = MODELS[name](game).start(noise if len(noise) > 1 else noise[0])
     np.testing.assert_allclose(aggregate.mean_field, start, atol=1e-15)
     assert int(aggregate.time) == 0
-    assert game.observation_size == len(MODELS[name](game).observe(start, PATHS[name][0][0]))
+    assert game.observation_size == len(MODELS[name](game).observe(start, PATHS[name][0][0], 0))
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,0 +1,70 @@
+"""The games in plain NumPy with loops, written from their definitions: what the package's games are held against.
+
+These files import nothing but NumPy and the standard library, so that they share no code, and no mistake, with what
+they judge. A model of your own for your own game is any object with the methods of `Model`.
+"""
+
+from typing import Any
+
+from structmfg.verification.oracles._histories import (
+    Histories,
+    PrivateHistory,
+    best_with_history,
+    best_without_history,
+    follow_histories,
+    private_history,
+)
+from structmfg.verification.oracles._model import Listed, Model, Rollout, moves, rollout
+from structmfg.verification.oracles._paper import BeachBar, LinearQuadratic, Macro
+from structmfg.verification.oracles._population import Population, known_by, policy_values, population
+from structmfg.verification.oracles._variants import BeachBarCrowded, CarmonaFouqueSun, CrowdModelling, LeftRight
+
+MODELS: dict[str, type[Listed]] = {
+    "beach_bar": BeachBar,
+    "beach_bar_crowded": BeachBarCrowded,
+    "carmona_fouque_sun": CarmonaFouqueSun,
+    "crowd_modelling": CrowdModelling,
+    "left_right": LeftRight,
+    "linear_quadratic": LinearQuadratic,
+    "macro": Macro,
+}
+
+
+def model(game: Any) -> Model | None:
+    """The model of a game of this package, made with its parameters; None for other games, subclasses among them.
+
+    A model's class has the name of its game's class.
+    """
+    kind = type(game)
+    for candidate in MODELS.values():
+        if candidate.__name__ == kind.__name__ and kind.__module__.startswith("structmfg.games."):
+            return candidate(game)
+    return None
+
+
+__all__ = [
+    "MODELS",
+    "BeachBar",
+    "BeachBarCrowded",
+    "CarmonaFouqueSun",
+    "CrowdModelling",
+    "Histories",
+    "LeftRight",
+    "LinearQuadratic",
+    "Listed",
+    "Macro",
+    "Model",
+    "Population",
+    "PrivateHistory",
+    "Rollout",
+    "best_with_history",
+    "best_without_history",
+    "follow_histories",
+    "known_by",
+    "model",
+    "moves",
+    "policy_values",
+    "population",
+    "private_history",
+    "rollout",
+]

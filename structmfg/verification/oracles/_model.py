@@ -1,0 +1,111 @@
+"""What a model is, and the path that it takes under a policy."""
+
+import abc
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Move: TypeAlias = tuple[int, int, int, float]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A game as an oracle tells it: S states, A actions, steps from t to t+1 for t = 0..T-1.
+
+    A mean field `mu` is an array (S,); the noise `z` is what the game's own is, in Python's numbers (an int, a float, a
+    tuple of them). `horizon` is T. Where (S, A, S) numbers are too many, a method `moves` beside `dense` lists them.
+    """
+
+    horizon: int
+    discount: float
+
+    def start(self, z: Any) -> Array:
+        """mu_0 (S,) where z_0 = z."""
+
+    def dense(self, mu: Array, z: Any, t: int) -> Array:
+        """The probabilities (S, A, S) of the step from t."""
+
+    def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
+        """The rewards (S, A) of the step from t, which leads to (next_mu, next_z)."""
+
+    def observe(self, mu: Array, z: Any, t: int) -> Sequence[float] | Array:
+        """The public observation (O,)."""
+
+
+class Listed(abc.ABC):
+    """A model made from a game's parameters, whose steps are told one by one."""
+
+    horizon: int
+    discount: float
+    num_states: int
+    num_actions: int
+
+    def __init__(self, game: Any) -> None:
+        self.game, self.horizon, self.discount = game, game.horizon, game.discount
+        self.num_states, self.num_actions = game.num_states, game.num_actions
+
+    @abc.abstractmethod
+    def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
+        """(s, a, s', probability) of every way to go from s to s' by a; several with the same ends add up."""
+
+    @abc.abstractmethod
+    def start(self, z: Any) -> Array:
+        """See `Model`."""
+
+    @abc.abstractmethod
+    def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
+        """See `Model`."""
+
+    @abc.abstractmethod
+    def observe(self, mu: Array, z: Any, t: int) -> Sequence[float] | Array:
+        """See `Model`."""
+
+    def dense(self, mu: Array, z: Any, t: int) -> Array:
+        """See `Model`."""
+        dense = np.zeros((self.num_states, self.num_actions, self.num_states))
+        for s, a, target, probability in self.moves(mu, z, t):
+            dense[s, a, target] += probability
+        return dense
+
+
+def moves(model: Model, mu: Array, z: Any, t: int) -> list[Move]:
+    """The moves that a model lists, or else the entries of its dense array."""
+    if isinstance(model, Listed) or hasattr(model, "moves"):
+        return list(model.moves(mu, z, t))
+    dense = np.asarray(model.dense(mu, z, t))
+    return [(int(s), int(a), int(u), float(dense[s, a, u])) for s, a, u in np.argwhere(dense)]
+
+
+class Rollout(NamedTuple):
+    """Along one noise path: mean fields (T+1, S), observations (T, O), rewards (T, S, A), kernels (T, S, A, S).
+
+    `total` is the return of the policy, accumulated forward in time.
+    """
+
+    mean_fields: Array
+    observations: Array
+    rewards: Array
+    kernels: Array
+    total: float
+
+
+def rollout(model: Model, table: Any, noise: Any) -> Rollout:
+    """The path of the mean field under a policy table (T, S, A) along z_0..z_T."""
+    mean_fields, observations, rewards, kernels, total = [np.asarray(model.start(noise[0]))], [], [], [], 0.0
+    for t in range(model.horizon):
+        mu = mean_fields[t]
+        dense = np.asarray(model.dense(mu, noise[t], t))
+        next_mu = np.zeros(len(mu))
+        for (s, a), probability in np.ndenumerate(np.asarray(table[t])):
+            next_mu += mu[s] * probability * dense[s, a]
+        reward = np.asarray(model.reward(mu, noise[t], t, next_mu, noise[t + 1]))
+        for (s, a), probability in np.ndenumerate(np.asarray(table[t])):
+            total += float(model.discount**t * mu[s] * probability * reward[s, a])
+        observations.append(np.asarray(model.observe(mu, noise[t], t)))
+        rewards.append(reward)
+        kernels.append(dense)
+        mean_fields.append(next_mu)
+    return Rollout(np.array(mean_fields), np.array(observations), np.array(rewards), np.array(kernels), total)
