@@ -2,7 +2,8 @@
 
 from structmfg.verification import laws
 from structmfg.verification._check import CheckResult
+from structmfg.verification._fuzz import fuzz
 from structmfg.verification._report import Report
 from structmfg.verification._verify import verify
 
-__all__ = ["CheckResult", "Report", "laws", "verify"]
+__all__ = ["CheckResult", "Report", "fuzz", "laws", "verify"]
