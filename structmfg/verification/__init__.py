@@ -4,5 +4,6 @@ from structmfg.verification import laws
 from structmfg.verification._check import CheckResult
 from structmfg.verification._report import Report
 from structmfg.verification._verify import verify
+from structmfg.verification.variance import VarianceStudy, variance_study
 
-__all__ = ["CheckResult", "Report", "laws", "verify"]
+__all__ = ["CheckResult", "Report", "VarianceStudy", "laws", "variance_study", "verify"]

@@ -25,9 +25,7 @@ class Agents(NamedTuple):
 def sample_agents(game: Game, trajectory: Trajectory, num_agents: int, key: PRNGKeyArray) -> Agents:
     """Independent agents who start by mu_0 and follow the policy of the trajectory."""
     start_key, key = jax.random.split(key)
-    start = jax.random.choice(
-        start_key, game.num_states, (num_agents,), p=trajectory.aggregates.mean_field[0]
-    )
+    start = jax.random.choice(start_key, game.num_states, (num_agents,), p=trajectory.aggregates.mean_field[0])
 
     def step(
         states: Array, inputs: tuple[AggregateState, AggregateState, Array, PRNGKeyArray]

@@ -12,7 +12,7 @@ parts that the two share (mean field, network, its reverse pass) are the same co
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,7 @@ def gradients(
     return jnp.stack([ravel_pytree(back(found[:, i])[0])[0] for i in range(found.shape[1])])
 
 
-def over_paths(game: Game, function: Callable, paths: object) -> Array:  # type: ignore[type-arg]
+def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
     """As RSPG does: side by side in a small game, one after the other in a large one."""
     if game.num_states * game.num_actions <= _SMALL:
         return jax.vmap(function)(paths)

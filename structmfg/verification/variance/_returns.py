@@ -21,8 +21,8 @@ from structmfg.solvers._evaluation import Trajectory, rollout, steps
 from structmfg.verification.variance._agents import rewards_to_go, sample_agents
 from structmfg.verification.variance._statistics import Interval, interval, squares
 
-_TOGETHER = 100  # agents of a path in one simulation: smaller numbers of agents are some of them
-_REPLICATES = 16  # of a mean return, at least, of which a variance is told
+TOGETHER = 100  # agents of a path in one simulation: smaller numbers of agents are some of them
+LEAST = 16  # of a mean return, at least, of which a variance is told
 
 
 class ReturnPoint(NamedTuple):
@@ -103,9 +103,7 @@ def _along(game: Game, policy: Policy, paths: NoisePaths, key: PRNGKeyArray, num
     return jax.lax.map(one, (paths.noise, jax.random.split(key, paths.num_paths)))
 
 
-def path_returns(
-    game: Game, policy: Policy, paths: NoisePaths, key: PRNGKeyArray, *, num_agents: int
-) -> PathReturns:
+def path_returns(game: Game, policy: Policy, paths: NoisePaths, key: PRNGKeyArray, *, num_agents: int) -> PathReturns:
     """The returns of N agents along every path, and what the structure says of them."""
     return PathReturns(*(np.asarray(x, np.float64) for x in _along(game, policy, paths, key, num_agents)))
 
@@ -127,14 +125,16 @@ def return_spread(
     keys = jax.random.split(key, 2 * len(num_agents) + 2)
 
     def simulate(number: int, agents: int) -> PathReturns:
-        count = max(2, min(max_paths, max_agents // agents))
+        count = min(max_paths, max_agents // agents)
         paths = noise_paths(game, key=keys[2 * number], num_paths=count)
         return path_returns(game, policy, paths, keys[2 * number + 1], num_agents=agents)
 
-    sample = simulate(0, _TOGETHER)
+    sample = simulate(0, TOGETHER)
     points = []
     for number, agents in enumerate(num_agents, 1):
-        found = sample if agents <= _TOGETHER else simulate(number, agents)
+        if max_agents // agents < LEAST:
+            continue
+        found = sample if agents <= TOGETHER else simulate(number, agents)
         means = found.agents[:, :agents].mean(axis=1)
         points += [point for paths in num_paths if (point := _point(means, paths, agents))]
     scenarios = game.scenarios()
@@ -167,7 +167,7 @@ def _components(agents: Float[np.ndarray, "paths agents"]) -> tuple[Interval, In
 
 def _point(means: Float[np.ndarray, " paths"], num_paths: int, num_agents: int) -> ReturnPoint | None:
     count = len(means) // num_paths
-    if count < _REPLICATES:
+    if count < LEAST:
         return None
     replicates = means[: count * num_paths].reshape(count, num_paths).mean(axis=1)
     return ReturnPoint(num_paths, num_agents, interval(squares(replicates[:, None])))

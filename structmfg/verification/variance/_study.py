@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -17,7 +16,7 @@ from structmfg.solvers import StructuralPolicyGradient, preset
 from structmfg.solvers._evaluation import rollout
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification.variance._gradients import Baseline, InLogits, gradients, over_paths, reinforce, structural
-from structmfg.verification.variance._returns import PathReturns, ReturnSpread, return_spread
+from structmfg.verification.variance._returns import LEAST, TOGETHER, PathReturns, ReturnSpread, return_spread
 from structmfg.verification.variance._statistics import Interval, against_zero, interval, squares
 
 BASELINES: tuple[Baseline, ...] = ("none", "mean", "values")
@@ -74,13 +73,13 @@ def variance_study(
     key: PRNGKeyArray,
     label: str | None = None,
     num_paths: int | None = None,
-    num_agents: Sequence[int] = (16, 128, 1024),
+    num_agents: Sequence[int] = (16, 1024),
     draws: int = 64,
-    rounds: int = 7,
+    rounds: int = 21,
     return_paths: Sequence[int] = (1, 8, 64),
-    return_agents: Sequence[int] = (1, 10, 100, 1000, 10_000, 100_000),
+    return_agents: Sequence[int] = (1, 10, 100, 1000, 10_000),
     max_paths: int = 1024,
-    max_agents: int = 1_600_000,
+    max_agents: int = 400_000,
 ) -> VarianceStudy:
     """The variance of gradients and of mean returns: individual states integrated exactly, against sampled agents.
 
@@ -91,19 +90,31 @@ def variance_study(
     - `return_paths`, `return_agents`: M and N of the mean returns, as far as `max_paths` noise paths and `max_agents`
       agents on all of them leave replicates.
 
-    Seconds are medians of compiled calls in turns, compilation excluded, on whatever else the machine does. The default
-    takes one to three minutes for the games of the paper; `num_agents=(64,), draws=32, return_agents=(1, 10, 100),
-    max_paths=256` takes less than one. Raises `ValueError` on a number out of range.
+    Seconds are medians of compiled calls in turns, compilation excluded; on CPU they are the processor's. The default
+    takes one to three minutes for the games of the paper, most of it compilation. Raises `ValueError` on a number out
+    of range.
     """
     check_kind("game", game, Game)
     check_game(game)
-    default, _ = preset(game) if policy is None or num_paths is None else (None, 0)
-    policy = default.policy if policy is None else policy
+    if policy is None or num_paths is None:
+        solver, _ = preset(game)
+        assert isinstance(solver, StructuralPolicyGradient)
+        policy, num_paths = (
+            solver.policy if policy is None else policy,
+            solver.num_paths if num_paths is None else num_paths,
+        )
     check_kind("policy", policy, NetworkPolicy)
-    num_paths = default.num_paths if num_paths is None else check_integer("num_paths", num_paths, at_least=1)
+    check_integer("num_paths", num_paths, at_least=1)
     check_integer("draws", draws, at_least=8)
     check_integer("rounds", rounds, at_least=1)
     sizes = [check_integer("num_agents", count, at_least=_FEWEST) for count in num_agents]
+    if not sizes:
+        raise ValueError("num_agents must name at least one number of agents, but is empty")
+    for name, counts in {"return_paths": return_paths, "return_agents": return_agents}.items():
+        for count in counts:
+            check_integer(name, count, at_least=1)
+    check_integer("max_paths", max_paths, at_least=LEAST)
+    check_integer("max_agents", max_agents, at_least=LEAST * TOGETHER)
     init_key, draw_key, return_key = jax.random.split(key, 3)
     if policy.parameters is None:
         policy = policy.initialised(init_key)
@@ -176,12 +187,11 @@ class _Bench:
             self.game, self.policy.with_parameters(parameters), paths, key, estimators
         )
 
-    def _draw(self, sampling: Sampled, estimators: Sequence[InLogits]) -> Float[np.ndarray, "draws some parameters"]:
-        """All draws, one after the other."""
-        one, paths = self._one(estimators), self.paths[sampling]
-        keys = jax.random.split(self.key, self.draws)
-        every = jax.jit(lambda parameters: jax.lax.map(lambda inputs: one(parameters, *inputs), (paths, keys)))
-        return np.asarray(every(self.policy.parameters), np.float64)
+    def _draws(self, estimators: Sequence[InLogits]) -> Callable[[Sampled], Float[np.ndarray, "draws some parameters"]]:
+        """All draws, one after the other, by the way of sampling: one program where the numbers of paths agree."""
+        one, keys = self._one(estimators), jax.random.split(self.key, self.draws)
+        every = jax.jit(lambda parameters, inputs: jax.lax.map(lambda one_: one(parameters, *one_), inputs))
+        return lambda sampling: np.asarray(every(self.policy.parameters, (self.paths[sampling], keys)), np.float64)
 
     def seconds(self, sizes: Sequence[int], rounds: int, *, only: bool = False) -> dict[Any, float]:
         """Of one gradient: by number of agents, RSPG's (None), and those of the mean field alone, timed in turns."""
@@ -195,40 +205,45 @@ class _Bench:
             timed |= {None: self._one([structural(self.game)]), "mean field": mean_field}
         arguments = (self.policy.parameters, jax.tree.map(lambda x: x[0], self.paths["iid"]), self.key)
         compiled = {name: jax.jit(one).lower(*arguments).compile() for name, one in timed.items()}
+        # On CPU the processor's time, which does not count what else the machine does.
+        clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
         clocks: dict[Any, list[float]] = {name: [] for name in compiled}
         for _ in range(rounds + 1):  # the first warms up
             for name, run in compiled.items():
-                began = time.perf_counter()
+                began = clock()
                 jax.block_until_ready(run(*arguments))
-                clocks[name].append(time.perf_counter() - began)
-        return {name: statistics.median(clock[1:]) for name, clock in clocks.items()}
+                clocks[name].append(clock() - began)
+        return {name: statistics.median(found[1:]) for name, found in clocks.items()}
 
     def rows(
         self, sizes: Sequence[int], equal: int, seconds: dict[Any, float]
     ) -> tuple[list[GradientRow], Float[np.ndarray, " draws"]]:
         """All rows; and of REINFORCE with most agents the differences from RSPG along its mean, over its length."""
-        exact = {sampling: self._draw(sampling, [structural(self.game)])[:, 0] for sampling in self.paths}
+        structure = self._draws([structural(self.game)])
+        exact = {sampling: structure(sampling)[:, 0] for sampling in self.paths}
         spread = {sampling: squares(found) for sampling, found in exact.items()}
         scale = self._squared_norm(exact["own"], spread["own"])
-        rows: list[GradientRow] = []
+        rows = []
         for sampling, base in spread.items():
-            own = interval(base / scale)
-            rows.append(GradientRow(sampling, None, None, seconds[None], own, interval(base, base) if own.value else None))
-            for size in sizes if sampling == "iid" else [equal]:
-                drawn = self._draw(sampling, [reinforce(self.game, size, BASELINES)])
+            ratio = Interval(1.0, 1.0, 1.0) if base.any() else None
+            rows.append(GradientRow(sampling, None, None, seconds[None], interval(base / scale), ratio))
+        for size in sizes:
+            agents = self._draws([reinforce(self.game, size, BASELINES)])
+            for sampling, base in spread.items():
+                if sampling == "own" and size != equal:
+                    continue
+                drawn = agents(sampling)
                 for i, baseline in enumerate(BASELINES):
                     found = squares(drawn[:, i])
-                    ratio = interval(found, base) if own.value else None
+                    ratio = interval(found, base) if base.any() else None
                     timed = seconds[size] if baseline == "mean" else None
                     rows.append(GradientRow(sampling, size, baseline, timed, interval(found / scale), ratio))
-                if size == max(sizes):
-                    mean = exact[sampling].mean(axis=0)
-                    differences = (drawn[:, BASELINES.index("mean")] - exact[sampling]) @ mean / (mean @ mean)
+                if sampling == "iid":  # of the most agents in the end
+                    mean = exact["iid"].mean(axis=0)
+                    differences = (drawn[:, BASELINES.index("mean")] - exact["iid"]) @ mean / (mean @ mean)
         return rows, differences
 
-    def _squared_norm(
-        self, exact: Float[np.ndarray, "draws parameters"], spread: Float[np.ndarray, " draws"]
-    ) -> float:
+    def _squared_norm(self, exact: Float[np.ndarray, "draws parameters"], spread: Float[np.ndarray, " draws"]) -> float:
         """Of the mean gradient: over all paths where they are finite, else from the draws, without their variance."""
         scenarios = self.game.scenarios()
         if scenarios is None:
