@@ -41,14 +41,19 @@ def draw_gradients(studies: Sequence[VarianceStudy]) -> Figure:
             rows = [row for row in study.gradients if row.sampling == "iid" and row.baseline == baseline]
             _bars(axes, [row.num_agents or 0 for row in rows], [row.variance for row in rows], colour, words, "-")
         iid, own = study.row("iid").variance.value, study.row("own").variance.value
+        equal = study.equal_agents
+        chosen = study.row("own", equal, "mean").variance.value
+        label = "the same on RSPG's own choice of noise paths"
+        axes.plot([equal], [chosen], "D", color=COLOURS[1], fillstyle="none", markersize=7, label=label)
         axes.axhline(iid, color=COLOURS[0], label="RSPG, independent noise paths", linewidth=2.4)
         if own:
             axes.axhline(own, color=COLOURS[0], linestyle="--", label="RSPG, its own choice of noise paths")
         else:
-            axes.text(0.03, 0.04, "RSPG's own choice: all paths, variance 0", transform=axes.transAxes, fontsize=8)
-        axes.axvline(study.equal_agents, color=GREY, linestyle=":", label="as long as RSPG", zorder=1)
-        ratio = study.row("iid", study.equal_agents, "mean").ratio
-        axes.set_title(f"{study.label}\n" + (f"equal time: {_short(ratio)} × RSPG" if ratio else ""))
+            axes.text(0.03, 0.03, "RSPG's own choice, all paths: 0", transform=axes.transAxes, fontsize=9)
+        axes.axvline(equal, color=GREY, linestyle=":", label="as long as RSPG (mean field not counted)", zorder=1)
+        axes.set_ylim(bottom=0.3 * min(x for x in (iid, own, chosen) if x > 0))
+        ratio = study.row("iid", equal, "mean").ratio
+        _title(axes, study, f"in equal time {_short(ratio.value)} × RSPG's" if ratio else "")
         axes.set_xlabel(f"agents on each of {study.num_paths} noise paths")
     title = "Sampling agents adds variance to a policy gradient that integrating over their states does not have"
     _finish(figure, panels, title, "variance / |mean gradient|²")
@@ -69,7 +74,7 @@ def draw_returns(studies: Sequence[VarianceStudy]) -> Figure:
             words = f"{paths} noise path{'s' * (paths > 1)}"
             _bars(axes, [p.num_agents for p in points], [p.variance for p in points], colour, words, "")
         share = spread.common / (spread.common + spread.idiosyncratic)
-        axes.set_title(f"{study.label}\ncommon noise: {share:.2g} of an agent's variance")
+        _title(axes, study, f"common noise: {100 * share:.2g} % of one agent's")
         axes.set_xlabel("agents on each noise path")
         least = min(point.variance.value for point in spread.points)
         axes.set_ylim(bottom=0.3 * max(spread.common / max(sizes), 1e-2 * least))
@@ -99,10 +104,13 @@ def _bars(
     )
 
 
-def _short(interval: Interval) -> str:
-    """A ratio with its interval, in two or three digits."""
-    value, low, high = (f"{x:.3g}" if x < 1e4 else f"{x:.0e}".replace("e+0", "e") for x in interval)
-    return f"{value} ({low} to {high})"
+def _short(ratio: float) -> str:
+    """Two digits, or a power of ten."""
+    return f"{ratio:.2g}" if ratio < 100 else f"{ratio:.0f}" if ratio < 1e4 else f"10^{np.log10(ratio):.1f}"
+
+
+def _title(axes: Axes, study: VarianceStudy, finding: str) -> None:
+    axes.set_title(f"{study.label}\n{finding}", fontsize=9.5)
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], title: str, label: str) -> None:
@@ -114,9 +122,8 @@ def _finish(figure: Figure, panels: Sequence[Axes], title: str, label: str) -> N
             axis.set_minor_formatter(NullFormatter())
         axes.grid(color="#e3e6ea", linewidth=0.8)
         axes.set_axisbelow(True)
-        axes.title.set_fontsize(9.5)
         axes.set_ylabel("" if number % _COLUMNS else label)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     every = [axes.get_legend_handles_labels() for axes in panels]
     named = {words: handle for handles, labels in every for handle, words in zip(handles, labels, strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=8)
