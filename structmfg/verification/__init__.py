@@ -10,13 +10,18 @@ from structmfg.verification._private_history import (
     private_history_table,
     value_of_private_history,
 )
-from structmfg.verification._report import Report
+from structmfg.verification._report import Report, Stage, Table, stage_text
+from structmfg.verification._self_test import self_test
 from structmfg.verification._verify import verify
+from structmfg.verification.variance import VarianceStudy, variance_study
 
 __all__ = [
     "CheckResult",
     "Measured",
     "Report",
+    "Stage",
+    "Table",
+    "VarianceStudy",
     "faced_population",
     "fuzz",
     "laws",
@@ -24,6 +29,9 @@ __all__ = [
     "oracles",
     "populations",
     "private_history_table",
+    "self_test",
+    "stage_text",
     "value_of_private_history",
+    "variance_study",
     "verify",
 ]

@@ -1,0 +1,126 @@
+"""How much less variance the exact integral over individual states has than agents sampled one by one.
+
+For every game, at random parameters and after `--updates` updates on a schedule of that length, this prints
+
+- the variance of the policy gradient, relative to the squared norm of its mean: RSPG against REINFORCE, with the same
+  numbers of noise paths, by number of agents, among them as many as take as long as RSPG;
+- the variance of the mean return, split into the parts of the common noise and of the agents' own,
+
+and writes variance.json and the figures. See `verification.variance_study`. Seconds are the processor's, on CPU.
+
+    python -m structmfg.benchmarks.variance --games linear_quadratic beach_bar macro --out runs/variance
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from structmfg.benchmarks._exact_tables import table
+from structmfg.benchmarks._machine import machine
+from structmfg.benchmarks._plan import SHORT
+from structmfg.games import make
+from structmfg.policies import NetworkPolicy, Policy
+from structmfg.reports import drop_folder, new_folder
+from structmfg.reports._files import write_bytes, write_json
+from structmfg.solvers import StructuralPolicyGradient, preset, solve
+from structmfg.verification import VarianceStudy, variance_study
+from structmfg.verification.variance import Interval, figures
+
+_GRADIENTS = {
+    "estimator": "estimator", "sampling": "noise paths", "num_agents": "agents", "baseline": "baseline",
+    "milliseconds": "ms", "variance": "variance", "variance_interval": "95 %", "ratio": "over RSPG's",
+    "ratio_interval": "95 %",
+}  # fmt: skip
+_RETURNS = {"part": "mean return", "structure": "structure", "agents": "agents", "interval": "95 %"}
+
+
+def study(name: str, updates: int, seed: int, **settings: Any) -> VarianceStudy:
+    """Of the network of a game's preset after so many updates."""
+    game = make(name)
+    solver, _ = preset(game)
+    assert isinstance(solver, StructuralPolicyGradient)
+    policy: Policy = solver.policy
+    if updates:
+        policy = solve(game, solver, key=jax.random.key(seed), max_steps=updates).policy
+    assert isinstance(policy, NetworkPolicy)
+    label = f"{name}, after {updates} updates" if updates else f"{name}, at the start"
+    return variance_study(game, policy, key=jax.random.key(seed + 1), label=label, **settings)
+
+
+def tables(found: VarianceStudy) -> list[str]:
+    """Of one study."""
+    rows = [
+        {
+            **row._asdict(),
+            "estimator": "REINFORCE" if row.baseline else "RSPG",
+            "milliseconds": None if row.seconds is None else 1e3 * row.seconds,
+            "variance": row.variance.value,
+            "variance_interval": _ends(row.variance),
+            "ratio": row.ratio.value if row.ratio else None,
+            "ratio_interval": _ends(row.ratio) if row.ratio and row.baseline else None,
+        }
+        for row in found.gradients
+    ]
+    title = (
+        f"{found.label}: variance of the gradient over its squared norm, {found.num_paths} noise paths, {found.draws} "
+        f"draws; as long as RSPG: {found.equal_agents} agents, the mean field ({1e3 * found.mean_field_seconds:.3g} "
+        "ms) not counted"
+    )
+    spread = found.returns
+    parts = [
+        {"part": words, "structure": exact, "agents": sampled.value, "interval": _ends(sampled)}
+        for words, exact, sampled in (
+            ("mean", spread.mean, spread.sampled_mean),
+            ("variance: common noise", spread.common, spread.sampled_common),
+            ("variance: agents' own", spread.idiosyncratic, spread.sampled_idiosyncratic),
+        )
+    ]
+    exact = "exact" if spread.exact else f"over {spread.num_paths} sampled noise paths"
+    checks = [f"  {'ok' if r.passed else 'FAILED'}  {r.meaning}: {r.value:.2g} <= {r.bound:g}" for r in found.results]
+    return [
+        table(title, _GRADIENTS, rows),
+        table(f"{found.label}: the return of an agent ({exact})", _RETURNS, parts),
+        "\n".join(checks),
+    ]
+
+
+def _ends(interval: Interval) -> str:
+    return f"{interval.low:.3g} to {interval.high:.3g}"
+
+
+def plain(value: Any) -> Any:
+    """Named tuples as dictionaries, all the way down."""
+    if hasattr(value, "_asdict"):
+        return {name: plain(item) for name, item in value._asdict().items()}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", nargs="+", choices=sorted(SHORT), default=list(SHORT))
+    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--draws", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
+    given = parser.parse_args(arguments)
+    folder = new_folder(given.out, "variance")
+    studies = []
+    try:
+        for updates in (0, given.updates) if given.updates else (0,):
+            for name in given.games:
+                studies.append(study(name, updates, given.seed, draws=given.draws))
+                print(*tables(studies[-1]), sep="\n\n", end="\n\n", flush=True)
+    except BaseException:
+        drop_folder(folder)
+        raise
+    for drawn in figures(studies):
+        write_bytes(folder / f"{drawn.name}.png", drawn.png)
+    write_json(folder / "variance.json", {"format": 1, "machine": machine(), "studies": plain(tuple(studies))})
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
