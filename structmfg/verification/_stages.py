@@ -1,6 +1,6 @@
 """The stages of `verify`: each turns a task into checks, with what the report draws of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,11 +9,18 @@ from jaxtyping import PRNGKeyArray
 
 from structmfg.games import Game, check_game
 from structmfg.operators import TransitionKernel
+from structmfg.policies import TabularPolicy, uniform
 from structmfg.solvers._evaluation import policy_gradient, policy_values, rollout
-from structmfg.verification import laws
+from structmfg.verification import laws, oracles, populations
+from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
-from structmfg.verification._report import Stage
+from structmfg.verification._figures import population_figures
+from structmfg.verification._fuzz import fuzz
+from structmfg.verification._private_history import value_of_private_history
+from structmfg.verification._report import Stage, Table
 from structmfg.verification.laws._gradients import rspg_descent
+from structmfg.verification.oracles import PrivateHistory
+from structmfg.verification.variance import VarianceStudy, figures, variance_study
 
 _kernel = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate))
 
@@ -28,12 +35,22 @@ class Methods(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is to be verified, and how much of it."""
+    """What is to be verified, and how much of it; see `verify` for the fields."""
 
     game: Game
     key: PRNGKeyArray
-    num_points: int
-    methods: Methods
+    num_points: int = 3
+    deep: bool = False
+    fuzz: int = 0
+    model: oracles.Model | None = None
+    level: float = 1e-3
+    methods: Methods = Methods()
+    effort: populations.Effort | None = None
+
+    @property
+    def statistical_level(self) -> float:
+        """Of one statistical check: by Bonferroni's inequality the family's is at most `level`."""
+        return self.level / populations.NUM_TESTS
 
 
 def worst_of(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
@@ -116,3 +133,89 @@ def evaluation(task: Task) -> Stage:
             laws.no_gradient_through_the_mean_field(game, keys[1], descent=methods.descent),
         )
     return Stage("Laws of evaluation and gradients, in double precision", results)
+
+
+def definition(task: Task) -> Stage:
+    """The game against its definition in plain NumPy."""
+    assert task.model is not None
+    game, results = task.game, []
+    for number in range(task.num_points if task.deep else 1):
+        path_key, key = jax.random.split(jax.random.fold_in(task.key, 100 + number))
+        time = (number + 1) * (game.horizon - 1) // (task.num_points + 1) if task.deep else game.horizon - 1
+        with jax.enable_x64(True):
+            path = laws.random_path(game, path_key)
+            found = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
+        results += [_at(f"path {number}", result) for result in found]
+    return Stage("The definition, in plain NumPy with loops", worst_of(results))
+
+
+def monte_carlo(task: Task) -> Stage:
+    """Populations of agents who move one by one, by the game's own words where it has some."""
+    game, level = task.game, task.statistical_level
+    path_key, key = jax.random.split(jax.random.fold_in(task.key, 200))
+    path = laws.random_path(game, path_key)
+    effort = task.effort or (populations.DEEP if task.deep else populations.FAST)
+    found = populations.study(game, TabularPolicy(path.policy), path.noise, key=key, level=level, effort=effort)
+    pictures = population_figures(game, found, level)
+    return Stage("Monte Carlo populations", found.results, pictures=pictures)
+
+
+def fuzzed(task: Task) -> Stage:
+    """The laws at points chosen by hypothesis."""
+    seed = int(jax.random.randint(task.key, (), 0, 2**31 - 1))
+    return Stage(f"Laws at {task.fuzz} points chosen by hypothesis", tuple(fuzz(task.game, task.fuzz, seed=seed)))
+
+
+def spread(task: Task) -> Stage:
+    """The variance of gradients and returns."""
+    found: list[VarianceStudy] = []
+
+    @check("gradients and returns can be sampled")
+    def variance_is_measured() -> tuple[float, float]:
+        found.append(variance_study(task.game, key=jax.random.fold_in(task.key, 300)))
+        return 0, 0
+
+    failed = variance_is_measured()
+    if not found:
+        return Stage("Variance of gradients and returns", (failed,))
+    (study,) = found
+    rows = [
+        ("as RSPG chooses" if row.sampling == "own" else "independent", row.num_agents, row.baseline, row.seconds)
+        + (row.variance.value, None if row.ratio is None else row.ratio.value)
+        for row in study.gradients
+    ]
+    header = ("noise paths", "agents on each", "baseline", "seconds", "variance / |mean|^2", "ratio to RSPG's")
+    note = "Gradients in the parameters of the game's own network, at random ones; without agents: RSPG."
+    table = Table("Variance of a gradient", header, rows, note)
+    return Stage("Variance of gradients and returns", study.results, (table,), tuple(figures([study])))
+
+
+@check("the best response that remembers its own states and actions is worth no less than the one that does not")
+def memory_does_no_harm(found: PrivateHistory) -> tuple[float, float]:
+    """How far it is worth less, relative to its value."""
+    return -found.loss / max(abs(found.with_history), 1.0), 1e-10
+
+
+def history_table(title: str, found: Sequence[tuple[str, str, PrivateHistory]]) -> Table:
+    """A row for every game and population."""
+    header = ("game", "population plays", "histories", "situations", "best with memory", "without", "lost")
+    note = (
+        "An agent's own past is a history of states and actions, of which there are exponentially many; a reduced "
+        "policy, pi(a | s, o_0..o_t), knows the situation only. What is lost is zero where Assumption 2 of Wibault et "
+        "al. 2026 (arXiv 2602.20141) holds for a best response: public observations tell all that one's own past tells."
+    )
+    rows = [
+        (game, plays, one.histories, one.situations, one.with_history, one.without_history, one.loss)
+        for game, plays, one in found
+    ]
+    return Table(title, header, rows, note)
+
+
+def remembered(task: Task) -> Stage | None:
+    """What an agent's own past is worth; nothing where the game is too large to enumerate, or its noise not finite."""
+    try:
+        found = value_of_private_history(task.game, uniform(task.game))
+    except ValueError:
+        return None
+    table = history_table("Every individual history enumerated", [(type(task.game).__name__, "uniform", found)])
+    return Stage("What an agent's own past is worth", (memory_does_no_harm(found),), (table,))

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 import jax
 from jaxtyping import PRNGKeyArray
 
-from structmfg._checks import check_integer, check_kind
+from structmfg._checks import check_between, check_integer, check_kind
 from structmfg.games import Game
 from structmfg.verification import _stages as stages
+from structmfg.verification import oracles
 from structmfg.verification._report import Report, Stage
-from structmfg.verification._stages import Methods, Task
+from structmfg.verification._stages import Task
+
+Tell = Callable[[Stage], None]
 
 
 def verify(
@@ -18,33 +21,50 @@ def verify(
     *,
     key: PRNGKeyArray | None = None,
     num_points: int = 3,
-    tell: Callable[[Stage], None] | None = None,
+    deep: bool = False,
+    fuzz: int = 0,
+    model: oracles.Model | None = None,
+    level: float = 1e-3,
+    tell: Tell | None = None,
 ) -> Report:
-    """Check a game: its laws at random points.
+    """Check a game: its laws, its definition, and populations of agents who move one by one.
 
-    Each of `num_points` paths follows random noise under a random policy, with `key` (fixed by default, so that a
-    report can be repeated); kernels are looked at at times spread over 0..T-1. A pass is evidence at these points, not
-    a proof. What a game raises is a failed check. `tell` is called after every stage.
+    - Laws of kernels and of paths, along `num_points` random noise paths under random policies, kernels at times spread
+      over 0..T-1; laws of policy evaluation and of gradients, in double precision. A law passes within a bound for
+      rounding errors. `fuzz`: the same at so many more points, which hypothesis chooses, also at the game's edges.
+    - The definition: `model`, a game in plain NumPy (`oracles.Model`); that of `oracles` for the package's own games.
+    - Populations: statistical checks, which reject a game that is right with probability at most `level` in all.
+    - `deep`: more points, larger populations, the variance of gradients and returns, and on tiny games the value of an
+      agent's own past.
 
-    Raises `ValueError` if `game` is not a `Game`, or `num_points` is not a whole number of at least one.
+    A pass is evidence at the points looked at, not a proof. What a game raises is a failed check. The same `key` (fixed
+    by default) gives the same report. `tell` is called after every stage.
+
+    Raises `ValueError` if `game` is not a `Game`, `model` lacks a method, or a number is out of range.
     """
     check_kind("game", game, Game)
     num_points = check_integer("num_points", num_points, at_least=1)
-    task = Task(game, jax.random.key(0) if key is None else key, num_points, Methods())
-    return run(task, tell)
+    fuzz = check_integer("fuzz", fuzz, at_least=0)
+    check_between("level", level, 0, 1, open_low=True)
+    if model is None:
+        model = oracles.model(game)
+    check_kind("model", model, oracles.Model | None)
+    key = jax.random.key(0) if key is None else key
+    return run(Task(game, key, num_points, deep=deep, fuzz=fuzz, model=model, level=level), tell)
 
 
-def run(task: Task, tell: Callable[[Stage], None] | None = None) -> Report:
+def run(task: Task, tell: Tell | None = None) -> Report:
     """All stages of a task."""
     done = []
-    for stage in _timed(_stages(task)):
+    for stage in timed(_stages(task)):
         done.append(stage)
         if tell:
             tell(stage)
-    return Report(repr(task.game), tuple(done))
+    return Report(repr(task.game), tuple(done), _basis(task))
 
 
-def _timed(stages: Iterator[Stage]) -> Iterator[Stage]:
+def timed(stages: Iterator[Stage]) -> Iterator[Stage]:
+    """The stages with the seconds that each took."""
     while True:
         started = time.perf_counter()
         stage = next(stages, None)
@@ -59,7 +79,40 @@ def _stages(task: Task) -> Iterator[Stage]:
     yield first
     if not first.passed:
         return
-    second = stages.kernels_and_paths(task)
-    yield second
-    if second.results[0].passed:
-        yield stages.evaluation(task)
+    laws = stages.kernels_and_paths(task)
+    yield laws
+    if not laws.results[0].passed:
+        return
+    yield stages.evaluation(task)
+    if task.model is not None:
+        yield stages.definition(task)
+    yield stages.monte_carlo(task)
+    if task.fuzz:
+        yield stages.fuzzed(task)
+    if task.deep:
+        yield stages.spread(task)
+        if remembered := stages.remembered(task):
+            yield remembered
+
+
+def _basis(task: Task) -> tuple[str, ...]:
+    told = type(task.game).move_agents is not Game.move_agents
+    agents = (
+        "Agents move by the game's own `move_agents`, which does without its kernel: the operators are tested against "
+        "an independent statement of the same law of motion."
+        if told
+        else "Agents move by the kernel's own list of successors, as the game defines no `move_agents`: faults that the "
+        "list shares with the products do not show."
+    )
+    definition = (
+        "Every piece is held against a definition in plain NumPy."
+        if task.model is not None
+        else "There is no definition in plain NumPy to hold it against (`verify(game, model=...)` takes one)."
+    )
+    return (
+        f"Laws pass within a bound for rounding errors, at {task.num_points} random paths. Statistical checks show the "
+        f"evidence -log10 p against the game; all together, they reject one that is right with probability {task.level:g} "
+        "at most. A pass is evidence, not a proof.",
+        agents,
+        definition,
+    )

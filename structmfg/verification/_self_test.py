@@ -1,0 +1,154 @@
+"""`self_test`: what the checks are worth. Faults are sown and must be found; a game without faults must pass."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+import scipy.stats
+from jaxtyping import PRNGKeyArray
+
+from structmfg._checks import check_integer
+from structmfg.policies import TabularPolicy
+from structmfg.verification import laws, oracles, populations
+from structmfg.verification._check import CheckResult
+from structmfg.verification._figures import mutation_figure
+from structmfg.verification._mutations import Mutation, healthy, mutations
+from structmfg.verification._private_history import private_history_table
+from structmfg.verification._report import Report, Stage, Table
+from structmfg.verification._stages import Task, history_table, memory_does_no_harm, worst_of
+from structmfg.verification._verify import run, timed
+
+EFFORT = populations.FAST._replace(num_agents=10**5, sizes=(100, 1000), replicates=(32, 16))
+TESTS = ("transitions", "counts", "returns", "noise")
+_ALARM = 1e-3  # probability of more false alarms than allowed, were their rate the level
+
+
+def self_test(
+    *,
+    key: PRNGKeyArray | None = None,
+    num_seeds: int = 20,
+    faults: Sequence[Mutation] | None = None,
+    tell: Callable[[Stage], None] | None = None,
+) -> Report:
+    """Verify the verification, on a small linear-quadratic game.
+
+    - Every fault of a list (all of `faults`, or the package's own), sown into the game or into the package's methods,
+      must be found by some check: the report has the table of which finds which.
+    - Over `num_seeds` seeds, the game without faults must pass, up to the level of the statistical checks.
+    - The power of the statistical checks: how often each finds a wrong operator, over as many seeds.
+    - What an agent's own past is worth on tiny games, enumerated.
+
+    Games are verified without compilation, as compiling costs more than such small games do.
+    """
+    num_seeds = check_integer("num_seeds", num_seeds, at_least=1)
+    key = jax.random.key(0) if key is None else key
+    chosen = mutations() if faults is None else list(faults)
+    done = []
+    for stage in timed(_stages(key, num_seeds, chosen)):
+        done.append(stage)
+        if tell:
+            tell(stage)
+    basis = (
+        f"{len(chosen)} faults in {healthy()!r} or in the package's methods, one at a time; {num_seeds} seeds.",
+        "A check is worth what it would have found. Games are verified as by `verify`, with smaller populations.",
+    )
+    return Report("the verification itself", tuple(done), basis)
+
+
+def _stages(key: PRNGKeyArray, num_seeds: int, faults: Sequence[Mutation]) -> Iterator[Stage]:
+    with jax.disable_jit():
+        yield sown(key, faults)
+        yield false_alarms(key, num_seeds)
+    yield power(key, num_seeds)
+    yield private_histories()
+
+
+def _report(key: PRNGKeyArray, fault: Mutation | None = None) -> Report:
+    task = Task(healthy(), key, num_points=1, model=oracles.LinearQuadratic(healthy()), effort=EFFORT)
+    if fault is not None:
+        task = task._replace(game=fault.game, methods=fault.methods)
+    return run(task)
+
+
+def sown(key: PRNGKeyArray, faults: Sequence[Mutation]) -> Stage:
+    """Every fault, and what finds it."""
+    checks = [result.name for result in _report(key).results]
+    results, rows, caught = [], [], np.zeros((len(faults), len(checks)))
+    for number, fault in enumerate(faults):
+        found = [result for result in _report(key, fault).results if not result.passed]
+        for result in found:
+            caught[number, checks.index(result.name)] = 1
+        first = f"{found[0].name}: {found[0].where}" if found else ""
+        meaning = "this fault is found by at least one check"
+        names = ", ".join(result.name for result in found)
+        results.append(CheckResult(fault.name, float(not found), 0.0, bool(found), meaning, f"by {names}"))
+        rows.append((fault.name, len(found), first))
+    by_check = [(name, int(count)) for name, count in zip(checks, caught.sum(0), strict=True)]
+    tables = (
+        Table("What the first check to fail says", ("fault", "checks that find it", "the first says"), rows),
+        Table("How many faults each check finds", ("check", "faults"), by_check),
+    )
+    picture = mutation_figure([fault.name for fault in faults], checks, caught)
+    return Stage("Faults sown on purpose", tuple(results), tables, (picture,))
+
+
+def false_alarms(key: PRNGKeyArray, num_seeds: int) -> Stage:
+    """How often a game without faults is rejected."""
+    keys = jax.random.split(jax.random.fold_in(key, 1), num_seeds)
+    failed = [[result.name for result in _report(one).results if not result.passed] for one in keys]
+    alarms = sum(map(bool, failed))
+    level = Task._field_defaults["level"]
+    allowed = int(scipy.stats.binom.ppf(1 - _ALARM, num_seeds, level))
+    meaning = f"a game without faults is rejected at a rate that the level {level:g} allows"
+    where = f"{alarms} of {num_seeds} reports failed" + (f": {failed}" if alarms else "")
+    result = CheckResult("false alarms", alarms / num_seeds, allowed / num_seeds, alarms <= allowed, meaning, where)
+    return Stage("False alarms", (result,))
+
+
+def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
+    """The share of seeds at which each statistical check finds a wrong operator or wrong noise."""
+    level = Task._field_defaults["level"] / populations.NUM_TESTS
+    rows, results = [], []
+    for fault in mutations():
+        if fault.name not in STATISTICAL:
+            continue
+        found = dict.fromkeys(TESTS, 0)
+        for one in jax.random.split(jax.random.fold_in(key, 2), num_seeds):
+            path_key, study_key = jax.random.split(one)
+            path = laws.random_path(fault.game, path_key)
+            study = populations.study(
+                fault.game, TabularPolicy(path.policy), path.noise, key=study_key, level=level, effort=_ONLY_TESTS
+            )
+            for result in study.results:
+                found[result.name] = found.get(result.name, 0) + (not result.passed)
+        shares = {name: count / num_seeds for name, count in found.items()}
+        rows.append((fault.name, *(shares[name] for name in TESTS)))
+        best = max(shares[name] for name in TESTS)
+        meaning = "a statistical check finds this fault at nine seeds in ten or more"
+        results.append(CheckResult(fault.name, 1 - best, 0.1, best >= 0.9, meaning, f"power {best:.2f}"))
+    table = Table("Power: share of seeds at which a check finds the fault", ("fault", *TESTS), rows)
+    return Stage("Power of the statistical checks", tuple(results), (table,))
+
+
+STATISTICAL = (
+    "push by P instead of its transpose",
+    "push one cell too far",
+    "everything one cell too far",
+    "walls left open",
+    "noise applied twice",
+    "actions reversed",
+    "one probability off by 0.02",
+    "common shock with the wrong sign",
+    "kernel of the next time",
+    "coin with probability 0.6 when sampled",
+    "scenarios weighted 0.4 and 0.6",
+)
+_ONLY_TESTS = EFFORT._replace(sizes=(100, 1000), replicates=(2, 2))
+
+
+def private_histories() -> Stage:
+    """Assumption 2 of the paper, measured on tiny games."""
+    table = private_history_table()
+    checked = worst_of(memory_does_no_harm(row.found) for row in table)
+    rows = [(row.game, row.population, row.found) for row in table]
+    return Stage("What an agent's own past is worth", checked, (history_table("Tiny games, enumerated", rows),))
