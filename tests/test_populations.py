@@ -239,7 +239,7 @@ def test_a_game_that_raises_is_a_finding():
 def test_bad_arguments(sizes, replicates):
     game = Wrong()
     policy, noise = around(game)
-    with pytest.raises(ValueError, match="whole number of at least|needs two or more"):
+    with pytest.raises(ValueError, match=r"whole number of at least|needs two or more"):
         rate_of_convergence(game, policy, noise, key=jax.random.key(0), sizes=sizes, replicates=replicates)
     with pytest.raises(ValueError, match="num_agents must be a whole number"):
         population(game, policy, noise, num_agents=0, key=jax.random.key(0))

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import importlib
 import os
 import sys
@@ -31,21 +32,15 @@ def verify(arguments: argparse.Namespace) -> int:
         if arguments.self_test:
             if arguments.game is not None:
                 raise ValueError(f"--self-test takes no game: its own are verified, but {arguments.game!r} was given")
-            work, name = (lambda: self_test(key=jax.random.key(seed), tell=tell)), "self-test"
+            name, num_seeds = "self-test", 200 if arguments.deep else 20
+            work = functools.partial(self_test, num_seeds=num_seeds)
         else:
             game = _game(arguments.game, arguments.game_parameters)
             name = str(arguments.game).replace(":", ".")
-            work = lambda: verify_game(  # noqa: E731 (both ways end in the same report)
-                game,
-                key=jax.random.key(seed),
-                num_points=arguments.points,
-                deep=arguments.deep,
-                fuzz=examples,
-                tell=tell,
-            )
+            work = functools.partial(verify_game, game, num_points=arguments.points, deep=arguments.deep, fuzz=examples)
         folder, given = _folder(arguments.out, f"verify-{name}")
         try:
-            report = work()
+            report = work(key=jax.random.key(seed), tell=tell)
             report.save(folder / "verify.json")
             report.save(folder / "report.html")
         except BaseException:
@@ -82,7 +77,8 @@ def _game(name: str | None, parameters: dict[str, Any]) -> Game:
     found = _imported(name)
     if isinstance(found, type) and issubclass(found, Game):
         if parameters:
-            allowed = [field.name for field in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
+            fields = dataclasses.fields(found) if dataclasses.is_dataclass(found) else ()
+            allowed = [field.name for field in fields]
             for parameter in parameters:
                 check_name(f"parameter of {name}", parameter, allowed)
         try:

@@ -180,8 +180,11 @@ def spread(task: Task) -> Stage:
         return Stage("Variance of gradients and returns", (failed,))
     (study,) = found
     rows = [
-        ("as RSPG chooses" if row.sampling == "own" else "independent", row.num_agents, row.baseline, row.seconds)
-        + (row.variance.value, None if row.ratio is None else row.ratio.value)
+        (
+            "as RSPG chooses" if row.sampling == "own" else "independent",
+            *(row.num_agents, row.baseline, row.seconds, row.variance.value),
+            None if row.ratio is None else row.ratio.value,
+        )
         for row in study.gradients
     ]
     header = ("noise paths", "agents on each", "baseline", "seconds", "variance / |mean|^2", "ratio to RSPG's")

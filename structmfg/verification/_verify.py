@@ -101,8 +101,8 @@ def _basis(task: Task) -> tuple[str, ...]:
         "Agents move by the game's own `move_agents`, which does without its kernel: the operators are tested against "
         "an independent statement of the same law of motion."
         if told
-        else "Agents move by the kernel's own list of successors, as the game defines no `move_agents`: faults that the "
-        "list shares with the products do not show."
+        else "Agents move by the kernel's own list of successors, as the game defines no `move_agents`: what the list "
+        "and the products have wrong alike does not show."
     )
     definition = (
         "Every piece is held against a definition in plain NumPy."
@@ -111,8 +111,8 @@ def _basis(task: Task) -> tuple[str, ...]:
     )
     return (
         f"Laws pass within a bound for rounding errors, at {task.num_points} random paths. Statistical checks show the "
-        f"evidence -log10 p against the game; all together, they reject one that is right with probability {task.level:g} "
-        "at most. A pass is evidence, not a proof.",
+        f"evidence -log10 p against the game; all together, they reject one that is right with probability "
+        f"{task.level:g} at most. A pass is evidence, not a proof.",
         agents,
         definition,
     )
