@@ -75,6 +75,8 @@ class Wrong(Coin):
         return DenseKernel(wrong.get(self.what, dense))
 
     def reward(self, aggregate, following):
+        if self.what == "not a number":
+            return super().reward(aggregate, following).at[1, 1].set(jnp.nan)
         if self.what == "reward before the step":
             return super().reward(aggregate, aggregate)
         sign = jnp.ones((2, 2)).at[0, 1].set(-1 if self.what == "sign" else 1)
@@ -97,6 +99,7 @@ class Wrong(Coin):
         ("transposed", {"transitions", "products"}, ""),
         ("other noise", {"transitions", "products"}, "t = 1"),
         ("reward before the step", {"reward"}, "t = 1, state "),
+        ("not a number", {"reward"}, "t = 1, state 1, action 1: nan, but"),
         ("sign", {"reward"}, "t = 1, state 0, action 1: "),
         ("observation", {"observation"}, "t = 1, mean field "),
         ("raises", {"observation"}, "raised RuntimeError: no observation here"),
