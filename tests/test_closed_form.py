@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 import structmfg as smfg
 from structmfg.benchmarks import exact
@@ -32,6 +33,14 @@ def test_eta(row, expected):
     slope = (eta[2:] - eta[:-2]) / (times[2] - times[0])
     expected_slope = 2 * (a + q) * eta + eta**2 - (eps - q**2)
     np.testing.assert_allclose(slope, expected_slope[1:-1], atol=1e-3)
+
+
+INTEGRALS = (1.3538982770, 0.4276508328, 7.1651348650)  # of eta, to a unit in the last digit
+
+
+@pytest.mark.parametrize(("row", "expected"), list(zip(ROWS, INTEGRALS, strict=True)), ids=str)
+def test_integral_of_eta(row, expected):
+    assert quad(game_of(row).eta, 0, row[-1])[0] == pytest.approx(expected, abs=1.5e-10)
 
 
 def equilibrium(game, noise):

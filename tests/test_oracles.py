@@ -1,6 +1,7 @@
 """A game against its oracle: at its default size, and made wrong on purpose."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +75,8 @@ class Wrong(Coin):
         return DenseKernel(wrong.get(self.what, dense))
 
     def reward(self, aggregate, following):
+        if self.what == "not a number":
+            return super().reward(aggregate, following).at[1, 1].set(jnp.nan)
         if self.what == "reward before the step":
             return super().reward(aggregate, aggregate)
         sign = jnp.ones((2, 2)).at[0, 1].set(-1 if self.what == "sign" else 1)
@@ -96,6 +99,7 @@ class Wrong(Coin):
         ("transposed", {"transitions", "products"}, ""),
         ("other noise", {"transitions", "products"}, "t = 1"),
         ("reward before the step", {"reward"}, "t = 1, state "),
+        ("not a number", {"reward"}, "t = 1, state 1, action 1: nan, but"),
         ("sign", {"reward"}, "t = 1, state 0, action 1: "),
         ("observation", {"observation"}, "t = 1, mean field "),
         ("raises", {"observation"}, "raised RuntimeError: no observation here"),
@@ -158,3 +162,25 @@ def test_bad_arguments(game, model):
     (point,) = points(Coin(), [0])
     with pytest.raises(ValueError, match="must be a"):
         matches_oracle(game, model, *point)
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parent / "data").glob("*.npz")), ids=lambda file: file.stem)
+def test_oracles_against_vectors_from_outside(file):
+    """Those of `test_games_reference`, made in single precision by somebody else."""
+    name, data = file.stem.rsplit("_", 1)[0], dict(np.load(file))
+    game = smfg.games.make(name)
+    model, mu, time = oracles.model(game), data["mu"].astype(float), int(data["t"])
+    z = next_z = data["z"].item()
+    if name == "beach_bar":
+        z, next_z = (int(data["bar"]), z), (int(data["bar"]), int(data["next_z"]))
+    state, action, target, probability = map(np.array, zip(*oracles.moves(model, mu, z, time), strict=True))
+    weights = data["policy"].astype(float)[state, action] * probability
+    next_mu = np.bincount(target, mu[state] * weights, minlength=len(mu))
+    observation = data["observation"] if "observation" in data else [data["interest_rate"], data["wage"]]
+    for found, expected, bound in (
+        (next_mu, data["next_mu"], 1e-5),
+        (np.bincount(state, weights * data["values"][target]), data["expected"], 2e-5 if name == "macro" else 1e-5),
+        (model.reward(mu, z, time, next_mu, next_z), data["reward"], 1e-5),
+        (model.observe(mu, z, time), observation, 1e-5),
+    ):
+        assert np.abs(np.asarray(found) - expected).max() <= bound * np.abs(expected).max()

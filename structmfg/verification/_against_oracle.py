@@ -154,7 +154,7 @@ def _compare(own: Array, told: np.ndarray, where: str, axes: tuple[str, ...]) ->
         raise ValueError(f"the game gives an array of shape {np.shape(own)}, the oracle one of shape {told.shape}")
     if not told.size:
         return 0.0, _bound(own), ""
-    apart = np.abs(_host(own) - told)
+    apart = np.nan_to_num(np.abs(_host(own) - told), nan=np.inf)
     worst = np.unravel_index(int(np.argmax(apart)), apart.shape)
     where += ", ".join(f"{axis} {index}" for axis, index in zip(axes, worst, strict=True))
     where += f": {_host(own)[worst]:.8g}, but the oracle has {told[worst]:.8g}"
