@@ -49,8 +49,9 @@ def worst_cells(
 
 
 def _impossible(observed: np.ndarray, probabilities: np.ndarray, num_draws: int) -> np.ndarray:
-    """Whether a draw fell where the probability is zero, or outside all cells."""
-    return ((observed > 0) & ~(probabilities > 0)).any(-1) | (observed.sum(-1) != num_draws)
+    """Whether a draw fell where the probability is zero, or outside all cells, or a probability is no number."""
+    nowhere = ((observed > 0) & ~(probabilities > 0)).any(-1) | (observed.sum(-1) != num_draws)
+    return nowhere | ~np.isfinite(probabilities).all(-1)
 
 
 def _pooled(observed: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
