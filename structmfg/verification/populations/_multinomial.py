@@ -8,8 +8,9 @@ its mean is that of chi-squared with k - 1 degrees of freedom up to O(n^-2) (Wil
 Cells that expect fewer than `LEAST` are pooled into one; if that still expects fewer, it joins the least of the others.
 Of Pearson's statistic, the tail is far heavier than chi-squared where few are expected: an excess is squared there,
 while log O / E grows as slowly as the logarithm of its probability. With expectations of `LEAST`, p <= alpha happens
-with probability 1.5 alpha at most for all alpha from 1e-2 to 1e-8 where there are three cells or more, and up to 4 alpha
-where there are two and G takes few values (computed exactly; for Pearson's it is up to 100 alpha). A count where the probability is zero has p = 0.
+with probability 1.5 alpha at most, for all alpha from 1e-2 to 1e-8, where there are three cells or more, and up to
+4 alpha where there are two and G takes few values (computed exactly; for Pearson's it is up to 100 alpha). A count
+where the probability is zero has p = 0.
 """
 
 import numpy as np
