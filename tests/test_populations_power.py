@@ -64,7 +64,7 @@ def test_the_statistic_is_g():
     assert multinomial_p_values(np.array([[88, 12, 0, 0]]), pool, 100) == pytest.approx(1)
     assert multinomial_p_values(np.array([[88, 6, 5, 1]]), pool, 100) == 0  # where the probability is zero
     assert multinomial_p_values(np.array([[88, 6, 5, 0]]), pool, 100) == 0  # one is missing
-    assert np.isnan(multinomial_p_values(np.array([[0, 100]]), np.array([[np.nan, 1]]), 100)).all()
+    assert multinomial_p_values(np.array([[0, 100]]), np.array([[np.nan, 1]]), 100) == 0
 
 
 def p_value(result):
@@ -95,7 +95,7 @@ def power(results):
     return np.mean([not result.passed for result in results])
 
 
-# The least that must be found, of 20 seeds, with 20000 agents and 1000 draws, at a level of 1e-6.
+# The least that must be found, of 20 seeds, with so many agents and draws, at a level of 1e-6.
 POWERS = [
     ("transposed", {"transitions": 1, "counts": 1}),
     ("expects", {"returns": 1}),
@@ -103,14 +103,15 @@ POWERS = [
     ("wrapped", {"transitions": 1, "counts": 1}),
     ("twice", {"transitions": 1, "counts": 1}),
     ("row", {"transitions": 0.9}),
-    ("slight", {"counts": 0.5}),
+    ("slight", {"counts": 0.9}),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "least"), POWERS, ids=lambda x: x if isinstance(x, str) else "")
 def test_power(fault, least):
-    found, _ = of_seeds(Wrong(fault=fault), SEEDS)
+    sizes = {"num_agents": 300_000, "num_draws": 4000} if fault == "slight" else {}
+    found, _ = of_seeds(Wrong(fault=fault), SEEDS, **sizes)
     print(fault, {name: float(power(results)) for name, results in found.items()})
     for name, fraction in least.items():
         assert power(found[name]) >= fraction, (name, power(found[name]))
@@ -123,6 +124,7 @@ def few(found, level, num_seeds):
     return max(alarms.values()) <= binom.isf(1e-4, num_seeds, level)
 
 
+@pytest.mark.slow
 def test_false_alarms():
     """At a level of 5 %; the p-values of one test are uniform."""
     found, last = of_seeds(

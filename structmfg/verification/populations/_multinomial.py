@@ -7,7 +7,10 @@ G = 2 sum O log(O / E) over the cells, E being the expected counts. Divided by W
 its mean is that of chi-squared with k - 1 degrees of freedom up to O(n^-2) (Williams 1976, doi:10.1093/biomet/63.1.33).
 Cells that expect fewer than `LEAST` are pooled into one; if that still expects fewer, it joins the least of the others.
 Of Pearson's statistic, the tail is far heavier than chi-squared where few are expected: an excess is squared there,
-while log O / E grows as slowly as the logarithm of its probability. A count where the probability is zero has p = 0.
+while log O / E grows as slowly as the logarithm of its probability. With expectations of `LEAST`, p <= alpha happens
+with probability 1.5 alpha at most, for all alpha from 1e-2 to 1e-8, where there are three cells or more, and up to
+4 alpha where there are two and G takes few values (computed exactly; for Pearson's it is up to 100 alpha). A count
+where the probability is zero has p = 0.
 """
 
 import numpy as np
@@ -49,8 +52,9 @@ def worst_cells(
 
 
 def _impossible(observed: np.ndarray, probabilities: np.ndarray, num_draws: int) -> np.ndarray:
-    """Whether a draw fell where the probability is zero, or outside all cells."""
-    return ((observed > 0) & ~(probabilities > 0)).any(-1) | (observed.sum(-1) != num_draws)
+    """Whether a draw fell where the probability is zero, or outside all cells, or a probability is no number."""
+    nowhere = ((observed > 0) & ~(probabilities > 0)).any(-1) | (observed.sum(-1) != num_draws)
+    return nowhere | ~np.isfinite(probabilities).all(-1)
 
 
 def _pooled(observed: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
