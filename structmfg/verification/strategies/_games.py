@@ -91,11 +91,11 @@ class RandomGame(Game):
 
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
         """Of start[z_0]."""
-        return normalised(np.array(self.start))[noise]
+        return normalised(self.start)[noise]
 
     def noise_chain(self) -> NoiseChain:
         """See the class."""
-        return NoiseChain(np.arange(len(self.first)), shares(np.array(self.first)), shares(np.array(self.transition)))
+        return NoiseChain(np.arange(len(self.first)), shares(self.first), shares(self.transition))
 
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
         """Of the chain."""
