@@ -97,5 +97,5 @@ class Runs(RuleBasedStateMachine):
         return multiple(saved)
 
 
-Runs.TestCase.settings = settings(max_examples=6, stateful_step_count=8)
+Runs.TestCase.settings = settings(max_examples=3, stateful_step_count=8)
 TestRuns = Runs.TestCase

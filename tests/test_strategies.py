@@ -84,7 +84,7 @@ def test_what_is_printed_can_be_run():
     with pytest.raises(AssertionError) as caught:
         never_empty()
     printed = "\n".join(caught.value.__notes__)
-    assert re.search(r"kernel=DenseKernel\(normalised\(array\(\[", re.sub(r"\s", "", printed)), printed
+    assert re.search(r"kernel=DenseKernel\(probabilities=(Array|array)\(\[\[\[", re.sub(r"\s", "", printed)), printed
     game = find(games(), lambda game: game.num_actions == 2 and sum(game.luck) > 0, settings=settings(database=None))
     assert eval(repr(game)) == game
     assert game == RandomGame(

@@ -18,8 +18,9 @@ Kernels: TypeAlias = st.SearchStrategy[ops.TransitionKernel]
 Operators: TypeAlias = st.SearchStrategy[ops.TransitionOperator]
 
 # Equinox tells of arrays no more than their shape, hypothesis has to tell their numbers.
-pretty.for_type(
-    ops.TransitionKernel,
+pretty.for_type_by_name(
+    ops.TransitionKernel.__module__,
+    ops.TransitionKernel.__name__,
     lambda kernel, printer, cycle: printer.text(eqx.tree_pformat(kernel, short_arrays=False)),
 )
 
