@@ -85,7 +85,11 @@ def test_what_is_printed_can_be_run():
         never_empty()
     printed = "\n".join(caught.value.__notes__)
     assert re.search(r"kernel=DenseKernel\(probabilities=(Array|array)\(\[\[\[", re.sub(r"\s", "", printed)), printed
-    game = find(games(), lambda game: game.num_actions == 2 and sum(game.luck) > 0, settings=settings(database=None))
+    game = find(
+        games(),
+        lambda game: game.num_actions == 2 and sum(game.luck) > 0,
+        settings=settings(database=None, max_examples=500),
+    )
     assert eval(repr(game)) == game
     assert game == RandomGame(
         targets=((0, 0),) * 2, pull=((0, 0),), start=((0, 0),), transition=((0,),), rewards=((0, 0),) * 2,

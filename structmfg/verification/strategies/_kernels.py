@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.vendor import pretty
 from jaxtyping import Array, ArrayLike, Float
 
 from structmfg import operators as ops
@@ -16,13 +14,6 @@ from structmfg.verification.strategies._arrays import distributions, policies, w
 
 Kernels: TypeAlias = st.SearchStrategy[ops.TransitionKernel]
 Operators: TypeAlias = st.SearchStrategy[ops.TransitionOperator]
-
-# Equinox tells of arrays no more than their shape, hypothesis has to tell their numbers.
-pretty.for_type_by_name(
-    ops.TransitionKernel.__module__,
-    ops.TransitionKernel.__name__,
-    lambda kernel, printer, cycle: printer.text(eqx.tree_pformat(kernel, short_arrays=False)),
-)
 
 _ACTIONS = 2
 _SIZES = (4,)
