@@ -177,6 +177,7 @@ def test_random_games_against_plain_numpy(double, data):
             assert float(path.aggregates.mean_field[0] @ values[0]) == pytest.approx(expected.total, abs=1e-11)
 
 
+@pytest.mark.slow
 @settings(SHARED, max_examples=8)
 @given(data=st.data())
 def test_exploitability_of_random_games_is_ordered(precision, data):
@@ -194,6 +195,7 @@ def test_exploitability_of_random_games_is_ordered(precision, data):
     assert best.exploitability == pytest.approx(gains["non_anticipative"], abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(game=games())
 def test_certificates_of_random_games(game):
@@ -207,6 +209,7 @@ def test_certificates_of_random_games(game):
     assert certificate <= solvers.exploitability(game, even, kind="non_anticipative").value + 1e-9
 
 
+@pytest.mark.slow
 @settings(max_examples=2)
 @given(game=games())
 def test_random_games_pass_the_fuzz(game):
