@@ -16,7 +16,7 @@ kernel followed by an operator (`FactoredKernel`).
 """
 
 import abc
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -65,6 +65,10 @@ class _Convertible(eqx.Module):
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
         """The successors of some states only."""
         return Successors(*(array[states] for array in self.successors()))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """With the numbers, where `repr` tells shapes only: for the counter-examples of hypothesis, and IPython."""
+        printer.text(eqx.tree_pformat(self, short_arrays=False))
 
     @property
     def structure(self) -> str:

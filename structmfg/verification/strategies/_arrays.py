@@ -1,5 +1,6 @@
 """Policies, mean fields, values and noise paths, from small whole numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,24 +15,24 @@ from structmfg.games import Game, NoisePaths, noise_path
 _INNOVATIONS = (0.5, 0.25, 0.75, 0.01, 0.99)  # the first is the median, to which the others shrink
 
 
-def shares(weights: ArrayLike) -> np.ndarray:
+def shares(weights: ArrayLike | Sequence[Any]) -> np.ndarray:
     """`normalised` in NumPy and double precision."""
     weights = np.asarray(weights, float)
     weights = np.where(weights.sum(-1, keepdims=True) > 0, weights, 1)
     return weights / weights.sum(-1, keepdims=True)
 
 
-def normalised(weights: ArrayLike) -> Float[Array, "*rows n"]:
+def normalised(weights: ArrayLike | Sequence[Any]) -> Float[Array, "*rows n"]:
     """Distributions along the last axis, in proportion to weights >= 0; uniform where all of them are zero."""
     return jnp.asarray(shares(weights), float)
 
 
-def deterministic(choices: ArrayLike, count: int) -> Float[Array, "*rows n"]:
+def deterministic(choices: ArrayLike | Sequence[Any], count: int) -> Float[Array, "*rows n"]:
     """Distributions with all mass at one of `count` places, the last axis: a pure policy, or mass in one state."""
     return jnp.asarray(np.eye(count)[np.asarray(choices)], float)
 
 
-def reals(numbers: ArrayLike) -> Float[Array, "*shape"]:
+def reals(numbers: ArrayLike | Sequence[Any]) -> Float[Array, "*shape"]:
     """Whole numbers in JAX's default float."""
     return jnp.asarray(numbers, float)
 

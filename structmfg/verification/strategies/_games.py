@@ -1,7 +1,8 @@
 """Random small games whose repr is a program: every ingredient a few whole numbers."""
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -90,11 +91,11 @@ class RandomGame(Game):
 
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
         """Of start[z_0]."""
-        return normalised(np.array(self.start))[noise]
+        return normalised(self.start)[noise]
 
     def noise_chain(self) -> NoiseChain:
         """See the class."""
-        return NoiseChain(np.arange(len(self.first)), shares(np.array(self.first)), shares(np.array(self.transition)))
+        return NoiseChain(np.arange(len(self.first)), shares(self.first), shares(self.transition))
 
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
         """Of the chain."""
@@ -111,7 +112,7 @@ def nested(array: np.ndarray) -> tuple[int | Row, ...]:
 
 
 @st.composite
-def games(draw: st.DrawFn) -> RandomGame:
+def games(draw: Callable[..., Any]) -> RandomGame:
     """Games of 2..6 states, 1..3 actions, 1..4 steps and 1..3 states of the noise. Their repr can be run."""
     states, actions, noises = draw(st.tuples(st.integers(2, 6), st.integers(1, 3), st.integers(1, 3)))
     small = st.integers(0, 2)

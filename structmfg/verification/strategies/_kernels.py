@@ -1,7 +1,7 @@
 """Kernels of every structure in `structmfg.operators`."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,7 @@ def kernels(structure: str | None = None, *, num_states: int | None = None, num_
         check_integer("num_actions", num_actions, at_least=1)
 
     @st.composite
-    def drawn(draw: st.DrawFn) -> ops.TransitionKernel:
+    def drawn(draw: Callable[..., Any]) -> ops.TransitionKernel:
         name = structure or draw(st.sampled_from(tuple(STRUCTURES)))
         sizes = _LINES if name in _ON_LINES else _SIZES
         count = num_states or draw(st.sampled_from(sizes))
