@@ -15,7 +15,10 @@ from structmfg.verification.populations._rate import Rate, rate_is_one_half, rat
 
 
 class Effort(NamedTuple):
-    """How much is sampled: agents of a population, pairs (s, a), draws of each, noise paths, and for the rate."""
+    """How much is sampled: agents of a population, pairs (s, a), draws of each, noise paths, and for the rate.
+
+    The rate is left out where there are no `sizes`.
+    """
 
     num_agents: int
     num_pairs: int
@@ -83,8 +86,9 @@ def study(
     pairs, draws = effort.num_pairs, effort.num_draws
     results.append(transitions(game, some, key=moves, level=level, num_pairs=pairs, num_draws=draws))
     results += [counts(lived, level=level), returns(game, lived, level=level)]
-    failed = rate_is_measured()
-    results.append(rate_is_one_half(rate[0]) if rate else failed)
+    if effort.sizes:
+        failed = rate_is_measured()
+        results.append(rate_is_one_half(rate[0]) if rate else failed)
     return Study(tuple(results), lived.p_values(), _spread(lived), rate[0] if rate else None)
 
 
