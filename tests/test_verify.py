@@ -1,4 +1,4 @@
-"""Verification passes on the games, fails on kernels made wrong on purpose, and never crashes on a user's game."""
+"""`verify` passes games that are right, says what is wrong with others and where, and never crashes on a user's game."""
 
 import dataclasses
 import json
@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array
 
 import structmfg as smfg
-from structmfg.operators import DenseKernel, SuccessorKernel, Successors
-from structmfg.verification import CheckResult, Report, verify
-from structmfg.verification.laws import KERNEL_LAWS, Probe, probe
+from structmfg._pages import Picture
+from structmfg.cli import main
+from structmfg.operators import DenseKernel, SuccessorKernel
+from structmfg.verification import CheckResult, Report, Stage, Table, verify
 
 SMALL = {
     "linear_quadratic": {"num_states": 15, "horizon": 5, "first": 1, "last": 3},
@@ -48,19 +48,69 @@ class Stay(smfg.Game):
         return jnp.where(uniform < 0.1, -noise, noise)
 
 
-@pytest.mark.parametrize("name", SMALL)
+class StayByHand:
+    """The same in plain NumPy, as a model of `oracles`."""
+
+    horizon, discount = 4, 0.9
+
+    def start(self, z):
+        return np.full(6, 1 / 6)
+
+    def dense(self, mu, z, t):
+        dense = np.zeros((6, 2, 6))
+        for s in range(6):
+            dense[s, 0, s] = dense[s, 1, (s + z) % 6] = 1
+        return dense
+
+    def reward(self, mu, z, t, next_mu, next_z):
+        return -next_mu[:, None] - np.array([0.0, 0.1])
+
+    def observe(self, mu, z, t):
+        return [float(z)]
+
+
+def names(report, *, failed=False):
+    return {result.name for result in report.results if not (failed and result.passed)}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "macro" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+)
 def test_the_games_pass(name):
-    report = verify(smfg.games.make(name, **SMALL[name]), num_points=2)
+    game = smfg.games.make(name, **SMALL[name])
+    report = verify(game, num_points=2)
     assert report.passed, str(report)
-    assert len(report.results) == 1 + 2 * (4 + len(KERNEL_LAWS))
-    assert report.game in str(report)
+    assert len(names(report)) == len(report.results)
+    assert {"adjoint", "contraction", "transitions match oracle", "counts", "rate is one half"} <= names(report)
+    assert repr(game) in str(report)
 
 
-def test_a_users_game_passes_and_repeats():
-    first, second = verify(Stay(), num_points=1), verify(Stay(), num_points=1)
-    assert first.passed, str(first)
-    assert first.results == second.results
-    assert verify(Stay(), key=jax.random.key(1), num_points=1).results != first.results
+@pytest.mark.slow
+def test_deep():
+    report = verify(smfg.games.make("left_right"), deep=True, fuzz=10)
+    assert report.passed, str(report)
+    assert {"gradients agree", "memory does no harm", "rewards are finite"} <= names(report)
+
+
+def test_a_users_game_passes_repeats_and_takes_a_model():
+    stages = []
+    report = verify(Stay(), num_points=1, model=StayByHand(), fuzz=5, tell=stages.append)
+    assert report.passed, str(report)
+    assert tuple(stages) == report.stages
+    assert "reward matches oracle" in names(report)
+    again = verify(Stay(), num_points=1)
+    shared = {result for result in again.results} & set(report.results)
+    assert len(shared) == len(again.results)
+    assert verify(Stay(), key=jax.random.key(1), num_points=1).results != again.results
+
+
+def test_another_model_is_told_from_the_game():
+    model = StayByHand()
+    model.reward = lambda mu, z, t, next_mu, next_z: -mu[:, None] - np.array([0.1, 0.0])
+    report = verify(Stay(), num_points=1, model=model)
+    (wrong,) = (result for result in report.results if not result.passed)
+    assert wrong.name == "reward matches oracle"
+    assert "action" in wrong.where
 
 
 class Transposed(DenseKernel):
@@ -84,44 +134,61 @@ class Broken(Stay):
         kernel = super().kernel(aggregate)
         if self.where == "kernel":
             raise RuntimeError("no <kernel> here")
+        if self.where == "branch" and aggregate.time > 2:
+            return kernel
         if self.where == "states":
             return DenseKernel(jnp.asarray(probabilities(5, 2)))
         if self.where == "transposed":
             return Transposed(jnp.asarray(probabilities(6, 2)))
-        return eqx.tree_at(
-            lambda k: k.probabilities, kernel, replace_fn=lambda p: p * (2 if self.where == "rows" else 1)
-        )
+        if self.where == "row":
+            return eqx.tree_at(lambda k: k.probabilities, kernel, kernel.probabilities.at[4, 1].set(1.5))
+        return kernel
 
     def reward(self, aggregate, following):
         reward = super().reward(aggregate, following)
-        wrong = {"reward": reward / 0, "reward shape": reward[:, :1]}
+        wrong = {
+            "reward": reward.at[3, 1].set(jnp.where(aggregate.time == 2, jnp.inf, 0)),
+            "reward shape": reward[:, :1],
+        }
         return wrong.get(self.where, reward)
 
     def observe(self, aggregate):
         observation = super().observe(aggregate)
         return {"observation": observation * jnp.nan, "scalar": observation[0]}.get(self.where, observation)
 
+    def next_noise(self, noise, uniform, time):
+        return {"noise": jnp.zeros(())}.get(self.where, super().next_noise(noise, uniform, time))
+
+    def move_agents(self, aggregate, states, actions, key):
+        if self.where == "agents":
+            return states + actions
+        return super().move_agents(aggregate, states, actions, key)
+
 
 @pytest.mark.parametrize(
-    ("where", "found"),
+    ("where", "found", "told"),
     [
-        ("kernel", "path of distributions"),
-        ("states", "path of distributions"),
-        ("rows", "path of distributions"),
-        ("rows", "rows sum to one"),
-        ("transposed", "adjoint"),
-        ("transposed", "return both ways"),
-        ("reward", "rewards are finite"),
-        ("reward shape", "rewards are finite"),
-        ("observation", "observations are finite"),
-        ("scalar", "observations are finite"),
+        ("kernel", "path can be followed", "raised RuntimeError: no <kernel> here"),
+        ("branch", "path can be followed", "raised TracerBoolConversionError"),
+        ("states", "path can be followed", r"(6, 2), but has (5, 2)"),
+        ("row", "rows sum to one", "state 4, action 1: they sum to 1.5"),
+        ("transposed", "adjoint", "by push"),
+        ("reward", "rewards are finite", "first at t = 2, state 3, action 1: inf"),
+        ("reward shape", "rewards are finite", "rewards must have shape (6, 2), but has shape (6, 1)"),
+        ("observation", "observations are finite", "observe, first at t = 0, entry 0"),
+        ("scalar", "observations are finite", "raised ValueError"),
+        ("noise", "path can be followed", "raised"),
+        ("agents", "transitions", "moved to"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_a_broken_game_is_reported_and_does_not_crash(where, found):
+def test_a_broken_game_is_reported_and_does_not_crash(where, found, told):
     report = verify(Broken(where), num_points=1)
     assert not report.passed
-    assert found in {result.name.partition(" (")[0] for result in report.results if not result.passed}
+    failed = {result.name: result.where for result in report.results if not result.passed}
+    assert found in failed, failed
+    assert told in failed[found]
+    assert max(map(len, failed.values())) < 600
 
 
 def test_sizes_come_first():
@@ -132,24 +199,47 @@ def test_sizes_come_first():
     assert "horizon must be a whole number of at least 1" in str(report)
 
 
-@pytest.mark.parametrize(("game", "num_points"), [("beach_bar", 3), (Stay(), 0), (Stay(), 1.5)])
+@pytest.mark.parametrize(
+    ("game", "options"),
+    [
+        ("beach_bar", {}),
+        (Stay(), {"num_points": 0}),
+        (Stay(), {"num_points": 1.5}),
+        (Stay(), {"fuzz": -1}),
+        (Stay(), {"level": 0.0}),
+        (Stay(), {"model": Stay()}),
+    ],
+)
 @pytest.mark.usefixtures("unchecked")
-def test_bad_arguments(game, num_points):
-    with pytest.raises(ValueError, match="must be a"):
-        verify(game, num_points=num_points)
+def test_bad_arguments(game, options):
+    with pytest.raises(ValueError, match="must"):
+        verify(game, **options)
+
+
+# The report.
 
 
 @pytest.fixture
 def report() -> Report:
-    good = CheckResult("rows sum to one", 1e-8, 1e-6, True, "P 1 = 1")
-    bad = CheckResult("adjoint", float("nan"), float("nan"), False, "raised E: <script>alert(1)</script> & {x}")
-    return Report("Game('<b>')", (good, bad))
+    good = CheckResult("rows sum to one", 1e-8, 1e-6, True, "P 1 = 1", "path 0")
+    bad = CheckResult(
+        "adjoint", float("nan"), float("nan"), False, "<A v, mu>", "raised E: <script>alert(1)</script> & {x}"
+    )
+    table = Table("A <table>", ("name", "number"), [("a & b", 1.5), ("none", None)])
+    first, second = (
+        Stage("First", (good,), seconds=1.0),
+        Stage("Second", (bad,), (table,), (Picture("p", "seen", b"png"),)),
+    )
+    return Report("Game('<b>')", (first, second), ("On what it rests",))
 
 
 def test_report_as_text(report):
     assert not report.passed
-    assert str(report).startswith("Game('<b>'): 1 of 2 checks passed\n  ok      rows sum to one   1.00e-08")
+    assert str(report).startswith(
+        "Game('<b>'): 1 of 2 checks passed\nFirst (1.0 s)\n  ok      rows sum to one   1.00e-08"
+    )
     assert "  FAILED  adjoint" in str(report)
+    assert "raised E" in str(report)
 
 
 def test_report_as_json(report, tmp_path):
@@ -157,6 +247,7 @@ def test_report_as_json(report, tmp_path):
     saved = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     assert saved["passed"] is False
     assert [result["value"] for result in saved["results"]] == [1e-8, None]
+    assert saved["tables"][0]["rows"] == [["a & b", 1.5], ["none", None]]
 
 
 def test_report_as_html_is_escaped_and_self_contained(report, tmp_path):
@@ -164,10 +255,104 @@ def test_report_as_html_is_escaped_and_self_contained(report, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "&lt;script&gt;" in page
     assert "{x}" in page
-    for forbidden in ("<script", "<b>", "http", "src="):
+    assert "A &lt;table&gt;" in page
+    assert 'src="data:image/png;base64,cG5n"' in page
+    assert page.count("src=") == 1
+    for forbidden in ("<script", "<b>", "http"):
         assert forbidden not in page
 
 
 def test_report_elsewhere(report, tmp_path):
     with pytest.raises(ValueError, match=r"\.html or \.json"):
         report.save(tmp_path / "report.txt")
+
+
+# The command line.
+
+OWN = """
+import jax.numpy as jnp
+import structmfg as smfg
+from structmfg.operators import DenseKernel
+
+
+class Mine(smfg.Game):
+    num_states, num_actions, horizon, discount = 2, 2, 2, 0.9
+    excess = 0.0
+
+    def kernel(self, aggregate):
+        return DenseKernel(jnp.full((2, 2, 2), 0.5).at[1, 0, 1].add(self.excess))
+
+    def reward(self, aggregate, following):
+        return jnp.array([[0.0, 1.0], [1.0, 0.0]]) - following.mean_field[:, None]
+
+    def observe(self, aggregate):
+        return aggregate.mean_field[:1]
+
+    def initial_noise(self, uniform):
+        return jnp.zeros(())
+
+    def next_noise(self, noise, uniform, time):
+        return noise
+
+
+class Wrong(Mine):
+    excess = 0.25
+
+
+class Unfinished(smfg.Game):
+    pass
+
+
+class Demanding(Mine):
+    def __init__(self, needed):
+        pass
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_games_of_a_user.py").write_text(OWN)
+    (tmp_path / "broken_module_of_a_user.py").write_text("1 / 0")
+    return tmp_path
+
+
+def test_a_game_of_ones_own_by_name(folder, capsys):
+    assert main(["verify", "own_games_of_a_user:Mine", "--points", "1", "--json", "--out", "fine"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["passed"]
+    assert json.loads((folder / "fine" / "verify.json").read_text())["results"] == result["results"]
+    assert "<img" in (folder / "fine" / "report.html").read_text()
+    assert main(["verify", "own_games_of_a_user:Wrong", "--points", "1", "--quiet", "--out", "wrong"]) == 1
+    assert "checks failed: " in capsys.readouterr().err
+    assert "state 1, action 0: they sum to 1.25" in (folder / "wrong" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name a game"),
+        (["beach_baar"], "did you mean beach_bar"),
+        (["own_games_of_a_user:"], "named module:Class"),
+        (["no_such_module:Mine"], "cannot import 'no_such_module'"),
+        (["broken_module_of_a_user:Mine"], "ZeroDivisionError"),
+        (["own_games_of_a_user:Yours"], "has no 'Yours'"),
+        (["own_games_of_a_user:number"], "must be a subclass of structmfg.Game"),
+        (["own_games_of_a_user:Unfinished"], "abstract"),
+        (["own_games_of_a_user:Demanding"], "cannot be made"),
+        (["own_games_of_a_user:Mine", "--horizon", "3"], "unknown parameter of own_games_of_a_user:Mine"),
+        (["beach_bar", "--self-test"], "--self-test takes no game"),
+        (["left_right", "--points", "0"], "num_points must be"),
+        (["left_right", "--fuzz", "-1"], "fuzz must be"),
+        (["left_right", "--precision", "half"], "unknown precision"),
+    ],
+)
+def test_refused_on_the_command_line(folder, capsys, arguments, told):
+    assert main(["verify", *arguments, "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (folder / "run").exists()

@@ -1,7 +1,6 @@
 """`structmfg verify`: check a game, one of the package's or a user's own, and write a report."""
 
 import argparse
-import dataclasses
 import functools
 import importlib
 import os
@@ -32,8 +31,7 @@ def verify(arguments: argparse.Namespace) -> int:
         if arguments.self_test:
             if arguments.game is not None:
                 raise ValueError(f"--self-test takes no game: its own are verified, but {arguments.game!r} was given")
-            name, num_seeds = "self-test", 200 if arguments.deep else 20
-            work = functools.partial(self_test, num_seeds=num_seeds)
+            name, work = "self-test", functools.partial(self_test, deep=arguments.deep)
         else:
             game = _game(arguments.game, arguments.game_parameters)
             name = str(arguments.game).replace(":", ".")
@@ -76,11 +74,8 @@ def _game(name: str | None, parameters: dict[str, Any]) -> Game:
         return make(name, **parameters)
     found = _imported(name)
     if isinstance(found, type) and issubclass(found, Game):
-        if parameters:
-            fields = dataclasses.fields(found) if dataclasses.is_dataclass(found) else ()
-            allowed = [field.name for field in fields]
-            for parameter in parameters:
-                check_name(f"parameter of {name}", parameter, allowed)
+        for parameter in parameters:
+            check_name(f"parameter of {name}", parameter, getattr(found, "__dataclass_fields__", ()))
         try:
             found = found(**parameters)
         except Exception as error:  # whatever a user's class raises

@@ -7,7 +7,6 @@ import numpy as np
 import scipy.stats
 from jaxtyping import PRNGKeyArray
 
-from structmfg._checks import check_integer
 from structmfg.policies import TabularPolicy
 from structmfg.verification import laws, oracles, populations
 from structmfg.verification._check import CheckResult
@@ -26,7 +25,7 @@ _ALARM = 1e-3  # probability of more false alarms than allowed, were their rate 
 def self_test(
     *,
     key: PRNGKeyArray | None = None,
-    num_seeds: int = 20,
+    deep: bool = False,
     faults: Sequence[Mutation] | None = None,
     tell: Callable[[Stage], None] | None = None,
 ) -> Report:
@@ -34,33 +33,32 @@ def self_test(
 
     - Every fault of a list (all of `faults`, or the package's own), sown into the game or into the package's methods,
       must be found by some check: the report has the table of which finds which.
-    - Over `num_seeds` seeds, the game without faults must pass, up to the level of the statistical checks.
-    - The power of the statistical checks: how often each finds a wrong operator, over as many seeds.
-    - What an agent's own past is worth on tiny games, enumerated.
+    - The game without faults must pass, at 20 seeds, up to the level of the statistical checks; at 200 if `deep`.
+    - The power of the statistical checks: how often each finds a wrong operator, of 20 seeds.
+    - What an agent's own past is worth on tiny games, enumerated; at equilibria too if `deep`.
 
     Games are verified without compilation, as compiling costs more than such small games do.
     """
-    num_seeds = check_integer("num_seeds", num_seeds, at_least=1)
     key = jax.random.key(0) if key is None else key
     chosen = mutations() if faults is None else list(faults)
     done = []
-    for stage in timed(_stages(key, num_seeds, chosen)):
+    for stage in timed(_stages(key, chosen, deep)):
         done.append(stage)
         if tell:
             tell(stage)
     basis = (
-        f"{len(chosen)} faults in {healthy()!r} or in the package's methods, one at a time; {num_seeds} seeds.",
+        f"{len(chosen)} faults in {healthy()!r} or in the package's methods, one at a time.",
         "A check is worth what it would have found. Games are verified as by `verify`, with smaller populations.",
     )
     return Report("the verification itself", tuple(done), basis)
 
 
-def _stages(key: PRNGKeyArray, num_seeds: int, faults: Sequence[Mutation]) -> Iterator[Stage]:
+def _stages(key: PRNGKeyArray, faults: Sequence[Mutation], deep: bool) -> Iterator[Stage]:
     with jax.disable_jit():
         yield sown(key, faults)
-        yield false_alarms(key, num_seeds)
-    yield power(key, num_seeds)
-    yield private_histories()
+        yield false_alarms(key, 200 if deep else 20)
+        yield power(key, 20)
+    yield private_histories(deep)
 
 
 def _report(key: PRNGKeyArray, fault: Mutation | None = None) -> Report:
@@ -145,9 +143,9 @@ STATISTICAL = (
 )
 
 
-def private_histories() -> Stage:
-    """Assumption 2 of the paper, measured on tiny games."""
-    table = private_history_table()
+def private_histories(deep: bool) -> Stage:
+    """Assumption 2 of the paper, measured on tiny games; at their equilibria too if `deep`."""
+    table = private_history_table(equilibria=deep)
     checked = worst_of(memory_does_no_harm(row.found) for row in table)
     rows = [(row.game, row.population, row.found) for row in table]
     return Stage("What an agent's own past is worth", checked, (history_table("Tiny games, enumerated", rows),))

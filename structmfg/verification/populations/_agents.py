@@ -22,7 +22,7 @@ from structmfg.verification._check import check, evidence
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
 from structmfg.verification.populations._population import Population, count, population
 
-_BATCH = 2**21  # rows times states that are held at a time
+_BATCH = 2**21  # entries of rows, and agents, that are held at a time
 
 # Compiled once for all calls.
 _rollout = eqx.filter_jit(rollout)
@@ -97,7 +97,7 @@ def _transitions_at(
     choose, draw = jax.random.split(key)
     total = game.num_states * game.num_actions
     pairs = np.asarray(jax.random.choice(choose, total, (min(num_pairs, total),), replace=False))
-    size = max(1, min(len(pairs), _BATCH // game.num_states))
+    size = max(1, min(len(pairs), _BATCH // max(game.num_states, num_draws)))
     batches = np.resize(pairs, (-(-len(pairs) // size), size))  # the last is filled up with pairs already tried
     p_values, worst = [], (math.inf, 0.0, "")
     for batch, batch_key in zip(batches, jax.random.split(draw, len(batches)), strict=True):
@@ -120,16 +120,17 @@ def _moves(
     game: Game, aggregate: AggregateState, pairs: Int[Array, " pairs"], num_draws: int, key: PRNGKeyArray
 ) -> tuple[Float[Array, "pairs states"], Int[Array, "pairs states"]]:
     """The kernel's rows of pairs s * A + a, and where agents in s who do a went."""
-    kernel = game.kernel(aggregate)
+    kernel, size = game.kernel(aggregate), game.num_states
+    row = jnp.repeat(jnp.arange(len(pairs)), num_draws)
+    moved = game.move_agents(aggregate, *jnp.divmod(pairs[row], game.num_actions), key)
+    inside = (moved >= 0) & (moved < size)
+    observed = count(jnp.where(inside, row * size + moved, -1), len(pairs) * size).reshape(-1, size)
 
-    def one(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-        pair, pair_key = inputs
-        agent = jnp.zeros(game.num_states * game.num_actions).at[pair].set(1)
-        state, action = (jnp.full(num_draws, x) for x in jnp.divmod(pair, game.num_actions))
-        moved = game.move_agents(aggregate, state, action, pair_key)
-        return kernel.push(agent.reshape(game.num_states, game.num_actions)), count(moved, game.num_states)
+    def pushed(pair: Array) -> Array:
+        agent = jnp.zeros(size * game.num_actions).at[pair].set(1)
+        return kernel.push(agent.reshape(size, game.num_actions))
 
-    return jax.lax.map(one, (pairs, jax.random.split(key, len(pairs))))
+    return jax.lax.map(pushed, pairs), observed
 
 
 @check("independent agents, moved one by one, are spread as the operators push the mean field, at every t")
