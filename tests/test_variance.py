@@ -14,18 +14,27 @@ from jax.flatten_util import ravel_pytree
 import structmfg as smfg
 from structmfg._json import to_json
 from structmfg.benchmarks.variance import plain, tables
+from structmfg.games import noise_paths
 from structmfg.solvers._evaluation import policy_gradient, rollout
 from structmfg.solvers._rspg import StructuralPolicyGradient
 from structmfg.verification import variance_study
 from structmfg.verification.variance import figures
 from structmfg.verification.variance._agents import rewards_to_go
 from structmfg.verification.variance._gradients import gradients, reinforce, structural
-from structmfg.verification.variance._returns import _components, path_moments
+from structmfg.verification.variance._returns import _components, path_moments, path_returns
 from structmfg.verification.variance._statistics import squares
+from structmfg.verification.variance._study import returns_agree, spreads_agree
 
 GAME = Coin()
 BASELINES = ("none", "mean", "values")
-FAST = {"num_paths": 2, "num_agents": (4, 64), "draws": 64, "rounds": 1, "max_paths": 256}
+FAST = {
+    "num_paths": 2,
+    "num_agents": (4, 64),
+    "draws": 64,
+    "rounds": 1,
+    "max_paths": 256,
+    "return_agents": (1, 10, 100, 1000),
+}
 
 
 def network(game=GAME):
@@ -120,9 +129,9 @@ def test_nothing_is_left_where_all_paths_are_taken(study):
 
 
 def test_structure_has_less_variance_than_agents(study):
-    for agents in (4, 64):
-        none, mean, values = (study.row("iid", agents, baseline).ratio for baseline in BASELINES)
-        assert 1 < values.low < mean.value < none.value
+    for baseline in BASELINES:
+        few, many = (study.row("iid", agents, baseline).ratio for agents in (4, 64))
+        assert 1 < many.value < few.low
 
 
 def test_returns_split(study):
@@ -165,9 +174,14 @@ class Elsewhere(Coin):
 
 
 def test_agents_that_go_elsewhere_are_found():
-    game = Elsewhere()
-    found = variance_study(game, network(game), key=jax.random.key(0), **FAST)
-    assert {result.name: result.passed for result in found.results}["returns agree"] is False
+    def found(game):
+        paths = noise_paths(game, key=jax.random.key(0), num_paths=256)
+        return path_returns(game, network(game), paths, jax.random.key(1), num_agents=512)
+
+    right, wrong = found(GAME), found(Elsewhere())
+    assert returns_agree(right).passed
+    assert spreads_agree(right).passed
+    assert not returns_agree(wrong).passed
 
 
 @pytest.mark.parametrize(
@@ -181,6 +195,7 @@ def test_agents_that_go_elsewhere_are_found():
         ({"max_paths": 4}, "max_paths must be a whole number of at least 16"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_refused(given, words):
     with pytest.raises(ValueError, match=words):
         variance_study(GAME, **{"key": jax.random.key(0), "policy": network()} | given)

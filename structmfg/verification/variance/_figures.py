@@ -51,7 +51,9 @@ def draw_gradients(studies: Sequence[VarianceStudy]) -> Figure:
         else:
             axes.text(0.03, 0.03, "RSPG's own choice, all paths: 0", transform=axes.transAxes, fontsize=9)
         axes.axvline(equal, color=GREY, linestyle=":", label="as long as RSPG (mean field not counted)", zorder=1)
-        axes.set_ylim(bottom=0.3 * min(x for x in (iid, own, chosen) if x > 0))
+        least = min(x for x in (iid, own, chosen) if x > 0)
+        most = max(row.variance.value for row in study.gradients)
+        axes.set_ylim(bottom=least * (least / most) ** 0.2)  # room for the words
         ratio = study.row("iid", equal, "mean").ratio
         _title(axes, study, f"in equal time {_short(ratio.value)} × RSPG's" if ratio else "")
         axes.set_xlabel(f"agents on each of {study.num_paths} noise paths")
@@ -86,7 +88,7 @@ def draw_returns(studies: Sequence[VarianceStudy]) -> Figure:
 def _panels(studies: Sequence[VarianceStudy]) -> tuple[Figure, list[Axes]]:
     columns = min(_COLUMNS, len(studies))
     rows = -(-len(studies) // columns)
-    figure = Figure(figsize=(max(3.1 * columns, 5.0), 2.9 * rows + 1.0), layout="constrained")
+    figure = Figure(figsize=(max(3.1 * columns, 8.4), 2.9 * rows + 1.0), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for empty in panels[len(studies) :]:
         empty.set_visible(False)
@@ -105,8 +107,8 @@ def _bars(
 
 
 def _short(ratio: float) -> str:
-    """Two digits, or a power of ten."""
-    return f"{ratio:.2g}" if ratio < 100 else f"{ratio:.0f}" if ratio < 1e4 else f"10^{np.log10(ratio):.1f}"
+    """In two digits."""
+    return f"{ratio:.2g}" if ratio < 100 else f"{float(f'{ratio:.2g}'):,.0f}"
 
 
 def _title(axes: Axes, study: VarianceStudy, finding: str) -> None:
@@ -126,4 +128,5 @@ def _finish(figure: Figure, panels: Sequence[Axes], title: str, label: str) -> N
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     every = [axes.get_legend_handles_labels() for axes in panels]
     named = {words: handle for handles, labels in every for handle, words in zip(handles, labels, strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    columns = min(_COLUMNS, len(panels))
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=max(2, columns), fontsize=8)

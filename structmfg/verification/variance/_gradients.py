@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_name
 from structmfg.games import Game, NoisePaths
@@ -90,13 +90,13 @@ def gradients(
 ) -> Float[Array, "estimators parameters"]:
     """The gradient in the parameters by all estimators, along the same noise paths."""
 
-    def unroll(parameters: Array) -> Array:
+    def unroll(parameters: PyTree[Array]) -> Array:
         return jax.vmap(policy.with_parameters(parameters).unroll)(trajectories.observations)
 
     def along(path: tuple[Trajectory, Array, PRNGKeyArray]) -> Array:
         return jnp.concatenate([estimate(*path) for estimate in in_logits])
 
-    trajectories = over_paths(game, lambda noise: rollout(game, policy, noise), paths.noise)
+    trajectories: Trajectory = over_paths(game, lambda noise: rollout(game, policy, noise), paths.noise)
     logits, back = jax.vjp(unroll, policy.parameters)
     keys = jax.random.split(key, paths.num_paths)
     found = over_paths(game, along, (trajectories, logits, keys)) * paths.probabilities[:, None, None, None, None]

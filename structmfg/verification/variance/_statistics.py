@@ -1,6 +1,6 @@
 """Means over independent replicates, with bootstrap intervals, and evidence against a mean of zero."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -31,7 +31,7 @@ def interval(sample: Float[np.ndarray, " n"], over: Float[np.ndarray, " n"] | No
         return Interval(*3 * [float(sample[0])])
     samples = (sample,) if over is None else (sample, over)
 
-    def statistic(sample: np.ndarray, over: np.ndarray | None = None, *, axis: int) -> np.ndarray:
+    def statistic(sample: np.ndarray, over: np.ndarray | None = None, *, axis: int) -> Any:
         return sample.mean(axis=axis) / (1.0 if over is None else over.mean(axis=axis))
 
     found = scipy.stats.bootstrap(

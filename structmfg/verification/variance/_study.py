@@ -13,7 +13,7 @@ from structmfg._checks import check_integer, check_kind
 from structmfg.games import Game, NoisePaths, check_game
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers import StructuralPolicyGradient, preset
-from structmfg.solvers._evaluation import rollout
+from structmfg.solvers._evaluation import Trajectory, rollout
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification.variance._gradients import Baseline, InLogits, gradients, over_paths, reinforce, structural
 from structmfg.verification.variance._returns import LEAST, TOGETHER, PathReturns, ReturnSpread, return_spread
@@ -196,7 +196,7 @@ class _Bench:
     def seconds(self, sizes: Sequence[int], rounds: int, *, only: bool = False) -> dict[Any, float]:
         """Of one gradient: by number of agents, RSPG's (None), and those of the mean field alone, timed in turns."""
 
-        def mean_field(parameters: PyTree[Array], paths: NoisePaths, key: PRNGKeyArray) -> Array:
+        def mean_field(parameters: PyTree[Array], paths: NoisePaths, key: PRNGKeyArray) -> Trajectory:
             policy = self.policy.with_parameters(parameters)
             return over_paths(self.game, lambda noise: rollout(self.game, policy, noise), paths.noise)
 
