@@ -1,4 +1,4 @@
-"""`verify` passes games that are right, says what is wrong with others and where, and never crashes on a user's game."""
+"""`verify` passes games that are right, says what is wrong with others and where, and never crashes on one."""
 
 import dataclasses
 import json

@@ -98,12 +98,12 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
 
     @check("the mean field can be followed along a random path, by kernels of the game's states and actions")
     def path_can_be_followed() -> tuple[float, float]:
-        path = laws.random_path(game, path_key, unroll=task.methods.rollout)
-        kernel = _kernel(game, path.at(time))
+        kernel = jax.eval_shape(lambda: game.kernel(game.initial(path_key)))
         sizes, needed = (kernel.num_states, kernel.num_actions), (game.num_states, game.num_actions)
         if sizes != needed:
             raise ValueError(f"the kernel must have the game's (states, actions) = {needed}, but has {sizes}")
-        reached.append((path, kernel))
+        path = laws.random_path(game, path_key, unroll=task.methods.rollout)
+        reached.append((path, _kernel(game, path.at(time))))
         return 0, 0
 
     results = [_at(f"path {number}", path_can_be_followed())]
@@ -136,16 +136,16 @@ def evaluation(task: Task) -> Stage:
 
 
 def definition(task: Task) -> Stage:
-    """The game against its definition in plain NumPy."""
+    """The game against its definition in plain NumPy, at the first and the last step of a path; of all if deep."""
     assert task.model is not None
     game, results = task.game, []
     for number in range(task.num_points if task.deep else 1):
         path_key, key = jax.random.split(jax.random.fold_in(task.key, 100 + number))
-        time = (number + 1) * (game.horizon - 1) // (task.num_points + 1) if task.deep else game.horizon - 1
         with jax.enable_x64(True):
             path = laws.random_path(game, path_key)
-            found = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
-        results += [_at(f"path {number}", result) for result in found]
+            for time in {0, game.horizon - 1}:
+                found = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
+                results += [_at(f"path {number}", result) for result in found]
     return Stage("The definition, in plain NumPy with loops", worst_of(results))
 
 

@@ -90,7 +90,7 @@ def rewards_are_finite(game: Game, path: Path) -> Measured:
     check_shape("rewards", rewards[0], (game.num_states, game.num_actions))
     wrong = ~np.isfinite(rewards)
     _, place = worst(wrong.astype(float), ("t =", "state", "action"))
-    return int(wrong.sum()), 0, f"first at {place}: {rewards[wrong][:1]}"
+    return int(wrong.sum()), 0, f"first at {place}: {rewards[wrong][0]:g}" if wrong.any() else ""
 
 
 @check("observations, and as networks see them, have shape (obs_dim,) and are finite at t = 0..T-1")
