@@ -5,7 +5,7 @@ from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult
 from structmfg.verification._fuzz import fuzz
 from structmfg.verification._private_history import (
-    Measured,
+    PrivateHistoryRow,
     faced_population,
     private_history_table,
     value_of_private_history,
@@ -17,7 +17,7 @@ from structmfg.verification.variance import VarianceStudy, variance_study
 
 __all__ = [
     "CheckResult",
-    "Measured",
+    "PrivateHistoryRow",
     "Report",
     "Stage",
     "Table",

@@ -101,7 +101,7 @@ def _recall(game: Game, tree: NoiseTree, policy: Policy) -> Bool[Array, ""]:
     return has_perfect_recall(game, tree, flow, public_sets(game, tree, flow))
 
 
-class Measured(NamedTuple):
+class PrivateHistoryRow(NamedTuple):
     """A row of the table: a game, what its population plays, and what private history is worth against it."""
 
     game: str
@@ -133,14 +133,14 @@ TINY_GAMES: Mapping[str, Game] = {
 
 def private_history_table(
     games: Mapping[str, Game] = TINY_GAMES, *, equilibria: bool = True, tolerance: float = 1e-4
-) -> tuple[Measured, ...]:
+) -> tuple[PrivateHistoryRow, ...]:
     """What private history is worth on tiny games, by game and by what the population plays.
 
     Uniform policies, and with `equilibria` the exact ones with public and with full information where the solver
     certifies them to `tolerance`.
     """
     return tuple(
-        Measured(name, played, perfect_recall(game, policy), value_of_private_history(game, policy))
+        PrivateHistoryRow(name, played, perfect_recall(game, policy), value_of_private_history(game, policy))
         for name, game in games.items()
         for played, policy in _populations(game, equilibria, tolerance)
     )
