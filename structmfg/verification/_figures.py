@@ -56,13 +56,13 @@ def _draw_p_values(p_values: np.ndarray, level: float) -> Figure:
     axes = figure.add_subplot()
     least = max(min(p_values.min(), level), 1e-30)
     axes.stem(np.arange(len(p_values)), np.maximum(p_values, least), linefmt=GREY, markerfmt="o", basefmt=" ", bottom=1)
-    axes.axhline(level / len(p_values), color=COLOURS[1], linestyle="--", label="rejected below")
+    axes.axhline(level / len(p_values), color=COLOURS[1], linestyle="--")
+    axes.annotate("rejected below", (0, level / len(p_values)), xytext=(0, 4), textcoords="offset points")
     axes.set_yscale("log")
     axes.set_ylim(0.3 * min(least, level / len(p_values)), 2)
     axes.set_xlabel("time (steps)")
     axes.set_ylabel("p-value")
     axes.set_title("Counts of agents against the mean field, at every time")
-    axes.legend(loc="lower right")
     return figure
 
 
