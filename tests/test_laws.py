@@ -111,9 +111,7 @@ def test_the_place_is_that_of_the_entry_which_is_wrong():
     entry = probabilities()[4, 2].max()
     assert f"{0.9 * entry:.4f}" in wrong.where
     assert f"{entry:.4f}" in wrong.where
-    assert laws.rows_sum_to_one(DenseKernel(jnp.asarray(with_long_row()))).where.startswith(
-        "state 5, action 0: they sum"
-    )
+    assert laws.rows_sum_to_one(DenseKernel(jnp.asarray(with_long_row()))).where.startswith("state 5, action 0: they sum")
 
 
 @pytest.mark.parametrize("explicit", [False, True])

@@ -3,11 +3,12 @@
 Krusell & Smith (1998), doi:10.1086/250034, the benchmark economy. A household of assets a, employed (e = 1) or not,
 solves
 
-    max E sum_t beta^t u(c_t),   c + a' = (1 + r) a + w h e,   a' >= 0,   u(c) = c^(1 - sigma) / (1 - sigma)
+    max E sum_t beta^t u(c_t),   c + a' = (1 + r) a + w y_e,   a' >= 0,   u(c) = c^(1 - sigma) / (1 - sigma)
 
 (log c at sigma = 1), at r + delta = alpha Y / K, w = (1 - alpha) Y / L, with Y = z K^alpha L^(1 - alpha), K mean assets
-and L mean hours. Productivity z is high or low, and so is unemployment with it: e moves by a chain that depends on z
-now and on z a period later, such that the share of the unemployed depends on z alone.
+and L mean hours. The employed work h hours: y_1 = h and y_0 = 0, but for benefits. Productivity z is high or low, and
+with it unemployment: e moves by a chain that depends on z now and a period later, such that the share of the unemployed
+depends on z alone.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from structmfg._checks import check_between, check_integer, check_positive, chec
 from structmfg.games._economy import check_assets
 from structmfg.operators import ArbitraryGrid, ControlledOperator, GeometricGrid, KroneckerOperator, LotteryKernel
 
-Phase = int | Int[Array, "*shape"]
+Phase = int | Int[Array, ""]
 Pair = tuple[float, float]
 
 
@@ -31,12 +32,14 @@ class KrusellSmith:
     State (a, e), e = 0 unemployed, e = 1 employed, has index asset_index * 2 + e. The mean length of a phase is
     `phase_duration`, that of unemployment while the phase stays `unemployment_duration`. Where the phase changes to z',
     the unemployed stay so with `unemployed_on_change`[z'] times the probability of phases that stay z'; what the
-    employed do follows, as the unemployed must be `unemployment`[z'] afterwards. The law of (z', e') therefore depends
-    on (z, e), and e' is drawn at z': a step of the mean field needs both phases, see `operator`.
+    employed do follows, as the unemployed must be `unemployment`[z'] afterwards. So e' is drawn once z' is known, and a
+    step of the mean field needs both phases (see `operator`). This is no `Game`: the kernel of one knows z, not z'; its
+    noise would have to be (z, z'), drawn a period ahead, with z' hidden from the public.
 
     `hours` of an employed household, 0.3271 as in the paper, set the unit of capital: at beta (1 + r) = 1 the ratio K/L
-    is 38, and mean L is 0.304, so K is about 11.6. (Den Haan, Judd & Juillard 2010, doi:10.1016/j.jedc.2009.07.001,
-    take 1 / 0.9, and K is about 39.)
+    is 38, and mean L is 0.304, so K is about 11.6. The unemployed receive `benefit` wages, which a tax on the wages of
+    the employed pays: none in the paper. Den Haan, Judd & Juillard (2010, doi:10.1016/j.jedc.2009.07.001) take 1 / 0.9
+    hours and a benefit of 0.15.
 
     Grids: assets from 0, geometric (see `GeometricGrid`); capital, on which households forecast, `num_capital` points
     within `capital_range` times `steady_capital`.
@@ -52,6 +55,7 @@ class KrusellSmith:
     unemployed_on_change: Pair = (1.25, 0.75)
     phase_duration: float = 8.0
     hours: float = 0.3271
+    benefit: float = 0.0
     num_assets: int = 200
     max_assets: float = 200.0
     pivot: float = 0.25
@@ -65,12 +69,18 @@ class KrusellSmith:
             check_positive(name, getattr(self, name))
         check_positive("1 - capital_share", 1 - self.capital_share)
         check_between("phase_duration", self.phase_duration, 1, np.inf)
+        for name in ("productivity", "unemployment", "unemployment_duration", "unemployed_on_change", "capital_range"):
+            if not isinstance(pair := getattr(self, name), tuple) or len(pair) != 2:
+                raise ValueError(f"{name} must be a tuple of two numbers, but is {pair!r}")
         for z in (0, 1):
             check_positive(f"productivity[{z}]", self.productivity[z])
             check_between(f"unemployment[{z}]", self.unemployment[z], 0, np.nextafter(1, 0))
             check_between(f"unemployment_duration[{z}]", self.unemployment_duration[z], 1, np.inf)
         check_assets(self.num_assets, self.max_assets, 0.0, self.pivot)
         check_integer("num_capital", self.num_capital, at_least=2)
+        check_positive("capital_range[0]", self.capital_range[0])
+        check_positive("capital_range[1] - capital_range[0]", self.capital_range[1] - self.capital_range[0])
+        check_between("benefit", self.benefit, 0, float(np.min(self.incomes()[:, 1])))
         check_rows("transition probabilities of employment", self.employment())
 
     def phases(self) -> Float[np.ndarray, "2 2"]:
@@ -108,6 +118,12 @@ class KrusellSmith:
         """Mean hours in each phase."""
         return self.hours * (1 - np.array(self.unemployment))
 
+    def incomes(self) -> Float[np.ndarray, "2 2"]:
+        """Labour income y_e, in wages, [z, e]; its mean is labour."""
+        out_of_work = np.array(self.unemployment)
+        taxed = self.hours - self.benefit * out_of_work / (1 - out_of_work)
+        return np.stack([np.full(2, self.benefit), taxed], -1)
+
     def output(self, capital: Float[Array, "*shape"], phase: Phase) -> Float[Array, "*shape"]:
         """Y."""
         labour = jnp.asarray(self.labour())[phase]
@@ -122,9 +138,9 @@ class KrusellSmith:
         return interest, (1 - self.capital_share) * output / jnp.asarray(self.labour())[phase]
 
     def cash(self, capital: Float[Array, ""], phase: Phase) -> Float[Array, "assets 2"]:
-        """Cash on hand (1 + r) a + w h e, [a, e]."""
+        """Cash on hand (1 + r) a + w y_e, [a, e]."""
         interest, wage = self.prices(capital, phase)
-        return (1 + interest) * self.grid.points()[:, None] + wage * self.hours * jnp.arange(2)
+        return (1 + interest) * self.grid.points()[:, None] + wage * jnp.asarray(self.incomes())[phase]
 
     def operator(self, savings: Float[Array, "assets 2"], phase: Phase, following: Phase) -> ControlledOperator:
         """The transition operator of the policy a'(a, e) from one phase to the next: a lottery, then employment."""
@@ -133,7 +149,7 @@ class KrusellSmith:
         return (LotteryKernel(self.num_assets, index, weight) >> employment).under(jnp.ones(index.shape))
 
     def initial_mean_field(self, phase: Phase) -> Float[Array, " states"]:
-        """Everybody at `steady_capital`, up to the lottery, and the share of the unemployed that goes with the phase."""
+        """Everybody at `steady_capital`, by lottery; the unemployed as many as in this phase."""
         index, weight = self.grid.lottery(jnp.asarray(self.steady_capital))
         assets = jnp.zeros(self.num_assets).at[index].add(1 - weight).at[index + 1].add(weight)
         unemployed = jnp.asarray(self.unemployment)[phase]

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_kind, check_positive
+from structmfg._checks import check_between, check_integer, check_kind, check_positive, check_shape
 from structmfg.games import KrusellSmith
 
 _POLICY_TOLERANCE = 1e-9  # of the change of savings in one step, in units of the capital of the steady state
@@ -51,10 +50,10 @@ class Path(NamedTuple):
 
 
 class ForecastingEquilibrium(NamedTuple):
-    """`rule` [z, (a, b)]: log K' = a_z + b_z log K. `savings` a'[a, e, z, K] on the economy's grids; the `path`; float64.
+    """What `forecasting_equilibrium` found, in float64.
 
-    `mean_field` (S,) follows the last period of the path. `result`, a member of `FORECASTING_RESULTS`; `stats`: see
-    `forecasting_equilibrium`.
+    `rule` [z, (a, b)]: log K' = a_z + b_z log K. `savings` a'[a, e, z, K] on the economy's grids. `path`: what happened
+    under it; `mean_field` (S,) follows. `result`, a member of `FORECASTING_RESULTS`; `stats`: see the function.
     """
 
     rule: Float[np.ndarray, "2 2"]
@@ -79,6 +78,7 @@ def forecasting_equilibrium(
     tolerance: float = 1e-7,
     damping: float = 0.3,
     max_steps: int = 100,
+    initial: Float[Array | np.ndarray, "2 2"] | None = None,
     throw: bool = True,
 ) -> ForecastingEquilibrium:
     """The rule that comes true when households forecast with it, in double precision.
@@ -91,13 +91,14 @@ def forecasting_equilibrium(
         tolerance: Of the largest change of the forecast log K', over the path, that the regression makes.
         damping: The share of the new rule in the next one.
         max_steps: Rules tried, at most.
+        initial: The first of them; default: back to the capital of the steady state by a twentieth in a period.
         throw: Whether to raise `RuntimeError` if the result is not `converged`.
 
     Returns:
         `stats`: `rule_residual`, what `tolerance` bounds; of the regression on the path `r_squared` and `deviation`,
         the standard deviation of the error of log K', each [z]; `drift`, the largest |log K - log K^| where K^ follows
         the rule alone from the first period kept, along the same phases, the sharper test of a rule (den Haan 2010,
-        doi:10.1016/j.jedc.2008.12.009); `policy_residual`; `euler_error`, the mean over `mean_field` of |1 - c~ / c|,
+        CEPR discussion paper 6971); `policy_residual`; `euler_error`, the mean over `mean_field` of |1 - c~ / c|,
         with c~ what the Euler equation makes of the policy; `top_mass`; `steps`.
     """
     check_kind("economy", economy, KrusellSmith)
@@ -107,8 +108,14 @@ def forecasting_equilibrium(
     check_positive("tolerance", tolerance)
     check_between("damping", damping, 0, 1, open_low=True)
     check_integer("max_steps", max_steps, at_least=1)
+    steady = np.tile([0.05 * np.log(economy.steady_capital), 0.95], (2, 1))
+    first = steady if initial is None else np.asarray(initial, np.float64)
+    check_shape("initial", first, (2, 2))
+    phases = _draw(economy, periods, seed)
+    if (rarest := int(np.bincount(phases[dropped : periods - 1], minlength=2).min())) < 10:
+        raise ValueError(f"either phase must be seen at least 10 times to fit a rule, but one is seen {rarest} times")
     with jax.enable_x64(True):
-        found = _search(economy, _draw(economy, periods, seed), dropped, tolerance, damping, max_steps)
+        found = _search(economy, first, phases, dropped, tolerance, damping, max_steps)
     if throw and not found.succeeded:
         raise RuntimeError(f"{found.result.value} Rule {found.rule.tolist()}: {found.stats}")
     return found
@@ -124,33 +131,55 @@ def _draw(economy: KrusellSmith, periods: int, seed: int) -> Int[np.ndarray, " p
     return np.array(phases)
 
 
+class _Trial(NamedTuple):
+    """What a rule leads to; `implied` is the rule of the path, `residual` how far its forecasts are from the rule's."""
+
+    rule: np.ndarray
+    savings: Array
+    policy_residual: float
+    path: Path
+    mean_field: np.ndarray
+    implied: np.ndarray
+    fit: dict[str, Any]
+    residual: float
+
+
 def _search(
-    economy: KrusellSmith, phases: np.ndarray, dropped: int, tolerance: float, damping: float, max_steps: int
+    economy: KrusellSmith,
+    first: np.ndarray,
+    phases: np.ndarray,
+    dropped: int,
+    tolerance: float,
+    damping: float,
+    max_steps: int,
 ) -> ForecastingEquilibrium:
-    trial = np.tile([0.05 * np.log(economy.steady_capital), 0.95], (2, 1))
-    savings = _start(economy)
-    for step in range(1, max_steps + 1):
-        rule = trial
-        savings, policy_residual = _solve(economy, jnp.asarray(rule), savings)
-        path, mean_field = _simulate(economy, savings, jnp.asarray(phases))
-        path = Path(*map(np.asarray, path))
-        implied, fit = _regress(path, dropped)
-        phases_kept, logs, _ = _steps(path, dropped)
-        change = float(np.max(np.abs(_predict(implied - rule, phases_kept, logs))))
-        if not change > tolerance or not float(policy_residual) <= _POLICY_TOLERANCE:
-            break
-        trial = rule + damping * (implied - rule)
+    trial, steps = _try(economy, first, _start(economy), phases, dropped), 1
+    while trial.residual > tolerance and trial.policy_residual <= _POLICY_TOLERANCE and steps < max_steps:
+        rule = trial.rule + damping * (trial.implied - trial.rule)
+        trial, steps = _try(economy, rule, trial.savings, phases, dropped), steps + 1
+    error = _euler_error(economy, jnp.asarray(trial.rule), trial.savings, jnp.asarray(trial.mean_field))
     stats = {
-        "rule_residual": change,
-        **fit,
-        "drift": _drift(rule, path, dropped),
-        "policy_residual": float(policy_residual),
-        "euler_error": float(_euler_error(economy, jnp.asarray(rule), savings, mean_field)),
-        "top_mass": float(path.top_mass.max()),
-        "steps": step,
+        "rule_residual": trial.residual,
+        **trial.fit,
+        "drift": _drift(trial.rule, trial.path, dropped),
+        "policy_residual": trial.policy_residual,
+        "euler_error": float(error),
+        "top_mass": float(trial.path.top_mass.max()),
+        "steps": steps,
     }
-    result = _judged(economy, path, stats, tolerance)
-    return ForecastingEquilibrium(rule, np.asarray(savings), path, np.asarray(mean_field), result, stats)
+    result = _judged(economy, trial.path, stats, tolerance)
+    return ForecastingEquilibrium(trial.rule, np.asarray(trial.savings), trial.path, trial.mean_field, result, stats)
+
+
+def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarray, dropped: int) -> _Trial:
+    savings, policy_residual = _solve(economy, jnp.asarray(rule), start)
+    path, mean_field = _simulate(economy, savings, jnp.asarray(phases))
+    path = Path(*map(np.asarray, path))
+    with np.errstate(divide="ignore", invalid="ignore"):  # the status tells
+        implied, fit = _regress(path, dropped)
+        kept, logs, _ = _steps(path, dropped)
+        residual = float(np.max(np.abs(_predict(implied - rule, kept, logs))))
+    return _Trial(rule, savings, float(policy_residual), path, np.asarray(mean_field), implied, fit, residual)
 
 
 def _judged(economy: KrusellSmith, path: Path, stats: dict[str, Any], tolerance: float) -> FORECASTING_RESULTS:
@@ -174,7 +203,7 @@ def _cash(economy: KrusellSmith) -> Float[Array, "assets 2 2 capital"]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _start(economy: KrusellSmith) -> Float[Array, "assets 2 2 capital"]:
-    """Nine tenths of the cash, what is saved where interest and wages are a tenth of it."""
+    """Nine tenths of the cash: any start does that leaves something to consume."""
     return 0.9 * _cash(economy)
 
 
@@ -184,16 +213,17 @@ def _solve(
 ) -> tuple[Float[Array, "assets 2 2 capital"], Float[Array, ""]]:
     """Savings that are optimal if K follows the rule, and how much they changed in the last step."""
     assets, cash = economy.grid.points(), _cash(economy)
-    interpolate = functools.reduce(lambda f, _: jax.vmap(f, -1, -1), range(3), lambda x, xp: jnp.interp(x, xp, assets))
+    flat = (len(assets), -1)
 
-    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def body(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         savings, _, steps = state
         later = _later_consumption(economy, rule, cash - savings)[:, None]
-        now = _consumption_before(economy, rule, later)
-        following = interpolate(cash, now + assets[:, None, None, None])
+        at = _consumption_before(economy, rule, later) + assets[:, None, None, None]  # the cash that is so divided
+        following = jax.vmap(jnp.interp, (1, 1, None), 1)(cash.reshape(flat), at.reshape(flat), assets)
+        following = following.reshape(cash.shape)
         return following, jnp.max(jnp.abs(following - savings)) / economy.steady_capital, steps + 1
 
-    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+    def unfinished(state: tuple[Array, Array, Array]) -> Bool[Array, ""]:
         _, change, steps = state
         return (change > _POLICY_TOLERANCE) & (steps < _POLICY_STEPS)
 
@@ -224,10 +254,10 @@ def _consumption_before(
 ) -> Float[Array, "assets 2 2 capital"]:
     """c with u'(c) = beta E (1 + r') u'(c'), [a, e, z, K], from c' [a, e or 1, e', z', z, K]."""
     expected_capital = _forecast(rule, economy.capital_grid.points())
-    interest, _ = jax.vmap(lambda z: economy.prices(expected_capital, z))(jnp.arange(2))  # [z', z, K]
+    interest = jnp.stack([economy.prices(expected_capital, z)[0] for z in (0, 1)])  # [z', z, K]
     marginal = (1 + interest) * later**-economy.risk_aversion
-    chances = jnp.einsum("zy,zyef->efyz", economy.phases(), economy.employment())
-    expected = jnp.sum(chances[..., None] * marginal, axis=(2, 3))
+    chances = jnp.einsum("zy,zyef->efyz", economy.phases(), economy.employment())[..., None]
+    expected = jnp.sum(jnp.where(chances > 0, chances * marginal, 0), axis=(2, 3))
     return (economy.discount * expected) ** (-1 / economy.risk_aversion)
 
 
@@ -278,12 +308,18 @@ def _steps(path: Path, dropped: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def _regress(path: Path, dropped: int) -> tuple[np.ndarray, dict[str, Any]]:
     """The rule of a path, by least squares, and how well it fits."""
     phases, now, later = _steps(path, dropped)
-    fits = [scipy.stats.linregress(now[phases == z], later[phases == z]) for z in (0, 1)]
-    rule = np.array([[fit.intercept, fit.slope] for fit in fits])
+    rule = np.array([_line(now[phases == z], later[phases == z]) for z in (0, 1)])
     errors = later - _predict(rule, phases, now)
     deviation = tuple(float(errors[phases == z].std()) for z in (0, 1))
-    unexplained = [errors[phases == z].var() / later[phases == z].var() for z in (0, 1)]
-    return rule, {"r_squared": tuple(1 - float(share) for share in unexplained), "deviation": deviation}
+    explained = tuple(1 - float(errors[phases == z].var() / later[phases == z].var()) for z in (0, 1))
+    return rule, {"r_squared": explained, "deviation": deviation}
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Intercept and slope by least squares; not finite where the points are not, or do not tell."""
+    from_mean = x - x.mean()
+    slope = float(from_mean @ y / (from_mean @ from_mean))
+    return float(y.mean()) - slope * float(x.mean()), slope
 
 
 def _predict(rule: np.ndarray, phases: Any, logs: Any) -> Any:
