@@ -179,8 +179,8 @@ def test_status():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: KrusellSmith(discount=1.0), r"discount must lie in \(0, 1\], but is 1.0"),
-        (lambda: KrusellSmith(unemployment=(1.0, 0.04)), r"unemployment\[0\] must lie in \[0, 1\], but is 1.0"),
+        (lambda: KrusellSmith(discount=1.0), "1 - discount must be finite and above 0, but is 0.0"),
+        (lambda: KrusellSmith(unemployment=(1.0, 0.04)), r"1 - unemployment\[0\] must be finite and above 0"),
         (lambda: KrusellSmith(unemployment_duration=(0.5, 1.5)), r"unemployment_duration\[0\] must lie in \[1, inf\]"),
         (lambda: KrusellSmith(unemployed_on_change=(2.5, 0.75)), "transition probabilities of employment"),
         (lambda: KrusellSmith(phase_duration=0.5), "phase_duration must lie in"),

@@ -63,7 +63,8 @@ class KrusellSmith:
     capital_range: Pair = (0.85, 1.15)
 
     def __post_init__(self) -> None:
-        check_between("discount", self.discount, 0, np.nextafter(1, 0), open_low=True)
+        check_positive("discount", self.discount)
+        check_positive("1 - discount", 1 - self.discount)
         check_between("depreciation", self.depreciation, 0, 1, open_low=True)
         for name in ("risk_aversion", "capital_share", "hours"):
             check_positive(name, getattr(self, name))
@@ -74,7 +75,8 @@ class KrusellSmith:
                 raise ValueError(f"{name} must be a tuple of two numbers, but is {pair!r}")
         for z in (0, 1):
             check_positive(f"productivity[{z}]", self.productivity[z])
-            check_between(f"unemployment[{z}]", self.unemployment[z], 0, np.nextafter(1, 0))
+            check_between(f"unemployment[{z}]", self.unemployment[z], 0, 1)
+            check_positive(f"1 - unemployment[{z}]", 1 - self.unemployment[z])
             check_between(f"unemployment_duration[{z}]", self.unemployment_duration[z], 1, np.inf)
         check_assets(self.num_assets, self.max_assets, 0.0, self.pivot)
         check_integer("num_capital", self.num_capital, at_least=2)

@@ -1,7 +1,7 @@
 """Solvers: policy evaluation, structural policy gradients, best responses and exploitability.
 
 On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. Linear:
-resolvents, stationary distributions. Without common noise: stationary equilibria of economies.
+resolvents, stationary distributions. Economies: stationary equilibria without common noise, forecasting rules with it.
 """
 
 from structmfg.solvers._classical import (

@@ -122,7 +122,7 @@ def forecasting_equilibrium(
 
 
 def _draw(economy: KrusellSmith, periods: int, seed: int) -> Int[np.ndarray, " periods"]:
-    """Phases z_0..z_{T-1}, the first one either with probability 1/2, and one more: the last step needs it."""
+    """Phases z_0..z_T, the first one either with probability 1/2."""
     uniform = np.random.default_rng(seed).random(periods + 1)
     chances = economy.phases()
     phases = [int(uniform[0] < 0.5)]
@@ -144,6 +144,7 @@ class _Trial(NamedTuple):
     residual: float
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # the status tells of what is not finite
 def _search(
     economy: KrusellSmith,
     first: np.ndarray,
@@ -175,10 +176,9 @@ def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarr
     savings, policy_residual = _solve(economy, jnp.asarray(rule), start)
     path, mean_field = _simulate(economy, savings, jnp.asarray(phases))
     path = Path(*map(np.asarray, path))
-    with np.errstate(divide="ignore", invalid="ignore"):  # the status tells
-        implied, fit = _regress(path, dropped)
-        kept, logs, _ = _steps(path, dropped)
-        residual = float(np.max(np.abs(_predict(implied - rule, kept, logs))))
+    implied, fit = _regress(path, dropped)
+    kept, logs, _ = _steps(path, dropped)
+    residual = float(np.max(np.abs(_predict(implied - rule, kept, logs))))
     return _Trial(rule, savings, float(policy_residual), path, np.asarray(mean_field), implied, fit, residual)
 
 
