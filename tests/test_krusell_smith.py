@@ -137,7 +137,8 @@ def differences(found, published):
 def test_krusell_and_smith_1998():
     """The law of motion of their benchmark, R^2 and mean capital.
 
-    It is printed to three digits, which leave log K' uncertain by 0.0005 (1 + log K) = 0.0017.
+    It is printed to three digits, which leave log K' uncertain by 0.0005 (1 + log K) = 0.0018, and was fitted on a
+    sample of agents and of phases. (Found: 0.0018 off in bad times, 0.0010 in good ones. The next test is sharper.)
     """
     found = forecasting_equilibrium(KrusellSmith())
     published = np.array([[0.085, 0.965], [0.095, 0.962]])
@@ -154,11 +155,12 @@ def test_krusell_and_smith_1998():
 def test_maliar_maliar_and_valli_2010():
     """The economy of the comparison of methods, whose law of motion is known to six digits.
 
-    Maliar, Maliar & Valli (2010, doi:10.1016/j.jedc.2009.03.009) fit it on another path, of 1100 periods.
+    Maliar, Maliar & Valli (2010, doi:10.1016/j.jedc.2009.03.009) fit it on another path; from one path of ours to
+    another it changes by about 1e-5.
     """
     economy = KrusellSmith(hours=1 / 0.9, benefit=0.15, pivot=0.5, max_assets=400.0)
     found = forecasting_equilibrium(economy)
-    assert max(differences(found, np.array([[0.123815, 0.965565], [0.137800, 0.963238]]))) < 2e-4
+    assert max(differences(found, np.array([[0.123815, 0.965565], [0.137800, 0.963238]]))) < 1e-4
 
 
 def test_status():
