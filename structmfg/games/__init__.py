@@ -1,4 +1,4 @@
-"""Games, one file each, and `make`, which builds one by name; economies without common noise."""
+"""Games, one file each, and `make`, which builds one by name; economies, of `KrusellSmith` with common noise."""
 
 import dataclasses
 from typing import Any
@@ -13,6 +13,7 @@ from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauch
 from structmfg.games._crowd_modelling import CrowdModelling
 from structmfg.games._economy import Economy, Household, Income
 from structmfg.games._huggett import Huggett
+from structmfg.games._krusell_smith import KrusellSmith
 from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
@@ -55,6 +56,7 @@ __all__ = [
     "Household",
     "Huggett",
     "Income",
+    "KrusellSmith",
     "LeftRight",
     "LinearQuadratic",
     "Macro",

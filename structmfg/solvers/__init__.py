@@ -1,7 +1,7 @@
 """Solvers: policy evaluation, structural policy gradients, best responses and exploitability.
 
 On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. Linear:
-resolvents, stationary distributions. Without common noise: stationary equilibria of economies.
+resolvents, stationary distributions. Economies: stationary equilibria without common noise, forecasting rules with it.
 """
 
 from structmfg.solvers._classical import (
@@ -25,6 +25,7 @@ from structmfg.solvers._exploitability import (
     exploitability,
 )
 from structmfg.solvers._floor import Floor, floor
+from structmfg.solvers._forecasting import FORECASTING_RESULTS, ForecastingEquilibrium, forecasting_equilibrium
 from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
@@ -45,6 +46,7 @@ from structmfg.solvers._tree_solver import TreeSolver
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
+    "FORECASTING_RESULTS",
     "LINEAR_RESULTS",
     "MASTER_RESULTS",
     "RESULTS",
@@ -59,6 +61,7 @@ __all__ = [
     "FictitiousPlay",
     "FixedPoint",
     "Floor",
+    "ForecastingEquilibrium",
     "Form",
     "Information",
     "Kind",
@@ -87,6 +90,7 @@ __all__ = [
     "evaluate_paths",
     "exploitability",
     "floor",
+    "forecasting_equilibrium",
     "master_equation",
     "optimal_saving",
     "policy_gradient",
