@@ -11,7 +11,7 @@ from structmfg.games import Game, check_game
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TabularPolicy, uniform
 from structmfg.solvers._evaluation import policy_gradient, policy_values, rollout
-from structmfg.verification import laws, oracles, populations
+from structmfg.verification import laws, oracles, populations, variance
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification._figures import population_figures
@@ -50,7 +50,7 @@ class Task(NamedTuple):
     @property
     def statistical_level(self) -> float:
         """Of one statistical check: by Bonferroni's inequality the family's is at most `level`."""
-        return self.level / populations.NUM_TESTS
+        return self.level / (populations.NUM_TESTS + (variance.NUM_TESTS if self.deep else 0))
 
 
 def worst_of(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
@@ -172,7 +172,7 @@ def spread(task: Task) -> Stage:
 
     @check("gradients and returns can be sampled")
     def variance_is_measured() -> tuple[float, float]:
-        found.append(variance_study(task.game, key=jax.random.fold_in(task.key, 300)))
+        found.append(variance_study(task.game, key=jax.random.fold_in(task.key, 300), level=task.statistical_level))
         return 0, 0
 
     failed = variance_is_measured()

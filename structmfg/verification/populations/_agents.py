@@ -99,10 +99,11 @@ def _transitions_at(
     pairs = np.asarray(jax.random.choice(choose, total, (min(num_pairs, total),), replace=False))
     size = max(1, min(len(pairs), _BATCH // max(game.num_states, num_draws)))
     batches = np.resize(pairs, (-(-len(pairs) // size), size))  # the last is filled up with pairs already tried
-    p_values, worst = [], (math.inf, 0.0, "")
+    p_values: list[np.ndarray] = []
+    worst = (math.inf, 0.0, "")
     for batch, batch_key in zip(batches, jax.random.split(draw, len(batches)), strict=True):
         drawn = _moves(game, aggregate, jnp.asarray(batch), num_draws, batch_key)
-        rows, observed = (np.asarray(x) for x in drawn)
+        rows, observed = (np.asarray(x)[: len(pairs) - len(p_values) * size] for x in drawn)
         p_values.append(multinomial_p_values(observed, rows, num_draws))
         expected = expected_counts(rows, num_draws)
         apart = np.abs(observed - expected).sum(-1)

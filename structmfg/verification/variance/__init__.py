@@ -3,6 +3,15 @@
 from structmfg.verification.variance._figures import figures
 from structmfg.verification.variance._returns import ReturnPoint, ReturnSpread
 from structmfg.verification.variance._statistics import Interval
-from structmfg.verification.variance._study import GradientRow, VarianceStudy, variance_study
+from structmfg.verification.variance._study import NUM_TESTS, GradientRow, VarianceStudy, variance_study
 
-__all__ = ["GradientRow", "Interval", "ReturnPoint", "ReturnSpread", "VarianceStudy", "figures", "variance_study"]
+__all__ = [
+    "NUM_TESTS",
+    "GradientRow",
+    "Interval",
+    "ReturnPoint",
+    "ReturnSpread",
+    "VarianceStudy",
+    "figures",
+    "variance_study",
+]

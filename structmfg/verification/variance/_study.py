@@ -9,18 +9,18 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_integer, check_kind
+from structmfg._checks import check_between, check_integer, check_kind
 from structmfg.games import Game, NoisePaths, check_game
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers import StructuralPolicyGradient, preset
 from structmfg.solvers._evaluation import Trajectory, rollout
-from structmfg.verification._check import CheckResult, check
+from structmfg.verification._check import CheckResult, check, evidence
 from structmfg.verification.variance._gradients import Baseline, InLogits, gradients, over_paths, reinforce, structural
 from structmfg.verification.variance._returns import LEAST, TOGETHER, PathReturns, ReturnSpread, return_spread
 from structmfg.verification.variance._statistics import Interval, against_zero, interval, squares
 
 BASELINES: tuple[Baseline, ...] = ("none", "mean", "values")
-_LEVEL = 6.0  # -log10 of the level of the tests
+NUM_TESTS = 3  # with a level each
 _FEWEST = 2  # agents: with one there is no mean of the others
 
 Sampled = Literal["iid", "own"]
@@ -80,6 +80,7 @@ def variance_study(
     return_agents: Sequence[int] = (1, 10, 100, 1000, 10_000),
     max_paths: int = 1024,
     max_agents: int = 400_000,
+    level: float = 1e-6,
 ) -> VarianceStudy:
     """The variance of gradients and of mean returns: individual states integrated exactly, against sampled agents.
 
@@ -89,6 +90,7 @@ def variance_study(
     - `draws`: independent replicates of every gradient, each with noise paths of its own. `rounds`: of timing.
     - `return_paths`, `return_agents`: M and N of the mean returns, as far as `max_paths` noise paths and `max_agents`
       agents on all of them leave replicates.
+    - `level`: of each of the three checks that sampled agents and structure agree.
 
     Seconds are medians of compiled calls in turns, compilation excluded; on CPU they are the processor's. The default
     takes one to three minutes for the games of the paper, most of it compilation. Raises `ValueError` on a number out
@@ -113,6 +115,7 @@ def variance_study(
     for name, counts in {"return_paths": return_paths, "return_agents": return_agents}.items():
         for count in counts:
             check_integer(name, count, at_least=1)
+    check_between("level", level, 0, 1, open_low=True)
     check_integer("max_paths", max_paths, at_least=LEAST)
     check_integer("max_agents", max_agents, at_least=LEAST * TOGETHER)
     init_key, draw_key, return_key = jax.random.split(key, 3)
@@ -134,7 +137,7 @@ def variance_study(
         max_paths=max_paths,
         max_agents=max_agents,
     )
-    results = (gradients_agree(agreement), returns_agree(sample), spreads_agree(sample))
+    results = (gradients_agree(agreement, level), returns_agree(sample, level), spreads_agree(sample, level))
     return VarianceStudy(
         label or type(game).__name__,
         repr(game),
@@ -150,21 +153,21 @@ def variance_study(
 
 
 @check("REINFORCE and the exact gradient agree on average, along the direction of the latter (t-test)")
-def gradients_agree(differences: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+def gradients_agree(differences: Float[np.ndarray, " draws"], level: float) -> tuple[float, float]:
     """The evidence against a mean of zero, of differences on the same noise paths."""
-    return against_zero(differences), _LEVEL
+    return against_zero(differences), evidence(level)
 
 
 @check("agents' mean returns agree with the exact returns, path by path (t-test)")
-def returns_agree(sample: PathReturns) -> tuple[float, float]:
+def returns_agree(sample: PathReturns, level: float) -> tuple[float, float]:
     """The evidence against it."""
-    return against_zero(sample.agents.mean(axis=1) - sample.means), _LEVEL
+    return against_zero(sample.agents.mean(axis=1) - sample.means), evidence(level)
 
 
 @check("the variance of agents' returns agrees with the exact variance, path by path (t-test)")
-def spreads_agree(sample: PathReturns) -> tuple[float, float]:
+def spreads_agree(sample: PathReturns, level: float) -> tuple[float, float]:
     """The evidence against it."""
-    return against_zero(sample.agents.var(axis=1, ddof=1) - sample.variances), _LEVEL
+    return against_zero(sample.agents.var(axis=1, ddof=1) - sample.variances), evidence(level)
 
 
 class _Bench:
