@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from _numpy_games import rollout as numpy_rollout
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from structmfg import solvers
 from structmfg.operators import DenseKernel, LatticeKernel
 from structmfg.policies import as_policy, tabular
-from structmfg.verification import fuzz, strategies
+from structmfg.verification import fuzz, oracles, strategies
 from structmfg.verification.laws import KERNEL_LAWS, Probe, mass_kept
 from structmfg.verification.strategies import RandomGame, deterministic, games, kernels, policies
 
@@ -156,7 +155,7 @@ class ByHand:
              for s, rows in enumerate(zip(rewards, g.targets, strict=True))]
         )  # fmt: skip
 
-    def observe(self, mu, z):
+    def observe(self, mu, z, t):
         return [mu[0] * (self.game.observed in ("crowd", "both")), z * (self.game.observed in ("noise", "both"))]
 
 
@@ -167,7 +166,7 @@ def test_random_games_against_plain_numpy(double, data):
     game = data.draw(games())
     table, noise = data.draw(policies(game)), data.draw(strategies.noise_paths(game))
     policy = tabular(game, table)
-    expected = numpy_rollout(ByHand(game), np.asarray(policy.table), np.asarray(noise))
+    expected = oracles.rollout(ByHand(game), np.asarray(policy.table), np.asarray(noise))
     with jax.disable_jit():
         for form in ("matrix_free", "explicit"):
             path = solvers.rollout(game, policy, noise, form=form)

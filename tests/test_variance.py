@@ -33,7 +33,8 @@ FAST = {
     "draws": 64,
     "rounds": 1,
     "max_paths": 256,
-    "return_agents": (1, 10, 100, 1000),
+    "return_paths": (1, 8),
+    "return_agents": (1, 100),
 }
 
 
@@ -122,18 +123,21 @@ def test_analysis_of_variance():
         assert 0 < high - low < 0.2 * expected + 0.1
 
 
+@pytest.mark.slow
 def test_nothing_is_left_where_all_paths_are_taken(study):
     assert study.row("own").variance == (0, 0, 0)
     assert study.row("own").ratio is None
     assert study.row("own", study.equal_agents, "values").variance.low > 0
 
 
+@pytest.mark.slow
 def test_structure_has_less_variance_than_agents(study):
     for baseline in BASELINES:
         few, many = (study.row("iid", agents, baseline).ratio for agents in (4, 64))
         assert 1 < many.value < few.low
 
 
+@pytest.mark.slow
 def test_returns_split(study):
     """The exact parts by the two paths; agents agree."""
     policy, scenarios = network(), GAME.scenarios()
@@ -153,9 +157,10 @@ def test_returns_split(study):
         *((point.variance, spread.variance(point.num_paths, point.num_agents)) for point in spread.points),
     ]:
         assert abs(value - exact) < 2 * (high - low)  # four standard errors
-    assert {(point.num_paths, point.num_agents) for point in spread.points} >= {(1, 1), (8, 100), (1, 1000)}
+    assert {(point.num_paths, point.num_agents) for point in spread.points} == {(1, 1), (1, 100), (8, 1), (8, 100)}
 
 
+@pytest.mark.slow
 def test_the_study_passes_and_can_be_written(study):
     assert all(result.passed for result in study.results), study.results
     written = json.loads(to_json(plain(study)))
