@@ -22,7 +22,7 @@ def reports(finding):
     def report(key, fault=None):
         wrong = fault is not None and finding(fault)
         first = CheckResult("first", 0.0, 1.0, True, "")
-        return Report("", (Stage("", (first, CheckResult("second", 2.0, 1.0, not wrong, "", "there"))),))
+        return Report("", (Stage((first, CheckResult("second", 2.0, 1.0, not wrong, "", "there"))),))
 
     return report
 

@@ -191,6 +191,22 @@ def test_a_broken_game_is_reported_and_does_not_crash(where, found, told):
     assert max(map(len, failed.values())) < 600
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_what_fails_in_double_precision_alone_is_a_finding():
+    class Single(Stay):
+        def initial_mean_field(self, noise):
+            return jnp.full(6, 1 / 6, jnp.float32)
+
+        def kernel(self, aggregate):
+            if aggregate.mean_field.dtype != jnp.float32:
+                raise TypeError("single precision only")
+            return super().kernel(aggregate)
+
+    report = verify(Single(), num_points=1)
+    failed = {result.name: result.where for result in report.results if not result.passed}
+    assert failed == {"runs to its end": "raised TypeError: single precision only"}
+
+
 def test_sizes_come_first():
     game = Stay()
     game.horizon = 0
@@ -227,8 +243,8 @@ def report() -> Report:
     )
     table = Table("A <table>", ("name", "number"), [("a & b", 1.5), ("none", None)])
     first, second = (
-        Stage("First", (good,), seconds=1.0),
-        Stage("Second", (bad,), (table,), (Picture("p", "seen", b"png"),)),
+        Stage((good,), "First", seconds=1.0),
+        Stage((bad,), "Second", (table,), (Picture("p", "seen", b"png"),)),
     )
     return Report("Game('<b>')", (first, second), ("On what it rests",))
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)
     except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted before anything was learned", 130)
+        return _fail(str(interrupt) or "interrupted, with nothing to save", 130)
     except BrokenPipeError:  # the reader of a pipe has gone: leave without a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -56,6 +56,8 @@ def _folder(out: str | None, name: str) -> tuple[Path, bool]:
 def _tell(arguments: argparse.Namespace, report: Report, folder: Path) -> int:
     out = console(arguments)
     out.print(f"\n{report.game}: {report.summary} in {report.seconds:.0f} s", soft_wrap=True)
+    for line in report.basis:
+        out.print(line)
     out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if arguments.json:
         print_json({**report.as_object(), "out": str(folder), "report": str(folder / "report.html")})

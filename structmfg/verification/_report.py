@@ -22,8 +22,8 @@ class Table(NamedTuple):
 class Stage(NamedTuple):
     """Checks that belong together, with what there is to show of them."""
 
-    title: str
     results: tuple[CheckResult, ...]
+    title: str = ""
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     seconds: float = 0.0
@@ -62,7 +62,7 @@ class Report(NamedTuple):
         return f"{sum(result.passed for result in self.results)} of {len(self.results)} checks passed"
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.game}: {self.summary}", *map(stage_text, self.stages)])
+        return "\n".join([f"{self.game}: {self.summary}", *map(stage_text, self.stages), *self.basis])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained .html, or .json (NaN as null). `ValueError` on any other suffix."""

@@ -87,7 +87,7 @@ def sown(key: PRNGKeyArray, faults: Sequence[Mutation]) -> Stage:
         Table("How many faults each check finds", ("check", "faults"), by_check),
     )
     picture = mutation_figure([fault.name for fault in faults], checks, caught)
-    return Stage("Faults sown on purpose", tuple(results), tables, (picture,))
+    return Stage(tuple(results), "Faults sown on purpose", tables, (picture,))
 
 
 def false_alarms(key: PRNGKeyArray, num_seeds: int) -> Stage:
@@ -100,7 +100,7 @@ def false_alarms(key: PRNGKeyArray, num_seeds: int) -> Stage:
     meaning = f"a game without faults is rejected at a rate that the level {level:g} allows"
     where = f"{alarms} of {num_seeds} reports failed" + (f": {failed}" if alarms else "")
     result = CheckResult("false alarms", alarms / num_seeds, allowed / num_seeds, alarms <= allowed, meaning, where)
-    return Stage("False alarms", (result,))
+    return Stage((result,), "False alarms")
 
 
 def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
@@ -125,7 +125,7 @@ def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
         meaning = "a statistical check finds this fault at nine seeds in ten or more"
         results.append(CheckResult(fault.name, 1 - best, 0.1, best >= 0.9, meaning, f"power {best:.2f}"))
     table = Table("Power: share of seeds at which a check finds the fault", ("fault", *TESTS), rows)
-    return Stage("Power of the statistical checks", tuple(results), (table,))
+    return Stage(tuple(results), "Power of the statistical checks", (table,))
 
 
 STATISTICAL = (
@@ -148,4 +148,4 @@ def private_histories(deep: bool) -> Stage:
     table = private_history_table(equilibria=deep)
     checked = worst_of(memory_does_no_harm(row.found) for row in table)
     rows = [(row.game, row.population, row.found) for row in table]
-    return Stage("What an agent's own past is worth", checked, (history_table("Tiny games, enumerated", rows),))
+    return Stage(checked, "What an agent's own past is worth", (history_table("Tiny games, enumerated", rows),))

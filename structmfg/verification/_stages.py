@@ -1,5 +1,6 @@
 """The stages of `verify`: each turns a task into checks, with what the report draws of them."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from structmfg.verification._private_history import value_of_private_history
 from structmfg.verification._report import Stage, Table
 from structmfg.verification.laws._gradients import rspg_descent
 from structmfg.verification.oracles import PrivateHistory
-from structmfg.verification.variance import VarianceStudy, figures, variance_study
+from structmfg.verification.variance import figures, variance_study
 
 _kernel = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate))
 
@@ -53,6 +54,27 @@ class Task(NamedTuple):
         return self.level / (populations.NUM_TESTS + (variance.NUM_TESTS if self.deep else 0))
 
 
+def stage(title: str) -> Callable[[Callable[[Task], Stage]], Callable[[Task], Stage]]:
+    """Give a stage its title; what it raises, in a game that does not work in double precision say, is a finding."""
+
+    def decorate(work: Callable[[Task], Stage]) -> Callable[[Task], Stage]:
+        @functools.wraps(work)
+        def run(task: Task) -> Stage:
+            made: list[Stage] = []
+
+            @check("this part of the verification runs to its end")
+            def runs_to_its_end() -> tuple[float, float]:
+                made.append(work(task))
+                return 0, 0
+
+            failed = runs_to_its_end()
+            return made[0]._replace(title=title) if made else Stage((failed,), title)
+
+        return run
+
+    return decorate
+
+
 def worst_of(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
     """One result for every name: that which failed first, else that which came nearest to its bound."""
     kept: dict[str, CheckResult] = {}
@@ -79,15 +101,17 @@ def sizes_make_sense(game: Game) -> tuple[float, float]:
     return 0, 0
 
 
+@stage("Sizes")
 def sizes(task: Task) -> Stage:
     """What everything else rests on."""
-    return Stage("Sizes", (sizes_make_sense(task.game),))
+    return Stage((sizes_make_sense(task.game),))
 
 
+@stage("Laws of kernels and paths")
 def kernels_and_paths(task: Task) -> Stage:
     """The laws along random paths, in the default precision, and of the kernels at times spread over 0..T-1."""
     results = [result for number in range(task.num_points) for result in _along_a_path(task, number)]
-    return Stage("Laws of kernels and paths", worst_of(results))
+    return Stage(worst_of(results))
 
 
 def _along_a_path(task: Task, number: int) -> list[CheckResult]:
@@ -118,6 +142,7 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
     return results
 
 
+@stage("Laws of evaluation and gradients, in double precision")
 def evaluation(task: Task) -> Stage:
     """The laws of policy evaluation and of gradients, in double precision."""
     game, methods = task.game, task.methods
@@ -132,9 +157,10 @@ def evaluation(task: Task) -> Stage:
             laws.gradient_is_a_difference_quotient(game, keys[0], gradient=methods.policy_gradient),
             laws.no_gradient_through_the_mean_field(game, keys[1], descent=methods.descent),
         )
-    return Stage("Laws of evaluation and gradients, in double precision", results)
+    return Stage(results)
 
 
+@stage("The definition, in plain NumPy with loops")
 def definition(task: Task) -> Stage:
     """The game against its definition in plain NumPy, at the first and the last step of a path; of all if deep."""
     assert task.model is not None
@@ -146,9 +172,10 @@ def definition(task: Task) -> Stage:
             for time in {0, game.horizon - 1}:
                 found = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
                 results += [_at(f"path {number}", result) for result in found]
-    return Stage("The definition, in plain NumPy with loops", worst_of(results))
+    return Stage(worst_of(results))
 
 
+@stage("Monte Carlo populations")
 def monte_carlo(task: Task) -> Stage:
     """Populations of agents who move one by one, by the game's own words where it has some."""
     game, level = task.game, task.statistical_level
@@ -157,28 +184,20 @@ def monte_carlo(task: Task) -> Stage:
     effort = task.effort or (populations.DEEP if task.deep else populations.FAST)
     found = populations.study(game, TabularPolicy(path.policy), path.noise, key=key, level=level, effort=effort)
     pictures = population_figures(game, found, level)
-    return Stage("Monte Carlo populations", found.results, pictures=pictures)
+    return Stage(found.results, pictures=pictures)
 
 
+@stage("Laws at points chosen by hypothesis")
 def fuzzed(task: Task) -> Stage:
     """The laws at points chosen by hypothesis."""
     seed = int(jax.random.randint(task.key, (), 0, 2**31 - 1))
-    return Stage(f"Laws at {task.fuzz} points chosen by hypothesis", tuple(fuzz(task.game, task.fuzz, seed=seed)))
+    return Stage(tuple(fuzz(task.game, task.fuzz, seed=seed)))
 
 
+@stage("Variance of gradients and returns")
 def spread(task: Task) -> Stage:
-    """The variance of gradients and returns."""
-    found: list[VarianceStudy] = []
-
-    @check("gradients and returns can be sampled")
-    def variance_is_measured() -> tuple[float, float]:
-        found.append(variance_study(task.game, key=jax.random.fold_in(task.key, 300), level=task.statistical_level))
-        return 0, 0
-
-    failed = variance_is_measured()
-    if not found:
-        return Stage("Variance of gradients and returns", (failed,))
-    (study,) = found
+    """By structure, and by sampled agents."""
+    study = variance_study(task.game, key=jax.random.fold_in(task.key, 300), level=task.statistical_level)
     rows = [
         (
             "as RSPG chooses" if row.sampling == "own" else "independent",
@@ -190,7 +209,7 @@ def spread(task: Task) -> Stage:
     header = ("noise paths", "agents on each", "baseline", "seconds", "variance / |mean|^2", "ratio to RSPG's")
     note = "Gradients in the parameters of the game's own network, at random ones; without agents: RSPG."
     table = Table("Variance of a gradient", header, rows, note)
-    return Stage("Variance of gradients and returns", study.results, (table,), tuple(figures([study])))
+    return Stage(study.results, tables=(table,), pictures=tuple(figures([study])))
 
 
 @check("the best response that remembers its own states and actions is worth no less than the one that does not")
@@ -214,11 +233,12 @@ def history_table(title: str, found: Sequence[tuple[str, str, PrivateHistory]]) 
     return Table(title, header, rows, note)
 
 
-def remembered(task: Task) -> Stage | None:
-    """What an agent's own past is worth; nothing where the game is too large to enumerate, or its noise not finite."""
+@stage("What an agent's own past is worth")
+def remembered(task: Task) -> Stage:
+    """To its best response, where the others play at random; empty where the game is too large to enumerate."""
     try:
         found = value_of_private_history(task.game, uniform(task.game))
     except ValueError:
-        return None
+        return Stage(())
     table = history_table("Every individual history enumerated", [(type(task.game).__name__, "uniform", found)])
-    return Stage("What an agent's own past is worth", (memory_does_no_harm(found),), (table,))
+    return Stage((memory_does_no_harm(found),), tables=(table,))

@@ -91,7 +91,7 @@ def _stages(task: Task) -> Iterator[Stage]:
         yield stages.fuzzed(task)
     if task.deep:
         yield stages.spread(task)
-        if remembered := stages.remembered(task):
+        if (remembered := stages.remembered(task)).results:
             yield remembered
 
 
