@@ -32,8 +32,9 @@ def probes(kernel):
     return st.builds(Probe, policies(sizes), strategies.values(sizes[0]), strategies.mean_fields(sizes[0]))
 
 
+@pytest.mark.slow  # `test_operators` holds a kernel of every structure against its twin
 @pytest.mark.parametrize("structure", strategies.STRUCTURES)
-@settings(SHARED, max_examples=1)
+@settings(SHARED, max_examples=3)
 @given(data=st.data())
 def test_every_structure_obeys_every_law(structure, precision, data):
     with jax.disable_jit():

@@ -164,6 +164,16 @@ class TreeProblem(eqx.Module):
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
 
 
+def check_kernel(game: Game, kernel: Any) -> None:
+    """Raise `ValueError` unless what a game gave is a kernel of its sizes."""
+    if not isinstance(kernel, TransitionKernel):
+        what = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
+        raise ValueError(f"kernel must return a TransitionKernel, but returned {what}")
+    sizes, needed = (kernel.num_states, kernel.num_actions), (game.num_states, game.num_actions)
+    if sizes != needed:
+        raise ValueError(f"kernel must be of (S, A) = {needed}, but is of {sizes}")
+
+
 def check_pieces(game: Game, tree: NoiseTree) -> None:
     """Raise `ValueError` unless what the game's methods return has the right shapes, and masses and rows sum to one.
 
@@ -180,11 +190,7 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
         return AggregateState(mean_field, noise, jnp.asarray(time))
 
     kernel = eqx.filter_eval_shape(lambda mu: game.kernel(at(mu, noise, 0)), mean_field)
-    if not isinstance(kernel, TransitionKernel):
-        what = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
-        raise ValueError(f"kernel must return a TransitionKernel, but returned {what}")
-    if (kernel.num_states, kernel.num_actions) != page:
-        raise ValueError(f"kernel must be of (S, A) = {page}, but is of {(kernel.num_states, kernel.num_actions)}")
+    check_kernel(game, kernel)
 
     @jax.jit
     def masses_and_sums(noise: Noise) -> tuple[Array, Array]:

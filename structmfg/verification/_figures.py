@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.games import Game
@@ -39,7 +40,16 @@ def _draw_spread(game: Game, spread: Spread) -> Figure:
     place = np.arange(len(order))
     label = f"{total:,.0f} agents one by one"
     axes.bar(place, observed / total, width=1.0, color=COLOURS[5], alpha=0.7, label=label)
-    axes.plot(place, expected / total, color=COLOURS[0], label="mean field by the operators", linewidth=1.4)
+    axes.plot(
+        place,
+        expected / total,
+        color=COLOURS[0],
+        label="mean field by the operators",
+        linewidth=1.4,
+        marker="o",
+        markersize=2,
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     error = 2 * np.sqrt(expected * (1 - expected / total)) / total
     axes.fill_between(
         place, expected / total - error, expected / total + error, color=COLOURS[0], alpha=0.2, linewidth=0
@@ -55,7 +65,8 @@ def _draw_p_values(p_values: np.ndarray, level: float) -> Figure:
     figure = Figure(figsize=(7.6, 3.4), layout="constrained")
     axes = figure.add_subplot()
     least = max(min(p_values.min(), level), 1e-30)
-    axes.stem(np.arange(len(p_values)), np.maximum(p_values, least), linefmt=GREY, markerfmt="o", basefmt=" ", bottom=1)
+    axes.plot(np.arange(len(p_values)), np.maximum(p_values, least), "o", color=GREY, markersize=5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axhline(level / len(p_values), color=COLOURS[1], linestyle="--")
     axes.annotate("rejected below", (0, level / len(p_values)), xytext=(0, 4), textcoords="offset points")
     axes.set_yscale("log")
@@ -80,7 +91,7 @@ def _draw_rate(rate: Rate) -> Figure:
     axes.set_yscale("log")
     axes.set_xlabel("agents N")
     axes.set_ylabel("distance from the mean field\n(2-norm, over all times)")
-    axes.set_title("Finite populations approach the mean field like N^-1/2")
+    axes.set_title(f"How fast finite, interacting populations approach the mean field: N^-{rate.rate:.2f}")
     axes.legend()
     return figure
 

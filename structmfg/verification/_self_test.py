@@ -48,7 +48,8 @@ def self_test(
             tell(stage)
     basis = (
         f"{len(chosen)} faults in {healthy()!r} or in the package's methods, one at a time.",
-        "A check is worth what it would have found. Games are verified as by `verify`, with smaller populations.",
+        "A check is worth what it would have found. Games are verified as by `verify`, but at one path, without "
+        "compilation and without the fitted rate.",
     )
     return Report("the verification itself", tuple(done), basis)
 
@@ -98,14 +99,16 @@ def false_alarms(key: PRNGKeyArray, num_seeds: int) -> Stage:
     level = Task._field_defaults["level"]
     allowed = int(scipy.stats.binom.ppf(1 - _ALARM, num_seeds, level))
     meaning = f"a game without faults is rejected at a rate that the level {level:g} allows"
-    where = f"{alarms} of {num_seeds} reports failed" + (f": {failed}" if alarms else "")
+    highest = scipy.stats.beta.ppf(0.95, alarms + 1, num_seeds - alarms)
+    where = f"{alarms} of {num_seeds} reports failed: a rate of at most {highest:.3g}, with 95 % confidence"
+    where += f"; {[names for names in failed if names]}" if alarms else ""
     result = CheckResult("false alarms", alarms / num_seeds, allowed / num_seeds, alarms <= allowed, meaning, where)
     return Stage((result,), "False alarms")
 
 
 def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
     """The share of seeds at which each statistical check finds a wrong operator or wrong noise."""
-    level = Task._field_defaults["level"] / populations.NUM_TESTS
+    level = Task(healthy(), key).statistical_level
     rows, results = [], []
     for fault in mutations():
         if fault.name not in STATISTICAL:

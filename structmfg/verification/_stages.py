@@ -8,10 +8,12 @@ import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray
 
+from structmfg._pages import Picture
 from structmfg.games import Game, check_game
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TabularPolicy, uniform
 from structmfg.solvers._evaluation import policy_gradient, policy_values, rollout
+from structmfg.solvers._problem import check_kernel
 from structmfg.verification import laws, oracles, populations, variance
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
@@ -51,7 +53,7 @@ class Task(NamedTuple):
     @property
     def statistical_level(self) -> float:
         """Of one statistical check: by Bonferroni's inequality the family's is at most `level`."""
-        return self.level / (populations.NUM_TESTS + (variance.NUM_TESTS if self.deep else 0))
+        return self.level / populations.SPARE / (populations.NUM_TESTS + (variance.NUM_TESTS if self.deep else 0))
 
 
 def stage(title: str) -> Callable[[Callable[[Task], Stage]], Callable[[Task], Stage]]:
@@ -90,7 +92,8 @@ def _share(result: CheckResult) -> float:
 
 
 def _at(place: str, result: CheckResult) -> CheckResult:
-    return result._replace(where=f"{place}: {result.where}" if result.where else place)
+    """Where it is; what a law has to say of it only where it failed."""
+    return result._replace(where=place if result.passed else f"{place}: {result.where}")
 
 
 @check("states, actions and horizon are whole numbers, the discount lies in (0, 1], and the game can be hashed")
@@ -122,18 +125,16 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
 
     @check("the mean field can be followed along a random path, by kernels of the game's states and actions")
     def path_can_be_followed() -> tuple[float, float]:
-        kernel = jax.eval_shape(lambda: game.kernel(game.initial(path_key)))
-        sizes, needed = (kernel.num_states, kernel.num_actions), (game.num_states, game.num_actions)
-        if sizes != needed:
-            raise ValueError(f"the kernel must have the game's (states, actions) = {needed}, but has {sizes}")
+        check_kernel(game, eqx.filter_eval_shape(lambda: game.kernel(game.initial(path_key))))
         path = laws.random_path(game, path_key, unroll=task.methods.rollout)
         reached.append((path, _kernel(game, path.at(time))))
         return 0, 0
 
     results = [_at(f"path {number}", path_can_be_followed())]
     for path, kernel in reached:
-        along = [law(game, path) for law in (laws.path_of_distributions, laws.rewards_are_finite)]
-        along += [laws.observations_are_finite(game, path), laws.aggregates_tell_all(game, path, time)]
+        along = [laws.path_of_distributions(game, path), laws.rows_along_the_path(game, path)]
+        along += [laws.rewards_are_finite(game, path), laws.observations_are_finite(game, path)]
+        along += [laws.noise_is_finite(game, probe_key), laws.aggregates_tell_all(game, path, time)]
         results += [_at(f"path {number}", result) for result in along]
         at = laws.probe(kernel, probe_key)._replace(policy=path.policy[time])
         results += [
@@ -157,7 +158,7 @@ def evaluation(task: Task) -> Stage:
             laws.gradient_is_a_difference_quotient(game, keys[0], gradient=methods.policy_gradient),
             laws.no_gradient_through_the_mean_field(game, keys[1], descent=methods.descent),
         )
-    return Stage(results)
+    return Stage(tuple(_at("path 0", result) for result in results))
 
 
 @stage("The definition, in plain NumPy with loops")
@@ -183,8 +184,14 @@ def monte_carlo(task: Task) -> Stage:
     path = laws.random_path(game, path_key)
     effort = task.effort or (populations.DEEP if task.deep else populations.FAST)
     found = populations.study(game, TabularPolicy(path.policy), path.noise, key=key, level=level, effort=effort)
-    pictures = population_figures(game, found, level)
-    return Stage(found.results, pictures=pictures)
+    pictures: list[Picture] = []
+
+    @check("figures of the populations can be drawn")
+    def figures_can_be_drawn() -> tuple[float, float]:
+        pictures.extend(population_figures(game, found, level))
+        return 0, 0
+
+    return Stage((*found.results, figures_can_be_drawn()), pictures=tuple(pictures))
 
 
 @stage("Laws at points chosen by hypothesis")

@@ -50,6 +50,10 @@ def verify(
         model = oracles.model(game)
     check_kind("model", model, oracles.Model | None)
     key = jax.random.key(0) if key is None else key
+    try:
+        jax.random.fold_in(key, 0)
+    except TypeError:
+        raise ValueError(f"key must be one of jax.random.key, but is {key!r}") from None
     return run(Task(game, key, num_points, deep=deep, fuzz=fuzz, model=model, level=level), tell)
 
 
@@ -60,7 +64,15 @@ def run(task: Task, tell: Tell | None = None) -> Report:
         done.append(stage)
         if tell:
             tell(stage)
-    return Report(repr(task.game), tuple(done), _basis(task))
+    return Report(_named(task.game), tuple(done), _basis(task))
+
+
+def _named(game: Game) -> str:
+    """Its repr; its class where a user's repr fails."""
+    try:
+        return repr(game)
+    except Exception:  # whatever it raises
+        return type(game).__name__
 
 
 def timed(stages: Iterator[Stage]) -> Iterator[Stage]:
@@ -112,7 +124,8 @@ def _basis(task: Task) -> tuple[str, ...]:
     return (
         f"Laws pass within a bound for rounding errors, at {task.num_points} random paths. Statistical checks show the "
         f"evidence -log10 p against the game; all together, they reject one that is right with probability "
-        f"{task.level:g} at most. A pass is evidence, not a proof.",
+        f"{task.level:g} at most (the fitted rate apart, which presupposes that kernel and policy are smooth in the "
+        "mean field). A pass is evidence, not a proof.",
         agents,
         definition,
     )

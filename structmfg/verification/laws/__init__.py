@@ -31,12 +31,14 @@ from structmfg.verification.laws._operators import (
 from structmfg.verification.laws._paths import (
     Path,
     forms_agree_along_the_path,
+    noise_is_finite,
     observations_are_finite,
     path_of_distributions,
     paths_side_by_side,
     random_path,
     return_both_ways,
     rewards_are_finite,
+    rows_along_the_path,
     values_are_sums_of_products,
 )
 from structmfg.verification.laws._probe import Probe, probe, rounding
@@ -56,6 +58,7 @@ __all__ = [
     "mass_kept",
     "monotone",
     "no_gradient_through_the_mean_field",
+    "noise_is_finite",
     "observations_are_finite",
     "path_of_distributions",
     "paths_side_by_side",
@@ -68,6 +71,7 @@ __all__ = [
     "return_both_ways",
     "rewards_are_finite",
     "rounding",
+    "rows_along_the_path",
     "rows_sum_to_one",
     "sign_kept",
     "structure_agrees",

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from structmfg.games import AggregateState, Game
 from structmfg.verification._check import Measured, check
 from structmfg.verification.laws._paths import Path
-from structmfg.verification.laws._probe import host, rounding, worst
+from structmfg.verification.laws._probe import host, largest, rounding, worst
 
 
 @eqx.filter_jit
@@ -34,7 +34,11 @@ def aggregates_tell_all(game: Game, path: Path, time: int) -> Measured:
     mean_field = host(here.mean_field)
     matrix = host(jax.jacobian(game.aggregates)(here.mean_field)).reshape(-1, size)
     scale = max(np.abs(matrix).max(initial=0.0), np.finfo(float).tiny)
-    bent = np.abs(host(game.aggregates(here.mean_field)) - matrix @ mean_field).max(initial=0.0) / scale
+    corner = np.eye(size)[size // 2]
+    bent = max(
+        np.abs(host(game.aggregates(jnp.asarray(mu, here.mean_field.dtype))) - matrix @ mu).max(initial=0.0) / scale
+        for mu in (mean_field, corner)
+    )
     if bent > bound or len(matrix) >= size:  # with as many aggregates as states nothing can move
         return bent, bound, f"at t = {time} they are not linear in the mean field"
     random = np.random.default_rng(0).normal(size=size) * mean_field
@@ -50,5 +54,5 @@ def aggregates_tell_all(game: Game, path: Path, time: int) -> Measured:
         for name, (x, y) in zip(("P v", "the reward"), pairs, strict=True):
             off, place = worst(host(x) - host(y), ("state", "action"))
             found.append((off / max(np.abs(host(y)).max(), np.finfo(float).tiny), f"{name} at {place}, t = {time}"))
-    value, place = max(found)
+    value, place = largest(found)
     return value, bound, f"{place}, changes with the mean field while its aggregates do not"

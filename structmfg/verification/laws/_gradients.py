@@ -18,7 +18,7 @@ from structmfg.policies import NetworkPolicy, recurrent
 from structmfg.solvers import RSPG
 from structmfg.solvers._evaluation import Trajectory, policy_gradient, policy_values, rollout
 from structmfg.verification._check import Measured, check
-from structmfg.verification.laws._paths import random_path
+from structmfg.verification.laws._paths import random_path, rewards_along
 
 _STEP = 1e-3
 _TOLERANCE = 1e-6  # relative to the absolute terms: Richardson's quotient is off by O(step^4), and by rounding / step
@@ -37,7 +37,7 @@ def _compare(gradient: Any, direction: Any, quotient: float, level: float) -> tu
     """How far a gradient along a direction is off, relative to its absolute terms, and in words."""
     flat = [np.asarray(x * y).ravel() for x, y in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)]
     terms = np.concatenate(flat)
-    scale = np.abs(terms).sum() + abs(quotient) + np.finfo(float).eps * level / _STEP**2
+    scale = np.abs(terms).sum() + abs(quotient) + np.finfo(float).eps * level / _STEP**2 + np.finfo(float).tiny
     return abs(terms.sum() - quotient) / scale, f"{terms.sum():.8g}, but the quotient is {quotient:.8g}"
 
 
@@ -63,7 +63,12 @@ def gradient_is_a_difference_quotient(
         value = path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, path.policy)[0]
         quotient = _quotient(lambda step: at(step)[1])
         off, words = _compare(found, direction, quotient, abs(float(soft)))
-        apart = abs(float(plain) - float(value)) / max(abs(float(value)), np.finfo(float).tiny)
+        weighted = game.discount ** jnp.arange(game.horizon) @ jnp.sum(
+            path.aggregates.mean_field[:-1] * jnp.sum(path.policy * jnp.abs(rewards_along(game, path.aggregates)), -1),
+            -1,
+        )
+        size = float(weighted) + game.horizon * np.log(game.num_actions + 1)  # of rewards and of the entropy bonus
+        apart = abs(float(plain) - float(value)) / size
         if apart > _TOLERANCE >= off:
             return apart, _TOLERANCE, f"its return is {float(plain):.8g}, but by Horner's rule {float(value):.8g}"
         return off, _TOLERANCE, f"{words}, along a random direction"

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from structmfg.operators import SuccessorKernel, TransitionKernel
 from structmfg.verification._check import CheckResult, Measured, check
-from structmfg.verification.laws._probe import Probe, disagreement, entries, host, prepare, worst
+from structmfg.verification.laws._probe import Probe, disagreement, entries, host, largest, prepare, worst
 
 Law = Callable[[TransitionKernel, Probe | None], CheckResult]
 
@@ -81,7 +81,7 @@ def sign_kept(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
         ("state", "action"): backwards(kernel, policy, jnp.abs(values))[1],
         ("successor",): forwards(kernel, policy, jnp.abs(mean_field))[0],
     }
-    value, place = max(worst(np.minimum(host(array), 0), axes) for axes, array in depths.items())
+    value, place = largest(worst(np.minimum(host(array), 0), axes) for axes, array in depths.items())
     return value, bound, f"{place}: {-value:.3g}"
 
 
@@ -104,7 +104,7 @@ def linear(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
         return worst(host(apply(x - y)) - host(apply(x)) + host(apply(y)), (axis,))
 
     backward = residual(lambda v: backwards(kernel, policy, v)[0], values, "state")
-    value, place = max(backward, residual(lambda mu: forwards(kernel, policy, mu)[0], mean_field, "successor"))
+    value, place = largest((backward, residual(lambda mu: forwards(kernel, policy, mu)[0], mean_field, "successor")))
     return value, 4 * bound, place
 
 
@@ -114,7 +114,7 @@ def policy_closes_kernel(kernel: TransitionKernel, at: Probe | None = None) -> M
     (policy, values, mean_field), bound = prepare(kernel, at)
     (operator, expected), (forward, pushed) = backwards(kernel, policy, values), forwards(kernel, policy, mean_field)
     backward = worst(host(operator) - (host(policy) * host(expected)).sum(-1), ("state",))
-    value, place = max(backward, worst(host(forward) - host(pushed), ("successor",)))
+    value, place = largest((backward, worst(host(forward) - host(pushed), ("successor",))))
     return value, 2 * bound, place
 
 

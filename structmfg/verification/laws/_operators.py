@@ -7,12 +7,12 @@ from structmfg.operators import TransitionKernel, power
 from structmfg.solvers import resolvent
 from structmfg.verification._check import Measured, check
 from structmfg.verification.laws._kernels import Law, backwards, forwards
-from structmfg.verification.laws._probe import Probe, host, prepare, worst
+from structmfg.verification.laws._probe import Probe, host, largest, prepare, worst
 
 _DISCOUNT = 0.95
 
 
-@check("||A|| = 1 in the maximum norm: gamma A is a contraction by gamma")
+@check("||A|| <= 1 in the maximum norm: gamma A is a contraction by gamma")
 def contraction(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """max_s sum_s' |A(s, s')| - 1, out of the explicit matrix."""
     (policy, _, _), bound = prepare(kernel, at)
@@ -32,7 +32,7 @@ def monotone(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
         more = mean_field + growth / jnp.sum(growth)
         forward = host(forwards(kernel, policy, more)[0]) - host(forwards(kernel, policy, mean_field)[0])
         found += [worst(np.minimum(backward, 0), ("state",)), worst(np.minimum(forward, 0), ("successor",))]
-    value, place = max(found)
+    value, place = largest(found)
     return value, 4 * bound, place
 
 

@@ -73,14 +73,62 @@ def _observations(game: Game, aggregates: AggregateState) -> tuple[Array, Array]
 
 @check("mu_0..mu_T is finite, nonnegative and sums to one")
 def path_of_distributions(game: Game, path: Path) -> Measured:
-    """The largest error of the sum, or depth below zero; every step adds its own."""
+    """The largest error of the sum, or depth below zero; every step adds its own. Told is the first time beyond it."""
     mean_fields = host(path.aggregates.mean_field)
-    below, where_below = worst(np.minimum(mean_fields, 0), ("t =", "state"))
-    error, where_error = worst(mean_fields.sum(-1) - 1, ("t =",))
-    bound = (1 + game.horizon) * _bound(game, path)
-    if below > error:
-        return below, bound, f"{where_below}: the mass is {-below:.3g}"
-    return error, bound, f"{where_error}: it sums to {mean_fields[int(where_error.split()[-1])].sum():.7g}"
+    sums = mean_fields.sum(-1)
+    errors = np.maximum(np.abs(sums - 1), -mean_fields.min(-1))
+    bounds = (1 + np.arange(game.horizon + 1)) * _bound(game, path)
+    broken = np.flatnonzero(~(errors <= bounds))
+    if not len(broken):
+        return errors.max(), bounds[-1]
+    first = broken[0]
+    told = f"first at t = {first}: it sums to {sums[first]:.7g}, its least entry is {mean_fields[first].min():.3g}"
+    return errors[first], bounds[first], told
+
+
+@eqx.filter_jit
+def _rows_along(game: Game, path: Path) -> tuple[Array, Array]:
+    """The sums of all rows, and the least probability of each, at t = 0..T-1."""
+
+    def at(aggregate: AggregateState) -> tuple[Array, Array]:
+        kernel = game.kernel(aggregate)
+        return kernel.expect(jnp.ones(game.num_states)), jnp.min(kernel.successors().probabilities, axis=-1)
+
+    now, _ = steps(path.aggregates)
+    return jax.lax.map(at, now)
+
+
+@check("at every time of the path, the probabilities of every state and action are nonnegative and sum to one")
+def rows_along_the_path(game: Game, path: Path) -> Measured:
+    """The largest error of a sum, or depth below zero; told is the first time beyond it."""
+    sums, least = map(host, _rows_along(game, path))
+    errors, bound = np.maximum(np.abs(sums - 1), -least), _bound(game, path)
+    value, _ = worst(errors, ("t =", "state", "action"))
+    broken = np.argwhere(~(errors <= bound))
+    if not len(broken):
+        return value, bound
+    t = broken[0][0]
+    value, place = worst(errors[t], ("state", "action"))
+    entry = np.unravel_index(np.nan_to_num(errors[t], nan=np.inf).argmax(), errors[t].shape)
+    return value, bound, f"t = {t}, {place}: they sum to {sums[t][entry]:.7g}, the least is {least[t][entry]:.3g}"
+
+
+@eqx.filter_jit
+def _sampled_noise(game: Game, uniforms: Float[Array, "paths length"]) -> Noise:
+    return jax.vmap(lambda u: noise_path(game, u))(uniforms)
+
+
+@check("the common noise is finite, on 1000 sampled paths")
+def noise_is_finite(game: Game, key: PRNGKeyArray) -> Measured:
+    """The number of entries that are not."""
+    sampled = _sampled_noise(game, innovations(key, 1000, game.horizon + 1, "iid"))
+    found, where = 0, ""
+    for leaf in jax.tree.leaves(sampled):
+        wrong = ~np.isfinite(np.asarray(leaf, float)).reshape(1000, game.horizon + 1, -1).all(-1)
+        if wrong.any() and not found:
+            where = f"first at t = {wrong.any(0).argmax()}, on {wrong.any(1).sum()} paths of 1000"
+        found += int(wrong.sum())
+    return found, 0, where
 
 
 @check("rewards have shape (S, A) and are finite at t = 0..T-1")

@@ -11,7 +11,7 @@ scale is 1 unless a law says otherwise. A law holds at the vectors given, not at
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -72,6 +72,11 @@ def worst(errors: np.ndarray, axes: Sequence[str]) -> tuple[float, str]:
     index = np.unravel_index(int(magnitudes.argmax()), magnitudes.shape)
     place = ", ".join(f"{axis} {i}" for axis, i in zip(axes, index, strict=True))
     return float(np.abs(errors)[index]), place
+
+
+def largest(found: Iterable[tuple[float, str]]) -> tuple[float, str]:
+    """Of several values with their places, the largest; NaN before all."""
+    return max(found, key=lambda one: np.inf if np.isnan(one[0]) else one[0])
 
 
 Way = Literal["push", "expect", "successors"]

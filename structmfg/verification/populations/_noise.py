@@ -80,13 +80,14 @@ def _chained(chain: NoiseChain | None, sampled: Noise, horizon: int) -> Iterator
     observed = np.bincount(states[:, 0], minlength=chain.num_states)
     cell, told = _told(observed, chain.initial, len(states))
     yield _p_value(observed, chain.initial, len(states)), f"t = 0: {told.format(f'paths start in state {cell}')}"
-    paths, times = np.arange(len(states)), np.arange(len(states)) % horizon
-    moves = np.zeros((chain.num_states, chain.num_states), int)
-    np.add.at(moves, (states[paths, times], states[paths, times + 1]), 1)
-    for state in np.flatnonzero(moves.sum(-1)):
-        row, probabilities, draws = moves[state], chain.transition[state], int(moves[state].sum())
-        cell, told = _told(row, probabilities, draws)
-        yield _p_value(row, probabilities, draws), told.format(f"transitions from state {state} go to state {cell}")
+    for time in range(horizon):
+        moves = np.zeros((chain.num_states, chain.num_states), int)
+        np.add.at(moves, (states[:, time], states[:, time + 1]), 1)
+        for state in np.flatnonzero(moves.sum(-1)):
+            row, probabilities, draws = moves[state], chain.transition[state], int(moves[state].sum())
+            cell, told = _told(row, probabilities, draws)
+            which = told.format(f"transitions from state {state} go to state {cell}")
+            yield _p_value(row, probabilities, draws), f"t = {time}: {which}"
 
 
 def _p_value(observed: np.ndarray, probabilities: np.ndarray, num_draws: int) -> float:

@@ -65,10 +65,10 @@ def _population(
         inputs: tuple[Array, Array, Noise, AggregateState | None],
     ) -> tuple[tuple[AggregateState, Hidden, Array, Array], Array]:
         aggregate, hidden, states, returns = carry
-        act, move, z, given = inputs
+        act, move_key, z, given = inputs
         hidden = policy.update(hidden, policy.sees(aggregate, game.observe(aggregate)), aggregate.time)
         actions = draw_actions(act, jax.nn.softmax(policy.decode(prepared, hidden)), states)
-        moved = game.move_agents(aggregate, states, actions, move).astype(states.dtype)
+        moved = move(game, aggregate, states, actions, move_key)
         counts = count(moved, game.num_states)
         following = living(counts, z, aggregate.time + 1, given)
         rewards = game.reward(aggregate, following)[states, actions]
@@ -81,6 +81,21 @@ def _population(
     carry = (first, policy.start(), states, jnp.zeros(num_agents))
     (_, _, _, returns), counts = jax.lax.scan(step, carry, (*split, later, then))
     return Population(jnp.concatenate([start[None], counts]), returns)
+
+
+def move(
+    game: Game,
+    aggregate: AggregateState,
+    states: Int[Array, " agents"],
+    actions: Int[Array, " agents"],
+    key: PRNGKeyArray,
+) -> Int[Array, " agents"]:
+    """The agents' next states. `ValueError` unless the game gives one whole number an agent."""
+    moved = game.move_agents(aggregate, states, actions, key)
+    if not (hasattr(moved, "dtype") and moved.shape == states.shape and jnp.issubdtype(moved.dtype, jnp.integer)):
+        given = f"{moved.dtype} of shape {moved.shape}" if hasattr(moved, "dtype") else f"a {type(moved).__name__}"
+        raise ValueError(f"move_agents must return whole numbers of shape (agents,) = {states.shape}, not {given}")
+    return moved.astype(states.dtype)
 
 
 def count(states: Int[Array, " agents"], num_states: int) -> Int[Array, " states"]:

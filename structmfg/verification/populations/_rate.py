@@ -84,7 +84,9 @@ def rate_of_convergence(
     return _fit(sizes, [np.concatenate(one) for one in zip(squares, *more, strict=True)])
 
 
-@check("the empirical mean field of N interacting agents approaches the mean field as N^(-1/2)")
+@check(
+    "the empirical mean field of N interacting agents approaches the mean field as N^(-1/2), if the game is smooth in it"
+)
 def rate_is_one_half(rate: Rate) -> tuple[float, float, str]:
     """|rate - 1/2| <= 0.05."""
     if (rate.rms <= _ROUNDING).all():

@@ -51,6 +51,7 @@ class Study(NamedTuple):
 
 
 NUM_TESTS = 4  # those with a level, among which a caller divides a family's: the rate has none
+SPARE = 4  # times its level at which a G test may reject where cells are few (see `_multinomial`)
 
 
 def study(

@@ -161,13 +161,15 @@ def gradients_agree(differences: Float[np.ndarray, " draws"], level: float) -> t
 @check("agents' mean returns agree with the exact returns, path by path (t-test)")
 def returns_agree(sample: PathReturns, level: float) -> tuple[float, float]:
     """The evidence against it."""
-    return against_zero(sample.agents.mean(axis=1) - sample.means), evidence(level)
+    size = float(np.abs(sample.agents).max())
+    return against_zero(sample.agents.mean(axis=1) - sample.means, size), evidence(level)
 
 
 @check("the variance of agents' returns agrees with the exact variance, path by path (t-test)")
 def spreads_agree(sample: PathReturns, level: float) -> tuple[float, float]:
     """The evidence against it."""
-    return against_zero(sample.agents.var(axis=1, ddof=1) - sample.variances), evidence(level)
+    size = float(np.abs(sample.agents).max() ** 2)
+    return against_zero(sample.agents.var(axis=1, ddof=1) - sample.variances, size), evidence(level)
 
 
 class _Bench:
