@@ -60,6 +60,13 @@ class Raising(DenseKernel):
         raise RuntimeError("no <push> here")
 
 
+class Lost(DenseKernel):
+    """Pushes to nowhere."""
+
+    def push(self, mass: Array) -> Array:
+        return jnp.nan * super().push(mass)
+
+
 def probabilities(num_states: int = 7, num_actions: int = 3) -> np.ndarray:
     return np.random.default_rng(0).dirichlet(np.ones(num_states), (num_states, num_actions))
 
@@ -116,6 +123,14 @@ def test_the_place_is_that_of_the_entry_which_is_wrong():
     )
 
 
+def test_what_is_not_a_number_passes_no_law():
+    kernel = Lost(jnp.asarray(probabilities()))
+    failed = {law.__name__ for law in (*KERNEL_LAWS, *OPERATOR_LAWS) if not law(kernel).passed}
+    assert failed == {law.__name__ for law in (*KERNEL_LAWS, *OPERATOR_LAWS)} - {
+        "rows_sum_to_one", "contraction", "powers_repeat", "resolvent_solves",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("explicit", [False, True])
 @pytest.mark.parametrize("lists", [False, True])
 def test_laws_hold_in_both_precisions(explicit, lists):
@@ -136,7 +151,7 @@ def test_a_law_that_raises_says_what():
     result = laws.mass_kept(Raising(jnp.asarray(probabilities())))
     assert not result.passed
     assert np.isnan(result.value)
-    assert result.where == "raised RuntimeError: no <push> here"
+    assert re.fullmatch(r"raised RuntimeError: no <push> here \(test_laws.py, line \d+, in push\)", result.where)
 
 
 GAME = smfg.games.make("linear_quadratic", num_states=9, max_action=1, horizon=4, first=1, last=2, push=4.0)
@@ -184,8 +199,53 @@ def test_what_enters_beside_the_aggregates_is_seen():
             return super().aggregates(mean_field) ** 2
 
     sizes = {"num_states": 9, "max_action": 1, "horizon": 4}
-    for kind, words in ((Crowded, "the reward at state"), (Bent, "not linear")):
+
+    class Fullest(smfg.games.LinearQuadratic):
+        def aggregates(self, mean_field):
+            return jnp.max(mean_field)[None]
+
+    for kind, words in ((Crowded, "the reward at state"), (Bent, "not linear"), (Fullest, "not linear")):
         game = kind(**sizes)
         result = laws.aggregates_tell_all(game, laws.random_path(game, jax.random.key(0)), 1)
         assert not result.passed
         assert words in result.where
+
+
+class Brief(smfg.games.LinearQuadratic):
+    """Wrong at t = 1 alone; nothing is paid."""
+
+    def kernel(self, aggregate):
+        dense = super().kernel(aggregate).as_dense()
+        wrong = dense.at[3, 1, 6].add(-0.002).at[3, 1, 7].add(0.002)
+        return DenseKernel(jnp.where(aggregate.time == 1, wrong, dense))
+
+    def reward(self, aggregate, following):
+        return jnp.zeros((self.num_states, self.num_actions))
+
+
+def test_every_time_of_a_path_is_looked_at():
+    game = Brief(num_states=9, max_action=1, horizon=4)
+    result = laws.rows_along_the_path(game, laws.random_path(game, jax.random.key(0)))
+    assert not result.passed
+    assert result.value == pytest.approx(0.002, rel=1e-3)
+    assert result.where.startswith("t = 1, state 3, action 1: they sum to 1")
+    assert "the least is -0.002" in result.where
+
+
+def test_nothing_paid_is_no_fault():
+    game, key = Brief(num_states=9, max_action=1, horizon=4), jax.random.key(0)
+    for result in (
+        laws.gradient_is_a_difference_quotient(game, key),
+        laws.no_gradient_through_the_mean_field(game, key),
+    ):
+        assert result.passed, result
+
+
+def test_noise_that_is_not_a_number_is_seen():
+    class Rough(smfg.games.Macro):
+        def next_noise(self, noise, uniform, time):
+            return jnp.where((time == 2) & (uniform < 0.1), jnp.nan, super().next_noise(noise, uniform, time))
+
+    result = laws.noise_is_finite(Rough(num_wealth=5, num_income=2, horizon=4), jax.random.key(0))
+    assert not result.passed
+    assert result.where.startswith("first at t = 3, on ")

@@ -10,6 +10,7 @@ from _wrong_games import Astray, Wrong, WrongChain, WrongNoise
 
 import structmfg as smfg
 from structmfg.games import AggregateState
+from structmfg.operators import DenseKernel
 from structmfg.verification import populations
 from structmfg.verification.populations import Effort, independent, population, rate_of_convergence, study
 
@@ -236,7 +237,7 @@ def test_a_game_that_raises_is_a_finding():
     game = Raises()
     found = study(game, *around(game), key=jax.random.key(0), effort=EFFORT)
     assert found.spread is None
-    assert found.results[-1].where == "raised RuntimeError: no <agents> here"
+    assert found.results[-1].where.startswith("raised RuntimeError: no <agents> here (test_populations.py, line ")
 
 
 @pytest.mark.parametrize(
@@ -250,3 +251,51 @@ def test_bad_arguments(sizes, replicates):
         rate_of_convergence(game, policy, noise, key=jax.random.key(0), sizes=sizes, replicates=replicates)
     with pytest.raises(ValueError, match="num_agents must be a whole number"):
         population(game, policy, noise, num_agents=0, key=jax.random.key(0))
+
+
+class Disaster(smfg.games.LeftRight):
+    """Once in a million, whoever goes left loses a million."""
+
+    chance = 1e-6
+
+    def kernel(self, aggregate):
+        return DenseKernel(jnp.zeros((3, 2, 3)).at[..., 1].set(1 - self.chance).at[..., 2].set(self.chance))
+
+    def reward(self, aggregate, following):
+        return jnp.zeros((3, 2)).at[2].set(-1e6)
+
+    def move_agents(self, aggregate, states, actions, key):
+        return jnp.where(jax.random.uniform(key, states.shape) < self.chance, 2, 1)
+
+    horizon = 3
+
+
+def test_rare_and_large_losses_are_no_evidence():
+    game = Disaster()
+    policy, noise = smfg.policies.uniform(game), jnp.zeros(4, int)
+    for seed in range(5):
+        lived = independent(game, policy, noise, num_agents=10**5, key=jax.random.key(seed))
+        assert populations.returns(game, lived, level=1e-4).passed
+    lived = lived._replace(population=lived.population._replace(returns=lived.population.returns - 1e4))
+    assert not populations.returns(game, lived, level=1e-4).passed
+
+
+def test_a_chain_that_changes_with_time_is_not_the_one_it_says():
+    class Seasonal(Wrong):
+        horizon = 8
+
+        def initial_noise(self, uniform):
+            return jnp.where(uniform < 0.5, -1, 1)
+
+        def next_noise(self, noise, uniform, time):
+            return jnp.where(uniform < jnp.where(time % 2 == 0, 0.3, 0.5), -noise, noise)
+
+        def noise_chain(self):
+            return smfg.games.NoiseChain(np.array([-1, 1]), np.full(2, 0.5), np.array([[0.6, 0.4], [0.4, 0.6]]))
+
+        def scenarios(self):
+            return None
+
+    result = populations.noise(Seasonal(), key=jax.random.key(0), level=1e-4)
+    assert not result.passed
+    assert "transitions from state" in result.where

@@ -63,11 +63,9 @@ def gradient_is_a_difference_quotient(
         value = path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, path.policy)[0]
         quotient = _quotient(lambda step: at(step)[1])
         off, words = _compare(found, direction, quotient, abs(float(soft)))
-        weighted = game.discount ** jnp.arange(game.horizon) @ jnp.sum(
-            path.aggregates.mean_field[:-1] * jnp.sum(path.policy * jnp.abs(rewards_along(game, path.aggregates)), -1),
-            -1,
-        )
-        size = float(weighted) + game.horizon * np.log(game.num_actions + 1)  # of rewards and of the entropy bonus
+        absolute = jnp.sum(path.policy * jnp.abs(rewards_along(game, path.aggregates)), axis=-1)
+        paid = float(jnp.sum(path.aggregates.mean_field[:-1] * absolute))
+        size = paid + game.horizon * np.log(game.num_actions + 1)  # of rewards, and of the entropy bonus
         apart = abs(float(plain) - float(value)) / size
         if apart > _TOLERANCE >= off:
             return apart, _TOLERANCE, f"its return is {float(plain):.8g}, but by Horner's rule {float(value):.8g}"

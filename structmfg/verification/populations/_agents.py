@@ -160,10 +160,8 @@ def returns(game: Game, lived: Independent, *, level: float) -> tuple[float, flo
     sampled = np.asarray(earned, float)
     size = math.sqrt(max(np.mean(sampled**2), expected**2))
     apart = max(abs(sampled.mean() - expected) - 8 * game.horizon * float(jnp.finfo(earned.dtype).eps) * size, 0)
-    discounts = game.discount ** np.arange(game.horizon)
-    width = float(
-        discounts @ np.ptp(np.asarray(_rewards(game, trajectory.aggregates), float).reshape(game.horizon, -1), axis=1)
-    )
+    rewards = np.asarray(_rewards(game, trajectory.aggregates), float).reshape(game.horizon, -1)
+    width = float(game.discount ** np.arange(game.horizon) @ np.ptp(rewards, axis=1))
     told = f"mean {sampled.mean():.6g} of {len(sampled)} agents, expected {expected:.6g}"
     if not math.isfinite(apart):
         return math.nan, evidence(level), told

@@ -85,7 +85,8 @@ def rate_of_convergence(
 
 
 @check(
-    "the empirical mean field of N interacting agents approaches the mean field as N^(-1/2), if the game is smooth in it"
+    "the empirical mean field of N interacting agents approaches the mean field as N^(-1/2); it need not where kernel "
+    "or policy jump with the mean field"
 )
 def rate_is_one_half(rate: Rate) -> tuple[float, float, str]:
     """|rate - 1/2| <= 0.05."""
