@@ -163,3 +163,10 @@ def test_false_alarms_of_noise(name, parameters):
     keys = jax.random.split(jax.random.key(5), 100)
     found = {"noise": [populations.noise(game, key=key, level=0.05, num_paths=5000) for key in keys]}
     assert few(found, 0.05, 100)
+
+
+@pytest.mark.parametrize("num_draws", [30, 600, 6000, 60000])
+def test_counts_that_are_just_as_expected_are_no_evidence(num_draws):
+    probabilities = np.array([[1 / 2, 1 / 2, 0], [1 / 3, 1 / 6, 1 / 2], [0.1, 0.2, 0.7], [1, 0, 0]])
+    p_values = multinomial_p_values((probabilities * num_draws).round().astype(int), probabilities, num_draws)
+    np.testing.assert_allclose(p_values, 1)

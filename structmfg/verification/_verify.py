@@ -68,9 +68,9 @@ def run(task: Task, tell: Tell | None = None) -> Report:
 
 
 def _named(game: Game) -> str:
-    """Its repr; its class where a user's repr fails."""
+    """Its repr; its class where it has none of its own, or a user's fails."""
     try:
-        return repr(game)
+        return type(game).__name__ if type(game).__repr__ is object.__repr__ else repr(game)
     except Exception:  # whatever it raises
         return type(game).__name__
 

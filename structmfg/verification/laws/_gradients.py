@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg.games import Game, NoisePaths, noise_paths
+from structmfg.games import AggregateState, Game, NoisePaths, noise_paths
 from structmfg.policies import NetworkPolicy, recurrent
 from structmfg.solvers import RSPG
 from structmfg.solvers._evaluation import Trajectory, policy_gradient, policy_values, rollout
@@ -33,12 +33,22 @@ def _quotient(function: Callable[[Array], Array]) -> float:
     return (4 * central(_STEP / 2) - central(_STEP)) / 3
 
 
-def _compare(gradient: Any, direction: Any, quotient: float, level: float) -> tuple[float, str]:
-    """How far a gradient along a direction is off, relative to its absolute terms, and in words."""
+def _compare(gradient: Any, direction: Any, quotient: float, size: float) -> tuple[float, str]:
+    """How far a gradient along a direction is off, relative to its absolute terms, and in words.
+
+    The quotient is of returns that sum absolute terms of this size, so that rounding leaves some epsilon * size / step.
+    """
     flat = [np.asarray(x * y).ravel() for x, y in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)]
     terms = np.concatenate(flat)
-    scale = np.abs(terms).sum() + abs(quotient) + np.finfo(float).eps * level / _STEP**2 + np.finfo(float).tiny
+    rounding = 100 * np.finfo(float).eps * size / _STEP
+    scale = np.abs(terms).sum() + abs(quotient) + rounding / _TOLERANCE + np.finfo(float).tiny
     return abs(terms.sum() - quotient) / scale, f"{terms.sum():.8g}, but the quotient is {quotient:.8g}"
+
+
+def _size(game: Game, aggregates: AggregateState, policy: Float[Array, "times states actions"]) -> float:
+    """The absolute terms of a return, and of its entropy bonus at temperature one."""
+    absolute = jnp.sum(policy * jnp.abs(rewards_along(game, aggregates)), axis=-1)
+    return float(jnp.sum(aggregates.mean_field[:-1] * absolute)) + game.horizon * np.log(game.num_actions + 1)
 
 
 @check("the gradient of the return with its entropy bonus in the logits, at all times, is a difference quotient")
@@ -59,13 +69,11 @@ def gradient_is_a_difference_quotient(
         def at(step: Array) -> Any:
             return gradient(game, path.aggregates, logits + step * direction, jnp.asarray(1.0))
 
-        plain, soft, found = at(jnp.asarray(0.0))
+        plain, _, found = at(jnp.asarray(0.0))
         value = path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, path.policy)[0]
         quotient = _quotient(lambda step: at(step)[1])
-        off, words = _compare(found, direction, quotient, abs(float(soft)))
-        absolute = jnp.sum(path.policy * jnp.abs(rewards_along(game, path.aggregates)), axis=-1)
-        paid = float(jnp.sum(path.aggregates.mean_field[:-1] * absolute))
-        size = paid + game.horizon * np.log(game.num_actions + 1)  # of rewards, and of the entropy bonus
+        size = _size(game, path.aggregates, path.policy)
+        off, words = _compare(found, direction, quotient, size)
         apart = abs(float(plain) - float(value)) / size
         if apart > _TOLERANCE >= off:
             return apart, _TOLERANCE, f"its return is {float(plain):.8g}, but by Horner's rule {float(value):.8g}"
@@ -121,5 +129,7 @@ def no_gradient_through_the_mean_field(
 
         quotient = _quotient(mean_return)
         gradient = jax.tree.map(jnp.negative, descended)
-        off, words = _compare(gradient, direction, quotient, abs(float(mean_return(jnp.asarray(0.0)))))
+        first = jax.tree.map(lambda x: x[0], trajectories)
+        size = _size(game, first.aggregates, first.policy)
+        off, words = _compare(gradient, direction, quotient, size)
         return off, _TOLERANCE, f"{words}, with the aggregates held as they are"

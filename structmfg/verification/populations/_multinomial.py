@@ -33,6 +33,7 @@ def multinomial_p_values(
     inverse = np.divide(num_draws, expected, out=np.zeros_like(expected), where=own).sum(-1)
     freedom = np.maximum(cells - 1, 1)
     g = 2 * (xlogy(counts, counts) - xlogy(counts, np.where(own, expected, 1))).sum(-1)
+    g = np.maximum(g, 0)  # rounding takes it below where all counts are as expected
     p_values = np.where(cells > 1, chdtrc(freedom, g / (1 + (inverse - 1) / (6 * num_draws * freedom))), 1)
     return np.where(_impossible(observed, probabilities, num_draws), 0, p_values)
 
