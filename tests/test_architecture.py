@@ -1,6 +1,7 @@
 """The shape of the repository: imports run one way, outside libraries stay behind one module, files stay short."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,3 +99,11 @@ def test_links_at_the_root(name):
     link = ROOT / name
     assert link.is_symlink()
     assert link.readlink() == Path("structmfg") / name
+
+
+def test_what_draws_and_searches_is_imported_by_need():
+    """`import structmfg` loads neither matplotlib nor hypothesis; `structmfg.verification` is there when asked for."""
+    code = "import sys, structmfg; print([x for x in ('matplotlib', 'jinja2', 'hypothesis') if x in sys.modules])"
+    code += "; print(structmfg.verification.verify.__name__, 'hypothesis' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["[]", "verify False"]
