@@ -12,7 +12,7 @@ FAULTS = {fault.name: fault for fault in mutations.mutations()}
 
 def test_there_are_many_faults_of_every_kind():
     assert len(FAULTS) == len(mutations.mutations()) >= 25
-    assert set(module.STATISTICAL) <= set(FAULTS)
+    assert {*module.STATISTICAL, module.SLIGHT} <= set(FAULTS)
     assert {*mutations.KERNELS, *mutations.METHODS} < set(FAULTS)
 
 

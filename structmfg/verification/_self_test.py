@@ -111,7 +111,7 @@ def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
     level = Task(healthy(), key).statistical_level
     rows, results = [], []
     for fault in mutations():
-        if fault.name not in STATISTICAL:
+        if fault.name not in (*STATISTICAL, SLIGHT):
             continue
         found = dict.fromkeys(TESTS, 0)
         for one in jax.random.split(jax.random.fold_in(key, 2), num_seeds):
@@ -124,6 +124,8 @@ def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
                 found[result.name] = found.get(result.name, 0) + (not result.passed)
         shares = {name: count / num_seeds for name, count in found.items()}
         rows.append((fault.name, *(shares[name] for name in TESTS)))
+        if fault.name == SLIGHT:
+            continue
         best = max(shares[name] for name in TESTS)
         meaning = "a statistical check finds this fault at nine seeds in ten or more"
         results.append(CheckResult(fault.name, 1 - best, 0.1, best >= 0.9, meaning, f"power {best:.2f}"))
@@ -131,6 +133,7 @@ def power(key: PRNGKeyArray, num_seeds: int) -> Stage:
     return Stage(tuple(results), "Power of the statistical checks", (table,))
 
 
+SLIGHT = "one probability off by 0.02"  # for scale: too small to be asked for
 STATISTICAL = (
     "push by P instead of its transpose",
     "push one cell too far",
@@ -138,7 +141,6 @@ STATISTICAL = (
     "walls left open",
     "noise applied twice",
     "actions reversed",
-    "one probability off by 0.02",
     "common shock with the wrong sign",
     "kernel of the next time",
     "coin with probability 0.6 when sampled",
