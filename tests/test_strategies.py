@@ -210,7 +210,7 @@ def test_certificates_of_random_games(game):
 
 
 @pytest.mark.slow
-@settings(max_examples=2)
+@settings(max_examples=2, suppress_health_check=[HealthCheck.nested_given])
 @given(game=games())
 def test_random_games_pass_the_fuzz(game):
     results = fuzz(game, 10)
