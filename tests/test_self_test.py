@@ -52,3 +52,14 @@ def test_false_alarms_are_counted(monkeypatch, alarms, passed):
 def test_all_faults_are_found_without_false_alarms():
     report = self_test()
     assert report.passed, str(report)
+
+
+def test_a_check_that_is_made_only_where_something_raised_has_a_column(monkeypatch):
+    def report(key, fault=None):
+        made = CheckResult("first", 0.0, 1.0, True, "")
+        return Report("", (Stage((made if fault is None else made._replace(name="runs to its end", passed=False),)),))
+
+    monkeypatch.setattr(module, "_report", report)
+    stage = module.sown(jax.random.key(0), [FAULTS["actions reversed"]])
+    assert stage.passed
+    assert dict(stage.tables[1].rows) == {"first": 0, "runs to its end": 1}

@@ -18,10 +18,11 @@ from structmfg.games import noise_paths
 from structmfg.solvers._evaluation import policy_gradient, rollout
 from structmfg.solvers._rspg import StructuralPolicyGradient
 from structmfg.verification import variance_study
+from structmfg.verification._moments import path_moments
 from structmfg.verification.variance import figures
 from structmfg.verification.variance._agents import rewards_to_go
 from structmfg.verification.variance._gradients import gradients, reinforce, structural
-from structmfg.verification.variance._returns import _components, path_moments, path_returns
+from structmfg.verification.variance._returns import _components, path_returns
 from structmfg.verification.variance._statistics import squares
 from structmfg.verification.variance._study import returns_agree, spreads_agree
 

@@ -12,14 +12,13 @@ from jaxtyping import Array, PRNGKeyArray
 
 from structmfg._checks import check_kind
 from structmfg.games import AggregateState, Game, Noise
-from structmfg.verification._check import CheckResult, check
+from structmfg.verification._check import CheckResult, Measured, check
+from structmfg.verification.laws._probe import host
 from structmfg.verification.oracles import Model, moves
 
 # Of the largest number compared: rounding, with room for what magnifies it.
 _SINGLE, _DOUBLE = 1e-5, 1e-12
 _UNIFORMS = (0.1, 0.5, 0.9)  # innovations of the z_0 at which the start is compared
-
-Measured = tuple[float, float, str]
 
 
 class _Point:
@@ -30,7 +29,7 @@ class _Point:
     ) -> None:
         self.game, self.model, self.time, self.key = game, model, int(aggregate.time), key
         self.shape = (game.num_states, game.num_actions)
-        self.mean_field, self.next_mean_field = (_host(x.mean_field) for x in (aggregate, following))
+        self.mean_field, self.next_mean_field = (host(x.mean_field) for x in (aggregate, following))
         self.noise, self.next_noise = (_plain(x.noise) for x in (aggregate, following))
         self.aggregate = game.aggregate(mean_field=self.mean_field, noise=self.noise, time=self.time)
         self.following = game.aggregate(mean_field=self.next_mean_field, noise=self.next_noise, time=self.time + 1)
@@ -99,7 +98,7 @@ def transitions_match_oracle(point: _Point) -> Measured:
     """The largest difference of the explicit kernel's entries, relative to the largest."""
     size, actions = point.shape
     _, _, data, places = _pieces(point.game, point.aggregate, jnp.ones(size), jnp.ones(point.shape))
-    entries, index = _host(data), np.asarray(places)
+    entries, index = host(data), np.asarray(places)
     held = entries != 0  # merged duplicates leave empty entries beyond the matrix
     own = scipy.sparse.coo_array((entries[held], tuple(index[held].T)), (size * actions, size)).tocsr()
     apart = abs(own - point.told).tocoo()
@@ -122,9 +121,9 @@ def products_match_oracle(point: _Point) -> Measured:
     mass = mass / jnp.sum(mass)
     expected, pushed, _, _ = _pieces(point.game, point.aggregate, values, mass)
     when = f"t = {point.time}, "
-    told = (point.told @ _host(values)).reshape(point.shape)
+    told = (point.told @ host(values)).reshape(point.shape)
     backward = _compare(expected, told, when + "expected values in ", ("state", "action"))
-    forward = _compare(pushed, point.told.T @ _host(mass).ravel(), when + "mass that arrives in ", ("state",))
+    forward = _compare(pushed, point.told.T @ host(mass).ravel(), when + "mass that arrives in ", ("state",))
     return max(backward, forward)
 
 
@@ -154,19 +153,15 @@ def _compare(own: Array, told: np.ndarray, where: str, axes: tuple[str, ...]) ->
         raise ValueError(f"the game gives an array of shape {np.shape(own)}, the oracle one of shape {told.shape}")
     if not told.size:
         return 0.0, _bound(own), ""
-    apart = np.nan_to_num(np.abs(_host(own) - told), nan=np.inf)
+    apart = np.nan_to_num(np.abs(host(own) - told), nan=np.inf)
     worst = np.unravel_index(int(np.argmax(apart)), apart.shape)
     where += ", ".join(f"{axis} {index}" for axis, index in zip(axes, worst, strict=True))
-    where += f": {_host(own)[worst]:.8g}, but the oracle has {told[worst]:.8g}"
+    where += f": {host(own)[worst]:.8g}, but the oracle has {told[worst]:.8g}"
     return float(apart[worst] / max(np.abs(told).max(), np.finfo(float).tiny)), _bound(own), where
 
 
 def _bound(array: Array) -> float:
     return _SINGLE if jnp.finfo(array.dtype).eps > 1e-10 else _DOUBLE
-
-
-def _host(x: Any) -> np.ndarray:
-    return np.asarray(x, dtype=np.float64)
 
 
 def _plain(noise: Noise) -> Any:

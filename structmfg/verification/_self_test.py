@@ -71,10 +71,11 @@ def _report(key: PRNGKeyArray, fault: Mutation | None = None) -> Report:
 
 def sown(key: PRNGKeyArray, faults: Sequence[Mutation]) -> Stage:
     """Every fault, and what finds it."""
-    checks = [result.name for result in _report(key).results]
+    failed = [[result for result in _report(key, fault).results if not result.passed] for fault in faults]
+    made = [*_report(key).results, *(result for found in failed for result in found)]
+    checks = list(dict.fromkeys(result.name for result in made))  # some are made only where something raised
     results, rows, caught = [], [], np.zeros((len(faults), len(checks)))
-    for number, fault in enumerate(faults):
-        found = [result for result in _report(key, fault).results if not result.passed]
+    for number, (fault, found) in enumerate(zip(faults, failed, strict=True)):
         for result in found:
             caught[number, checks.index(result.name)] = 1
         first = f"{found[0].name}: {found[0].where}" if found else ""

@@ -242,10 +242,12 @@ def history_table(title: str, found: Sequence[tuple[str, str, PrivateHistory]]) 
 
 @stage("What an agent's own past is worth")
 def remembered(task: Task) -> Stage:
-    """To its best response, where the others play at random; empty where the game is too large to enumerate."""
+    """To its best response, where the others play at random; empty where noise or histories are too many."""
+    if task.game.scenarios() is None:
+        return Stage(())
     try:
         found = value_of_private_history(task.game, uniform(task.game))
-    except ValueError:
+    except oracles.TooLargeError:
         return Stage(())
     table = history_table("Every individual history enumerated", [(type(task.game).__name__, "uniform", found)])
     return Stage((memory_does_no_harm(found),), tables=(table,))

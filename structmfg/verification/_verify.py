@@ -31,11 +31,11 @@ def verify(
 
     - Laws of kernels and of paths, along `num_points` random noise paths under random policies, kernels at times spread
       over 0..T-1; laws of policy evaluation and of gradients, in double precision. A law passes within a bound for
-      rounding errors. `fuzz`: the same at so many more points, which hypothesis chooses, also at the game's edges.
+      rounding errors. `fuzz`: those of kernels at up to so many more points, chosen by hypothesis, at edges too.
     - The definition: `model`, a game in plain NumPy (`oracles.Model`); that of `oracles` for the package's own games.
     - Populations: statistical checks, which reject a game that is right with probability at most `level` in all.
-    - `deep`: more points, larger populations, the variance of gradients and returns, and on tiny games the value of an
-      agent's own past.
+    - `deep`: the definition along every path, larger populations, the variance of gradients and returns, and on tiny
+      games the value of an agent's own past.
 
     A pass is evidence at the points looked at, not a proof. What a game raises is a failed check. The same `key` (fixed
     by default) gives the same report. `tell` is called after every stage.

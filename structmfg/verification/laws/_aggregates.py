@@ -35,11 +35,9 @@ def aggregates_tell_all(game: Game, path: Path, time: int) -> Measured:
     matrix = host(jax.jacobian(game.aggregates)(here.mean_field)).reshape(-1, size)
     scale = max(np.abs(matrix).max(initial=0.0), np.finfo(float).tiny)
     corner = np.eye(size)[size // 2]
-    bent = max(
-        np.abs(host(game.aggregates(jnp.asarray(mu, here.mean_field.dtype))) - matrix @ mu).max(initial=0.0) / scale
-        for mu in (mean_field, corner)
-    )
-    if bent > bound or len(matrix) >= size:  # with as many aggregates as states nothing can move
+    given = [host(game.aggregates(jnp.asarray(mu, here.mean_field.dtype))) for mu in (mean_field, corner)]
+    bent = np.abs(given - np.stack([mean_field, corner]) @ matrix.T).max(initial=0.0) / scale
+    if not bent <= bound or len(matrix) >= size:  # with as many aggregates as states nothing can move
         return bent, bound, f"at t = {time} they are not linear in the mean field"
     random = np.random.default_rng(0).normal(size=size) * mean_field
     kept = np.vstack([matrix / scale, np.ones(size)])  # the mass, too

@@ -9,6 +9,7 @@ from typing import Any
 from structmfg.verification.oracles._histories import (
     Histories,
     PrivateHistory,
+    TooLargeError,
     best_with_history,
     best_without_history,
     follow_histories,
@@ -57,6 +58,7 @@ __all__ = [
     "Population",
     "PrivateHistory",
     "Rollout",
+    "TooLargeError",
     "best_with_history",
     "best_without_history",
     "follow_histories",

@@ -25,6 +25,11 @@ from structmfg.verification.oracles._population import Population, action_values
 MAX_HISTORIES = 2 * 10**6
 MAX_PLANS = 5 * 10**5
 
+
+class TooLargeError(ValueError):
+    """There is too much to enumerate."""
+
+
 HistoryPolicy: TypeAlias = Callable[[int, Array], Array]
 
 
@@ -171,7 +176,7 @@ def _best(faced: Population, alone: Array, t: int, paths: Array, agents: Array) 
 
 def _check_count(count: int, allowed: int, what: str) -> None:
     if count > allowed:
-        raise ValueError(
+        raise TooLargeError(
             f"this would enumerate {count:.3g} {what}, but at most {allowed} are allowed: take fewer states, actions "
             "or steps"
         )

@@ -16,18 +16,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from structmfg._checks import check_integer
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.policies import Policy
-from structmfg.solvers._evaluation import Trajectory, rollout, steps
+from structmfg.solvers._evaluation import Trajectory, rollout
 from structmfg.verification._check import check, evidence
+from structmfg.verification._moments import path_moments
+from structmfg.verification.laws._paths import rewards_along
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
 from structmfg.verification.populations._population import Population, count, move, population
-from structmfg.verification.variance._returns import path_moments
 
 _BATCH = 2**21  # entries of rows, and agents, that are held at a time
 
 # Compiled once for all calls.
 _rollout = eqx.filter_jit(rollout)
 _moments = eqx.filter_jit(path_moments)
-_rewards = eqx.filter_jit(lambda game, aggregates: jax.lax.map(lambda pair: game.reward(*pair), steps(aggregates)))
 
 
 class Independent(NamedTuple):
@@ -160,7 +160,7 @@ def returns(game: Game, lived: Independent, *, level: float) -> tuple[float, flo
     sampled = np.asarray(earned, float)
     size = math.sqrt(max(np.mean(sampled**2), expected**2))
     apart = max(abs(sampled.mean() - expected) - 8 * game.horizon * float(jnp.finfo(earned.dtype).eps) * size, 0)
-    rewards = np.asarray(_rewards(game, trajectory.aggregates), float).reshape(game.horizon, -1)
+    rewards = np.asarray(rewards_along(game, trajectory.aggregates), float).reshape(game.horizon, -1)
     width = float(game.discount ** np.arange(game.horizon) @ np.ptp(rewards, axis=1))
     told = f"mean {sampled.mean():.6g} of {len(sampled)} agents, expected {expected:.6g}"
     if not math.isfinite(apart):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg.games import AggregateState, Game
 from structmfg.solvers._evaluation import Trajectory, steps
+from structmfg.verification.populations._population import move
 
 
 class Agents(NamedTuple):
@@ -36,7 +37,7 @@ def sample_agents(game: Game, trajectory: Trajectory, num_agents: int, key: PRNG
         uniform = jax.random.uniform(action_key, (num_agents, 1)) * below[:, -1:]
         actions = jnp.minimum(jnp.sum(uniform >= below, axis=-1), game.num_actions - 1)
         rewards = game.reward(aggregate, following)[states, actions]
-        return game.move_agents(aggregate, states, actions, move_key), (states, actions, rewards)
+        return move(game, aggregate, states, actions, move_key), (states, actions, rewards)
 
     keys = jax.random.split(key, game.horizon)
     return Agents(*jax.lax.scan(step, start, (*steps(trajectory.aggregates), trajectory.policy, keys))[1])

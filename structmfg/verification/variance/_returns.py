@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg.games import AggregateState, Game, NoisePaths, noise_paths
+from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.policies import Policy
-from structmfg.solvers._evaluation import Trajectory, rollout, steps
+from structmfg.solvers._evaluation import rollout
+from structmfg.verification._moments import path_moments
 from structmfg.verification.variance._agents import rewards_to_go, sample_agents
 from structmfg.verification.variance._statistics import Interval, interval, squares
 
@@ -60,36 +60,6 @@ class PathReturns(NamedTuple):
     means: Float[np.ndarray, " paths"]
     variances: Float[np.ndarray, " paths"]
     agents: Float[np.ndarray, "paths agents"]
-
-
-def path_moments(game: Game, trajectory: Trajectory) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean and variance of the return of one agent given the path, over its initial state, actions and moves.
-
-    With q = r + gamma P v', and Var' the variance of the return from the next state,
-
-        Var(s) = sum_a pi (q - v)^2 + gamma^2 pi (P v'^2 - (P v')^2 + P Var').
-    """
-
-    def step(
-        carry: tuple[Array, Array], inputs: tuple[AggregateState, AggregateState, Array]
-    ) -> tuple[tuple[Array, Array], None]:
-        values, variances = carry
-        aggregate, following, policy = inputs
-        kernel = game.kernel(aggregate)
-        centre = jnp.mean(values)  # so that the difference of squares loses few digits
-        expected = kernel.expect(values - centre)
-        spread = kernel.expect((values - centre) ** 2 + variances) - expected**2
-        pairs = game.reward(aggregate, following) + game.discount * (centre + expected)
-        values = jnp.sum(policy * pairs, axis=-1)
-        variances = jnp.sum(policy * ((pairs - values[:, None]) ** 2 + game.discount**2 * spread), axis=-1)
-        return (values, variances), None
-
-    zero = jnp.zeros_like(trajectory.aggregates.mean_field[0])
-    inputs = (*steps(trajectory.aggregates), trajectory.policy)
-    (values, variances), _ = jax.lax.scan(step, (zero, zero), inputs, reverse=True)
-    start = trajectory.aggregates.mean_field[0]
-    mean = start @ values
-    return mean, start @ ((values - mean) ** 2 + variances)
 
 
 @eqx.filter_jit
