@@ -180,8 +180,14 @@ def test_presets(game, name, kind):
         (lambda: preset(GAME, "exact", "paper"), "is for rspg and spg"),
         (lambda: solve(GAME, solver(), max_steps=3), "needs a key"),
         (lambda: preset(GAME, recurrent=False), "unknown setting of rspg 'recurrent'"),
-        (lambda: RSPG(smfg.policies.memoryless(GAME)), "use SPG, or policies.recurrent"),
-        (lambda: SPG(smfg.policies.recurrent(GAME)), "use RSPG, or policies.memoryless"),
+        (
+            lambda: RSPG(smfg.policies.memoryless(GAME)),
+            "RSPG trains a recurrent policy, but was given a memoryless one; use policies.recurrent",
+        ),
+        (
+            lambda: SPG(smfg.policies.recurrent(GAME)),
+            "SPG trains a memoryless policy, but was given a recurrent one; use policies.memoryless",
+        ),
         (lambda: RSPG(smfg.policies.uniform(GAME)), r"policies.recurrent\(game\), but was given a TabularPolicy"),
         (lambda: SPG(np.ones((2, 2)) / 2), r"policies.memoryless\(game\), but was given a ndarray"),
         (lambda: solver(num_paths=0), "num_paths must be a whole number of at least 1, but is 0"),

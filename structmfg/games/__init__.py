@@ -18,6 +18,7 @@ from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
+from structmfg.games._population import PopulationGame, PopulationState, Seen
 from structmfg.games._tree import NoiseTree, histories, noise_tree, tree_of
 
 GAMES: dict[str, type[Game]] = {
@@ -64,7 +65,10 @@ __all__ = [
     "NoiseChain",
     "NoisePaths",
     "NoiseTree",
+    "PopulationGame",
+    "PopulationState",
     "Sampling",
+    "Seen",
     "check_game",
     "histories",
     "innovations",

@@ -1,11 +1,20 @@
 """Policies pi(a | s, o_{0:t}): tables, also on noise trees, and memoryless and recurrent networks."""
 
 from structmfg.policies._base import Hidden, Policy
-from structmfg.policies._network import NetworkPolicy, NetworkSettings, memoryless, network_policy, recurrent
+from structmfg.policies._network import (
+    Critic,
+    NetworkPolicy,
+    NetworkSettings,
+    critic,
+    memoryless,
+    network_policy,
+    recurrent,
+)
 from structmfg.policies._tabular import TabularPolicy, as_policy, tabular, uniform
 from structmfg.policies._tree import TreePolicy, signal_of, tree_policy
 
 __all__ = [
+    "Critic",
     "Hidden",
     "NetworkPolicy",
     "NetworkSettings",
@@ -13,6 +22,7 @@ __all__ = [
     "TabularPolicy",
     "TreePolicy",
     "as_policy",
+    "critic",
     "memoryless",
     "network_policy",
     "recurrent",

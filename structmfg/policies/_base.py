@@ -7,7 +7,8 @@ stays a vector over states. A policy works in three parts, so that each is done 
     hidden   = policy.update(hidden, observation, time)   once a time step and path; free of S
     logits   = policy.decode(prepared, hidden)            (S, A); pi = softmax(logits) over the actions
 
-Policies on noise trees may know the noise itself: what `update` is given is up to `policy.sees`.
+Policies on noise trees may know the noise itself: what `update` is given is up to `policy.sees`. Critics, values
+V(s | o_{0:t}), work in the same three parts.
 """
 
 import abc
@@ -26,12 +27,8 @@ else:
     Hidden = PyTree[Array]
 
 
-class Policy(eqx.Module):
-    """A policy over the individual states, conditioned on public observations."""
-
-    def sees(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
-        """What `update` is given at t: the public observation, unless the policy is one that knows more."""
-        return observation
+class HistoryMap(eqx.Module):
+    """A function of the individual state and of the public history."""
 
     @abc.abstractmethod
     def prepare(self) -> Any:
@@ -45,10 +42,6 @@ class Policy(eqx.Module):
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
         """The hidden state once o_t (in the game's own units) is seen."""
 
-    @abc.abstractmethod
-    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
-        """log pi(a | s, hidden), up to a constant in every row."""
-
     def histories(self, observations: Float[Array, "times observation"]) -> Hidden:
         """The hidden states (T, ...) along one path of observations."""
 
@@ -58,6 +51,18 @@ class Policy(eqx.Module):
 
         times = jnp.arange(observations.shape[0])
         return jax.lax.scan(step, self.start(), (observations, times))[1]
+
+
+class Policy(HistoryMap):
+    """A policy over the individual states, conditioned on public observations."""
+
+    def sees(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
+        """What `update` is given at t: the public observation, unless the policy is one that knows more."""
+        return observation
+
+    @abc.abstractmethod
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
+        """log pi(a | s, hidden), up to a constant in every row."""
 
     def unroll(self, observations: Float[Array, "times observation"]) -> Float[Array, "times states actions"]:
         """The logits of pi_t(a | s, o_{0:t}) for all t along one path of observations."""

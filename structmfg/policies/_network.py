@@ -9,7 +9,7 @@ as in the RSPG paper. Haiku appears in this module only.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import equinox as eqx
 import haiku as hk
@@ -19,10 +19,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_name
 from structmfg.games import Game
-from structmfg.policies._base import Hidden, Policy
+from structmfg.policies._base import Hidden, HistoryMap, Policy
 
 Architecture = Literal["factored", "joint"]
 Head = Literal["categorical", "ordered"]
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
 class _Network(NamedTuple):
@@ -35,7 +38,7 @@ class _Network(NamedTuple):
     decode: Callable[..., Any]
 
 
-class NetworkPolicy(Policy):
+class Network(HistoryMap):
     """A network bound to a game. `parameters` is None until `initialised(key)` or `with_parameters`."""
 
     parameters: PyTree[Array] | None
@@ -43,17 +46,20 @@ class NetworkPolicy(Policy):
     game: Game = eqx.field(static=True)
     settings: "NetworkSettings" = eqx.field(static=True)
 
-    def initialised(self, key: PRNGKeyArray) -> "NetworkPolicy":
+    def initialised(self: AnyNetwork, key: PRNGKeyArray) -> AnyNetwork:
         """The same network with random parameters."""
         inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)
         return self.with_parameters(self.network.init(key, jnp.zeros(inputs)))
 
-    def with_parameters(self, parameters: PyTree[Array]) -> "NetworkPolicy":
+    def with_parameters(self: AnyNetwork, parameters: PyTree[Array]) -> AnyNetwork:
         """The same network with these parameters."""
         return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
 
     def prepare(self) -> Any:
-        """The trunk over individual states. `ValueError` while there are no parameters."""
+        """The trunk over individual states, of leading axis S. `ValueError` while there are no parameters.
+
+        `decode` takes the rows of some states as well, and gives theirs.
+        """
         if self.parameters is None:
             raise ValueError(
                 "this network has no parameters yet: call .initialised(key), or train it with solvers.solve"
@@ -65,15 +71,27 @@ class NetworkPolicy(Policy):
         return self.network.start(self.parameters)
 
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
-        """The recurrent cell, or for a memoryless policy the observation alone."""
+        """The recurrent cell, or without one the observation alone."""
         seen = self.game.normalise(observation)
         if self.settings.recurrent and self.settings.clock:
             seen = jnp.append(seen, time / self.game.horizon)
         return self.network.update(self.parameters, hidden, seen)
 
-    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
+
+class NetworkPolicy(Network, Policy):
+    """pi(a | s, o_{0:t}) by a network."""
+
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "some actions"]:
         """The head over branch and trunk."""
         return self.network.decode(self.parameters, prepared, hidden)
+
+
+class Critic(Network):
+    """Values V(s | o_{0:t}) by a network."""
+
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, " some"]:
+        """V(s | hidden)."""
+        return self.network.decode(self.parameters, prepared, hidden)[..., 0]
 
 
 class NetworkSettings(NamedTuple):
@@ -126,8 +144,17 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         check_name("policy setting", name, NetworkSettings._fields)
     chosen = NetworkSettings(**settings)
     chosen.check()
-    recurrent, architecture, head, hidden, width, depth, rank, frequencies, _ = chosen
-    outputs = game.num_actions if head == "categorical" else 2
+    ordered = chosen.head == "ordered"
+    return NetworkPolicy(None, _network(game, chosen, 2 if ordered else game.num_actions, ordered), game, chosen)
+
+
+def critic(policy: NetworkPolicy) -> Critic:
+    """The values of a policy's game, by a network of the same shape with one output a state."""
+    return Critic(None, _network(policy.game, policy.settings, 1, False), policy.game, policy.settings)
+
+
+def _network(game: Game, settings: NetworkSettings, outputs: int, ordered: bool) -> _Network:
+    recurrent, architecture, _, hidden, width, depth, rank, frequencies, _ = settings
 
     def build() -> tuple[Callable[..., Any], _Network]:
         core: hk.RNNCore = hk.GRU(hidden) if recurrent else hk.IdentityCore()
@@ -152,12 +179,12 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
 
         def decode(prepared: Array, state: Hidden) -> Array:
             if architecture == "joint":
-                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (game.num_states, hidden))], axis=-1)
+                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (len(prepared), hidden))], axis=-1)
                 out = joint(pairs)
             else:
                 weights = jnp.concatenate([branch(state), jnp.ones(1)])
                 out = prepared @ weights
-            return out if head == "categorical" else _ordered_logits(out, game.action_positions())
+            return _ordered_logits(out, game.action_positions()) if ordered else out
 
         def whole(observation: Array) -> Array:
             return decode(prepare(), update(start(), observation))
@@ -170,8 +197,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
         return lambda parameters, *arguments: function(parameters, None, *arguments)
 
     apply = transformed.apply
-    network = _Network(transformed.init, pure(apply.prepare), pure(apply.start), pure(apply.update), pure(apply.decode))
-    return NetworkPolicy(None, network, game, chosen)
+    return _Network(transformed.init, pure(apply.prepare), pure(apply.start), pure(apply.update), pure(apply.decode))
 
 
 def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Array, "*batch more"]:

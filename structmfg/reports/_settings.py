@@ -11,7 +11,7 @@ from structmfg._checks import check_name
 from structmfg.games import Game, make
 from structmfg.policies import NetworkPolicy, network_policy
 from structmfg.reports._published import game_name
-from structmfg.solvers import SOLVERS, Information, StructuralPolicyGradient, TreeSolver
+from structmfg.solvers import SOLVERS, Information, NetworkSolver, TreeSolver
 
 Precision = Literal["float32", "float64"]
 
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     def of(
         cls,
         game: Game,
-        solver: StructuralPolicyGradient | TreeSolver,
+        solver: NetworkSolver | TreeSolver,
         *,
         name: str,
         preset: str,
@@ -60,7 +60,7 @@ class Settings(NamedTuple):
                 for field in dataclasses.fields(solver)
                 if field.name != "policy"
             },
-            network=solver.policy.settings._asdict() if isinstance(solver, StructuralPolicyGradient) else None,
+            network=solver.policy.settings._asdict() if isinstance(solver, NetworkSolver) else None,
             max_steps=max_steps,
             max_seconds=max_seconds,
             seed=seed,

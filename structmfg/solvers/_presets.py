@@ -16,10 +16,11 @@ from structmfg.solvers._classical import (
     PriorDescent,
 )
 from structmfg.solvers._equilibrium import ExactEquilibrium
-from structmfg.solvers._rspg import RSPG, SPG, StructuralPolicyGradient
+from structmfg.solvers._rspg import RSPG, SPG
+from structmfg.solvers._training import NetworkSolver
 from structmfg.solvers._tree_solver import TreeSolver
 
-SOLVERS: dict[str, type[StructuralPolicyGradient] | type[TreeSolver]] = {
+SOLVERS: dict[str, type[NetworkSolver] | type[TreeSolver]] = {
     "rspg": RSPG,
     "spg": SPG,
     "exact": ExactEquilibrium,
@@ -34,9 +35,8 @@ SOLVERS: dict[str, type[StructuralPolicyGradient] | type[TreeSolver]] = {
 PresetName = Literal["default", "paper"]
 
 # The algorithm as published: one network over states and history, no clock, independent paths, no entropy bonus.
+_PAPER_NETWORK: dict[str, Any] = {"architecture": "joint", "clock": False}
 _PAPER: dict[str, Any] = {
-    "architecture": "joint",
-    "clock": False,
     "num_paths": 8,
     "sampling": "iid",
     "learning_rate": 1e-3,
@@ -47,9 +47,15 @@ _PAPER: dict[str, Any] = {
     "max_steps": 200,
 }
 
-_DEFAULTS: dict[type[Game], dict[str, Any]] = {
+# What suits a game: its network, by the name of the solver or for all of them, and the solver's hyper-parameters.
+_NETWORKS: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {"frequencies": 8},
+    BeachBar: {"frequencies": 16},
+    BeachBarCrowded: {"frequencies": 16},
+    Macro: {"head": "ordered", "frequencies": 4},
+}
+_STRUCTURAL: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {
-        "frequencies": 8,
         "num_paths": 2,
         "learning_rate": 1e-2,
         "temperature": 100.0,
@@ -57,7 +63,6 @@ _DEFAULTS: dict[type[Game], dict[str, Any]] = {
         "max_steps": 4000,
     },
     BeachBar: {
-        "frequencies": 16,
         "num_paths": 16,
         "learning_rate": 5e-3,
         "temperature": 20.0,
@@ -65,8 +70,6 @@ _DEFAULTS: dict[type[Game], dict[str, Any]] = {
         "max_steps": 1000,
     },
     Macro: {
-        "head": "ordered",
-        "frequencies": 4,
         "num_paths": 2,
         "learning_rate": 2e-2,
         "temperature": 0.03,
@@ -75,9 +78,8 @@ _DEFAULTS: dict[type[Game], dict[str, Any]] = {
         "max_steps": 400,
     },
 }
-
-
-_DEFAULTS[BeachBarCrowded] = _DEFAULTS[BeachBar]
+_STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
+_BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {"rspg": _STRUCTURAL, "spg": _STRUCTURAL}
 
 # Solvers on noise trees: the tolerance is in units of the return; zero is to make all steps.
 _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_steps": 2000}}
@@ -86,7 +88,7 @@ _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_s
 class Preset(NamedTuple):
     """A solver, and how many updates it is meant to make."""
 
-    solver: StructuralPolicyGradient | TreeSolver
+    solver: NetworkSolver | TreeSolver
     max_steps: int
 
 
@@ -106,14 +108,23 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
         chosen = _chosen(solver, settings, [field.name for field in dataclasses.fields(kind)], overrides)
         return Preset(kind(**chosen), settings["max_steps"])
     of_policy = [field for field in NetworkSettings._fields if field != "recurrent"]
-    settings = {**(_PAPER if name == "paper" else _DEFAULTS.get(type(game), {"max_steps": 2000})), **overrides}
+    settings = {**_suited(game, solver, name), **overrides}
     if settings.get("temperature") == 0 and "final_temperature" not in overrides:
         settings["final_temperature"] = 0.0
     of_solver = [field.name for field in dataclasses.fields(kind) if field.name != "policy"]
     chosen = _chosen(solver, settings, of_solver, overrides, also=of_policy)
     network = {field: settings[field] for field in of_policy if field in settings}
-    policy = network_policy(game, recurrent=solver == "rspg", **network)
+    policy = network_policy(game, recurrent=kind.recurrent, **network)
     return Preset(kind(policy, **chosen), settings["max_steps"])
+
+
+def _suited(game: Game, solver: str, name: PresetName) -> dict[str, Any]:
+    """The settings of a preset for a solver that trains a network."""
+    if name == "paper":
+        if solver not in ("rspg", "spg"):
+            raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
+        return {**_PAPER_NETWORK, **_PAPER}
+    return {"max_steps": 2000, **_NETWORKS.get(type(game), {}), **_BY_SOLVER[solver].get(type(game), {})}
 
 
 def _chosen(

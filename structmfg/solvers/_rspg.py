@@ -23,6 +23,7 @@ from structmfg._checks import check_between, check_integer, check_name, check_po
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, NetworkPolicy
 from structmfg.solvers._evaluation import Backward, Form, Trajectory, gradient_along, rollout
+from structmfg.solvers._training import Metrics, NetworkSolver
 
 _HELD = 2**21  # numbers held at once for each array over times and states: more would leave the caches
 _SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
@@ -39,14 +40,7 @@ class TrainingState(NamedTuple):
     step: Int[Array, ""]
 
 
-class Metrics(NamedTuple):
-    """What an update reports: the mean return over its paths before the update, and the norm of the gradient."""
-
-    mean_return: Float[Array, "..."]
-    gradient_norm: Float[Array, "..."]
-
-
-class StructuralPolicyGradient(eqx.Module):
+class StructuralPolicyGradient(NetworkSolver):
     """Ascent of the exact return given a few noise paths; `RSPG` and `SPG` are its two kinds.
 
     - `policy`: a network bound to the game.
@@ -214,26 +208,13 @@ def _times(tree: Any, first: Int[Array, ""], size: int) -> Any:
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis=1), tree)
 
 
-def _check_network(policy: Any, *, recurrent: bool) -> None:
-    names = [("SPG", "memoryless"), ("RSPG", "recurrent")]
-    (solver, wanted), (other_solver, other) = names[recurrent], names[not recurrent]
-    if not isinstance(policy, NetworkPolicy):
-        raise ValueError(f"{solver} trains a network, policies.{wanted}(game), but was given a {type(policy).__name__}")
-    if policy.settings.recurrent != recurrent:
-        raise ValueError(
-            f"{solver} trains a {wanted} policy, but was given a {other} one; use {other_solver}, or policies.{wanted}"
-        )
-
-
 class RSPG(StructuralPolicyGradient):
     """Recurrent structural policy gradient: pi(a | s, o_{0:t}). See `StructuralPolicyGradient` for the fields."""
 
-    def __check_init__(self) -> None:
-        _check_network(self.policy, recurrent=True)
+    recurrent = True
 
 
 class SPG(StructuralPolicyGradient):
     """Structural policy gradient: the memoryless pi(a | s, o_t). See `StructuralPolicyGradient` for the fields."""
 
-    def __check_init__(self) -> None:
-        _check_network(self.policy, recurrent=False)
+    recurrent = False

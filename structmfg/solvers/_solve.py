@@ -21,8 +21,8 @@ from structmfg.policies import Policy
 from structmfg.solvers._exploitability import Estimate, in_default
 from structmfg.solvers._information import has_perfect_recall
 from structmfg.solvers._problem import TreeProblem
-from structmfg.solvers._rspg import Metrics, StructuralPolicyGradient, TrainingState
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution, describe_failure
+from structmfg.solvers._training import Metrics, NetworkSolver
 from structmfg.solvers._tree_solver import Judged, TreeSolver
 
 _CHUNK = 256  # at most so many updates to a jitted call
@@ -42,7 +42,7 @@ class Progress(NamedTuple):
 
 def solve(
     game: Game,
-    solver: StructuralPolicyGradient | TreeSolver,
+    solver: NetworkSolver | TreeSolver,
     *,
     key: PRNGKeyArray | None = None,
     max_steps: int,
@@ -69,7 +69,7 @@ def solve(
     on a number that is not finite unless `throw` is False.
     """
     check_kind("game", game, Game)
-    check_kind("solver", solver, StructuralPolicyGradient | TreeSolver)
+    check_kind("solver", solver, NetworkSolver | TreeSolver)
     check_game(game)
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
@@ -157,7 +157,7 @@ class _Training(_Run):
 
     records = ("returns", "gradient_norms")
 
-    def __init__(self, game: Game, solver: StructuralPolicyGradient, key: PRNGKeyArray, max_steps: int) -> None:
+    def __init__(self, game: Game, solver: NetworkSolver, key: PRNGKeyArray, max_steps: int) -> None:
         super().__init__()
         began = time.perf_counter()
         self.solver, self.state = solver, solver.init(game, key)
@@ -295,25 +295,25 @@ def _tree_policy(solver: TreeSolver | None, problem: TreeProblem, state: PyTree[
 
 def _chunk(
     game: Game,
-    solver: StructuralPolicyGradient,
-    state: TrainingState,
-    good: TrainingState,
+    solver: NetworkSolver,
+    state: Any,
+    good: Any,
     max_steps: int,
     count: Int[Array, ""],
-) -> tuple[TrainingState, TrainingState, Metrics, Int[Array, ""], Bool[Array, ""]]:
+) -> tuple[Any, Any, Metrics, Int[Array, ""], Bool[Array, ""]]:
     """Run `count` <= _CHUNK updates, or up to the first that is not finite, which is not applied.
 
     Returns the state, the latest one known to be good, the metrics (_CHUNK,), the number of updates applied, and
     whether all were finite. An update measures the state it starts from, so a state is known to be good after it.
     """
 
-    def go_on(carry: tuple[TrainingState, TrainingState, Metrics, Array, Array]) -> Array:
+    def go_on(carry: tuple[Any, Any, Metrics, Array, Array]) -> Array:
         _, _, _, done, finite = carry
         return finite & (done < count)
 
     def body(
-        carry: tuple[TrainingState, TrainingState, Metrics, Array, Array],
-    ) -> tuple[TrainingState, TrainingState, Metrics, Array, Array]:
+        carry: tuple[Any, Any, Metrics, Array, Array],
+    ) -> tuple[Any, Any, Metrics, Array, Array]:
         state, good, history, done, _ = carry
         following, metrics = solver.update(game, state, max_steps)
         finite = jnp.isfinite(metrics.mean_return) & jnp.isfinite(metrics.gradient_norm)

@@ -15,13 +15,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.games import AggregateState, Game, Noise
+from structmfg.games._population import count, move
 from structmfg.policies import Policy
 from structmfg.solvers._evaluation import Trajectory, rollout
 from structmfg.verification._check import check, evidence
 from structmfg.verification._moments import path_moments
 from structmfg.verification.laws._paths import rewards_along
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
-from structmfg.verification.populations._population import Population, count, move, population
+from structmfg.verification.populations._population import Population, population
 
 _BATCH = 2**21  # entries of rows, and agents, that are held at a time
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.games import AggregateState, Game, Noise
+from structmfg.games._population import count, move
 from structmfg.policies import Hidden, Policy
 from structmfg.solvers._evaluation import steps
 
@@ -81,27 +82,6 @@ def _population(
     carry = (first, policy.start(), states, jnp.zeros(num_agents))
     (_, _, _, returns), counts = jax.lax.scan(step, carry, (*split, later, then))
     return Population(jnp.concatenate([start[None], counts]), returns)
-
-
-def move(
-    game: Game,
-    aggregate: AggregateState,
-    states: Int[Array, " agents"],
-    actions: Int[Array, " agents"],
-    key: PRNGKeyArray,
-) -> Int[Array, " agents"]:
-    """The agents' next states. `ValueError` unless the game gives one whole number an agent."""
-    moved = game.move_agents(aggregate, states, actions, key)
-    if not (hasattr(moved, "dtype") and moved.shape == states.shape and jnp.issubdtype(moved.dtype, jnp.integer)):
-        given = f"{moved.dtype} of shape {moved.shape}" if hasattr(moved, "dtype") else f"a {type(moved).__name__}"
-        raise ValueError(f"move_agents must return whole numbers of shape (agents,) = {states.shape}, not {given}")
-    return moved.astype(states.dtype)
-
-
-def count(states: Int[Array, " agents"], num_states: int) -> Int[Array, " states"]:
-    """The number of agents in every state; those outside 0..S-1 are left out."""
-    inside = jnp.where(states < 0, num_states, states)  # a negative index would count from the end
-    return jnp.zeros(num_states, int).at[inside].add(1, mode="drop")
 
 
 def draw_actions(

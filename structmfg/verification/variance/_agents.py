@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg.games import AggregateState, Game
+from structmfg.games._population import move
 from structmfg.solvers._evaluation import Trajectory, steps
-from structmfg.verification.populations._population import move
 
 
 class Agents(NamedTuple):
