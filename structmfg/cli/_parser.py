@@ -21,6 +21,7 @@ _COMMANDS = {
     "games": "list the games with their sizes, parameters and defaults",
     "solve": "solve a game by training or exactly, and save the policy with a report",
     "evaluate": "measure the policy of a run again",
+    "compare": "train several solvers on one clock, over seeds, with a figure and a table",
     "verify": "check a game against its laws, Monte Carlo populations and more, with a report",
     "bench": "time operators, training and other libraries, with a report",
 }
@@ -47,7 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args([_dashed(argument) for argument in argv])
     if rest:
         _reject(rest, options[arguments.command])
-    if arguments.command in ("solve", "verify"):
+    if arguments.command in ("solve", "compare", "verify"):
         arguments.game_parameters = _given(arguments, (field.name for field in game_fields()))
     if arguments.command == "solve":
         arguments.overrides = _given(arguments, (field.name for field in [*solver_fields(), *network_fields()]))
@@ -150,6 +151,7 @@ def _build() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
     }
     _solve_arguments(parsers["solve"])
     _evaluate_arguments(parsers["evaluate"])
+    _compare_arguments(parsers["compare"])
     _verify_arguments(parsers["verify"])
     _bench_arguments(parsers["bench"])
     for command in parsers.values():
@@ -197,6 +199,20 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     held_out = "held-out noise paths where the noise is continuous (default: 32); all paths where it is finite"
     options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the held-out paths (default: 0)")
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("game", metavar="GAME", help=", ".join(GAMES))
+    options = parser.add_argument_group("comparison")
+    default = "rspg,spg,rippo,ippo,m_omd"
+    options.add_argument("--solvers", default=default, metavar="NAME,NAME", help=f"default: {default}")
+    options.add_argument("--seeds", type=whole_number, default=3, metavar="N", help="0..N-1 (default: 3)")
+    seconds = "of training for every solver and seed; its schedules are planned to fill them (default: 60)"
+    options.add_argument("--max-seconds", type=number, default=60.0, metavar="X", help=seconds)
+    folder = "a new or empty folder, or that of a comparison to go on with (default: runs/compare-GAME, numbered)"
+    options.add_argument("--out", metavar="DIR", help=folder)
+    options.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
+    _game_arguments(parser)
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:

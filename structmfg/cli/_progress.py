@@ -38,7 +38,7 @@ class Display:
         """Something of unknown length."""
         self._bar.update(self._task, description=description, total=None, numbers="")
 
-    def training(self, progress: solvers.Progress) -> None:
+    def training(self, progress: solvers.Progress, description: str = "training") -> None:
         """After a chunk of updates."""
         if progress.checkpoint:
             self._exploitability = f"clairvoyant exploitability {progress.checkpoint.value:.4g}"
@@ -50,7 +50,7 @@ class Display:
             f"return {progress.mean_return:.5g}  {self._exploitability}"
         )
         self._bar.update(
-            self._task, description="training", completed=progress.step, total=progress.max_steps, numbers=numbers
+            self._task, description=description, completed=progress.step, total=progress.max_steps, numbers=numbers
         )
 
 

@@ -12,7 +12,7 @@ from structmfg.reports._evaluation import (
     evaluate,
     held_out_key,
 )
-from structmfg.reports._figures import figures
+from structmfg.reports._figures import draw_mean_fields, figures
 from structmfg.reports._files import drop_folder, new_folder
 from structmfg.reports._html import render, spoken
 from structmfg.reports._published import Published, game_name, published
@@ -37,6 +37,7 @@ __all__ = [
     "anchors",
     "anchors_object",
     "checkpoint_evaluation",
+    "draw_mean_fields",
     "drop_folder",
     "evaluate",
     "figures",

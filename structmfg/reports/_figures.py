@@ -1,6 +1,6 @@
 """The figures of a run, drawn off screen: exploitability, mean field, quantities, policy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import matplotlib as mpl
@@ -110,29 +110,53 @@ def _level(axes: Axes, value: float, text: str, colour: str, style: str) -> None
 
 def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
     """A heat map of time and state for every noise path."""
-    axis = state_axis(game)
-    mass = axis.collapse(shown.mean_field)
     count = len(shown.labels)
-    rows, columns = _grid(count)
-    figure = Figure(figsize=(4.3 * columns + 0.9, 3.5 * rows + 0.4), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    top = float(np.nanquantile(mass, 0.998))
+    figure, panels = _panels(*_grid(count), height=3.5)
+    _heat_maps(figure, panels, game, [(axes, shown, i, shown.labels[i]) for i, axes in enumerate(panels.flat[:count])])
+    _label_grid(panels, count, "time (steps)", state_axis(game).label)
+    return figure
+
+
+def draw_mean_fields(game: Game, solved: Mapping[str, Trajectories], *, num_paths: int = 2) -> Figure:
+    """Heat maps, a row for every named policy and a column for each of the first noise paths shown."""
+    count = min(num_paths, *(len(shown.labels) for shown in solved.values()))
+    figure, panels = _panels(len(solved), count, height=2.5)
+    maps = [
+        (panels[row, i], shown, i, f"{name}, {shown.labels[i]}")
+        for row, (name, shown) in enumerate(solved.items())
+        for i in range(count)
+    ]
+    _heat_maps(figure, panels, game, maps)
+    _label_grid(panels, panels.size, "time (steps)", state_axis(game).label)
+    return figure
+
+
+def _panels(rows: int, columns: int, *, height: float) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(4.3 * columns + 0.9, height * rows + 0.4), layout="constrained")
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def _heat_maps(
+    figure: Figure, panels: np.ndarray, game: Game, maps: Sequence[tuple[Axes, Trajectories, int, str]]
+) -> None:
+    """The mean field of a noise path in each of the axes, under its title, all on one scale."""
+    axis = state_axis(game)
+    masses = [axis.collapse(shown.mean_field[i]) for _, shown, i, _ in maps]
+    top = float(np.nanquantile(np.stack(masses), 0.998))
     norm = PowerNorm(0.5, vmin=0, vmax=top if top > 0 else 1)
     edges = np.arange(game.horizon + 2) - 0.5
-    for i, axes in enumerate(panels.flat[:count]):
-        image = axes.pcolormesh(edges, _state_edges(axis), mass[i].T, norm=norm, cmap="cividis", rasterized=True)
+    for (axes, shown, i, title), mass in zip(maps, masses, strict=True):
+        image = axes.pcolormesh(edges, _state_edges(axis), mass.T, norm=norm, cmap="cividis", rasterized=True)
         _draw_guides(axes, game, shown, i)
-        axes.set_title(shown.labels[i])
+        axes.set_title(title)
         axes.spines[["left", "bottom"]].set_visible(False)
         _scale(axes, axis, "y")
     fullest = max(panels.flat, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
     if fullest.get_legend_handles_labels()[0]:
         legend = fullest.legend(loc="upper right", fontsize=8, labelcolor="white", frameon=True, handlelength=1.6)
         legend.get_frame().set(facecolor="#1b2430", alpha=0.75, edgecolor="none")
-    _label_grid(panels, count, "time (steps)", axis.label)
     figure.colorbar(image, ax=panels, label="mass per grid point", extend="max", shrink=0.9, pad=0.02)
     figure.suptitle(f"Where the population is: mass by {axis.label} and time", x=0.01, ha="left", fontweight="bold")
-    return figure
 
 
 def _grid(count: int) -> tuple[int, int]:

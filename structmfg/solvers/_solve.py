@@ -6,7 +6,7 @@ double precision.
 
 import abc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -48,19 +48,20 @@ def solve(
     max_steps: int,
     max_seconds: float | None = None,
     evaluate: Callable[[Policy], Estimate] | None = None,
-    evaluations: int = 10,
+    evaluations: int | Sequence[int] = 10,
     callback: Callable[[Progress], None] | None = None,
     throw: bool = True,
 ) -> Solution:
-    """Improve a policy by at most `max_steps` updates of a solver: a policy gradient, or one of those on noise trees.
+    """Improve a policy by at most `max_steps` updates of a solver: one that trains a network, or one on a noise tree.
 
-    Policy gradients need a `key`, on which alone their numbers depend. The others start from the uniform policy and
-    stop where the exploitability is at most their tolerance. `max_seconds` stops the solve there, on a clock that
-    counts neither compilation nor evaluation. `evaluate` is called on the policy at `evaluations` equally spaced steps.
-    `callback` is called after every chunk of updates; a KeyboardInterrupt ends the solve with the policy reached.
+    Those that train a network need a `key`, on which alone their numbers depend. The others start from the uniform
+    policy and stop where the exploitability is at most their tolerance. `max_seconds` stops the solve there, on a clock
+    that counts neither compilation nor evaluation. `evaluate` is called on the policy at `evaluations` equally spaced
+    steps, or at the steps given and the last. `callback` is called after every chunk of updates; a KeyboardInterrupt
+    ends the solve with the policy reached.
 
     `stats` holds `steps`, `train_seconds`, `compile_seconds`, `returns`, `checkpoints` (a list of `Checkpoint`) and
-    `failure` (None, or when and where a number was not finite). Policy gradients add `gradient_norms`; both they and
+    `failure` (None, or when and where a number was not finite). Those that train add `gradient_norms`; both they and
     the returns have one entry an update. On trees `returns` and `exploitabilities` have one for each of the updates
     `certified`, those of the policy that would be returned, by the solver's own kind of information; `exploitability`
     is the last.
@@ -74,14 +75,13 @@ def solve(
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)
-    check_integer("evaluations", evaluations, at_least=1)
+    stops = _stops(max_steps, evaluations) if evaluate else [max_steps]
     if isinstance(solver, TreeSolver):
         loop: _Run = _TreeRun(game, solver)
     elif key is None:
         raise ValueError("this solver is random: it needs a key")
     else:
         loop = _Training(game, solver, key, max_steps)
-    stops = sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)} if evaluate else {max_steps})
     result = RESULTS.completed
     try:
         while loop.step < max_steps:
@@ -113,6 +113,15 @@ def solve(
     if throw and result is RESULTS.nonfinite:
         raise RuntimeError(f"{result.value} {loop.failure}")
     return Solution(loop.policy(), result, loop.stats())
+
+
+def _stops(max_steps: int, evaluations: int | Sequence[int]) -> list[int]:
+    """The steps at which a policy is measured, in order."""
+    if isinstance(evaluations, Sequence):
+        steps = {check_integer("evaluations", step, at_least=1) for step in evaluations}
+        return sorted({step for step in steps if step < max_steps} | {max_steps})
+    check_integer("evaluations", evaluations, at_least=1)
+    return sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)})
 
 
 class _Run(abc.ABC):

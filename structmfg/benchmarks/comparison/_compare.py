@@ -1,0 +1,136 @@
+"""A comparison from its folder to its result."""
+
+import functools
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from structmfg import reports
+from structmfg.benchmarks.comparison._figures import figures
+from structmfg.benchmarks.comparison._plan import ClockPlan, planned
+from structmfg.benchmarks.comparison._report import render
+from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
+from structmfg.benchmarks.comparison._statistics import mean_and_half_width, time_to
+from structmfg.games import Game
+from structmfg.reports._files import write_bytes, write_json
+from structmfg.solvers import Progress
+
+Follow = Callable[[str, int, Progress], None]
+
+
+class Comparison(NamedTuple):
+    """`runs` by solver, one a seed; `result`: what result.json holds."""
+
+    plan: ClockPlan
+    runs: dict[str, list[ClockedRun]]
+    result: dict[str, Any]
+
+
+def compare(
+    game: Game,
+    folder: Path,
+    *,
+    solvers: Sequence[str],
+    seeds: int = 3,
+    max_seconds: float = 60.0,
+    tell: Callable[[str], None] = lambda _: None,
+    follow: Follow | None = None,
+) -> Comparison:
+    """Train every solver (a name in `SOLVERS`) with seeds 0..`seeds`-1 for `max_seconds` each, and compare them.
+
+    The folder is new, or that of a comparison to go on with: runs that it has are kept, also those of solvers and seeds
+    not asked for now. `tell` is told what happens, `follow` is called during training with solver, seed and progress.
+    Written are plan.json, a run folder for each run, figures, result.json and report.html.
+
+    Raises `ValueError` on an unknown solver, numbers out of range, and a folder with a comparison of something else.
+    """
+    plan = planned(game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, tell=tell)
+    runs: dict[str, list[ClockedRun]] = {solver: [] for solver in plan.solvers}
+    for seed in plan.seeds:
+        for solver in plan.solvers:
+            run = finished(folder, solver, seed)
+            if run is None:
+                run = train(game, plan, folder, solver, seed, follow and functools.partial(follow, solver, seed))
+                jax.clear_caches()  # programs of many solvers would exhaust the memory maps of the process
+                tell(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
+            runs[solver].append(run)
+    tell("anchors and report")
+    beside = reports.anchors(game, reference(runs), kinds=["clairvoyant"])
+    result = summarise(game, plan, runs, beside)
+    pictures = figures(game, runs, beside)
+    (folder / "figures").mkdir(exist_ok=True)
+    for drawn in pictures:
+        write_bytes(folder / "figures" / f"{drawn.name}.png", drawn.png)
+    result = {**result, "out": str(folder), "report": str(folder / "report.html")}
+    write_bytes(folder / "report.html", render(result, pictures).encode())
+    write_json(folder / "result.json", result)
+    return Comparison(plan, runs, result)
+
+
+def reference(runs: dict[str, list[ClockedRun]]) -> str:
+    """The solver that the others are held against: rspg, else the one that ends lowest."""
+    return "rspg" if "rspg" in runs else min(runs, key=lambda solver: _mean(runs[solver]))
+
+
+def _mean(runs: Sequence[ClockedRun]) -> float:
+    return float(np.mean([run.exploitability for run in runs]))
+
+
+def summarise(
+    game: Game, plan: ClockPlan, runs: dict[str, list[ClockedRun]], beside: reports.Anchors
+) -> dict[str, Any]:
+    """The table, and what it is relative to."""
+    against, uniform = reference(runs), beside.uniform["clairvoyant"]
+    start, end = uniform.value if uniform else math.nan, _mean(runs[against])
+    half_way = math.sqrt(start * end) if start > 0 and end > 0 else math.nan
+    times = {solver: statistics.median(time_to(run.curve, half_way) for run in runs[solver]) for solver in runs}
+    return {
+        **plan._asdict(),
+        "reference": against,
+        "half_way": half_way,
+        "anchors": reports.anchors_object(beside),
+        "device": jax.devices()[0].platform,
+        "rows": [
+            {
+                **_row(runs[solver]),
+                "of_reference": _mean(runs[solver]) / end if end > 0 else None,
+                "of_uniform": _mean(runs[solver]) / start if start > 0 else None,
+                "seconds_to_half_way": times[solver] if math.isfinite(times[solver]) else None,
+                **_speed_up(times[solver], times[against], plan.max_seconds),
+                "paper": _paper(game, solver),
+            }
+            for solver in runs
+        ],
+        "runs": [as_object(run) for solver in runs for run in runs[solver]],
+    }
+
+
+def _row(runs: Sequence[ClockedRun]) -> dict[str, Any]:
+    mean, half = mean_and_half_width(np.array([run.exploitability for run in runs]))
+    return {
+        "solver": runs[0].solver,
+        "exploitability": float(mean),
+        "half_width": float(half),
+        "by_seed": [run.exploitability for run in runs],
+        "train_seconds": statistics.median(run.train_seconds for run in runs),
+        "updates": statistics.median(run.steps for run in runs),
+        "seconds_per_update": statistics.median(run.train_seconds / max(run.steps, 1) for run in runs),
+        "results": sorted({run.result for run in runs}),
+    }
+
+
+def _speed_up(seconds: float, of_reference: float, clock: float) -> dict[str, Any]:
+    """How many times sooner the reference is at its half-way level; a lower bound where the solver never was there."""
+    reached = math.isfinite(seconds)
+    ratio = (seconds if reached else clock) / of_reference
+    return {"speed_up": ratio if math.isfinite(ratio) else None, "speed_up_at_least": not reached}
+
+
+def _paper(game: Game, solver: str) -> dict[str, float] | None:
+    found = reports.published(game, solver)
+    return found._asdict() if found else None

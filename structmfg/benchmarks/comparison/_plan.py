@@ -1,0 +1,94 @@
+"""What is compared, and how many updates of each solver fill the clock."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from structmfg._checks import check_integer, check_name, check_positive
+from structmfg.games import Game
+from structmfg.reports import game_name, versions
+from structmfg.reports._files import read_json, write_json
+from structmfg.reports._settings import parameters
+from structmfg.solvers import SOLVERS, TreeSolver, preset, solve
+
+FILE = "plan.json"
+_TRIAL = 0.1  # of the clock: how long a trial may take, outside it
+_LEAST_TRIAL = 0.5  # seconds
+_FILLED = 0.97  # of the clock: so that a slower moment does not cut a schedule short
+
+
+class ClockPlan(NamedTuple):
+    """`max_seconds` of training for every solver and seed; `steps`: the updates planned by solver."""
+
+    game: str
+    game_parameters: dict[str, Any]
+    precision: str
+    max_seconds: float
+    versions: dict[str, str]
+    solvers: list[str]
+    seeds: list[int]
+    steps: dict[str, int]
+
+
+def planned(
+    game: Game, folder: Path, *, solvers: Sequence[str], seeds: int, max_seconds: float, tell: Callable[[str], None]
+) -> ClockPlan:
+    """The plan in the folder, with the solvers and seeds asked for added; a new one where there is none.
+
+    `ValueError` where the folder's plan is for another game, clock, precision or version, or holds something else.
+    """
+    check_positive("max_seconds", max_seconds)
+    check_integer("seeds", seeds, at_least=1)
+    if not solvers:
+        raise ValueError("solvers must name at least one solver, but is empty")
+    for solver in solvers:
+        check_name("solver", solver, SOLVERS)
+        preset(game, solver)  # refuses what does not suit the game before anything is trained
+    precision = "float64" if jax.config.read("jax_enable_x64") else "float32"
+    plan = ClockPlan(game_name(game), parameters(game), precision, max_seconds, versions(), [], [], {})
+    if (folder / FILE).exists():
+        plan = _continued(folder, plan)
+    solvers = list(dict.fromkeys([*plan.solvers, *solvers]))
+    steps = dict(plan.steps)
+    for solver in solvers:
+        if solver not in steps:
+            tell(f"timing {solver}")
+            steps[solver] = steps_within(game, solver, max_seconds)
+    plan = plan._replace(solvers=solvers, seeds=sorted({*plan.seeds, *range(seeds)}), steps=steps)
+    write_json(folder / FILE, plan._asdict())
+    return plan
+
+
+def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
+    saved = read_json(folder / FILE)
+    missing = [field for field in ClockPlan._fields if field not in saved]
+    if missing:
+        raise ValueError(f"{folder / FILE} is not the plan of a comparison: it lacks {', '.join(missing)}")
+    for field in ("game", "game_parameters", "precision", "max_seconds", "versions"):
+        given, found = getattr(wanted, field), saved[field]
+        if given != found:
+            raise ValueError(
+                f"{folder} holds a comparison with another {field.replace('_', ' ')}: {_apart(found, given)}; "
+                "choose another folder"
+            )
+    return ClockPlan(**{field: saved[field] for field in ClockPlan._fields})
+
+
+def _apart(found: Any, given: Any) -> str:
+    """What differs."""
+    if not (isinstance(found, Mapping) and isinstance(given, Mapping)):
+        return f"{found} there, {given} now"
+    names = [name for name in {**found, **given} if found.get(name) != given.get(name)]
+    return ", ".join(f"{name} {found.get(name)} there, {given.get(name)} now" for name in names)
+
+
+def steps_within(game: Game, solver: str, seconds: float) -> int:
+    """How many updates of a solver fill so many seconds, by a trial; for one on a noise tree, those of its preset."""
+    chosen, max_steps = preset(game, solver)
+    if isinstance(chosen, TreeSolver):
+        return max_steps
+    trial = max(_TRIAL * seconds, _LEAST_TRIAL)
+    stats = solve(game, chosen, key=jax.random.key(0), max_steps=10**6, max_seconds=trial, throw=False).stats
+    return max(1, int(_FILLED * seconds * max(stats["steps"], 1) / stats["train_seconds"]))

@@ -1,0 +1,118 @@
+"""One solver and one seed on the clock, kept as a run folder with its learning curve."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from structmfg import reports
+from structmfg.benchmarks.comparison._plan import ClockPlan
+from structmfg.games import Game
+from structmfg.policies import Policy
+from structmfg.reports._files import read_json, write_json
+from structmfg.solvers import Progress, preset, solve
+
+FILE = "learning_curve.json"
+_CHECKPOINTS = 16
+_FIELDS = ("result", "steps", "train_seconds", "compile_seconds", "curve")
+
+
+class ClockedRun(NamedTuple):
+    """`curve`: clairvoyant exploitability as (seconds of training, value, standard error), the last at the end."""
+
+    solver: str
+    seed: int
+    result: str
+    steps: int
+    train_seconds: float
+    compile_seconds: float
+    curve: list[tuple[float, float, float]]
+    folder: Path
+
+    @property
+    def exploitability(self) -> float:
+        """At the end."""
+        return self.curve[-1][1]
+
+    @property
+    def stderr(self) -> float:
+        """Of the last value, over noise paths; zero where they are enumerated."""
+        return self.curve[-1][2]
+
+
+def place(folder: Path, solver: str, seed: int) -> Path:
+    """Where a run is kept."""
+    return folder / "runs" / f"{solver}-{seed}"
+
+
+def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
+    """A run from its folder, or None where it was never finished. `ValueError` where its file is damaged."""
+    path = place(folder, solver, seed)
+    if not (path / FILE).exists():
+        return None
+    saved = read_json(path / FILE)
+    try:
+        curve = [(float(seconds), float(value), float(error)) for seconds, value, error in saved["curve"]]
+        numbers = (saved["result"], saved["steps"], saved["train_seconds"], saved["compile_seconds"])
+        curve[-1]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        hint = "remove its folder, and the run is made again"
+        raise ValueError(f"{path / FILE} is damaged ({error!r}): {hint}") from error
+    return ClockedRun(solver, seed, *numbers, curve, path)
+
+
+def train(
+    game: Game, plan: ClockPlan, folder: Path, solver: str, seed: int, callback: Callable[[Progress], None] | None
+) -> ClockedRun:
+    """One run, saved when it is finished.
+
+    The policy is measured at the given numbers of updates, closer together at the start, and at the end on all held-out
+    noise paths, outside the clock.
+    """
+    chosen, _ = preset(game, solver)
+    max_steps, path = plan.steps[solver], place(folder, solver, seed)
+    path.mkdir(parents=True, exist_ok=True)
+    settings = reports.Settings.of(
+        game, chosen, name=solver, preset="default", overrides={}, max_steps=max_steps, max_seconds=plan.max_seconds,
+        seed=seed,
+    )  # fmt: skip
+    reports.save_settings(path, settings)
+    solution = solve(
+        game,
+        chosen,
+        key=jax.random.key(seed),
+        max_steps=max_steps,
+        max_seconds=plan.max_seconds,
+        evaluate=reports.checkpoint_evaluation(game),
+        evaluations=checkpoint_steps(max_steps),
+        callback=callback,
+        throw=False,
+    )
+    if solution.result.name == "interrupted":
+        raise KeyboardInterrupt
+    reports.save_policy(path, solution)
+    stats, last = solution.stats, _final(game, solution.policy)
+    curve = [(point.train_seconds, point.value, point.stderr) for point in stats["checkpoints"]]
+    curve = [*(point for point in curve if point[0] < stats["train_seconds"]), (stats["train_seconds"], *last)]
+    numbers = (solution.result.name, stats["steps"], stats["train_seconds"], stats["compile_seconds"])
+    write_json(path / FILE, dict(zip(_FIELDS, (*numbers, curve), strict=True)))
+    return ClockedRun(solver, seed, *numbers, curve, path)
+
+
+def _final(game: Game, policy: Policy) -> tuple[float, float]:
+    estimate = reports.evaluate(game, policy, kinds=["clairvoyant"]).exploitability["clairvoyant"]
+    assert estimate is not None
+    return estimate.value, estimate.stderr
+
+
+def checkpoint_steps(max_steps: int) -> list[int]:
+    """Where a policy is measured: squares, which are closer at the start."""
+    squares = np.linspace(0, 1, _CHECKPOINTS + 1)[1:] ** 2
+    return sorted({max(1, round(max_steps * share)) for share in squares})
+
+
+def as_object(run: ClockedRun) -> dict[str, Any]:
+    """For JSON."""
+    return {**run._asdict(), "folder": str(run.folder), "exploitability": run.exploitability, "stderr": run.stderr}

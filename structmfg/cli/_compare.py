@@ -1,0 +1,98 @@
+"""`structmfg compare`: several solvers on one clock, over seeds."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import get_args
+
+import jax
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from structmfg import reports
+from structmfg._checks import check_name
+from structmfg.benchmarks import comparison
+from structmfg.benchmarks.comparison._plan import FILE
+from structmfg.benchmarks.comparison._report import speed_up
+from structmfg.cli._output import console, print_json
+from structmfg.cli._progress import Display, Interrupt
+from structmfg.games import make
+from structmfg.solvers import Progress
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where numbers of a run did not stay finite."""
+    check_name("precision", arguments.precision, get_args(reports.Precision))
+    game = make(arguments.game, **arguments.game_parameters)
+    out = console(arguments)
+    with jax.enable_x64(arguments.precision == "float64"), Interrupt() as interrupt:
+        folder, fresh = _folder(arguments)
+        try:
+            with Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds) as display:
+
+                def follow(solver: str, seed: int, progress: Progress) -> None:
+                    display.training(progress, f"{reports.spoken(solver)}, seed {seed}")
+                    interrupt.check(progress)
+
+                found = comparison.compare(
+                    game,
+                    folder,
+                    solvers=[name.strip() for name in arguments.solvers.split(",") if name.strip()],
+                    seeds=arguments.seeds,
+                    max_seconds=arguments.max_seconds,
+                    tell=lambda line: _tell(out, display, line),
+                    follow=follow,
+                )
+        except KeyboardInterrupt:
+            done = len(list(folder.glob("runs/*/learning_curve.json")))
+            message = f"interrupted with {done} runs done; the same command with --out {folder} goes on from there"
+            raise KeyboardInterrupt(message) from None
+        except ValueError:
+            if fresh and not (folder / FILE).exists():
+                reports.drop_folder(folder, keep=arguments.out is not None)
+            raise
+    result = found.result
+    out.print(_table(result))
+    out.print("\nclairvoyant exploitability at the end, in units of the return; ± half of the 95 % interval over seeds")
+    out.print(f"report: {result['report']}", soft_wrap=True)
+    if arguments.json:
+        print_json(result)
+    broken = [run for runs in found.runs.values() for run in runs if run.result == "nonfinite"]
+    if broken:
+        print(f"structmfg: not finite: {', '.join(f'{run.solver} seed {run.seed}' for run in broken)}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _folder(arguments: argparse.Namespace) -> tuple[Path, bool]:
+    """The folder, and whether it is new; an existing one is gone on with if it holds a comparison."""
+    if arguments.out is not None and (Path(arguments.out) / FILE).is_file():
+        return Path(arguments.out), False
+    return reports.new_folder(arguments.out, f"compare-{arguments.game}"), True
+
+
+def _tell(out: Console, display: Display, line: str) -> None:
+    display.stage(line)
+    out.print(line, soft_wrap=True)
+
+
+def _table(result: dict[str, object]) -> Table:
+    """The rows for people."""
+    against = reports.spoken(str(result["reference"]))
+    columns = ("solver", "exploitability", f"of {against}'s", "to half-way", f"{against} sooner by", "updates")
+    table = Table(*columns, box=None, padding=(0, 3, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    assert isinstance(result["rows"], list)
+    for row in result["rows"]:
+        half = f" ± {row['half_width']:.2g}" if len(row["by_seed"]) > 1 else ""
+        seconds = row["seconds_to_half_way"]
+        table.add_row(
+            reports.spoken(row["solver"]),
+            Text(f"{row['exploitability']:.4g}{half}", style="bold"),
+            "–" if row["of_reference"] is None else f"{row['of_reference']:.3g}",
+            "never" if seconds is None else f"{seconds:.2g} s",
+            speed_up(row),
+            f"{row['updates']:.0f}",
+        )
+    return table
