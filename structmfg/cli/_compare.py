@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 from rich.console import Console
@@ -55,6 +55,9 @@ def compare(arguments: argparse.Namespace) -> int:
     result = found.result
     out.print(_table(result))
     out.print("\nclairvoyant exploitability at the end, in units of the return; ± half of the 95 % interval over seeds")
+    levels = {"uniform policy": result["anchors"]["uniform"], "floor": result["anchors"]["floor"]}
+    known = [f"{name} {level['clairvoyant']:.4g}" for name, level in levels.items() if level["clairvoyant"] is not None]
+    out.print("; ".join([*known, f"half-way, on a logarithmic scale, {result['half_way']:.4g}"]))
     out.print(f"report: {result['report']}", soft_wrap=True)
     if arguments.json:
         print_json(result)
@@ -76,14 +79,13 @@ def _tell(out: Console, display: Display, line: str) -> None:
     out.print(line, soft_wrap=True)
 
 
-def _table(result: dict[str, object]) -> Table:
+def _table(result: dict[str, Any]) -> Table:
     """The rows for people."""
-    against = reports.spoken(str(result["reference"]))
+    against = reports.spoken(result["reference"])
     columns = ("solver", "exploitability", f"of {against}'s", "to half-way", f"{against} sooner by", "updates")
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
-    assert isinstance(result["rows"], list)
     for row in result["rows"]:
         half = f" ± {row['half_width']:.2g}" if len(row["by_seed"]) > 1 else ""
         seconds = row["seconds_to_half_way"]
