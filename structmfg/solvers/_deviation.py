@@ -87,7 +87,7 @@ def play(
         others, copies = (jnp.concatenate([first, later]) for later in (others, copies))
         return Played(others, copies, signals, jnp.sum(excess))
 
-    size = max(1, min(len(path), _TOGETHER // (num_players * game.num_actions)))
+    size = _side_by_side(len(path), num_players * game.num_actions)
     return jax.lax.map(one, (path, jax.random.split(key, len(path))), batch_size=size)
 
 
@@ -175,7 +175,11 @@ def respond(
 
             return _controlled(q, others, copies, jnp.stack([here.mean_field, after.mean_field]), q)
 
-        q = jax.lax.map(one, (index, others, copies), batch_size=_side_by_side(game, len(index)))
+        q = jax.lax.map(
+            one,
+            (index, others, copies),
+            batch_size=_side_by_side(len(index), (game.num_states * game.num_actions) ** 2),
+        )
         q = probabilities[:, None, None] * jnp.mean(q.reshape(repeats, paths, *q.shape[1:]), axis=0)
         total = jax.ops.segment_sum(probabilities, node, num_segments=paths)
         q = (jax.ops.segment_sum(q, node, num_segments=paths) / jnp.maximum(total, _LEAST)[:, None, None])[node]
@@ -224,7 +228,9 @@ def deviate(
         )
 
     flat = jax.tree.map(lambda x: x.reshape(repeats * paths, *x.shape[2:]), played)
-    gains = jax.lax.map(one, (index, flat), batch_size=_side_by_side(game, len(index)))
+    gains = jax.lax.map(
+        one, (index, flat), batch_size=_side_by_side(len(index), (game.num_states * game.num_actions) ** 2)
+    )
     return gains.reshape(repeats, paths)
 
 
@@ -237,5 +243,6 @@ def _with(aggregate: AggregateState, mean_field: Array) -> AggregateState:
     return AggregateState(mean_field, aggregate.noise, aggregate.time)
 
 
-def _side_by_side(game: Game, games: int) -> int:
-    return max(1, min(games, _TOGETHER // (game.num_states * game.num_actions) ** 2))
+def _side_by_side(games: int, numbers: int) -> int:
+    """How many games to compute together that take so many numbers each: a divisor, so that one program serves all."""
+    return max(size for size in range(1, games + 1) if games % size == 0 and size * numbers <= max(_TOGETHER, numbers))

@@ -22,13 +22,13 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.games._tree import histories
 from structmfg.policies import Policy, TabularPolicy, TreePolicy, as_policy
-from structmfg.solvers._deviation import deviate, play, respond, unroll
+from structmfg.solvers._deviation import Played, deviate, play, respond, unroll
 from structmfg.solvers._exploitability import Estimate, best_response, in_double
 from structmfg.solvers._players_exact import enumerate_players
 
@@ -181,29 +181,58 @@ class _Setting:
     def estimate(self, values: Float[np.ndarray, "games paths"]) -> Estimate:
         """The mean, and its error: within the paths where they are all the paths there are, else over paths."""
         chances, means = np.asarray(self.paths.probabilities), values.mean(axis=0)
-        within = chances**2 @ values.var(axis=0, ddof=1) / len(values)
-        variance = within if self.finite else means.var(ddof=1) / len(means)
+        within = chances**2 @ np.var(values, axis=0, ddof=1) / len(values) if len(values) > 1 else np.nan
+        variance = within if self.finite else np.var(means, ddof=1) / len(means)
         return Estimate(float(chances @ means), float(np.sqrt(variance)))
 
 
 def _sampled(setting: _Setting, num_players: int, num_games: int | None, key: PRNGKeyArray) -> PlayersEvaluation:
-    game, paths, along = setting.game, setting.paths.num_paths, setting.along
+    game, paths = setting.game, setting.paths.num_paths
     repeats = setting.repeats(num_players, num_games)
     index = jnp.tile(jnp.arange(paths), 2 * repeats)
-    games = play(game, setting.policy, along, index, num_players, key)
+    games = play(game, setting.policy, setting.along, index, num_players, key)
     games = jax.tree.map(lambda x: x.reshape(2 * repeats, paths, *x.shape[1:]), games)
-    trained, held_out = (jax.tree.map(lambda x: x[:repeats], games), jax.tree.map(lambda x: x[repeats:], games))
     weight = jnp.asarray(1 / num_players) if setting.weighed else None
-    response = respond(game, weight, along, setting.paths.probabilities, setting.nodes, trained)
-    gains = deviate(game, setting.policy, weight, along, response, held_out)
+    response = _response(setting, weight, _slice(games, 0, repeats))
+    gains = _gains(setting, weight, response, _slice(games, repeats, 2 * repeats))
     excess = setting.estimate(np.asarray(games.excess))
     return PlayersEvaluation(
         num_players=num_players,
         mean_return=Estimate(setting.mean_return + excess.value, excess.stderr),
         mean_field_return=setting.mean_return,
-        gain=setting.estimate(np.asarray(gains)),
+        gain=setting.estimate(gains),
         mean_field_gain=setting.gain,
         deviator=setting.deviator,
         num_games=2 * repeats * paths,
         neglected=setting.neglected,
     )
+
+
+def _response(setting: _Setting, weight: Float[Array, ""] | None, games: Played) -> Int[Array, "times paths states"]:
+    """The response to the averages over games, or, where these are too few to be of use, that to the mean field.
+
+    At an equilibrium many actions are equally good, so that of noisy averages the best is the most flattered. Which of
+    the two responses gains more is found out on one half of these games, with the averages over the other.
+    """
+    half, mean = len(games.excess) // 2, setting.along.aggregates.mean_field[None]
+    crowd = Played(mean, mean, games.signals[:1], games.excess[:1])
+    learned, plain = (_respond(setting, weight, among) for among in (_slice(games, 0, half), crowd))
+    found = [
+        setting.estimate(_gains(setting, weight, response, _slice(games, half, None))).value
+        for response in (learned, plain)
+    ]
+    return _respond(setting, weight, games) if found[0] > found[1] else plain
+
+
+def _respond(setting: _Setting, weight: Float[Array, ""] | None, games: Played) -> Int[Array, "times paths states"]:
+    return respond(setting.game, weight, setting.along, setting.paths.probabilities, setting.nodes, games)
+
+
+def _gains(
+    setting: _Setting, weight: Float[Array, ""] | None, response: Int[Array, "times paths states"], games: Played
+) -> Float[np.ndarray, "games paths"]:
+    return np.asarray(deviate(setting.game, setting.policy, weight, setting.along, response, games))
+
+
+def _slice(games: Played, start: int, stop: int | None) -> Played:
+    return jax.tree.map(lambda x: x[start:stop], games)
