@@ -163,7 +163,7 @@ def respond(
     others, copies = (jnp.moveaxis(flat(array), 1, 0) for array in (played.others, played.copies))
     now, then = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), _pairs(along.aggregates))
 
-    def step(values: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+    def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array, Array, Array]) -> tuple[Array, Array]:
         now, then, others, copies, node = inputs
 
         def one(inputs: tuple[Array, Array, Array]) -> Array:
@@ -178,7 +178,7 @@ def respond(
         q = jax.lax.map(
             one,
             (index, others, copies),
-            batch_size=_side_by_side(len(index), (game.num_states * game.num_actions) ** 2),
+            batch_size=_side_by_side(len(index), _size(game)),
         )
         q = probabilities[:, None, None] * jnp.mean(q.reshape(repeats, paths, *q.shape[1:]), axis=0)
         total = jax.ops.segment_sum(probabilities, node, num_segments=paths)
@@ -228,9 +228,7 @@ def deviate(
         )
 
     flat = jax.tree.map(lambda x: x.reshape(repeats * paths, *x.shape[2:]), played)
-    gains = jax.lax.map(
-        one, (index, flat), batch_size=_side_by_side(len(index), (game.num_states * game.num_actions) ** 2)
-    )
+    gains = jax.lax.map(one, (index, flat), batch_size=_side_by_side(len(index), _size(game)))
     return gains.reshape(repeats, paths)
 
 
@@ -241,6 +239,11 @@ def _pairs(aggregates: AggregateState) -> tuple[AggregateState, AggregateState]:
 
 def _with(aggregate: AggregateState, mean_field: Array) -> AggregateState:
     return AggregateState(mean_field, aggregate.noise, aggregate.time)
+
+
+def _size(game: Game) -> int:
+    """Rewards of one agent's state and action where its own next place counts."""
+    return (game.num_states * game.num_actions) ** 2
 
 
 def _side_by_side(games: int, numbers: int) -> int:

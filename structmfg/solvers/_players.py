@@ -128,7 +128,7 @@ def players(
         return [_sampled(setting, count, num_games, k) for count, k in zip(counts, keys[1:], strict=True)]
 
 
-def rate(evaluations: Sequence[PlayersEvaluation]) -> Estimate | None:
+def gain_rate(evaluations: Sequence[PlayersEvaluation]) -> Estimate | None:
     """The slope of log gain on log N by least squares, over those N whose gain is above two standard errors.
 
     Its standard error is the larger of those that the residuals and the errors of the gains give. None where fewer than
