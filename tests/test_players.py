@@ -28,7 +28,7 @@ COSTS = (1.0, 2.0)
 
 @dataclasses.dataclass(frozen=True)
 class Sides(Game):
-    """All choose a side at t = 0, pay cost * mu^2 at t = 1 and move home with probability mu, where t = 2 earns one.
+    """All choose a side at t = 0, pay cost * mu^3 at t = 1 and move home with probability mu, where t = 2 earns one.
 
     Everything is decided before anything is known of the others.
     """
@@ -45,7 +45,7 @@ class Sides(Game):
         return DenseKernel(jnp.where(aggregate.time == 0, chosen, home[:, None, :].repeat(2, axis=1)))
 
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Array:
-        costs = jnp.array([0.0, *self.costs]) * aggregate.mean_field**2
+        costs = jnp.array([0.0, *self.costs]) * aggregate.mean_field**3
         paid = jnp.where(aggregate.time == 1, -costs, jnp.where(aggregate.time == 2, jnp.eye(3)[0], 0.0))
         return paid[:, None].repeat(2, axis=1)
 
@@ -100,7 +100,7 @@ def sides_by_hand(count, costs=COSTS):
         others = range(count)
         law = [math.comb(count - 1, k) * chance**k * (1 - chance) ** (count - 1 - k) for k in others]
         fields = [(k + 1) / count for k in others]
-        return sum(p * (-0.9 * cost * m**2 + 0.81 * m) for p, m in zip(law, fields, strict=True))
+        return sum(p * (-0.9 * cost * m**3 + 0.81 * m) for p, m in zip(law, fields, strict=True))
 
     left, right = value(costs[0], LEFT), value(costs[1], 1 - LEFT)
     own = LEFT * left + (1 - LEFT) * right
@@ -140,19 +140,17 @@ def within(estimate, value, errors=4.0, slack=1e-6):
     return abs(estimate.value - value) <= errors * estimate.stderr + slack
 
 
-@pytest.mark.parametrize("count", [2, 3, 10])
 @pytest.mark.parametrize("by_hand", [left_right_by_hand, sides_by_hand])
-def test_enumeration_by_formula(count, by_hand):
+def test_enumeration_by_formula(by_hand):
     game = Sides() if by_hand is sides_by_hand else smfg.games.make("left_right")
-    (found,) = players(game, SIDED, [count], deviator="full")
-    value, gain = by_hand(count)
-    assert found.mean_return == (pytest.approx(value, abs=1e-6), 0)
-    assert found.gain == (pytest.approx(gain, abs=1e-6), 0)
-    assert (found.num_games, found.neglected) == (0, ())
+    for found in players(game, SIDED, [2, 3, 10], deviator="full"):
+        value, gain = by_hand(found.num_players)
+        assert found.mean_return == (pytest.approx(value, abs=1e-6), 0)
+        assert found.gain == (pytest.approx(gain, abs=1e-6), 0)
+        assert (found.num_games, found.neglected) == (0, ())
 
 
-@pytest.mark.parametrize("policy", ["table", "mindful"])
-@pytest.mark.parametrize("revealed", [1, 2])
+@pytest.mark.parametrize(("policy", "revealed"), [("table", 1), ("mindful", 2)])
 def test_enumeration_by_recursion(policy, revealed):
     game = Coin(revealed=revealed, horizon=2)
     pages, given = ((lambda hidden: TABLE), TABLE) if policy == "table" else (Mindful.by_hand, Mindful())
@@ -172,18 +170,25 @@ def test_sampled_by_formula():
         value, gain = sides_by_hand(found.num_players)
         assert within(found.mean_return, value)
         assert within(found.gain, gain)
-        assert found.gain.stderr < 0.03 * gain
+        assert found.gain.stderr < 0.1 * gain
 
 
-def test_sampled_against_enumeration():
-    """Returns agree; a deviator who knows less gains no more, but more than the mean field's response may explain."""
-    for game, policy in ((Coin(horizon=2), TABLE), (Jammed(horizon=2), TABLE), (Coin(horizon=2), Mindful())):
-        (exact,) = players(game, policy, [3], deviator="full")
-        (found,) = players(game, policy, [3], key=KEY, num_games=4000)
-        assert within(found.mean_return, exact.mean_return.value)
-        assert found.gain.value <= exact.gain.value + 4 * found.gain.stderr + (0.05 if policy is not TABLE else 0)
-        assert found.gain.value > 0.5 * exact.gain.value
-        assert found.neglected == (() if policy is TABLE else ("reaction",))
+@pytest.mark.parametrize(
+    ("game", "policy"),
+    [
+        (Jammed(horizon=2), TABLE),
+        pytest.param(Coin(horizon=2), TABLE, marks=pytest.mark.slow),
+        pytest.param(Coin(horizon=2), Mindful(), marks=pytest.mark.slow),
+    ],
+)
+def test_sampled_against_enumeration(game, policy):
+    """Returns agree, and a deviator who knows less gains no more, but for the reaction that it neglects."""
+    (exact,) = players(game, policy, [3], deviator="full")
+    (found,) = players(game, policy, [3], key=KEY, num_games=4000)
+    assert within(found.mean_return, exact.mean_return.value)
+    assert found.gain.value <= exact.gain.value + 4 * found.gain.stderr + (0.05 if policy is not TABLE else 0)
+    assert found.gain.value > 0.5 * exact.gain.value
+    assert found.neglected == (() if policy is TABLE else ("reaction",))
 
 
 @pytest.mark.parametrize("deviator", ["non_anticipative", "clairvoyant"])
@@ -204,25 +209,19 @@ def test_the_limit(deviator):
 
 
 def test_the_return_is_that_of_a_population():
-    game = Jammed(horizon=2)
-    paths = game.scenarios()
-    (found,) = players(game, TABLE, [5], key=KEY)
-    lived = jax.vmap(
-        lambda noise, key: population(
-            game, smfg.policies.tabular(game, TABLE), noise, num_agents=5, key=key
-        ).returns.mean(),
-        in_axes=(None, 0),
-    )
-    noises = [jax.tree.map(lambda z, i=i: z[i], paths.noise) for i in (0, 1)]
-    returns = np.stack([lived(noise, jax.random.split(KEY, 2000)) for noise in noises])
-    plain = Estimate(float(paths.probabilities @ returns.mean(1)), float(returns.std() / np.sqrt(2000)))
-    both = math.hypot(plain.stderr, found.mean_return.stderr)
-    assert within(Estimate(plain.value, both), found.mean_return.value)
+    game = smfg.games.make("left_right")
+    (found,) = players(game, SIDED, [5], key=KEY)
+    policy = smfg.policies.tabular(game, SIDED)
+    lived = jax.vmap(lambda key: population(game, policy, jnp.zeros(2, int), num_agents=5, key=key).returns.mean())
+    returns = np.asarray(lived(jax.random.split(KEY, 4000)))
+    plain = Estimate(returns.mean(), math.hypot(returns.std() / np.sqrt(len(returns)), found.mean_return.stderr))
+    assert within(plain, found.mean_return.value)
 
 
+@pytest.mark.slow
 def test_a_game_without_interaction():
     """The others do not matter, however many there are, nor what is known of them."""
-    game = smfg.games.make("beach_bar", num_states=4, horizon=2)
+    game = smfg.games.make("beach_bar", num_states=5, horizon=2)
     policy = smfg.policies.uniform(game)
     limit = smfg.solvers.best_response(game, policy)
     (exact,) = players(game, policy, [2], deviator="full")
@@ -235,31 +234,45 @@ def test_a_game_without_interaction():
 def test_gains_are_measured_on_other_games():
     """Where nothing can be gained, luck in the games that the response was learned on must not count as gain."""
     game, even = Sides(costs=(1.0, 1.0)), np.full((3, 2), 0.5)
-    found = [players(game, even, [4], key=jax.random.key(seed), num_games=8)[0].gain for seed in range(150)]
-    gains, errors = np.array(found).T
+    found = players(game, even, [4] * 150, key=KEY, num_games=8)
+    gains, errors = np.array([one.gain for one in found]).T
     assert abs(gains.mean()) < 4 * gains.std() / np.sqrt(len(gains))
     assert np.sqrt((errors**2).mean()) == pytest.approx(gains.std(), rel=0.4)
     assert gains.std() > 1e-3
 
 
 def test_the_response_learns_from_games_where_it_pays():
-    """At N = 4 luck bends the cost mu^2 so that the mean field's response is the wrong one."""
-    game, count = Sides(costs=(1.9, 4.0)), 3
-    value, gain = sides_by_hand(count, game.costs)
-    (found,) = players(game, SIDED, [count], key=KEY, num_games=4000)
-    assert within(found.gain, gain), (found, value)
+    """Luck bends the cost mu^3, so that the best response to the mean field goes to the wrong side."""
+    game, count = Sides(costs=(1.0, 1.76)), 4
+    _, gain = sides_by_hand(count, game.costs)
+    (found,) = players(game, SIDED, [count], key=KEY, num_games=40_000)
+    assert within(found.gain, gain)
+    assert found.gain.stderr < gain / 5
 
 
-def test_stratified_and_drawn_noise():
-    """A path counts with its probability, whichever is played how often; drawn paths give errors over paths."""
+@pytest.mark.slow
+def test_stratified_and_drawn_noise(monkeypatch):
+    """A path counts with its probability, however often it is played; drawn paths give errors over paths."""
     game = Coin(horizon=2)
-    (found,) = players(game, TABLE, [4], key=KEY, num_games=10)
+    (found,) = players(game, TABLE, [3], key=KEY, num_games=10)
     assert found.num_games == 12  # three games a path and half
-    macro = smfg.games.make("macro", num_wealth=6, num_income=3, num_actions=4, horizon=3, max_wealth=20.0)
-    (drawn,) = players(macro, smfg.policies.uniform(macro), [5], key=KEY, num_paths=3)
+    monkeypatch.setattr(_players, "MAX_STRATA", 1)
+    (drawn,) = players(game, TABLE, [3], key=KEY, num_paths=40)
     assert drawn.deviator == "clairvoyant"
-    assert drawn.num_games % 6 == 0
-    assert drawn.gain.stderr > 0
+    assert drawn.num_games % 80 == 0
+    by_path = smfg.solvers.best_response(game, TABLE, kind="clairvoyant").by_path
+    spread = np.sqrt(0.3 * 0.7) * abs(by_path[1] - by_path[0]) / np.sqrt(40)
+    assert spread / 2 < drawn.gain.stderr < 2 * spread
+
+
+@pytest.mark.slow
+def test_continuous_noise():
+    macro = smfg.games.make("macro", num_wealth=6, num_income=3, num_actions=4, horizon=3, max_wealth=20.0)
+    policy = smfg.policies.uniform(macro)
+    few, many = players(macro, policy, [5, 10_000], key=KEY, num_paths=3, num_games=12)
+    assert few.deviator == many.deviator == "clairvoyant"
+    assert within(many.gain, many.mean_field_gain, errors=0, slack=1e-2 * many.mean_field_gain)
+    assert many.gain.stderr > 0
 
 
 def test_without_the_own_weight(monkeypatch):
@@ -296,7 +309,7 @@ def test_the_rate():
         ({"deviator": "full", "num_players": [400_000]}, "too large to enumerate"),
     ],
 )
-def test_bad_input(given, message):
+def test_bad_input(unchecked, given, message):
     arguments = {"policy": TABLE, "num_players": [3], "key": KEY, **given}
     with pytest.raises(ValueError, match=message):
         players(Coin(), **arguments)

@@ -21,8 +21,8 @@ from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_tree
 from structmfg.policies import Hidden, Policy
 from structmfg.solvers._exploitability import in_double
 
-MAX_CONFIGURATIONS = 50_000  # of one time
-MAX_TRANSITIONS = 2_000_000  # of all times
+MAX_CONFIGURATIONS = 20_000  # of one time
+MAX_TRANSITIONS = 1_000_000  # of all times
 
 Counts = tuple[int, ...]
 Law = dict[Counts, float]
@@ -97,6 +97,8 @@ def _start(game: Game, policy: Policy, tree: NoiseTree, num_players: int) -> tup
                 own.append(state)
                 others.append(counts)
                 weights.append(float(tree.probability[node]) * chance * mass[state])
+        if len(own) > MAX_CONFIGURATIONS:
+            raise _too_large(num_players, f"more than {MAX_CONFIGURATIONS} configurations at time 0")
     hidden = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(own), *jnp.shape(x))), policy.start())
     return _Level(np.array(nodes), np.array(own), np.array(others), hidden), np.array(weights)
 
