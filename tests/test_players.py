@@ -234,7 +234,7 @@ def test_a_game_without_interaction():
 def test_gains_are_measured_on_other_games():
     """Where nothing can be gained, luck in the games that the response was learned on must not count as gain."""
     game, even = Sides(costs=(1.0, 1.0)), np.full((3, 2), 0.5)
-    found = players(game, even, [4] * 150, key=KEY, num_games=8)
+    found = players(game, even, [4] * 400, key=KEY, num_games=4)
     gains, errors = np.array([one.gain for one in found]).T
     assert abs(gains.mean()) < 4 * gains.std() / np.sqrt(len(gains))
     assert np.sqrt((errors**2).mean()) == pytest.approx(gains.std(), rel=0.4)
