@@ -243,6 +243,9 @@ BAD: list[tuple[Sequence[str], str]] = [
     (["evaluate", "TINY", "--paths", "1"], "at least 2"),
     (["evaluate", "TINY", "--paths", "many"], "'many'"),
     (["evaluate", "TINY", "--seed", "-1"], "seed must be"),
+    (["evaluate", "TINY", "--players", "1"], "at least 2"),
+    (["evaluate", "TINY", "--players", "10", "--deviator", "ful"], "did you mean full"),
+    (["evaluate", "TINY", "--games", "10"], "--players"),
     (["evaluate", "TINY", "--seed", "4294967296"], "at most 4294967295"),
     (["bench", "--games", "beachbar"], "did you mean beach_bar"),
     (["bench", "--games", "left_right"], "allowed: beach_bar, linear_quadratic, macro"),
@@ -334,6 +337,22 @@ def test_module_runs_as_the_command() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("structmfg: unknown game 'beachbar'")
+
+
+def test_evaluate_among_players(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tiny), "--players", "2", "5", "--games", "8", "--json"]) == 0
+    captured = capsys.readouterr()
+    result = last_object(captured.out)
+    assert [(row["num_players"], row["games"], row["neglected"]) for row in result["players"]] == [
+        (2, 8, ["reaction"]),
+        (5, 8, ["reaction"]),
+    ]
+    assert result["players"][0]["mean_field_return"] == pytest.approx(result["return"], rel=1e-4)
+    expected = result["exploitability"]["non_anticipative"]
+    assert result["players"][0]["mean_field_gain"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert result["gain_rate"] is None
+    assert "deviator's gain" in captured.err
+    assert Path(result["players_figure"]).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_run_without_its_report_can_still_be_evaluated(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from structmfg._json import to_json
 from structmfg.reports import spoken
+from structmfg.solvers import PlayersEvaluation
 
 
 def console(arguments: argparse.Namespace) -> Console:
@@ -45,6 +47,24 @@ def summary(result: dict[str, Any]) -> Table:
         if paper:
             row.append(f"{_number(paper[kind])} ({paper['train_seconds']:g} s)" if kind in paper else "–")
         table.add_row(kind, *row)
+    return table
+
+
+def players_table(found: Sequence[PlayersEvaluation]) -> Table:
+    """The policy in games of N players, and in the mean field."""
+    columns = ["players", "return", "mean field", "deviator's gain", "mean field", "games"]
+    table = Table(*columns, box=None, padding=(0, 3, 0, 0))
+    for column in table.columns:
+        column.justify, column.no_wrap = "right", True
+    for one in found:
+        table.add_row(
+            str(one.num_players),
+            _number(one.mean_return.value) + _error(one.mean_return.stderr),
+            _number(one.mean_field_return),
+            Text(_number(one.gain.value) + _error(one.gain.stderr), style="bold"),
+            _number(one.mean_field_gain),
+            str(one.num_games) if one.num_games else "exact",
+        )
     return table
 
 

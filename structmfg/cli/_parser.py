@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from structmfg._checks import check_name
 from structmfg.games import GAMES
 from structmfg.policies import NetworkSettings
-from structmfg.solvers import SOLVERS, Kind
+from structmfg.solvers import SOLVERS, Deviator, Kind
 from structmfg.solvers._presets import PresetName
 
 _COMMANDS = {
@@ -198,7 +198,15 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--kind", metavar=f"{{{kinds}}}", help=default)
     held_out = "held-out noise paths where the noise is continuous (default: 32); all paths where it is finite"
     options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
-    options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the held-out paths (default: 0)")
+    seed = "of the held-out paths, and of the games (default: 0)"
+    options.add_argument("--seed", type=whole_number, default=0, metavar="N", help=seed)
+    among = parser.add_argument_group("players", "The policy in games of finitely many players; with a figure.")
+    among.add_argument("--players", nargs="+", type=whole_number, metavar="N", help="numbers of players, say 10 100")
+    knows = f"what one who deviates knows: {{{','.join(typing.get_args(Deviator))}}}"
+    note = "default: non_anticipative, where the noise is continuous clairvoyant; full is exact, in tiny games only"
+    among.add_argument("--deviator", metavar="KIND", help=f"{knows} ({note})")
+    games = "to play for every N (default: about 2e6 agents in all, at most 1024 games)"
+    among.add_argument("--games", type=whole_number, metavar="N", help=games)
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:

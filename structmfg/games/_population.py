@@ -115,3 +115,12 @@ def count(states: Int[Array, " agents"], num_states: int) -> Int[Array, " states
     """The number of agents in every state; those outside 0..S-1 are left out."""
     inside = jnp.where(states < 0, num_states, states)  # a negative index would count from the end
     return jnp.zeros(num_states, int).at[inside].add(1, mode="drop")
+
+
+def draw_actions(
+    key: PRNGKeyArray, policy: Float[Array, "states actions"], states: Int[Array, " agents"]
+) -> Int[Array, " agents"]:
+    """An action for every agent by inversion of pi(. | s); none of probability zero, as the draw lies in (0, total]."""
+    below = jnp.cumsum(policy, axis=-1)
+    drawn = below[states, -1] * (1 - jax.random.uniform(key, states.shape))
+    return jnp.sum(below[states] < drawn[:, None], axis=-1)

@@ -15,6 +15,7 @@ from structmfg.reports._evaluation import (
 from structmfg.reports._figures import draw_mean_fields, figures
 from structmfg.reports._files import drop_folder, new_folder
 from structmfg.reports._html import render, spoken
+from structmfg.reports._players import draw_players, players_basis, players_object, save_players
 from structmfg.reports._published import Published, game_name, published
 from structmfg.reports._result import anchors_object, measures, result_object
 from structmfg.reports._run import Run, Training, load_run, load_settings, save_policy, save_run, save_settings
@@ -38,6 +39,7 @@ __all__ = [
     "anchors_object",
     "checkpoint_evaluation",
     "draw_mean_fields",
+    "draw_players",
     "drop_folder",
     "evaluate",
     "figures",
@@ -47,9 +49,12 @@ __all__ = [
     "load_settings",
     "measures",
     "new_folder",
+    "players_basis",
+    "players_object",
     "published",
     "render",
     "result_object",
+    "save_players",
     "save_policy",
     "save_run",
     "save_settings",

@@ -29,6 +29,7 @@ from structmfg.solvers._forecasting import FORECASTING_RESULTS, ForecastingEquil
 from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
+from structmfg.solvers._players import Deviator, PlayersEvaluation, gain_rate, players
 from structmfg.solvers._presets import SOLVERS, Preset, preset
 from structmfg.solvers._problem import Information
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
@@ -57,6 +58,7 @@ __all__ = [
     "Barycentric",
     "BestResponse",
     "Checkpoint",
+    "Deviator",
     "Estimate",
     "ExactEquilibrium",
     "FictitiousPlay",
@@ -73,6 +75,7 @@ __all__ = [
     "NetworkSolver",
     "OnlineMirrorDescent",
     "PathEvaluation",
+    "PlayersEvaluation",
     "PolicyIteration",
     "Preset",
     "PriorDescent",
@@ -93,8 +96,10 @@ __all__ = [
     "exploitability",
     "floor",
     "forecasting_equilibrium",
+    "gain_rate",
     "master_equation",
     "optimal_saving",
+    "players",
     "policy_gradient",
     "policy_values",
     "preset",

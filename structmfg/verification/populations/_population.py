@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.games import AggregateState, Game, Noise
-from structmfg.games._population import count, move
+from structmfg.games._population import count, draw_actions, move
 from structmfg.policies import Hidden, Policy
 from structmfg.solvers._evaluation import steps
 
@@ -82,12 +82,3 @@ def _population(
     carry = (first, policy.start(), states, jnp.zeros(num_agents))
     (_, _, _, returns), counts = jax.lax.scan(step, carry, (*split, later, then))
     return Population(jnp.concatenate([start[None], counts]), returns)
-
-
-def draw_actions(
-    key: PRNGKeyArray, policy: Float[Array, "states actions"], states: Int[Array, " agents"]
-) -> Int[Array, " agents"]:
-    """An action for every agent by inversion of pi(. | s); none of probability zero, as the draw lies in (0, total]."""
-    below = jnp.cumsum(policy, axis=-1)
-    drawn = below[states, -1] * (1 - jax.random.uniform(key, states.shape))
-    return jnp.sum(below[states] < drawn[:, None], axis=-1)

@@ -1,0 +1,67 @@
+"""How fast a mean-field policy becomes an equilibrium of the game with N players, as N grows.
+
+For every game this trains or computes the policy of a preset, prints its returns and the gain of one player who
+deviates by number of players, with the fitted rate, and writes players.json and a figure a game. See
+`solvers.players`.
+
+    python -m structmfg.benchmarks.players --cases beach_bar_crowded:exact linear_quadratic:rspg --out runs/players
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import jax
+
+from structmfg.benchmarks._exact_tables import table
+from structmfg.benchmarks._machine import machine
+from structmfg.games import make
+from structmfg.reports import draw_players, drop_folder, new_folder, players_basis, players_object
+from structmfg.reports._files import write_bytes, write_json
+from structmfg.solvers import PlayersEvaluation, players, preset, solve
+
+CASES = ("beach_bar_crowded:exact", "linear_quadratic:rspg")
+PLAYERS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+_COLUMNS = {
+    "num_players": "players", "return": "return", "return_stderr": "±", "mean_field_return": "mean field",
+    "gain": "gain", "gain_stderr": "±", "mean_field_gain": "mean field", "games": "games",
+}  # fmt: skip
+
+
+def measure(case: str, sizes: Sequence[int], seed: int) -> list[PlayersEvaluation]:
+    """The policy of GAME:SOLVER in games of so many players."""
+    name, _, chosen = case.partition(":")
+    game = make(name)
+    solver, steps = preset(game, chosen or "rspg")
+    policy = solve(game, solver, key=jax.random.key(seed), max_steps=steps).policy
+    return players(game, policy, sizes, key=jax.random.key(seed + 1))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="GAME:SOLVER")
+    parser.add_argument("--players", nargs="+", type=int, default=list(PLAYERS), metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
+    given = parser.parse_args(arguments)
+    folder, found = new_folder(given.out, "players"), {}
+    try:
+        for case in given.cases:
+            start = time.perf_counter()
+            evaluations = measure(case, given.players, given.seed)
+            seconds = time.perf_counter() - start
+            found[case] = {**players_object(evaluations), "seconds": seconds}
+            print(table(f"{case} ({seconds:.0f} s, the solve among them)", _COLUMNS, found[case]["players"]))
+            print(f"  {players_basis(evaluations)}\n", flush=True)
+            drawn = draw_players(case.replace(":", ", "), evaluations)
+            write_bytes(folder / f"{drawn.name}-{case.replace(':', '-')}.png", drawn.png)
+    except BaseException:
+        drop_folder(folder)
+        raise
+    write_json(folder / "players.json", {"format": 1, "machine": machine(), "seed": given.seed, "cases": found})
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
