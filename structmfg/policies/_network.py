@@ -144,12 +144,14 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     chosen = NetworkSettings(**settings)
     chosen.check()
     ordered = chosen.head == "ordered"
-    return NetworkPolicy(None, _network(game, chosen, 2 if ordered else game.num_actions, ordered), game, chosen)
+    network = _network(game, chosen, 2 if ordered else game.num_actions, ordered)
+    return NetworkPolicy(parameters=None, network=network, game=game, settings=chosen)
 
 
 def critic(policy: NetworkPolicy) -> Critic:
     """The values of a policy's game, by a network of the same shape with one output a state."""
-    return Critic(None, _network(policy.game, policy.settings, 1, False), policy.game, policy.settings)
+    network = _network(policy.game, policy.settings, 1, False)
+    return Critic(parameters=None, network=network, game=policy.game, settings=policy.settings)
 
 
 def _network(game: Game, settings: NetworkSettings, outputs: int, ordered: bool) -> _Network:

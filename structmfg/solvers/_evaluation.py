@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.operators import TransitionKernel, TransitionOperator
-from structmfg.policies import Hidden, Policy
+from structmfg.policies import Critic, Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
 
@@ -37,8 +37,8 @@ class Position(NamedTuple):
     hidden: Hidden
 
 
-def beginning(game: Game, policy: Policy, noise: Noise) -> Position:
-    """Where the path begins, at t = 0."""
+def beginning(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
+    """Where the path begins, at t = 0; a critic has hidden states as a policy does."""
     first = jax.tree.map(lambda z: z[0], noise)
     return Position(
         game.aggregate(mean_field=game.initial_mean_field(first), noise=first, time=0),

@@ -4,6 +4,7 @@ The way back along some steps of a few noise paths is the exact gradient in the 
 the policy's parameters by reverse-mode differentiation of its `decode` and of its hidden states.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -158,10 +159,8 @@ class StructuralSolver(NetworkSolver):
 
         def back(carry: tuple[Backward, Any], first: Int[Array, ""]) -> tuple[tuple[Backward, Any], tuple[Hidden, Any]]:
             ends, total = carry
-            pages = _times(discrete, first, part)
-            logits, through_decode = jax.vjp(
-                lambda *given: decode(*given, pages), parameters, prepared, _times(smooth, first, part)
-            )
+            of_part = functools.partial(decode, discrete=_times(discrete, first, part))
+            logits, through_decode = jax.vjp(of_part, parameters, prepared, _times(smooth, first, part))
             aggregates = _times(trajectories.aggregates, first, part + 1)
 
             def along(

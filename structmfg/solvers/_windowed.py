@@ -262,7 +262,7 @@ def _divisors(horizon: int) -> list[int]:
 
 
 def _spread(num_paths: int, windows: int, pairs: bool) -> Int[Array, " paths"]:
-    """The window at which each path stands at first: evenly over the horizon, the halves of the batch alike if in pairs."""
+    """The window at which each path stands at first, evenly over the horizon; if in pairs, the batch's halves alike."""
     groups = num_paths // 2 if pairs else num_paths
     return jnp.arange(num_paths) % groups * windows // groups
 
