@@ -27,7 +27,7 @@ KEY = jax.random.key(3)
 def made(name, **settings):
     game = smfg.games.make(name, **GAMES[name])
     policy = smfg.policies.recurrent(game, **SIZES)
-    shared = {"num_paths": 4, "clip": 1e9, "gradient_discount": 0.9, "sampling": "iid"}
+    shared = {"num_paths": 3, "clip": 1e9, "gradient_discount": 0.9, "sampling": "iid"}
     return game, WindowedRSPG(policy, **{**shared, **settings})
 
 
@@ -38,9 +38,14 @@ def disturbed(tree, size, seed=1):
     return jax.tree.unflatten(structure, [x + size * rng.normal(size=x.shape) for x in leaves])
 
 
+@functools.lru_cache
+def initial(game, solver):
+    return jax.jit(functools.partial(solver.init, game))(KEY)
+
+
 def started(game, solver):
     """A state with random networks and a random scale; its rows at T stay zero."""
-    state = solver.init(game, KEY)
+    state = initial(game, solver)
     parameters = Networks(*(disturbed(p, 0.3, seed) for seed, p in enumerate(state.parameters)))
     mean, variance = (disturbed(x, 0.5, 7).at[-1].set(0.0) for x in state.scale)
     return state._replace(parameters=parameters, scale=Scale(mean, jnp.abs(variance)))
@@ -132,26 +137,26 @@ def test_against_loops(name, window, trace, double):
     """
     game, solver = made(name, window=window, trace=trace)
     state = started(game, solver)
-    by_hand = [window_by_hand(game, solver, state, i, HEAT) for i in range(4)]
+    by_hand = [window_by_hand(game, solver, state, i, HEAT) for i in range(3)]
     position, memory, *_ = state.course
 
+    observations, gradients, returns, mean_fields, mean, deviation = map(np.stack, zip(*by_hand, strict=True))
+    times = position.aggregate.time
+
+    def outputs_of(network, hidden):
+        def along(observations, hidden, time):
+            hidden = network.histories(observations[:-1], hidden, time)
+            return jax.vmap(functools.partial(network.decode, network.prepare()))(hidden)
+
+        return jax.vmap(along)(observations, hidden, times)
+
     def linear(parameters):
-        policy, total = solver.policy.with_parameters(parameters), 0.0
-        for i, (observations, gradient, *_) in enumerate(by_hand):
-            start, time = path_of(position.hidden, i), position.aggregate.time[i]
-            hidden = policy.histories(observations[:-1], start, time)
-            logits = jax.vmap(functools.partial(policy.decode, policy.prepare()))(hidden)
-            total -= jnp.sum(gradient * logits) / 4
-        return total
+        return -jnp.sum(gradients * outputs_of(solver.policy.with_parameters(parameters), position.hidden)) / 3
 
     def quadratic(parameters):
-        judge, total = critic(solver.policy).with_parameters(parameters), 0.0
-        for i, (observations, _, returns, mean_fields, mean, deviation) in enumerate(by_hand):
-            hidden = judge.histories(observations[:-1], path_of(memory, i), position.aggregate.time[i])
-            found = jax.vmap(functools.partial(judge.decode, judge.prepare()))(hidden)
-            weights = (mean_fields[:-1] + 1 / game.num_states) / 2
-            total += jnp.sum(weights * (found - (returns - mean) / deviation) ** 2) / window / 4
-        return total
+        found = outputs_of(critic(solver.policy).with_parameters(parameters), memory)
+        weights = (mean_fields[:, :-1] + 1 / game.num_states) / 2
+        return jnp.sum(weights * (found - (returns - mean) / deviation) ** 2) / window / 3
 
     descent = seen(game, solver, state).descent
     assert_same(descent.policy, jax.jit(jax.grad(linear))(state.parameters.policy))
@@ -163,11 +168,11 @@ def test_the_whole_horizon_is_rspg(name, double):
     """Window T, lambda 1: RSPG's descent and returns on the same noise, whatever the critic says."""
     game, solver = made(name, window=6, trace=1.0)
     state = started(game, solver)
-    rspg = RSPG(solver.policy, num_paths=4, gradient_discount=0.9)
+    rspg = RSPG(solver.policy, num_paths=3, gradient_discount=0.9)
 
     @jax.jit
     def expected(parameters, noise):
-        paths = smfg.games.NoisePaths(noise, jnp.full(4, 0.25))
+        paths = smfg.games.NoisePaths(noise, jnp.full(3, 1 / 3))
         bound = solver.policy.with_parameters(parameters)
         trajectories = jax.vmap(lambda z: rollout(game, bound, z))(noise)
         return rspg._returns_and_descent(game, parameters, trajectories, paths, jnp.asarray(HEAT))
@@ -205,8 +210,8 @@ def test_a_critic_without_error_changes_nothing(name, window, double):
 
 def test_paths_walk_the_whole_horizon(double):
     """Window by window under one policy: mean field, hidden states and return of the whole path, then anew at t = 0."""
-    game, solver = made("macro", window=2, sampling="antithetic")
-    state = solver.init(game, KEY)
+    game, solver = made("macro", window=2, sampling="antithetic", num_paths=4)
+    state = initial(game, solver)
     policy = solver.policy.with_parameters(state.parameters.policy)
     times = [state.course.position.aggregate.time.tolist()]
     assert times == [[0, 2, 0, 2]]
@@ -242,7 +247,7 @@ def test_what_init_promises(double):
     game, solver = made(
         "linear_quadratic", window=2, sampling=None, num_paths=2, temperature=0.5, final_temperature=0.1
     )
-    state = solver.init(game, KEY)
+    state = initial(game, solver)
     assert state.course.position.aggregate.time.tolist() == [0, 2]
     policy = solver.policy.with_parameters(state.parameters.policy)
     whole = rollout(game, policy, state.course.noise[1])
@@ -263,8 +268,8 @@ def test_what_init_promises(double):
 
 
 def test_scale_follows_the_returns(double):
-    """Means move by `tracking` towards what is seen at the times visited, and stay where nothing is."""
-    _, solver = made("macro", window=2, num_paths=2, tracking=0.25)
+    """Means move by `scale_rate` towards what is seen at the times visited, and stay where nothing is."""
+    _, solver = made("macro", window=2, num_paths=2, scale_rate=0.25)
     scale = Scale(jnp.ones((7, 8)), jnp.full((7, 8), 4.0))
     returns = jnp.asarray(np.random.default_rng(0).normal(size=(2, 2, 8)))
     tracked = solver._tracked(scale, jnp.array([0, 0]), returns, jnp.array([0.3, 0.7]))
@@ -329,7 +334,7 @@ POLICY = smfg.policies.recurrent(smfg.games.make("linear_quadratic", num_states=
         (lambda: WindowedRSPG(POLICY, window=0), "window must be a whole number of at least 1, but is 0"),
         (lambda: WindowedRSPG(POLICY, trace=1.5), r"trace must lie in \[0, 1\]"),
         (lambda: WindowedRSPG(POLICY, critic_rate=0.0), "critic_rate must be finite and above 0"),
-        (lambda: WindowedRSPG(POLICY, tracking=0.0), r"tracking must lie in \(0, 1\]"),
+        (lambda: WindowedRSPG(POLICY, scale_rate=0.0), r"scale_rate must lie in \(0, 1\]"),
         (lambda: WindowedRSPG(POLICY, learning_rate=-1.0), "learning_rate must be finite and above 0"),
         (
             lambda: WindowedRSPG(smfg.policies.memoryless(POLICY.game)),

@@ -83,7 +83,17 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
 }
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
 _WINDOWED: dict[type[Game], dict[str, Any]] = {game: dict(settings) for game, settings in _STRUCTURAL.items()}
-_TABLES: dict[type[Game], dict[str, Any]] = {game: dict(settings) for game, settings in _STRUCTURAL.items()}
+_TABLES: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {**_STRUCTURAL[LinearQuadratic], "bins": 64, "learning_rate": 0.1},
+    BeachBar: {
+        **_STRUCTURAL[BeachBar],
+        "bins": (1, 2, 51),
+        "lowest": (0.0, 0.0, 0.25),
+        "highest": (1.0, 1.0, 0.75),
+        "learning_rate": 0.1,
+    },
+    Macro: {**_STRUCTURAL[Macro], "bins": (1, 4), "lowest": (0.05, 0.4), "highest": (0.4, 2.0), "learning_rate": 0.1},
+}
 _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
     "rspg": _STRUCTURAL,
     "rspg_gae": _WINDOWED,

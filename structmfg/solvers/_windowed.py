@@ -92,7 +92,7 @@ class WindowedRSPG(StructuralSolver):
     - `window`: steps K of every path in an update, a divisor of the horizon; None for the largest of at most 32.
     - `trace`: lambda. At 1 the critic enters at the window's end only.
     - `critic_rate`: the critic's learning rate, decayed as `learning_rate` is.
-    - `tracking`: the share of a new lambda-return in the running mean and variance at its time and state, on whose
+    - `scale_rate`: the share of a new lambda-return in the running mean and variance at its time and state, on whose
       scale the critic's network works: V_t(s) = mean_t(s) + deviation_t(s) * network(s | o_{0:t}).
 
     The `mean_return` of an update is that of the paths that reached T last, under the policies that they followed.
@@ -101,14 +101,14 @@ class WindowedRSPG(StructuralSolver):
     recurrent = True
 
     window: int | None = eqx.field(static=True, default=None)
-    trace: float = 0.95
+    trace: float = 1.0
     critic_rate: float = 3e-3
-    tracking: float = 0.2
+    scale_rate: float = 0.2
 
     def __check_init__(self) -> None:
         check_between("trace", self.trace, 0, 1)
         check_positive("critic_rate", self.critic_rate)
-        check_between("tracking", self.tracking, 0, 1, open_low=True)
+        check_between("scale_rate", self.scale_rate, 0, 1, open_low=True)
         if self.window is not None:
             check_integer("window", self.window, at_least=1)
             divisors = _divisors(self.policy.game.horizon)
@@ -230,7 +230,7 @@ class WindowedRSPG(StructuralSolver):
 
         def towards(old: Array, new: Array) -> Array:
             shown = jnp.zeros_like(old).at[times].add(weights[:, :, None] * new)
-            return jnp.where(total > 0, old + self.tracking * (shown / jnp.where(total > 0, total, 1.0) - old), old)
+            return jnp.where(total > 0, old + self.scale_rate * (shown / jnp.where(total > 0, total, 1.0) - old), old)
 
         return Scale(towards(scale.mean, returns), towards(scale.variance, (returns - scale.mean[times]) ** 2))
 
