@@ -127,8 +127,9 @@ def window_by_hand(game, solver, state, i, heat):
     return jnp.stack(observations), np.stack(gradient), np.stack(returns[:-1]), mean_fields, mean[:-1], deviation[:-1]
 
 
-@pytest.mark.parametrize("name", GAMES)
-@pytest.mark.parametrize(("window", "trace"), [(2, 0.6), (6, 0.9)])
+@pytest.mark.parametrize(
+    ("name", "window", "trace"), [("macro", 2, 0.6), ("linear_quadratic", 2, 0.6), ("macro", 3, 0.0)]
+)
 def test_against_loops(name, window, trace, double):
     """Random critic, paths at several windows: both networks' descents are those of linear and quadratic surrogates.
 
@@ -163,7 +164,7 @@ def test_against_loops(name, window, trace, double):
     assert_same(descent.critic, jax.jit(jax.grad(quadratic))(state.parameters.critic))
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", ["linear_quadratic"])
 def test_the_whole_horizon_is_rspg(name, double):
     """Window T, lambda 1: RSPG's descent and returns on the same noise, whatever the critic says."""
     game, solver = made(name, window=6, trace=1.0)
@@ -183,7 +184,7 @@ def test_the_whole_horizon_is_rspg(name, double):
     np.testing.assert_allclose(found.course.collected, returns, rtol=1e-12)
 
 
-@pytest.mark.parametrize("window", [2, 3, 6])
+@pytest.mark.parametrize("window", [2, 6])
 @pytest.mark.parametrize("name", GAMES)
 def test_a_critic_without_error_changes_nothing(name, window, double):
     """With the true values for V, at any lambda and window, lambda-returns and gradient are those of the whole path."""
@@ -293,7 +294,7 @@ def test_spread(num_paths, windows, pairs, expected):
 
 def test_update_moves_both_networks(double):
     """Down each descent by Adam's first step, with its own rate; the mean return is that of whole paths."""
-    game, solver = made("macro", window=3, learning_rate=1e-2, critic_rate=1e-3)
+    game, solver = made("linear_quadratic", window=3, learning_rate=1e-2, critic_rate=1e-3)
     state = started(game, solver)
     following, metrics = jax.jit(functools.partial(solver.update, game, max_steps=10))(state)
     descent = seen(game, solver, state, 0.0).descent

@@ -82,7 +82,13 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
     },
 }
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
-_WINDOWED: dict[type[Game], dict[str, Any]] = {game: dict(settings) for game, settings in _STRUCTURAL.items()}
+_WINDOWED: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: _STRUCTURAL[LinearQuadratic],
+    BeachBar: _STRUCTURAL[BeachBar],
+    BeachBarCrowded: _STRUCTURAL[BeachBarCrowded],
+    Macro: {**_STRUCTURAL[Macro], "trace": 0.95, "max_steps": 1200},
+}
+# Every entry of a table learns by itself, at a rate of its own; what the normalised observations range over.
 _TABLES: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {**_STRUCTURAL[LinearQuadratic], "bins": 64, "learning_rate": 0.1},
     BeachBar: {
@@ -94,6 +100,7 @@ _TABLES: dict[type[Game], dict[str, Any]] = {
     },
     Macro: {**_STRUCTURAL[Macro], "bins": (1, 4), "lowest": (0.05, 0.4), "highest": (0.4, 2.0), "learning_rate": 0.1},
 }
+_TABLES[BeachBarCrowded] = _TABLES[BeachBar]
 _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
     "rspg": _STRUCTURAL,
     "rspg_gae": _WINDOWED,

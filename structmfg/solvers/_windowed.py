@@ -102,7 +102,7 @@ class WindowedRSPG(StructuralSolver):
 
     window: int | None = eqx.field(static=True, default=None)
     trace: float = 1.0
-    critic_rate: float = 3e-3
+    critic_rate: float = 3e-4
     scale_rate: float = 0.2
 
     def __check_init__(self) -> None:
