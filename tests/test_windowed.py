@@ -128,7 +128,12 @@ def window_by_hand(game, solver, state, i, heat):
 
 
 @pytest.mark.parametrize(
-    ("name", "window", "trace"), [("macro", 2, 0.6), ("linear_quadratic", 2, 0.6), ("macro", 3, 0.0)]
+    ("name", "window", "trace"),
+    [
+        ("linear_quadratic", 2, 0.6),
+        pytest.param("macro", 2, 0.6, marks=pytest.mark.slow),
+        pytest.param("macro", 3, 0.0, marks=pytest.mark.slow),
+    ],
 )
 def test_against_loops(name, window, trace, double):
     """Random critic, paths at several windows: both networks' descents are those of linear and quadratic surrogates.
