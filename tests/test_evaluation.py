@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import structmfg as smfg
-from structmfg.solvers import RSPG, SPG, _rspg, policy_gradient, policy_values, rollout
+from structmfg.solvers import RSPG, SPG, _structural, policy_gradient, policy_values, rollout
 
 GAMES = {
     "linear_quadratic": {"num_states": 9, "horizon": 5, "first": 2, "last": 2, "push": 4.0},
@@ -211,8 +211,8 @@ def test_update_in_parts_of_the_time(kind, monkeypatch, double):
     state = solver.init(game, jax.random.key(0))
     results = {}
     for part in (6, 3, 2, 1):
-        monkeypatch.setattr(_rspg, "_HELD", 2 * part * game.num_states * game.num_actions + 1)
-        assert solver._part(game) == part
+        monkeypatch.setattr(_structural, "_HELD", 2 * part * game.num_states * game.num_actions + 1)
+        assert solver._part(game, game.horizon) == part
         results[part] = jax.jit(lambda state: solver.update(game, state, 100))(state)
     (whole, whole_metrics), *others = results.values()
     for parameters, metrics in others:

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from structmfg._checks import check_name
 from structmfg.games import GAMES
-from structmfg.policies import NetworkSettings
-from structmfg.solvers import SOLVERS, Deviator, Kind
+from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkPolicy, NetworkSettings, ParametricPolicy
+from structmfg.solvers import SOLVERS, Deviator, Kind, NetworkSolver
 from structmfg.solvers._presets import PresetName
 
 _COMMANDS = {
@@ -51,7 +51,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.command in ("solve", "compare", "verify"):
         arguments.game_parameters = _given(arguments, (field.name for field in game_fields()))
     if arguments.command == "solve":
-        arguments.overrides = _given(arguments, (field.name for field in [*solver_fields(), *network_fields()]))
+        arguments.overrides = _given(
+            arguments, (field.name for field in [*solver_fields(), *network_fields(), *table_fields()])
+        )
     return arguments
 
 
@@ -124,6 +126,18 @@ def network_fields() -> list[_Field]:
     return [_Field(name, hints[name], "") for name in NetworkSettings._fields if name != "recurrent"]
 
 
+def table_fields() -> list[_Field]:
+    """The settings of a table, one number for all observations."""
+    hints = typing.get_type_hints(BinnedSettings)
+    return [_Field(name, hints[name], "") for name in BinnedSettings._fields]
+
+
+def _trainers(policy: type[ParametricPolicy]) -> str:
+    """The solvers that train such a policy."""
+    kinds = {name: kind for name, kind in SOLVERS.items() if issubclass(kind, NetworkSolver)}
+    return ", ".join(name for name, kind in kinds.items() if issubclass(kind.trains, policy))
+
+
 def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
     """How to read a value of this type, and what to call it. The library checks names: it knows the nearest."""
     members = [kind] if typing.get_origin(kind) is Literal else typing.get_args(kind) or [kind]  # X | None is read as X
@@ -182,7 +196,13 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument_group("solver", "By solver. Defaults: the preset's, else the solver's own."),
         solver_fields(),
     )
-    _add_fields(parser.add_argument_group("network", "Of rspg and spg. Defaults: the preset's."), network_fields())
+    _add_fields(
+        parser.add_argument_group("network", f"Of {_trainers(NetworkPolicy)}. Defaults: the preset's."),
+        network_fields(),
+    )
+    _add_fields(
+        parser.add_argument_group("table", f"Of {_trainers(BinnedPolicy)}. Defaults: the preset's."), table_fields()
+    )
     _game_arguments(parser)
 
 

@@ -1,6 +1,7 @@
-"""Policies pi(a | s, o_{0:t}): tables, also on noise trees, and memoryless and recurrent networks."""
+"""Policies pi(a | s, o_{0:t}): tables, also on noise trees and over bins of observations, and networks."""
 
-from structmfg.policies._base import Hidden, Policy
+from structmfg.policies._base import Hidden, Parametric, ParametricPolicy, Policy
+from structmfg.policies._binned import BinnedPolicy, BinnedSettings, binned
 from structmfg.policies._network import (
     Critic,
     NetworkPolicy,
@@ -14,14 +15,19 @@ from structmfg.policies._tabular import TabularPolicy, as_policy, tabular, unifo
 from structmfg.policies._tree import TreePolicy, signal_of, tree_policy
 
 __all__ = [
+    "BinnedPolicy",
+    "BinnedSettings",
     "Critic",
     "Hidden",
     "NetworkPolicy",
     "NetworkSettings",
+    "Parametric",
+    "ParametricPolicy",
     "Policy",
     "TabularPolicy",
     "TreePolicy",
     "as_policy",
+    "binned",
     "critic",
     "memoryless",
     "network_policy",

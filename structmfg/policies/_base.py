@@ -12,14 +12,14 @@ V(s | o_{0:t}), work in the same three parts.
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg.games import AggregateState
+from structmfg.games import AggregateState, Game
 
 if TYPE_CHECKING:
     Hidden: TypeAlias = Any
@@ -42,15 +42,48 @@ class HistoryMap(eqx.Module):
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
         """The hidden state once o_t (in the game's own units) is seen."""
 
-    def histories(self, observations: Float[Array, "times observation"]) -> Hidden:
-        """The hidden states (T, ...) along one path of observations."""
+    def histories(
+        self,
+        observations: Float[Array, "times observation"],
+        hidden: Hidden | None = None,
+        time: Int[Array, ""] | int = 0,
+    ) -> Hidden:
+        """The hidden states (T, ...) along one path of observations, o_t the first, from the one before it."""
 
         def step(hidden: Hidden, inputs: tuple[Array, Array]) -> tuple[Hidden, Hidden]:
             hidden = self.update(hidden, *inputs)
             return hidden, hidden
 
-        times = jnp.arange(observations.shape[0])
-        return jax.lax.scan(step, self.start(), (observations, times))[1]
+        times = time + jnp.arange(observations.shape[0])
+        return jax.lax.scan(step, self.start() if hidden is None else hidden, (observations, times))[1]
+
+
+AnyParametric = TypeVar("AnyParametric", bound="Parametric")
+
+
+class Parametric(HistoryMap):
+    """A history map of a game with parameters to be trained: None until `initialised(key)` or `with_parameters`."""
+
+    parameters: eqx.AbstractVar[PyTree[Array] | None]
+    game: eqx.AbstractVar[Game]
+    settings: eqx.AbstractVar[Any]  # a named tuple from which, with the game, all but the parameters can be made again
+    noun: ClassVar[str]  # what it is, for messages
+
+    @abc.abstractmethod
+    def initialised(self: AnyParametric, key: PRNGKeyArray) -> AnyParametric:
+        """The same with the parameters that training starts from."""
+
+    def with_parameters(self: AnyParametric, parameters: PyTree[Array]) -> AnyParametric:
+        """The same with these parameters."""
+        return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
+
+    def given(self) -> PyTree[Array]:
+        """The parameters; `ValueError` while there are none."""
+        if self.parameters is None:
+            raise ValueError(
+                f"this {self.noun} has no parameters yet: call .initialised(key), or train it with solvers.solve"
+            )
+        return self.parameters
 
 
 class Policy(HistoryMap):
@@ -68,3 +101,12 @@ class Policy(HistoryMap):
         """The logits of pi_t(a | s, o_{0:t}) for all t along one path of observations."""
         prepared = self.prepare()
         return jax.vmap(lambda hidden: self.decode(prepared, hidden))(self.histories(observations))
+
+
+class ParametricPolicy(Parametric, Policy):
+    """A policy with parameters to be trained."""
+
+    @property
+    def units(self) -> int:
+        """How many hidden units for each individual state differentiation of `decode` holds."""
+        return 0

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_name
 from structmfg.games import Game
-from structmfg.policies._base import Hidden, HistoryMap, Policy
+from structmfg.policies._base import Hidden, Parametric, ParametricPolicy
 
 Architecture = Literal["factored", "joint"]
 Head = Literal["categorical", "ordered"]
@@ -38,8 +38,10 @@ class _Network(NamedTuple):
     decode: Callable[..., Any]
 
 
-class Network(HistoryMap):
-    """A network bound to a game. `parameters` is None until `initialised(key)` or `with_parameters`."""
+class Network(Parametric):
+    """A network bound to a game."""
+
+    noun = "network"
 
     parameters: PyTree[Array] | None
     network: _Network = eqx.field(static=True)
@@ -51,20 +53,12 @@ class Network(HistoryMap):
         inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)
         return self.with_parameters(self.network.init(key, jnp.zeros(inputs)))
 
-    def with_parameters(self: AnyNetwork, parameters: PyTree[Array]) -> AnyNetwork:
-        """The same network with these parameters."""
-        return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
-
     def prepare(self) -> Any:
         """The trunk over individual states, of leading axis S. `ValueError` while there are no parameters.
 
         `decode` takes the rows of some states as well, and gives theirs.
         """
-        if self.parameters is None:
-            raise ValueError(
-                "this network has no parameters yet: call .initialised(key), or train it with solvers.solve"
-            )
-        return self.network.prepare(self.parameters)
+        return self.network.prepare(self.given())
 
     def start(self) -> Hidden:
         """A vector of zeros."""
@@ -78,8 +72,13 @@ class Network(HistoryMap):
         return self.network.update(self.parameters, hidden, seen)
 
 
-class NetworkPolicy(Network, Policy):
+class NetworkPolicy(Network, ParametricPolicy):
     """pi(a | s, o_{0:t}) by a network."""
+
+    @property
+    def units(self) -> int:
+        """Those of a joint network; a trunk is evaluated once for all times."""
+        return self.settings.width * self.settings.depth if self.settings.architecture == "joint" else 0
 
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "some actions"]:
         """The head over branch and trunk."""
@@ -145,12 +144,14 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     chosen = NetworkSettings(**settings)
     chosen.check()
     ordered = chosen.head == "ordered"
-    return NetworkPolicy(None, _network(game, chosen, 2 if ordered else game.num_actions, ordered), game, chosen)
+    network = _network(game, chosen, 2 if ordered else game.num_actions, ordered)
+    return NetworkPolicy(parameters=None, network=network, game=game, settings=chosen)
 
 
 def critic(policy: NetworkPolicy) -> Critic:
     """The values of a policy's game, by a network of the same shape with one output a state."""
-    return Critic(None, _network(policy.game, policy.settings, 1, False), policy.game, policy.settings)
+    network = _network(policy.game, policy.settings, 1, False)
+    return Critic(parameters=None, network=network, game=policy.game, settings=policy.settings)
 
 
 def _network(game: Game, settings: NetworkSettings, outputs: int, ordered: bool) -> _Network:

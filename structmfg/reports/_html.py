@@ -36,7 +36,7 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
                 "max_steps": settings.max_steps,
                 "max_seconds": settings.max_seconds,
             },
-            **({"Network": settings.network} if settings.network else {}),
+            **({"Table" if settings.trains_table else "Network": settings.network} if settings.network else {}),
             "Environment": {
                 "seed": settings.seed,
                 "precision": settings.precision,
@@ -49,5 +49,5 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
 
 
 def spoken(solver: str) -> str:
-    """A solver's name in a title: RSPG, fictitious play."""
-    return solver.upper() if solver in ("rspg", "spg") else solver.replace("_", " ")
+    """A solver's name in a title: RSPG, tabular SPG, fictitious play."""
+    return " ".join(word.upper() if word in ("rspg", "spg", "gae") else word for word in solver.split("_"))

@@ -1,8 +1,8 @@
 """Run folders: one solve with its settings, metrics, policy, trajectories, figures, result and report.
 
-- settings.json: what rebuilds the game and the network
+- settings.json: what rebuilds the game and the network or table
 - metrics.jsonl: a line an update, and a line a checkpoint
-- policy.npz: the network's parameters by path, or the pages of a policy on the noise tree
+- policy.npz: the parameters of a network or table by path, or the pages of a policy on the noise tree
 - trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
 - result.json: what `structmfg solve --json` prints
 - figures/*.png, and report.html, which holds them too
@@ -20,7 +20,7 @@ from jaxtyping import Array, PyTree
 
 from structmfg._json import to_json
 from structmfg.games import Game
-from structmfg.policies import NetworkPolicy, Policy, TreePolicy
+from structmfg.policies import ParametricPolicy, Policy, TreePolicy
 from structmfg.reports._evaluation import Anchors, Evaluation
 from structmfg.reports._figures import figures
 from structmfg.reports._files import read_arrays, read_json, write_arrays, write_bytes, write_json
@@ -112,8 +112,8 @@ def save_settings(folder: Path, settings: Settings) -> None:
 def save_policy(folder: Path, solution: Solution) -> Policy:
     """Write policy.npz: before all that may take long or be interrupted."""
     policy = solution.policy
-    assert isinstance(policy, NetworkPolicy | TreePolicy)
-    parameters = policy.parameters if isinstance(policy, NetworkPolicy) else _pages(policy)
+    assert isinstance(policy, ParametricPolicy | TreePolicy)
+    parameters = policy.parameters if isinstance(policy, ParametricPolicy) else _pages(policy)
     write_arrays(folder / "policy.npz", flatten(parameters))
     return policy
 
@@ -182,8 +182,8 @@ def flatten(parameters: PyTree[Array]) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _unflatten(path: Path, policy: NetworkPolicy) -> PyTree[Array]:
-    """The network's parameters from a file. `ValueError` unless it holds exactly those that the network has."""
+def _unflatten(path: Path, policy: ParametricPolicy) -> PyTree[Array]:
+    """A policy's parameters from a file. `ValueError` unless it holds exactly those that the policy has."""
     saved = read_arrays(path)
     expected = jax.eval_shape(lambda key: policy.initialised(key).parameters, jax.random.key(0))
     leaves, structure = jax.tree_util.tree_flatten_with_path(expected)
@@ -192,7 +192,7 @@ def _unflatten(path: Path, policy: NetworkPolicy) -> PyTree[Array]:
     if found != names:
         wrong = sorted(name for name in names.keys() | found.keys() if names.get(name) != found.get(name))
         named = ", ".join(wrong)
-        raise ValueError(f"{path} does not fit the network of settings.json: {named} missing or of another shape")
+        raise ValueError(f"{path} does not fit the {policy.noun} of settings.json: {named} missing or of another shape")
     bad = [name for name, array in saved.items() if array.dtype.kind != "f" or not np.isfinite(array).all()]
     if bad:
         raise ValueError(f"{path} must hold finite real numbers, but {', '.join(bad)} does not")

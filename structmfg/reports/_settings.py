@@ -1,4 +1,4 @@
-"""What a run was asked for, and all that is needed to build its game and its network again."""
+"""What a run was asked for, and all that is needed to build its game and its policy again."""
 
 import dataclasses
 import importlib.metadata
@@ -9,7 +9,7 @@ import jax
 
 from structmfg._checks import check_name
 from structmfg.games import Game, make
-from structmfg.policies import NetworkPolicy, network_policy
+from structmfg.policies import BinnedPolicy, ParametricPolicy, binned, network_policy
 from structmfg.reports._published import game_name
 from structmfg.solvers import SOLVERS, Information, NetworkSolver, TreeSolver
 
@@ -19,7 +19,7 @@ Precision = Literal["float32", "float64"]
 class Settings(NamedTuple):
     """`overrides` is what was asked for beyond the preset; `hyper_parameters` and `network` are what came of it.
 
-    `network` is null for solvers that need none.
+    `network` holds the settings of the network that is trained, or of the table; null where there is neither.
     """
 
     game: str
@@ -82,11 +82,17 @@ class Settings(NamedTuple):
         """The game."""
         return make(self.game, **self.game_parameters)
 
-    def build_policy(self, game: Game) -> NetworkPolicy:
-        """The network, without parameters. `ValueError` where the solver needs none."""
+    def build_policy(self, game: Game) -> ParametricPolicy:
+        """The network or table, without parameters. `ValueError` where the settings have none."""
         if self.network is None:
             raise ValueError(f"settings.json has no network, but {self.solver} trains one")
-        return network_policy(game, **self.network)
+        return binned(game, **self.network) if self.trains_table else network_policy(game, **self.network)
+
+    @property
+    def trains_table(self) -> bool:
+        """Whether the solver trains a table over bins of observations."""
+        kind = SOLVERS[self.solver]
+        return issubclass(kind, NetworkSolver) and issubclass(kind.trains, BinnedPolicy)
 
     @property
     def on_tree(self) -> bool:

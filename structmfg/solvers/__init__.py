@@ -33,7 +33,7 @@ from structmfg.solvers._players import Deviator, PlayersEvaluation, gain_rate, p
 from structmfg.solvers._presets import SOLVERS, Preset, preset
 from structmfg.solvers._problem import Information
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
-from structmfg.solvers._rspg import RSPG, SPG, StructuralPolicyGradient, TrainingState
+from structmfg.solvers._rspg import RSPG, SPG, StructuralPolicyGradient, TabularSPG, TrainingState
 from structmfg.solvers._simplex import Barycentric, barycentric, simplex_grid
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
 from structmfg.solvers._solve import Progress, solve
@@ -43,8 +43,10 @@ from structmfg.solvers._stationary_equilibrium import (
     StationaryEquilibrium,
     stationary_equilibrium,
 )
+from structmfg.solvers._structural import StructuralSolver
 from structmfg.solvers._training import Metrics, NetworkSolver
 from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers._windowed import WindowedRSPG, WindowedState
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
@@ -86,9 +88,13 @@ __all__ = [
     "StationaryEquilibrium",
     "StationaryMethod",
     "StructuralPolicyGradient",
+    "StructuralSolver",
+    "TabularSPG",
     "TrainingState",
     "Trajectory",
     "TreeSolver",
+    "WindowedRSPG",
+    "WindowedState",
     "barycentric",
     "best_response",
     "best_response_gains",

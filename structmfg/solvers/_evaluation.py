@@ -17,27 +17,50 @@ from jaxtyping import Array, Float
 
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.operators import TransitionKernel, TransitionOperator
-from structmfg.policies import Hidden, Policy
+from structmfg.policies import Critic, Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
 
 
 class Trajectory(NamedTuple):
-    """One noise path under a policy: aggregates have a leading axis T+1, the rest T."""
+    """One noise path, or K steps of it, under a policy: aggregates have a leading axis T+1 (K+1), the rest T (K)."""
 
     aggregates: AggregateState
     observations: Float[Array, "times observation"]
     policy: Float[Array, "times states actions"]
 
 
+class Position(NamedTuple):
+    """A point of a path: the aggregate state, and the policy's hidden state before it sees that state's observation."""
+
+    aggregate: AggregateState
+    hidden: Hidden
+
+
+def beginning(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
+    """Where the path begins, at t = 0; a critic has hidden states as a policy does."""
+    first = jax.tree.map(lambda z: z[0], noise)
+    return Position(
+        game.aggregate(mean_field=game.initial_mean_field(first), noise=first, time=0),
+        policy.start(),
+    )
+
+
 def rollout(game: Game, policy: Policy, noise: Noise, *, form: Form = "matrix_free") -> Trajectory:
-    """The deterministic path of the mean field under a policy along one noise path z_0..z_T.
+    """The deterministic path of the mean field under a policy along one noise path z_0..z_T."""
+    later = jax.tree.map(lambda z: z[1:], noise)
+    return rollout_from(game, policy, beginning(game, policy, noise), later, form=form)[0]
+
+
+def rollout_from(
+    game: Game, policy: Policy, position: Position, noise: Noise, *, form: Form = "matrix_free"
+) -> tuple[Trajectory, Position]:
+    """The K steps from a position at t along z_{t+1}..z_{t+K}, and the position that they reach.
 
     A step's kernel is made at the end of the step before it and carried over, which makes XLA store it once instead of
     computing its entries again inside every gather and scatter that uses them.
     """
     prepared = policy.prepare()
-    first, later = jax.tree.map(lambda z: z[0], noise), jax.tree.map(lambda z: z[1:], noise)
 
     def step(
         carry: tuple[AggregateState, TransitionKernel, Hidden], next_noise: Noise
@@ -52,11 +75,10 @@ def rollout(game: Game, policy: Policy, noise: Noise, *, form: Form = "matrix_fr
         following = AggregateState(operator.T.mv(aggregate.mean_field), next_noise, aggregate.time + 1)
         return (following, game.kernel(following), hidden), (aggregate, observation, probabilities)
 
-    start = game.aggregate(mean_field=game.initial_mean_field(first), noise=first, time=0)
-    carry = (start, game.kernel(start), policy.start())
-    (last, _, _), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, later)
+    carry = (position.aggregate, game.kernel(position.aggregate), position.hidden)
+    (last, _, hidden), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, noise)
     aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, last)
-    return Trajectory(aggregates, observations, probabilities)
+    return Trajectory(aggregates, observations, probabilities), Position(last, hidden)
 
 
 def steps(aggregates: AggregateState) -> tuple[AggregateState, AggregateState]:
@@ -113,16 +135,15 @@ def policy_gradient(
     the last steps of a long horizon are learned too.
     """
     end = Backward(jnp.zeros_like(aggregates.mean_field[-1]), jnp.zeros(()))
-    start, gradient = gradient_along(game, aggregates, logits, temperature, end, discount=discount, form=form)
-    soft_return = aggregates.mean_field[0] @ start.soft_values
-    return soft_return - temperature * start.entropy, soft_return, gradient
+    start, gradient, _ = gradient_along(game, aggregates, logits, temperature, end, discount=discount, form=form)
+    return start.mean_return, aggregates.mean_field[0] @ start.soft_values, gradient
 
 
 class Backward(NamedTuple):
-    """What Horner's rule carries back from a time t: values with the entropy bonus, and the discounted mean entropy."""
+    """What Horner's rule carries back from a time t: values with the entropy bonus, and the return without it."""
 
     soft_values: Float[Array, " states"]
-    entropy: Float[Array, ""]
+    mean_return: Float[Array, ""]
 
 
 def gradient_along(
@@ -132,35 +153,47 @@ def gradient_along(
     temperature: Float[Array, ""],
     end: Backward,
     *,
+    critic: Float[Array, "times states"] | None = None,
+    trace: float | Float[Array, ""] = 1.0,
     discount: float | None = None,
     form: Form = "matrix_free",
-) -> tuple[Backward, Float[Array, "times states actions"]]:
-    """`policy_gradient` over a part of the path, from what its `end` carries to what its start does.
+) -> tuple[Backward, Float[Array, "times states actions"], Float[Array, "times states"]]:
+    """`policy_gradient` over a part of the path, from what its `end` carries to what its start does, and the values.
 
-    The aggregates (one more than logits) and the gradient are those of the part.
+    The aggregates (one more than logits) and the gradient are those of the part. Given the values V of a `critic` at
+    the times after each step, the values are the lambda-returns with lambda = `trace`, over all states and actions,
+
+        G_t(s) = sum_a pi_t(a | s) q_t(s, a),    q_t = r_t + gamma P_t [(1 - lambda) V_{t+1} + lambda G_{t+1}],
+
+    with the entropy bonus in r_t, and q_t - G_t are the advantages (Schulman et al. 2016, arXiv 1506.02438, there along
+    sampled paths). At lambda = 1 they do not depend on the critic but through `end`.
     """
     weighting = game.discount if discount is None else discount
 
     def step(
         carry: tuple[Backward, TransitionKernel],
-        inputs: tuple[AggregateState, AggregateState, AggregateState, Array],
-    ) -> tuple[tuple[Backward, TransitionKernel], Array]:
-        (soft_values, entropy), kernel = carry
-        preceding, aggregate, following, row = inputs
+        inputs: tuple[AggregateState, AggregateState, AggregateState, Array, Array | None],
+    ) -> tuple[tuple[Backward, TransitionKernel], tuple[Array, Array]]:
+        (ahead, mean_return), kernel = carry
+        preceding, aggregate, following, row, judged = inputs
+        if judged is not None:
+            ahead = (1 - trace) * judged + trace * ahead
         log_policy = jax.nn.log_softmax(row)
         probabilities = jnp.exp(log_policy)
         if form == "explicit":
             kernel = kernel.explicit()
-        soft = game.reward(aggregate, following) + game.discount * kernel.expect(soft_values) - temperature * log_policy
+        rewards = game.reward(aggregate, following)
+        soft = rewards + game.discount * kernel.expect(ahead) - temperature * log_policy
         soft_values = jnp.sum(probabilities * soft, axis=-1)
-        bonus = -aggregate.mean_field @ jnp.sum(probabilities * log_policy, axis=-1)
-        entropy = bonus + game.discount * entropy
+        gained = aggregate.mean_field @ jnp.sum(probabilities * rewards, axis=-1)
         weight = weighting**aggregate.time * aggregate.mean_field
         gradient = weight[:, None] * probabilities * (soft - soft_values[:, None])
-        return (Backward(soft_values, entropy), game.kernel(preceding)), gradient
+        start = Backward(soft_values, gained + game.discount * mean_return)
+        return (start, game.kernel(preceding)), (gradient, soft_values)
 
     now, following = steps(aggregates)
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
-    last = game.kernel(jax.tree.map(lambda x: x[-1], now))  # the kernel is carried as in `rollout`
-    (start, _), gradient = jax.lax.scan(step, (end, last), (preceding, now, following, logits), reverse=True)
-    return start, gradient
+    last = game.kernel(jax.tree.map(lambda x: x[-1], now))  # the kernel is carried as in `rollout_from`
+    inputs = (preceding, now, following, logits, critic)
+    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True)
+    return start, gradient, values

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from structmfg._checks import check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
-from structmfg.policies import NetworkSettings, network_policy
+from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
 from structmfg.solvers._classical import (
     FictitiousPlay,
     FixedPoint,
@@ -16,13 +16,16 @@ from structmfg.solvers._classical import (
     PriorDescent,
 )
 from structmfg.solvers._equilibrium import ExactEquilibrium
-from structmfg.solvers._rspg import RSPG, SPG
+from structmfg.solvers._rspg import RSPG, SPG, TabularSPG
 from structmfg.solvers._training import NetworkSolver
 from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers._windowed import WindowedRSPG
 
 SOLVERS: dict[str, type[NetworkSolver] | type[TreeSolver]] = {
     "rspg": RSPG,
+    "rspg_gae": WindowedRSPG,
     "spg": SPG,
+    "tabular_spg": TabularSPG,
     "exact": ExactEquilibrium,
     "fictitious_play": FictitiousPlay,
     "fixed_point": FixedPoint,
@@ -79,7 +82,31 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
     },
 }
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
-_BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {"rspg": _STRUCTURAL, "spg": _STRUCTURAL}
+_WINDOWED: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: _STRUCTURAL[LinearQuadratic],
+    BeachBar: _STRUCTURAL[BeachBar],
+    BeachBarCrowded: _STRUCTURAL[BeachBarCrowded],
+    Macro: {**_STRUCTURAL[Macro], "trace": 0.95, "max_steps": 1200},
+}
+# Every entry of a table learns by itself, at a rate of its own; what the normalised observations range over.
+_TABLES: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {**_STRUCTURAL[LinearQuadratic], "bins": 64, "learning_rate": 0.1},
+    BeachBar: {
+        **_STRUCTURAL[BeachBar],
+        "bins": (1, 2, 51),
+        "lowest": (0.0, 0.0, 0.25),
+        "highest": (1.0, 1.0, 0.75),
+        "learning_rate": 0.1,
+    },
+    Macro: {**_STRUCTURAL[Macro], "bins": (1, 4), "lowest": (0.05, 0.4), "highest": (0.4, 2.0), "learning_rate": 0.1},
+}
+_TABLES[BeachBarCrowded] = _TABLES[BeachBar]
+_BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
+    "rspg": _STRUCTURAL,
+    "rspg_gae": _WINDOWED,
+    "spg": _STRUCTURAL,
+    "tabular_spg": _TABLES,
+}
 
 # Solvers on noise trees: the tolerance is in units of the return; zero is to make all steps.
 _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_steps": 2000}}
@@ -107,14 +134,16 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
         settings = {**_TREE_DEFAULTS.get(solver, {"max_steps": 500}), **overrides}
         chosen = _chosen(solver, settings, [field.name for field in dataclasses.fields(kind)], overrides)
         return Preset(kind(**chosen), settings["max_steps"])
-    of_policy = [field for field in NetworkSettings._fields if field != "recurrent"]
+    tabular = issubclass(kind.trains, BinnedPolicy)
+    fields = BinnedSettings._fields if tabular else NetworkSettings._fields
+    of_policy = [field for field in fields if field != "recurrent"]
     settings = {**_suited(game, solver, name), **overrides}
     if settings.get("temperature") == 0 and "final_temperature" not in overrides:
         settings["final_temperature"] = 0.0
     of_solver = [field.name for field in dataclasses.fields(kind) if field.name != "policy"]
     chosen = _chosen(solver, settings, of_solver, overrides, also=of_policy)
-    network = {field: settings[field] for field in of_policy if field in settings}
-    policy = network_policy(game, recurrent=kind.recurrent, **network)
+    shape = {field: settings[field] for field in of_policy if field in settings}
+    policy = binned(game, **shape) if tabular else network_policy(game, recurrent=kind.recurrent, **shape)
     return Preset(kind(policy, **chosen), settings["max_steps"])
 
 

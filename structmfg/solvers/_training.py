@@ -1,4 +1,4 @@
-"""What the driver needs of a solver that trains a network, update by update."""
+"""What the driver needs of a solver that trains a policy, update by update."""
 
 import abc
 from typing import Any, ClassVar, NamedTuple
@@ -7,7 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg.games import Game
-from structmfg.policies import NetworkPolicy
+from structmfg.policies import NetworkPolicy, ParametricPolicy
 
 
 class Metrics(NamedTuple):
@@ -18,20 +18,23 @@ class Metrics(NamedTuple):
 
 
 class NetworkSolver(eqx.Module):
-    """A solver that trains `policy`, a network bound to the game. Its other fields are hyper-parameters.
+    """A solver that trains `policy`, a network bound to the game, or a table. Its other fields are hyper-parameters.
 
-    `recurrent`: whether it trains recurrent or memoryless policies; None for both.
+    `recurrent`: whether it trains recurrent or memoryless networks; None for both. `trains`: the kind of policy.
     """
 
-    policy: eqx.AbstractVar[NetworkPolicy]
+    policy: eqx.AbstractVar[ParametricPolicy]
     recurrent: ClassVar[bool | None] = None
+    trains: ClassVar[type[ParametricPolicy]] = NetworkPolicy
 
     def __check_init__(self) -> None:
         name, policy = type(self).__name__, self.policy
-        wanted = {True: "recurrent", False: "memoryless", None: "recurrent"}[self.recurrent]
+        builder = {True: "recurrent", False: "memoryless", None: "recurrent"}[self.recurrent]
+        wanted = builder if issubclass(self.trains, NetworkPolicy) else "binned"
         use = f"use policies.{wanted}(game)"
-        if not isinstance(policy, NetworkPolicy):
-            raise ValueError(f"{name} trains a network: {use}, but was given a {type(policy).__name__}")
+        if not isinstance(policy, self.trains):
+            given = type(policy).__name__
+            raise ValueError(f"{name} trains a {self.trains.noun}: {use}, but was given a {given}")
         if self.recurrent is not None and policy.settings.recurrent != self.recurrent:
             given = "recurrent" if policy.settings.recurrent else "memoryless"
             raise ValueError(f"{name} trains a {wanted} policy, but was given a {given} one; {use}")
@@ -45,5 +48,5 @@ class NetworkSolver(eqx.Module):
         """One update of `max_steps` planned ones, and what it measured of the state it started from."""
 
     @abc.abstractmethod
-    def bound(self, state: Any) -> NetworkPolicy:
+    def bound(self, state: Any) -> ParametricPolicy:
         """The policy with the parameters reached."""

@@ -23,7 +23,7 @@ from structmfg._checks import check_integer, check_name
 from structmfg.games import Game, NoisePaths
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers._evaluation import Trajectory, policy_gradient, policy_values, rollout
-from structmfg.solvers._rspg import _SMALL
+from structmfg.solvers._structural import _SMALL
 from structmfg.verification.variance._agents import Agents, rewards_to_go, sample_agents
 
 Baseline = Literal["none", "mean", "values"]

@@ -101,6 +101,7 @@ def variance_study(
     if policy is None or num_paths is None:
         solver, _ = preset(game)
         assert isinstance(solver, StructuralPolicyGradient)
+        assert isinstance(solver.policy, NetworkPolicy)
         policy, num_paths = (
             solver.policy if policy is None else policy,
             solver.num_paths if num_paths is None else num_paths,

@@ -1,0 +1,112 @@
+"""Policies as tables over time, bins of the public observation, individual states and actions.
+
+This is how structural policy gradient was first done for economies with heterogeneous agents, with a grid over prices
+(Yang et al. 2025). A table needs no network and forgets the past; its size is a product over the observations.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from structmfg._checks import check_between, check_integer, check_name
+from structmfg.games import Game
+from structmfg.policies._base import Hidden, ParametricPolicy
+
+_LARGEST = 2**27  # numbers in a table; training holds about ten arrays of its size
+
+
+class BinnedSettings(NamedTuple):
+    """The bins of a table; see `binned`."""
+
+    bins: int | tuple[int, ...] = 8
+    lowest: float | tuple[float, ...] = 0.0
+    highest: float | tuple[float, ...] = 1.0
+
+
+class BinnedPolicy(ParametricPolicy):
+    """pi(a | s, t, bin of o_t): the softmax of logits (T, B, S, A), B the product of the bins of all observations."""
+
+    noun = "table"
+    parameters: PyTree[Array] | None
+    game: Game = eqx.field(static=True)
+    settings: BinnedSettings = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, B, S, A)."""
+        game = self.game
+        return game.horizon, math.prod(_tuple(self.settings.bins)), game.num_states, game.num_actions
+
+    def initialised(self, key: PRNGKeyArray) -> "BinnedPolicy":
+        """The uniform policy, whatever the key."""
+        return self.with_parameters({"logits": jnp.zeros(self.shape)})
+
+    def prepare(self) -> None:
+        """Nothing."""
+
+    def start(self) -> Hidden:
+        """No page yet."""
+        return jnp.zeros((), int)
+
+    def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
+        """The number of the page for t and o_t; observations beyond the range belong to the bins at its ends."""
+        bins, lowest, highest = map(np.asarray, self.settings)
+        relative = (self.game.normalise(observation) - lowest) / (highest - lowest)
+        cells = jnp.clip(jnp.floor(relative * bins), 0, bins - 1).astype(int)
+        return time * self.shape[1] + jnp.ravel_multi_index(tuple(cells), tuple(bins), mode="clip")
+
+    def decode(self, prepared: None, hidden: Hidden) -> Float[Array, "states actions"]:
+        """The page."""
+        return self.given()["logits"].reshape(-1, *self.shape[2:])[hidden]
+
+
+def binned(game: Game, **settings: Any) -> BinnedPolicy:
+    """pi(a | s, t, bin of o_t), a table over equal bins of the normalised observations (`game.normalise`).
+
+    - `bins`: how many, for all observations or one number for each.
+    - `lowest`, `highest`: the range of the normalised observations that is divided into bins, for all or for each.
+      What lies beyond belongs to the bins at its ends.
+
+    Raises `ValueError` on an unknown setting, numbers that do not fit the game's observations, an empty range, and a
+    table of more than 2**27 numbers.
+    """
+    for name in settings:
+        check_name("table setting", name, BinnedSettings._fields)
+    count = game.observation_size
+    given = BinnedSettings(**settings)
+    bins, lowest, highest = (_each(name, value, count) for name, value in given._asdict().items())
+    for number, low, high in zip(bins, lowest, highest, strict=True):
+        check_integer("bins", number, at_least=1)
+        check_between("lowest", low, -float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
+        check_between("highest", high, low, float(np.finfo(np.float32).max), open_low=True)
+    policy = BinnedPolicy(
+        None, game, BinnedSettings(tuple(map(int, bins)), tuple(map(float, lowest)), tuple(map(float, highest)))
+    )
+    if (size := math.prod(policy.shape)) > _LARGEST:
+        most = _LARGEST // (size // policy.shape[1])
+        raise ValueError(
+            f"a table (T, B, S, A) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed: bins must "
+            f"multiply to at most {most}"
+            if most
+            else f"a table (T, B, S, A) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed, which one "
+            "page a time already exceeds"
+        )
+    return policy
+
+
+def _each(name: str, value: Any, count: int) -> tuple[Any, ...]:
+    """One value for each observation."""
+    if not isinstance(value, Sequence | np.ndarray):
+        return (value,) * count
+    if len(value) != count:
+        raise ValueError(f"{name} must be one number or {count}, one for each observation, but are {len(value)}")
+    return tuple(value)
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
