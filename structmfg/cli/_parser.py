@@ -129,7 +129,7 @@ def network_fields() -> list[_Field]:
 def table_fields() -> list[_Field]:
     """The settings of a table, one number for all observations."""
     hints = typing.get_type_hints(BinnedSettings)
-    return [_Field(name, hints[name], "") for name in BinnedSettings._fields]
+    return [_Field(name, hints[name], "") for name in BinnedSettings._fields if name not in NetworkSettings._fields]
 
 
 def _trainers(policy: type[ParametricPolicy]) -> str:

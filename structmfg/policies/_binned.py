@@ -6,7 +6,7 @@ This is how structural policy gradient was first done for economies with heterog
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from structmfg._checks import check_between, check_integer, check_name
 from structmfg.games import Game
 from structmfg.policies._base import Hidden, ParametricPolicy
+from structmfg.policies._heads import Head, ordered_logits
 
 _LARGEST = 2**27  # numbers in a table; training holds about ten arrays of its size
 
@@ -26,10 +27,14 @@ class BinnedSettings(NamedTuple):
     bins: int | tuple[int, ...] = 8
     lowest: float | tuple[float, ...] = 0.0
     highest: float | tuple[float, ...] = 1.0
+    head: Head = "categorical"
 
 
 class BinnedPolicy(ParametricPolicy):
-    """pi(a | s, t, bin of o_t): the softmax of logits (T, B, S, A), B the product of the bins of all observations."""
+    """pi(a | s, t, bin of o_t), a table (T, B, S, n) with B the product of the bins of all observations.
+
+    Its n numbers are the logits of all actions, or with the ordered head two, which make a Beta density over them.
+    """
 
     noun = "table"
     parameters: PyTree[Array] | None
@@ -38,12 +43,13 @@ class BinnedPolicy(ParametricPolicy):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(T, B, S, A)."""
+        """(T, B, S, n)."""
         game = self.game
-        return game.horizon, math.prod(_tuple(self.settings.bins)), game.num_states, game.num_actions
+        numbers = 2 if self.settings.head == "ordered" else game.num_actions
+        return game.horizon, math.prod(_tuple(self.settings.bins)), game.num_states, numbers
 
     def initialised(self, key: PRNGKeyArray) -> "BinnedPolicy":
-        """The uniform policy, whatever the key."""
+        """All zero, whatever the key: with the categorical head the uniform policy."""
         return self.with_parameters({"logits": jnp.zeros(self.shape)})
 
     def prepare(self) -> None:
@@ -55,14 +61,15 @@ class BinnedPolicy(ParametricPolicy):
 
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
         """The number of the page for t and o_t; observations beyond the range belong to the bins at its ends."""
-        bins, lowest, highest = map(np.asarray, self.settings)
+        bins, lowest, highest = map(np.asarray, self.settings[:3])
         relative = (self.game.normalise(observation) - lowest) / (highest - lowest)
         cells = jnp.clip(jnp.floor(relative * bins), 0, bins - 1).astype(int)
         return time * self.shape[1] + jnp.ravel_multi_index(tuple(cells), tuple(bins), mode="clip")
 
     def decode(self, prepared: None, hidden: Hidden) -> Float[Array, "states actions"]:
         """The page."""
-        return self.given()["logits"].reshape(-1, *self.shape[2:])[hidden]
+        page = self.given()["logits"].reshape(-1, *self.shape[2:])[hidden]
+        return ordered_logits(page, self.game.action_positions()) if self.settings.head == "ordered" else page
 
 
 def binned(game: Game, **settings: Any) -> BinnedPolicy:
@@ -71,6 +78,7 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
     - `bins`: how many, for all observations or one number for each.
     - `lowest`, `highest`: the range of the normalised observations that is divided into bins, for all or for each.
       What lies beyond belongs to the bins at its ends.
+    - `head`: "categorical", or "ordered", as of networks (`recurrent`).
 
     Raises `ValueError` on an unknown setting, numbers that do not fit the game's observations, an empty range, and a
     table of more than 2**27 numbers.
@@ -79,21 +87,21 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
         check_name("table setting", name, BinnedSettings._fields)
     count = game.observation_size
     given = BinnedSettings(**settings)
-    bins, lowest, highest = (_each(name, value, count) for name, value in given._asdict().items())
+    check_name("head", given.head, get_args(Head))
+    bins, lowest, highest = (_each(name, getattr(given, name), count) for name in ("bins", "lowest", "highest"))
     for number, low, high in zip(bins, lowest, highest, strict=True):
         check_integer("bins", number, at_least=1)
         check_between("lowest", low, -float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
         check_between("highest", high, low, float(np.finfo(np.float32).max), open_low=True)
-    policy = BinnedPolicy(
-        None, game, BinnedSettings(tuple(map(int, bins)), tuple(map(float, lowest)), tuple(map(float, highest)))
-    )
+    bins, lowest, highest = tuple(map(int, bins)), tuple(map(float, lowest)), tuple(map(float, highest))
+    policy = BinnedPolicy(None, game, BinnedSettings(bins, lowest, highest, given.head))
     if (size := math.prod(policy.shape)) > _LARGEST:
         most = _LARGEST // (size // policy.shape[1])
         raise ValueError(
-            f"a table (T, B, S, A) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed: bins must "
+            f"a table (T, B, S, n) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed: bins must "
             f"multiply to at most {most}"
             if most
-            else f"a table (T, B, S, A) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed, which one "
+            else f"a table (T, B, S, n) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed, which one "
             "page a time already exceeds"
         )
     return policy

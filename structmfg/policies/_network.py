@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from structmfg._checks import check_integer, check_name
 from structmfg.games import Game
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy
+from structmfg.policies._heads import Head, ordered_logits
 
 Architecture = Literal["factored", "joint"]
-Head = Literal["categorical", "ordered"]
 
 
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
@@ -185,7 +185,7 @@ def _network(game: Game, settings: NetworkSettings, outputs: int, ordered: bool)
             else:
                 weights = jnp.concatenate([branch(state), jnp.ones(1)])
                 out = prepared @ weights
-            return _ordered_logits(out, game.action_positions()) if ordered else out
+            return ordered_logits(out, game.action_positions()) if ordered else out
 
         def whole(observation: Array) -> Array:
             return decode(prepare(), update(start(), observation))
@@ -206,11 +206,3 @@ def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Ar
     angles = x[..., None] * jnp.pi * jnp.arange(1, frequencies + 1)
     angles = angles.reshape(*x.shape[:-1], -1)
     return jnp.concatenate([x, jnp.sin(angles), jnp.cos(angles)], axis=-1)
-
-
-def _ordered_logits(
-    out: Float[Array, "states 2"], positions: Float[Array, " actions"]
-) -> Float[Array, "states actions"]:
-    """log of the density of Beta(a, b), a, b >= 1, at the positions of the actions, up to a constant."""
-    shape = jax.nn.softplus(out)
-    return shape[..., :1] * jnp.log(positions) + shape[..., 1:] * jnp.log1p(-positions)
