@@ -19,11 +19,15 @@ _WHOLE = 2**10  # actions of all states up to which rows are read off whole tabl
 
 
 class Step(NamedTuple):
-    """One step of all populations: what was seen, done and earned, and whether the populations reached the horizon."""
+    """One step of all populations: what was seen, done, earned, seen next, and whether they reached the horizon.
+
+    Where they did, what is seen next is a new population's.
+    """
 
     seen: Seen
     actions: Int[Array, "*times populations agents"]
     rewards: Float[Array, "*times populations agents"]
+    following: Seen
     done: Bool[Array, "*times populations"]
 
 
@@ -49,8 +53,8 @@ def play(
         choice_key, *keys = jax.random.split(key, populations.agents.shape[0] + 1)
         seen = jax.vmap(game.seen)(populations)
         memory, actions, kept = choose(memory, seen, choice_key)
-        _, populations, rewards, done = jax.vmap(game.step)(jnp.stack(keys), populations, actions)
-        return (populations, memory), (Step(seen, actions, rewards, done), kept)
+        following, populations, rewards, done = jax.vmap(game.step)(jnp.stack(keys), populations, actions)
+        return (populations, memory), (Step(seen, actions, rewards, following, done), kept)
 
     (populations, memory), (steps, kept) = jax.lax.scan(step, (populations, memory), jax.random.split(key, num_steps))
     return populations, memory, steps, kept
@@ -91,9 +95,7 @@ def mean_return(game: Game, rewards: Float[Array, " horizon"]) -> Float[Array, "
     return jnp.sum(game.discount ** jnp.arange(game.horizon) * rewards)
 
 
-def histories(
-    network: Network, hidden: Hidden, seen: Seen
-) -> tuple[Hidden, Hidden]:
+def histories(network: Network, hidden: Hidden, seen: Seen) -> tuple[Hidden, Hidden]:
     """The hidden states of populations before they act, along axes (times, populations), and the last of them.
 
     `hidden` are those before the first of these observations; where a population is at t = 0, its history is empty.
@@ -135,3 +137,8 @@ def rows(network: Network, hidden: Hidden, states: Int[Array, "*batch agents"]) 
 
     out = jax.vmap(one)(hidden, flat)
     return out.reshape(*lead, *out.shape[1:])
+
+
+def log_probability(logits: Float[Array, "*batch actions"], actions: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """log pi(a) under softmax(logits)."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]

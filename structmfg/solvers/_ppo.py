@@ -19,10 +19,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games import Game, PopulationGame, PopulationState, Seen
-from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
+from structmfg.policies import Critic, NetworkPolicy, critic
 from structmfg.solvers._experience import (
     histories,
     latest_rewards,
+    log_probability,
     mean_return,
     play,
     play_uniformly,
@@ -243,13 +244,6 @@ def clipped_gains(
 ) -> Float[Array, "*batch"]:
     """min(ratio A, clip(ratio, 1 - clip_ratio, 1 + clip_ratio) A)."""
     return jnp.minimum(ratios * advantages, jnp.clip(ratios, 1 - clip_ratio, 1 + clip_ratio) * advantages)
-
-
-def log_probability(
-    logits: Float[Array, "*batch actions"], actions: Int[Array, "*batch"]
-) -> Float[Array, "*batch"]:
-    """log pi(a) under softmax(logits)."""
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
 
 
 def _normalised(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
