@@ -15,7 +15,7 @@ from structmfg.games import Game, PopulationGame, PopulationState, Seen
 from structmfg.policies import Hidden
 from structmfg.policies._network import Network
 
-_WHOLE = 2**10  # actions of all states up to which rows are read off whole tables; beyond, they are evaluated alone
+_WHOLE = 128  # state-action pairs an agent up to which its row is read off a whole table; beyond, rows are evaluated
 
 
 class Step(NamedTuple):
@@ -131,7 +131,7 @@ def rows(network: Network, hidden: Hidden, states: Int[Array, "*batch agents"]) 
     flat = states.reshape(-1, states.shape[-1])
 
     def one(hidden: Hidden, states: Array) -> Array:
-        if network.game.num_states * network.game.num_actions <= _WHOLE:
+        if network.game.num_states * network.game.num_actions <= _WHOLE * states.shape[0]:
             return network.decode(prepared, hidden)[states]
         return network.decode(jax.tree.map(lambda x: x[states], prepared), hidden)
 
@@ -142,3 +142,10 @@ def rows(network: Network, hidden: Hidden, states: Int[Array, "*batch agents"]) 
 def log_probability(logits: Float[Array, "*batch actions"], actions: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
     """log pi(a) under softmax(logits)."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
+
+
+def sample(logits: Float[Array, "*batch actions"], key: PRNGKeyArray) -> Int[Array, "*batch"]:
+    """Actions of softmax(logits), by one uniform number each."""
+    below = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
+    uniform = jax.random.uniform(key, (*logits.shape[:-1], 1), below.dtype) * below[..., -1:]
+    return jnp.minimum(jnp.sum(uniform >= below, axis=-1), logits.shape[-1] - 1)

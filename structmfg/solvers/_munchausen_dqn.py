@@ -33,6 +33,7 @@ from structmfg.solvers._experience import (
     play,
     play_uniformly,
     rows,
+    sample,
     scale_of_returns,
     start,
 )
@@ -92,6 +93,7 @@ class MunchausenOMD(NetworkSolver):
     num_gradients: int = eqx.field(static=True, default=200)
     steps_per_gradient: int = eqx.field(static=True, default=8)
     batch_size: int = eqx.field(static=True, default=2048)
+    together: int = eqx.field(static=True, default=1)
     replay_size: int = eqx.field(static=True, default=300_000)
     replay_start: int = eqx.field(static=True, default=10_000)
     tau: float = 5.0
@@ -111,8 +113,10 @@ class MunchausenOMD(NetworkSolver):
             )
         for name in ("num_populations", "num_agents", "num_gradients", "steps_per_gradient"):
             check_integer(name, getattr(self, name), at_least=1)
-        for name in ("batch_size", "replay_size", "replay_start"):
+        for name in ("batch_size", "together", "replay_size", "replay_start"):
             check_integer(name, getattr(self, name), at_least=1)
+        if self.batch_size % self.together:
+            raise ValueError(f"together must divide batch_size = {self.batch_size}, but is {self.together}")
         least = max(self._start_steps, self.steps_per_gradient) * self.num_populations * self.num_agents
         if self.replay_size < least:
             raise ValueError(f"replay_size must be at least {least}, what is put in at once, but is {self.replay_size}")
@@ -178,7 +182,7 @@ class MunchausenOMD(NetworkSolver):
             play_key, draw_key = jax.random.split(key)
             populations, _, steps, _ = play(played, populations, None, act, play_key, self.steps_per_gradient)
             replay = put(replay, _scaled(steps, state.scale))
-            batch = draw(replay, draw_key, self.batch_size)
+            batch = draw(replay, draw_key, self.batch_size // self.together, self.together)
             wanted = self._target(target, batch, temperature, game.discount)
             gradient = jax.grad(self._loss)(parameters, batch, wanted, temperature)
             change, optimiser_state = optimiser.update(gradient, optimiser_state, parameters)
@@ -225,7 +229,7 @@ def explore(
     shape = logits.shape[:-1]
     uniform = jax.random.randint(uniform_key, shape, 0, logits.shape[-1])
     explores = jax.random.uniform(which_key, shape) < exploration
-    return jnp.where(explores, uniform, jax.random.categorical(policy_key, logits))
+    return jnp.where(explores, uniform, sample(logits, policy_key))
 
 
 def empty(steps: Step, size: int) -> Replay:
@@ -240,27 +244,25 @@ def put(replay: Replay, steps: Step) -> Replay:
     return Replay(jax.tree.map(lambda all_, x: all_.at[places].set(x), replay.ring, steps), replay.count + more)
 
 
-def draw(replay: Replay, key: PRNGKeyArray, number: int) -> Step:
-    """So many transitions, uniform and with replacement, each of one agent: its axes are (number, 1)."""
+def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
+    """Transitions drawn uniformly, with replacement: of `together` agents at each of `number` observations."""
     size, populations, agents = replay.ring.rewards.shape
-    held = jnp.minimum(replay.count, size)
-    which = jax.random.randint(key, (number,), 0, held * populations * agents)
-    place, agent = which // agents, which % agents
-    step, population = place // populations, place % populations
+    moment_key, agent_key = jax.random.split(key)
+    which = jax.random.randint(moment_key, (number,), 0, jnp.minimum(replay.count, size) * populations)
+    agent = jax.random.randint(agent_key, (number, together), 0, agents)
 
-    def of_agent(x: Array) -> Array:
-        return x[step, population, agent][:, None]
+    def of_all(x: Array) -> Array:
+        return x.reshape(size * populations, *x.shape[2:])[which]
 
-    def of_all(seen: Seen) -> Seen:
-        return Seen(of_agent(seen.states), seen.observation[step, population], seen.time[step, population])
+    def of_agents(x: Array) -> Array:
+        return jnp.take_along_axis(of_all(x), agent, axis=1)
+
+    def seen(all_: Seen) -> Seen:
+        return Seen(of_agents(all_.states), of_all(all_.observation), of_all(all_.time))
 
     ring = replay.ring
     return Step(
-        of_all(ring.seen),
-        of_agent(ring.actions),
-        of_agent(ring.rewards),
-        of_all(ring.following),
-        ring.done[step, population],
+        seen(ring.seen), of_agents(ring.actions), of_agents(ring.rewards), seen(ring.following), of_all(ring.done)
     )
 
 

@@ -29,6 +29,7 @@ from structmfg.solvers._experience import (
     play_uniformly,
     remember,
     rows,
+    sample,
     scale_of_returns,
     start,
 )
@@ -177,7 +178,7 @@ class ProximalPolicyOptimisation(NetworkSolver):
         def choose(hidden: _Both, seen: Seen, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
             hidden = _Both(remember(policy, hidden.policy, seen), remember(values, hidden.critic, seen))
             logits = rows(policy, hidden.policy, seen.states)
-            actions = jax.random.categorical(key, logits)
+            actions = sample(logits, key)
             return hidden, actions, (log_probability(logits, actions), rows(values, hidden.critic, seen.states))
 
         played = PopulationGame(game, self.num_agents)
