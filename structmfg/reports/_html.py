@@ -49,5 +49,6 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
 
 
 def spoken(solver: str) -> str:
-    """A solver's name in a title: RSPG, fictitious play."""
-    return solver.upper() if solver in ("rspg", "spg") else solver.replace("_", " ")
+    """A solver's name in a title: RSPG, M-OMD, fictitious play."""
+    short = solver in ("rspg", "spg", "ippo", "rippo", "m_omd")
+    return solver.upper().replace("_", "-") if short else solver.replace("_", " ")

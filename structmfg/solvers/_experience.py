@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg.games import Game, PopulationGame, PopulationState, Seen
-from structmfg.policies import Hidden
+from structmfg.policies import Critic, Hidden, NetworkPolicy
 from structmfg.policies._network import Network
 
 _WHOLE = 128  # state-action pairs an agent up to which its row is read off a whole table; beyond, rows are evaluated
@@ -124,7 +124,7 @@ def remember(network: Network, hidden: Hidden, seen: Seen) -> Hidden:
     return jax.vmap(one)(hidden, seen.observation, seen.time)
 
 
-def rows(network: Network, hidden: Hidden, states: Int[Array, "*batch agents"]) -> Float[Array, "..."]:
+def rows(network: NetworkPolicy | Critic, hidden: Hidden, states: Int[Array, "*batch agents"]) -> Float[Array, "..."]:
     """What a network says of some states, given hidden states with the same leading axes."""
     prepared, lead = network.prepare(), states.shape[:-1]
     hidden = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(lead) :]), hidden)

@@ -63,7 +63,7 @@ class Replay(NamedTuple):
     """The latest steps of all populations, in a ring, and how many were ever put in."""
 
     ring: Step
-    count: Int[Array, ""]
+    total: Int[Array, ""]
 
 
 class MunchausenOMD(NetworkSolver):
@@ -74,7 +74,8 @@ class MunchausenOMD(NetworkSolver):
     - `num_populations`, `num_agents`: populations, each with common noise of its own, and agents in each.
     - `num_gradients`: gradient steps to an iteration, and `steps_per_gradient`: steps of all populations before each.
     - `batch_size`: transitions to a gradient step, drawn uniformly from the replay, which holds the latest
-      `replay_size`, and at least `replay_start` before the first gradient step.
+      `replay_size`, and at least `replay_start` before the first gradient step. `together`: so many of them are of
+      agents of one population at one time, for whom the network need see the observation once; 1 as published.
     - `tau`: the temperature, in units of the game's reward. `alpha`: how much of the former iterations is kept.
     - `exploration`, `final_exploration`: the share of uniformly random actions, linear over the first `exploring` of
       all updates, then constant.
@@ -240,15 +241,15 @@ def empty(steps: Step, size: int) -> Replay:
 def put(replay: Replay, steps: Step) -> Replay:
     """Steps in succession (leading axis), no more than the replay holds, over the oldest."""
     size, more = replay.ring.done.shape[0], steps.done.shape[0]
-    places = (replay.count + jnp.arange(more)) % size
-    return Replay(jax.tree.map(lambda all_, x: all_.at[places].set(x), replay.ring, steps), replay.count + more)
+    places = (replay.total + jnp.arange(more)) % size
+    return Replay(jax.tree.map(lambda all_, x: all_.at[places].set(x), replay.ring, steps), replay.total + more)
 
 
 def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
     """Transitions drawn uniformly, with replacement: of `together` agents at each of `number` observations."""
     size, populations, agents = replay.ring.rewards.shape
     moment_key, agent_key = jax.random.split(key)
-    which = jax.random.randint(moment_key, (number,), 0, jnp.minimum(replay.count, size) * populations)
+    which = jax.random.randint(moment_key, (number,), 0, jnp.minimum(replay.total, size) * populations)
     agent = jax.random.randint(agent_key, (number, together), 0, agents)
 
     def of_all(x: Array) -> Array:

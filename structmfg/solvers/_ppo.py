@@ -73,8 +73,8 @@ class ProximalPolicyOptimisation(NetworkSolver):
 
     - `policy`: a network bound to the game. The critic is a network of the same shape.
     - `num_populations`, `num_agents`: populations, each with common noise of its own, and agents in each.
-    - `rollout`: steps of all populations to an update. Populations that reach T start anew within; else they, and hidden
-      states, go on in the next. Gradients reach back to the start of the rollout.
+    - `rollout`: steps of all populations to an update. Populations that reach T start anew within; the others, with
+      their hidden states, go on in the next. Gradients reach back to the start of the rollout.
     - `num_epochs`, `num_minibatches`: passes over a rollout, and the groups of agents in each.
     - `gae_lambda`: weight of longer returns in advantages and values. Nothing is expected after T.
     - `clip_ratio`: bound on the change of pi(a | s) that is rewarded.

@@ -16,6 +16,8 @@ from structmfg.solvers._classical import (
     PriorDescent,
 )
 from structmfg.solvers._equilibrium import ExactEquilibrium
+from structmfg.solvers._munchausen_dqn import MunchausenOMD
+from structmfg.solvers._ppo import IPPO, RIPPO
 from structmfg.solvers._rspg import RSPG, SPG
 from structmfg.solvers._training import NetworkSolver
 from structmfg.solvers._tree_solver import TreeSolver
@@ -23,6 +25,9 @@ from structmfg.solvers._tree_solver import TreeSolver
 SOLVERS: dict[str, type[NetworkSolver] | type[TreeSolver]] = {
     "rspg": RSPG,
     "spg": SPG,
+    "ippo": IPPO,
+    "rippo": RIPPO,
+    "m_omd": MunchausenOMD,
     "exact": ExactEquilibrium,
     "fictitious_play": FictitiousPlay,
     "fixed_point": FixedPoint,
@@ -79,7 +84,27 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
     },
 }
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
-_BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {"rspg": _STRUCTURAL, "spg": _STRUCTURAL}
+_PROXIMAL: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {"max_steps": 400},
+    BeachBar: {"max_steps": 400},
+    Macro: {"max_steps": 400},
+}
+_PROXIMAL[BeachBarCrowded] = _PROXIMAL[BeachBar]
+_MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {"tau": 5.0, "alpha": 0.95},
+    BeachBar: {"tau": 5.0},
+    Macro: {"head": "categorical", "tau": 0.05},
+}
+_MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
+for _settings in _MUNCHAUSEN.values():
+    _settings.update(num_gradients=50, steps_per_gradient=4, together=16, final_exploration=0.02, learning_rate=3e-3)
+_BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
+    "rspg": _STRUCTURAL,
+    "spg": _STRUCTURAL,
+    "ippo": _PROXIMAL,
+    "rippo": _PROXIMAL,
+    "m_omd": _MUNCHAUSEN,
+}
 
 # Solvers on noise trees: the tolerance is in units of the return; zero is to make all steps.
 _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_steps": 2000}}
