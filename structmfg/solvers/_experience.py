@@ -124,9 +124,11 @@ def remember(network: Network, hidden: Hidden, seen: Seen) -> Hidden:
     return jax.vmap(one)(hidden, seen.observation, seen.time)
 
 
-def rows(network: NetworkPolicy | Critic, hidden: Hidden, states: Int[Array, "*batch agents"]) -> Float[Array, "..."]:
-    """What a network says of some states, given hidden states with the same leading axes."""
-    prepared, lead = network.prepare(), states.shape[:-1]
+def rows(
+    network: NetworkPolicy | Critic, prepared: Any, hidden: Hidden, states: Int[Array, "*batch agents"]
+) -> Float[Array, "..."]:
+    """What a network, prepared, says of some states, given hidden states with the same leading axes."""
+    lead = states.shape[:-1]
     hidden = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(lead) :]), hidden)
     flat = states.reshape(-1, states.shape[-1])
 

@@ -23,8 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games import Game, PopulationGame, PopulationState, Seen
-from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.policies._network import Network
+from structmfg.policies import Critic, NetworkPolicy, critic
 from structmfg.solvers._experience import (
     Step,
     latest_rewards,
@@ -134,6 +133,7 @@ class MunchausenOMD(NetworkSolver):
         """Steps of all populations before the first gradient step."""
         return -(-self.replay_start // (self.num_populations * self.num_agents))
 
+    @eqx.filter_jit
     def init(self, game: Game, key: PRNGKeyArray) -> MunchausenState:
         """Random parameters, populations at t = 0, and what the uniform policy earns."""
         policy_key, values_key, start_key, uniform_key, key = jax.random.split(key, 5)
@@ -173,10 +173,10 @@ class MunchausenOMD(NetworkSolver):
         key, start_key, turns_key = jax.random.split(state.key, 3)
         optimiser, target = self._optimiser(max_steps), state.parameters
         policy, exploration = self.bound(state), self._exploration(state.step, max_steps)
-        temperature = self.tau / state.scale
+        temperature, prepared = self.tau / state.scale, policy.prepare()
 
         def act(memory: None, seen: Seen, key: PRNGKeyArray) -> tuple[None, Array, None]:
-            return None, explore(rows(policy, _seen(policy, seen.observation), seen.states), exploration, key), None
+            return None, explore(_rows(policy, prepared, seen), exploration, key), None
 
         def turn(carry: tuple[_Both, optax.OptState, PopulationState, Array, Replay], key: PRNGKeyArray) -> Any:
             parameters, optimiser_state, populations, rewards, replay = carry
@@ -207,8 +207,8 @@ class MunchausenOMD(NetworkSolver):
     ) -> Float[Array, "batch agents"]:
         """What Q is regressed on, see the module; V^ is the sum over a' there."""
         policy, values = self._networks(target)
-        logits = rows(policy, _seen(policy, batch.seen.observation), batch.seen.states)
-        following = rows(values, _seen(values, batch.following.observation), batch.following.states)
+        logits = _rows(policy, policy.prepare(), batch.seen)
+        following = _rows(values, values.prepare(), batch.following)
         munchausen = self.alpha * temperature * log_probability(logits, batch.actions)
         return batch.rewards + munchausen + discount * (1 - batch.done[..., None]) * following
 
@@ -217,8 +217,8 @@ class MunchausenOMD(NetworkSolver):
     ) -> Float[Array, ""]:
         """The mean squared error of Q."""
         policy, values = self._networks(parameters)
-        logits = rows(policy, _seen(policy, batch.seen.observation), batch.seen.states)
-        value = rows(values, _seen(values, batch.seen.observation), batch.seen.states)
+        logits = _rows(policy, policy.prepare(), batch.seen)
+        value = _rows(values, values.prepare(), batch.seen)
         return jnp.mean((value + temperature * log_probability(logits, batch.actions) - wanted) ** 2)
 
 
@@ -267,11 +267,10 @@ def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
     )
 
 
-def _seen(network: Network, observation: Float[Array, "*batch observation"]) -> Hidden:
-    """The hidden states of a memoryless network that sees this."""
-    flat = observation.reshape(-1, observation.shape[-1])
-    hidden = jax.vmap(lambda now: network.update(network.start(), now, jnp.zeros((), int)))(flat)
-    return jax.tree.map(lambda x: x.reshape(*observation.shape[:-1], *x.shape[1:]), hidden)
+def _rows(network: NetworkPolicy | Critic, prepared: Any, seen: Seen) -> Float[Array, "..."]:
+    """What a memoryless network, prepared, says of all that was seen, along one axis of populations or times."""
+    hidden = jax.vmap(lambda *now: network.update(network.start(), *now))(seen.observation, seen.time)
+    return rows(network, prepared, hidden, seen.states)
 
 
 def _scaled(steps: Step, scale: Float[Array, ""]) -> Step:

@@ -9,17 +9,17 @@ One hidden state a population serves all its agents, so minibatches are groups o
 the histories of all populations anew.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games import Game, PopulationGame, PopulationState, Seen
-from structmfg.policies import Critic, NetworkPolicy, critic
+from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
 from structmfg.solvers._experience import (
     histories,
     latest_rewards,
@@ -37,10 +37,10 @@ from structmfg.solvers._training import Metrics, NetworkSolver
 
 
 class _Both(NamedTuple):
-    """Something of the policy and of the critic: parameters, or hidden states (P, ...)."""
+    """Something of the policy and of the critic: parameters, what is prepared of them, or hidden states (P, ...)."""
 
-    policy: PyTree[Array]
-    critic: PyTree[Array]
+    policy: Any
+    critic: Any
 
 
 class PPOState(NamedTuple):
@@ -115,6 +115,7 @@ class ProximalPolicyOptimisation(NetworkSolver):
         check_positive("learning_rate", self.learning_rate)
         check_positive("clip", self.clip)
 
+    @eqx.filter_jit
     def init(self, game: Game, key: PRNGKeyArray) -> PPOState:
         """Random parameters, populations at t = 0, and what the uniform policy earns."""
         policy_key, critic_key, start_key, uniform_key, key = jax.random.split(key, 5)
@@ -174,19 +175,24 @@ class ProximalPolicyOptimisation(NetworkSolver):
     ) -> tuple[PopulationState, _Both, Float[Array, " horizon"], _Batch]:
         """A rollout: populations and hidden states after it, mean rewards by time, and what there is to learn."""
         policy, values = self._networks(state.parameters)
+        prepared = _Both(policy.prepare(), values.prepare())
 
         def choose(hidden: _Both, seen: Seen, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
             hidden = _Both(remember(policy, hidden.policy, seen), remember(values, hidden.critic, seen))
-            logits = rows(policy, hidden.policy, seen.states)
+            logits = rows(policy, prepared.policy, hidden.policy, seen.states)
             actions = sample(logits, key)
-            return hidden, actions, (log_probability(logits, actions), rows(values, hidden.critic, seen.states))
+            return (
+                hidden,
+                actions,
+                (log_probability(logits, actions), rows(values, prepared.critic, hidden.critic, seen.states)),
+            )
 
         played = PopulationGame(game, self.num_agents)
         populations, hidden, steps, (log_probabilities, valued) = play(
             played, state.populations, state.hidden, choose, key, self.rollout
         )
         after = jax.vmap(played.seen)(populations)
-        last = rows(values, remember(values, hidden.critic, after), after.states)
+        last = rows(values, prepared.critic, remember(values, hidden.critic, after), after.states)
         rewards = steps.rewards / state.scale
         advantages = generalised_advantages(rewards, valued, steps.done, last, game.discount, self.gae_lambda)
         batch = _Batch(steps.seen, steps.actions, log_probabilities, advantages, advantages + valued)
@@ -195,8 +201,8 @@ class ProximalPolicyOptimisation(NetworkSolver):
     def _loss(self, parameters: _Both, hidden: _Both, batch: _Batch) -> Float[Array, ""]:
         """Minus the clipped objective, plus the error of the critic, minus the entropy bonus."""
         policy, values = self._networks(parameters)
-        logits = rows(policy, histories(policy, hidden.policy, batch.seen)[0], batch.seen.states)
-        estimates = rows(values, histories(values, hidden.critic, batch.seen)[0], batch.seen.states)
+        logits = along(policy, hidden.policy, batch.seen)
+        estimates = along(values, hidden.critic, batch.seen)
         ratios = jnp.exp(log_probability(logits, batch.actions) - batch.log_probabilities)
         gains = clipped_gains(ratios, _normalised(batch.advantages), self.clip_ratio)
         logs = jax.nn.log_softmax(logits)
@@ -215,6 +221,11 @@ class RIPPO(ProximalPolicyOptimisation):
     """Recurrent independent PPO: pi(a | s, o_{0:t}). See `ProximalPolicyOptimisation` for the fields."""
 
     recurrent = True
+
+
+def along(network: NetworkPolicy | Critic, hidden: Hidden, seen: Seen) -> Float[Array, "..."]:
+    """What a network says of all that was seen in a rollout, given the hidden states before it."""
+    return rows(network, network.prepare(), histories(network, hidden, seen)[0], seen.states)
 
 
 def generalised_advantages(
