@@ -85,19 +85,25 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
 }
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
 _PROXIMAL: dict[type[Game], dict[str, Any]] = {
-    LinearQuadratic: {"max_steps": 400},
-    BeachBar: {"max_steps": 400},
-    Macro: {"max_steps": 400},
+    LinearQuadratic: {"entropy": 1e-3, "max_steps": 400},
+    BeachBar: {"max_steps": 500},
+    Macro: {"entropy": 1e-3, "rollout": 128, "max_steps": 300},
 }
 _PROXIMAL[BeachBarCrowded] = _PROXIMAL[BeachBar]
+_OFTEN: dict[str, Any] = {  # shorter iterations than published, so that there are more of them
+    "num_gradients": 50,
+    "steps_per_gradient": 4,
+    "together": 16,
+    "alpha": 0.95,
+    "final_exploration": 0.02,
+    "learning_rate": 3e-3,
+}
 _MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
-    LinearQuadratic: {"tau": 5.0, "alpha": 0.95},
-    BeachBar: {"tau": 5.0},
-    Macro: {"head": "categorical", "tau": 0.05},
+    LinearQuadratic: {**_OFTEN, "tau": 5.0, "max_steps": 400},
+    BeachBar: {**_OFTEN, "tau": 5.0, "max_steps": 200},
+    Macro: {**_OFTEN, "head": "categorical", "tau": 0.05, "together": 64, "steps_per_gradient": 2, "max_steps": 200},
 }
 _MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
-for _settings in _MUNCHAUSEN.values():
-    _settings.update(num_gradients=50, steps_per_gradient=4, together=16, final_exploration=0.02, learning_rate=3e-3)
 _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
     "rspg": _STRUCTURAL,
     "spg": _STRUCTURAL,
