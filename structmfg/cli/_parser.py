@@ -180,9 +180,7 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument_group("solver", "By solver. Defaults: the preset's, else the solver's own."),
         solver_fields(),
     )
-    _add_fields(
-        parser.add_argument_group("network", "Of those that train one. Defaults: the preset's."), network_fields()
-    )
+    _add_fields(parser.add_argument_group("network", "Defaults: the preset's."), network_fields())
     _game_arguments(parser)
 
 
