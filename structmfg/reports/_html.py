@@ -49,5 +49,8 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
 
 
 def spoken(solver: str) -> str:
-    """A solver's name in a title: RSPG, tabular SPG, fictitious play."""
-    return " ".join(word.upper() if word in ("rspg", "spg", "gae") else word for word in solver.split("_"))
+    """A solver's name in a title: RSPG, M-OMD, tabular SPG, fictitious play."""
+    if solver == "m_omd":
+        return "M-OMD"
+    short = ("rspg", "spg", "gae", "ippo", "rippo")
+    return " ".join(word.upper() if word in short else word for word in solver.split("_"))

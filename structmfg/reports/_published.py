@@ -20,10 +20,19 @@ class Published(NamedTuple):
 _PAPER: dict[tuple[str, str], Published] = {
     ("linear_quadratic", "rspg"): Published(3.9, 120),
     ("linear_quadratic", "spg"): Published(92, 120),
+    ("linear_quadratic", "ippo"): Published(44, 120),
+    ("linear_quadratic", "rippo"): Published(38, 120),
+    ("linear_quadratic", "m_omd"): Published(85, 120),
     ("beach_bar", "rspg"): Published(22, 400),
     ("beach_bar", "spg"): Published(330, 400),
+    ("beach_bar", "ippo"): Published(86, 400),
+    ("beach_bar", "rippo"): Published(63, 400),
+    ("beach_bar", "m_omd"): Published(60, 400),
     ("macro", "rspg"): Published(0.027, 250),
     ("macro", "spg"): Published(0.022, 250),
+    ("macro", "ippo"): Published(0.59, 250),
+    ("macro", "rippo"): Published(0.48, 250),
+    ("macro", "m_omd"): Published(0.72, 250),
 }
 
 

@@ -29,7 +29,9 @@ from structmfg.solvers._forecasting import FORECASTING_RESULTS, ForecastingEquil
 from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
+from structmfg.solvers._munchausen_dqn import MunchausenOMD, MunchausenState
 from structmfg.solvers._players import Deviator, PlayersEvaluation, gain_rate, players
+from structmfg.solvers._ppo import IPPO, RIPPO, PPOState, ProximalPolicyOptimisation
 from structmfg.solvers._presets import SOLVERS, Preset, preset
 from structmfg.solvers._problem import Information
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
@@ -51,9 +53,11 @@ from structmfg.solvers._windowed import WindowedRSPG, WindowedState
 __all__ = [
     "EQUILIBRIUM_RESULTS",
     "FORECASTING_RESULTS",
+    "IPPO",
     "LINEAR_RESULTS",
     "MASTER_RESULTS",
     "RESULTS",
+    "RIPPO",
     "RSPG",
     "SOLVERS",
     "SPG",
@@ -74,14 +78,18 @@ __all__ = [
     "MasterSolution",
     "Metrics",
     "MunchausenMirrorDescent",
+    "MunchausenOMD",
+    "MunchausenState",
     "NetworkSolver",
     "OnlineMirrorDescent",
+    "PPOState",
     "PathEvaluation",
     "PlayersEvaluation",
     "PolicyIteration",
     "Preset",
     "PriorDescent",
     "Progress",
+    "ProximalPolicyOptimisation",
     "ResolventMethod",
     "SavingSolution",
     "Solution",

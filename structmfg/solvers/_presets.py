@@ -16,6 +16,8 @@ from structmfg.solvers._classical import (
     PriorDescent,
 )
 from structmfg.solvers._equilibrium import ExactEquilibrium
+from structmfg.solvers._munchausen_dqn import MunchausenOMD
+from structmfg.solvers._ppo import IPPO, RIPPO
 from structmfg.solvers._rspg import RSPG, SPG, TabularSPG
 from structmfg.solvers._training import NetworkSolver
 from structmfg.solvers._tree_solver import TreeSolver
@@ -26,6 +28,9 @@ SOLVERS: dict[str, type[NetworkSolver] | type[TreeSolver]] = {
     "rspg_gae": WindowedRSPG,
     "spg": SPG,
     "tabular_spg": TabularSPG,
+    "ippo": IPPO,
+    "rippo": RIPPO,
+    "m_omd": MunchausenOMD,
     "exact": ExactEquilibrium,
     "fictitious_play": FictitiousPlay,
     "fixed_point": FixedPoint,
@@ -101,11 +106,34 @@ _TABLES: dict[type[Game], dict[str, Any]] = {
     Macro: {**_STRUCTURAL[Macro], "bins": (1, 4), "lowest": (0.05, 0.4), "highest": (0.4, 2.0), "learning_rate": 0.1},
 }
 _TABLES[BeachBarCrowded] = _TABLES[BeachBar]
+_PROXIMAL: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {"entropy": 1e-3, "max_steps": 400},
+    BeachBar: {"max_steps": 500},
+    Macro: {"entropy": 1e-3, "rollout": 128, "max_steps": 300},
+}
+_PROXIMAL[BeachBarCrowded] = _PROXIMAL[BeachBar]
+_OFTEN: dict[str, Any] = {  # shorter iterations than published, so that there are more of them
+    "num_gradients": 50,
+    "steps_per_gradient": 4,
+    "together": 16,
+    "alpha": 0.95,
+    "final_exploration": 0.02,
+    "learning_rate": 3e-3,
+}
+_MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
+    LinearQuadratic: {**_OFTEN, "tau": 5.0, "max_steps": 400},
+    BeachBar: {**_OFTEN, "tau": 5.0, "max_steps": 200},
+    Macro: {**_OFTEN, "head": "categorical", "tau": 0.05, "together": 64, "steps_per_gradient": 2, "max_steps": 200},
+}
+_MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
 _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
     "rspg": _STRUCTURAL,
     "rspg_gae": _WINDOWED,
     "spg": _STRUCTURAL,
     "tabular_spg": _TABLES,
+    "ippo": _PROXIMAL,
+    "rippo": _PROXIMAL,
+    "m_omd": _MUNCHAUSEN,
 }
 
 # Solvers on noise trees: the tolerance is in units of the return; zero is to make all steps.
