@@ -15,7 +15,7 @@ from structmfg.solvers import SOLVERS, TreeSolver, preset, solve
 
 FILE = "plan.json"
 _TRIAL = 0.1  # of the clock: how long a trial may take, outside it
-_LEAST_TRIAL = 0.5  # seconds
+_LEAST_TRIAL = 1.0  # second
 _FILLED = 0.97  # of the clock: so that a slower moment does not cut a schedule short
 
 
@@ -89,6 +89,16 @@ def steps_within(game: Game, solver: str, seconds: float) -> int:
     chosen, max_steps = preset(game, solver)
     if isinstance(chosen, TreeSolver):
         return max_steps
-    trial = max(_TRIAL * seconds, _LEAST_TRIAL)
-    stats = solve(game, chosen, key=jax.random.key(0), max_steps=10**6, max_seconds=trial, throw=False).stats
-    return max(1, int(_FILLED * seconds * max(stats["steps"], 1) / stats["train_seconds"]))
+    clock: list[tuple[int, float]] = []
+    solve(
+        game,
+        chosen,
+        key=jax.random.key(0),
+        max_steps=10**6,
+        max_seconds=max(_TRIAL * seconds, _LEAST_TRIAL),
+        callback=lambda progress: clock.append((progress.step, progress.train_seconds)),
+        throw=False,
+    )
+    (first, began), (last, ended) = clock[0], clock[-1]
+    pace = (ended - began) / (last - first) if last > first else ended / last  # the first updates are slower
+    return max(1, int(_FILLED * seconds / pace))
