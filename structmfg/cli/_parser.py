@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from structmfg._checks import check_name
 from structmfg.games import GAMES
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkPolicy, NetworkSettings, ParametricPolicy
-from structmfg.solvers import SOLVERS, Deviator, Kind, NetworkSolver
+from structmfg.solvers import SOLVERS, Deviator, Kind, TrainingSolver
 from structmfg.solvers._presets import PresetName
 
 _COMMANDS = {
@@ -134,7 +134,7 @@ def table_fields() -> list[_Field]:
 
 def _trainers(policy: type[ParametricPolicy]) -> str:
     """The solvers that train such a policy."""
-    kinds = {name: kind for name, kind in SOLVERS.items() if issubclass(kind, NetworkSolver)}
+    kinds = {name: kind for name, kind in SOLVERS.items() if issubclass(kind, TrainingSolver)}
     return ", ".join(name for name, kind in kinds.items() if issubclass(kind.trains, policy))
 
 

@@ -11,7 +11,7 @@ from structmfg._checks import check_name
 from structmfg.games import Game, make
 from structmfg.policies import BinnedPolicy, ParametricPolicy, binned, network_policy
 from structmfg.reports._published import game_name
-from structmfg.solvers import SOLVERS, Information, NetworkSolver, TreeSolver
+from structmfg.solvers import SOLVERS, Information, TrainingSolver, TreeSolver
 
 Precision = Literal["float32", "float64"]
 
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     def of(
         cls,
         game: Game,
-        solver: NetworkSolver | TreeSolver,
+        solver: TrainingSolver | TreeSolver,
         *,
         name: str,
         preset: str,
@@ -60,7 +60,7 @@ class Settings(NamedTuple):
                 for field in dataclasses.fields(solver)
                 if field.name != "policy"
             },
-            network=solver.policy.settings._asdict() if isinstance(solver, NetworkSolver) else None,
+            network=solver.policy.settings._asdict() if isinstance(solver, TrainingSolver) else None,
             max_steps=max_steps,
             max_seconds=max_seconds,
             seed=seed,
@@ -92,7 +92,7 @@ class Settings(NamedTuple):
     def trains_table(self) -> bool:
         """Whether the solver trains a table over bins of observations."""
         kind = SOLVERS[self.solver]
-        return issubclass(kind, NetworkSolver) and issubclass(kind.trains, BinnedPolicy)
+        return issubclass(kind, TrainingSolver) and issubclass(kind.trains, BinnedPolicy)
 
     @property
     def on_tree(self) -> bool:

@@ -46,7 +46,7 @@ from structmfg.solvers._stationary_equilibrium import (
     stationary_equilibrium,
 )
 from structmfg.solvers._structural import StructuralSolver
-from structmfg.solvers._training import Metrics, NetworkSolver
+from structmfg.solvers._training import Metrics, TrainingSolver
 from structmfg.solvers._tree_solver import TreeSolver
 from structmfg.solvers._windowed import WindowedRSPG, WindowedState
 
@@ -80,7 +80,6 @@ __all__ = [
     "MunchausenMirrorDescent",
     "MunchausenOMD",
     "MunchausenState",
-    "NetworkSolver",
     "OnlineMirrorDescent",
     "PPOState",
     "PathEvaluation",
@@ -98,6 +97,7 @@ __all__ = [
     "StructuralPolicyGradient",
     "StructuralSolver",
     "TabularSPG",
+    "TrainingSolver",
     "TrainingState",
     "Trajectory",
     "TreeSolver",

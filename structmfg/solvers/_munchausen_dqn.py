@@ -36,7 +36,7 @@ from structmfg.solvers._experience import (
     scale_of_returns,
     start,
 )
-from structmfg.solvers._training import Metrics, NetworkSolver
+from structmfg.solvers._training import Metrics, TrainingSolver
 
 
 class _Both(NamedTuple):
@@ -65,7 +65,7 @@ class Replay(NamedTuple):
     total: Int[Array, ""]
 
 
-class MunchausenOMD(NetworkSolver):
+class MunchausenOMD(TrainingSolver):
     """Deep Munchausen online mirror descent. An update is one iteration: the target is held, the replay starts empty.
 
     - `policy`: a memoryless network bound to the game, with a categorical head. Its logits are Q / tau up to a function

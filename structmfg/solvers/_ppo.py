@@ -33,7 +33,7 @@ from structmfg.solvers._experience import (
     scale_of_returns,
     start,
 )
-from structmfg.solvers._training import Metrics, NetworkSolver
+from structmfg.solvers._training import Metrics, TrainingSolver
 
 
 class _Both(NamedTuple):
@@ -68,7 +68,7 @@ class _Batch(NamedTuple):
     values: Float[Array, "times populations agents"]
 
 
-class ProximalPolicyOptimisation(NetworkSolver):
+class ProximalPolicyOptimisation(TrainingSolver):
     """PPO on the game of finite populations; `IPPO` and `RIPPO` are its two kinds.
 
     - `policy`: a network bound to the game. The critic is a network of the same shape.

@@ -19,11 +19,11 @@ from structmfg.solvers._equilibrium import ExactEquilibrium
 from structmfg.solvers._munchausen_dqn import MunchausenOMD
 from structmfg.solvers._ppo import IPPO, RIPPO
 from structmfg.solvers._rspg import RSPG, SPG, TabularSPG
-from structmfg.solvers._training import NetworkSolver
+from structmfg.solvers._training import TrainingSolver
 from structmfg.solvers._tree_solver import TreeSolver
 from structmfg.solvers._windowed import WindowedRSPG
 
-SOLVERS: dict[str, type[NetworkSolver] | type[TreeSolver]] = {
+SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
     "rspg": RSPG,
     "rspg_gae": WindowedRSPG,
     "spg": SPG,
@@ -143,7 +143,7 @@ _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_s
 class Preset(NamedTuple):
     """A solver, and how many updates it is meant to make."""
 
-    solver: NetworkSolver | TreeSolver
+    solver: TrainingSolver | TreeSolver
     max_steps: int
 
 

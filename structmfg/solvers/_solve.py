@@ -22,7 +22,7 @@ from structmfg.solvers._exploitability import Estimate, in_default
 from structmfg.solvers._information import has_perfect_recall
 from structmfg.solvers._problem import TreeProblem
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution, describe_failure
-from structmfg.solvers._training import Metrics, NetworkSolver
+from structmfg.solvers._training import Metrics, TrainingSolver
 from structmfg.solvers._tree_solver import Judged, TreeSolver
 
 _CHUNK = 256  # at most so many updates to a jitted call
@@ -42,7 +42,7 @@ class Progress(NamedTuple):
 
 def solve(
     game: Game,
-    solver: NetworkSolver | TreeSolver,
+    solver: TrainingSolver | TreeSolver,
     *,
     key: PRNGKeyArray | None = None,
     max_steps: int,
@@ -70,7 +70,7 @@ def solve(
     on a number that is not finite unless `throw` is False.
     """
     check_kind("game", game, Game)
-    check_kind("solver", solver, NetworkSolver | TreeSolver)
+    check_kind("solver", solver, TrainingSolver | TreeSolver)
     check_game(game)
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
@@ -166,7 +166,7 @@ class _Training(_Run):
 
     records = ("returns", "gradient_norms")
 
-    def __init__(self, game: Game, solver: NetworkSolver, key: PRNGKeyArray, max_steps: int) -> None:
+    def __init__(self, game: Game, solver: TrainingSolver, key: PRNGKeyArray, max_steps: int) -> None:
         super().__init__()
         began = time.perf_counter()
         self.solver, self.state = solver, solver.init(game, key)
@@ -304,7 +304,7 @@ def _tree_policy(solver: TreeSolver | None, problem: TreeProblem, state: PyTree[
 
 def _chunk(
     game: Game,
-    solver: NetworkSolver,
+    solver: TrainingSolver,
     state: Any,
     good: Any,
     max_steps: int,

@@ -18,7 +18,7 @@ from structmfg._checks import check_between, check_integer, check_name, check_po
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
 from structmfg.solvers._evaluation import Backward, Form, Trajectory, gradient_along
-from structmfg.solvers._training import NetworkSolver
+from structmfg.solvers._training import TrainingSolver
 
 _HELD = 2**21  # numbers held at once for each array over times and states: more would leave the caches
 _SMALL = 8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
@@ -50,7 +50,7 @@ class Descent(NamedTuple):
     parameters: PyTree[Array]
 
 
-class StructuralSolver(NetworkSolver):
+class StructuralSolver(TrainingSolver):
     """Ascent of returns that are exact over individual states and actions, given a few noise paths.
 
     - `policy`: a network bound to the game, or a table.

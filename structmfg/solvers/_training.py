@@ -17,7 +17,7 @@ class Metrics(NamedTuple):
     gradient_norm: Float[Array, "..."]
 
 
-class NetworkSolver(eqx.Module):
+class TrainingSolver(eqx.Module):
     """A solver that trains `policy`, a network bound to the game, or a table. Its other fields are hyper-parameters.
 
     `recurrent`: whether it trains recurrent or memoryless networks; None for both. `trains`: the kind of policy.
