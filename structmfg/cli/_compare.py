@@ -82,7 +82,7 @@ def _tell(out: Console, display: Display, line: str) -> None:
 def _table(result: dict[str, Any]) -> Table:
     """The rows for people."""
     against = reports.spoken(result["reference"])
-    columns = ("solver", "exploitability", f"of {against}'s", "to half-way", f"{against} sooner by", "updates")
+    columns = ("solver", "exploitability", f"of {against}'s", "to half-way", f"{against} sooner by")
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
@@ -95,6 +95,5 @@ def _table(result: dict[str, Any]) -> Table:
             "–" if row["of_reference"] is None else f"{row['of_reference']:.3g}",
             "never" if seconds is None else f"{seconds:.2g} s",
             speed_up(row),
-            f"{row['updates']:.0f}",
         )
     return table
