@@ -18,8 +18,8 @@ RANGE = {"lowest": (0.2, 0.3), "highest": (0.6, 0.5)}
 KEY = jax.random.key(0)
 
 
-def solver(**settings):
-    return TabularSPG(binned(GAME, bins=(3, 2), **RANGE), **{"num_paths": 4, "clip": 1e9, **settings})
+def solver(head="categorical", **settings):
+    return TabularSPG(binned(GAME, bins=(3, 2), head=head, **RANGE), **{"num_paths": 4, "clip": 1e9, **settings})
 
 
 def random_table(policy):
@@ -56,6 +56,17 @@ def test_bins_are_of_normalised_observations(precision):
     assert int(policy.update(policy.start(), jnp.array([3.0]), jnp.asarray(2))) == 2 * 5 + 1
 
 
+def test_ordered_head():
+    """Two numbers x, y a state: the density of Beta(1 + softplus(x), 1 + softplus(y)) at the actions' positions."""
+    policy = random_table(binned(GAME, head="ordered", bins=1))
+    assert policy.shape == (4, 1, 8, 2)
+    x, y = np.logaddexp(0, np.asarray(policy.parameters["logits"])[2, 0, 5])
+    positions = np.asarray(GAME.action_positions())
+    weights = positions**x * (1 - positions) ** y
+    given = jax.nn.softmax(policy.unroll(jnp.ones((4, 2))))[2, 5]
+    np.testing.assert_allclose(given, weights / weights.sum(), rtol=1e-5)
+
+
 def test_starts_uniform():
     policy = binned(GAME).initialised(KEY)
     assert policy.shape == (4, 64, 8, 3)
@@ -75,14 +86,14 @@ def mean_return(trainer, noise, held, logits):
     return jnp.mean(jax.vmap(along)(noise))
 
 
-@pytest.mark.parametrize("part", [4, 2])
-def test_gradient_of_every_entry(part, monkeypatch, double):
+@pytest.mark.parametrize(("part", "head"), [(4, "categorical"), (2, "categorical"), (4, "ordered")])
+def test_gradient_of_every_entry(part, head, monkeypatch, double):
     """That of the mean return, with the population held; nothing in the bins that no path comes through.
 
     Whether the time is taken in one part or in several.
     """
     monkeypatch.setattr(_structural, "_HELD", 4 * part * GAME.num_states * GAME.num_actions)
-    trainer = solver(sampling="iid")
+    trainer = solver(head, sampling="iid")
     assert trainer._part(GAME, GAME.horizon) == part
     policy = random_table(trainer.policy)
     paths = trainer._noise_paths(GAME, KEY)
@@ -119,7 +130,7 @@ def test_learns_and_is_saved(tmp_path):
     reports.save_policy(tmp_path, solution)
     loaded = reports.load_run(tmp_path)
     assert isinstance(loaded.policy, BinnedPolicy)
-    assert loaded.policy.settings == solution.policy.settings == ((6,), (0.0,), (1.0,))
+    assert loaded.policy.settings == solution.policy.settings == ((6,), (0.0,), (1.0,), "categorical")
     np.testing.assert_array_equal(loaded.policy.parameters["logits"], solution.policy.parameters["logits"])
     reports.save_settings(tmp_path, settings._replace(network={**settings.network, "bins": [5]}))
     with pytest.raises(ValueError, match=r"does not fit the table of settings.json: logits"):
