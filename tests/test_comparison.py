@@ -74,11 +74,11 @@ def test_checkpoints_are_closer_at_the_start(max_steps):
 
 
 def test_summary_by_hand():
-    """Half-way is sqrt(100 * 1) = 10: at 1 s for rspg, at 5 s for spg; ippo is never there."""
+    """Half-way is sqrt(100 * 1) = 10: at 1 s for rspg, at 5 s for spg; ippo is not in its 8 s."""
     runs = {
         "rspg": [clocked("rspg", seed, (1, 10), (10, end)) for seed, end in enumerate([0.5, 1.0, 1.5])],
         "spg": [clocked("spg", seed, (5, 10), (10, 4)) for seed in range(3)],
-        "ippo": [clocked("ippo", seed, (1, 90), (10, 50)) for seed in range(3)],
+        "ippo": [clocked("ippo", seed, (1, 90), (8, 50)) for seed in range(3)],
     }
     plan = comparison.ClockPlan("left_right", {}, "float32", 10.0, {}, list(runs), [0, 1, 2], {})
     beside = Anchors({"clairvoyant": Estimate(100.0, 0.0)}, {"clairvoyant": 0.3}, "public", None)
@@ -89,7 +89,7 @@ def test_summary_by_hand():
     assert rspg["half_width"] == pytest.approx(4.302653 * 0.5 / math.sqrt(3), rel=1e-6)
     assert (spg["of_reference"], spg["of_uniform"], spg["seconds_to_half_way"], spg["speed_up"]) == (4, 0.04, 5, 5)
     assert not spg["speed_up_at_least"]
-    assert (ippo["seconds_to_half_way"], ippo["speed_up"], ippo["speed_up_at_least"]) == (None, 10, True)
+    assert (ippo["seconds_to_half_way"], ippo["speed_up"], ippo["speed_up_at_least"]) == (None, 8, True)
 
 
 # Runs.
@@ -135,13 +135,13 @@ def test_seeds_differ(compared):
 
 
 def test_it_goes_on_where_it_was(compared, monkeypatch):
-    """Only the run that was not finished is made again, and the seed that is added."""
+    """Only the run that was not finished is made again, and the seed that is added, of the solver asked for."""
     folder, before, _ = compared
     (folder / "runs" / "spg-1" / _runs.FILE).unlink()
     told = []
     after = comparison.compare(GAME, folder, solvers=["spg"], seeds=3, max_seconds=0.2, tell=told.append)
     made = [line.partition(":")[0] for line in told if "after" in line]
-    assert made == ["spg, seed 1", "spg, seed 2", "fixed_point, seed 2"]
+    assert made == ["spg, seed 1", "spg, seed 2"]
     assert after.plan.steps == before.plan.steps
     assert after.runs["spg"][0] == before.runs["spg"][0]
     assert after.runs["spg"][1].curve[0][1] == before.runs["spg"][1].curve[0][1]  # the same seed, the same numbers
@@ -162,6 +162,16 @@ def test_refused(compared, change, message):
     arguments = {"game": GAME, "solvers": ["spg"], "seeds": 1, "max_seconds": 0.2} | change
     with pytest.raises(ValueError, match=re.escape(message)):
         comparison.compare(arguments.pop("game"), compared[0], **arguments)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"seeds": "x"}, {"steps": {"spg": "many"}}, {"solvers": ["rm -rf"]}, {"steps": {}}, {"seeds": [-1]}]
+)
+def test_a_damaged_plan_is_not_gone_on_with(compared, tmp_path, damage):
+    plan = json.loads((compared[0] / _plan.FILE).read_text()) | damage
+    (tmp_path / _plan.FILE).write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match="damaged"):
+        comparison.compare(GAME, tmp_path, solvers=["spg"], seeds=1, max_seconds=0.2)
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", '{"curve": []}', '{"curve": [[1, "x", 0]], "result": "completed"}'])

@@ -111,6 +111,14 @@ def test_bad_number_of_agents(bad, unchecked):
         PopulationGame(make("left_right"), bad)
 
 
+@pytest.mark.parametrize("action", [-1, 2])
+def test_actions_out_of_range(action):
+    population = PopulationGame(make("left_right"), 3)
+    _, state = population.reset(KEY)
+    with pytest.raises(ValueError, match=r"actions must lie in 0..1"):
+        population.step(KEY, state, jnp.array([0, action, 1]))
+
+
 def test_no_game(unchecked):
     with pytest.raises(ValueError, match="game must be a Game, but is a str"):
         PopulationGame("left_right", 3)

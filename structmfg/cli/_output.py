@@ -13,10 +13,15 @@ from structmfg._json import to_json
 from structmfg.reports import spoken
 from structmfg.solvers import PlayersEvaluation
 
+_WIDTH = 120  # where no terminal says how much room there is
+
 
 def console(arguments: argparse.Namespace) -> Console:
     """Where the words go: to standard error where standard output is for JSON, nowhere with --quiet."""
-    return Console(stderr=arguments.json, quiet=arguments.quiet, highlight=False, markup=False)
+    out = Console(stderr=arguments.json, quiet=arguments.quiet, highlight=False, markup=False)
+    if not out.is_terminal:
+        out.width = _WIDTH
+    return out
 
 
 def print_json(value: Any) -> None:

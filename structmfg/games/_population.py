@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_kind
+from structmfg._checks import check_integer, check_kind, concrete
 from structmfg.games._base import AggregateState, Game, Noise
 
 
@@ -56,7 +56,8 @@ class PopulationGame:
     ) -> tuple[Seen, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
         """What the agents see next, the state, the reward of each, and whether the horizon was reached.
 
-        Where it was, state and what is seen are those of a new population at t = 0.
+        Where it was, state and what is seen are those of a new population at t = 0. `ValueError` on actions that are
+        not in 0..A-1 (where they are known, outside `jit`).
         """
         noise_key, move_key, reset_key = jax.random.split(key, 3)
         aggregate = state.aggregate
@@ -76,6 +77,7 @@ class PopulationGame:
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"], noise: Noise
     ) -> tuple[PopulationState, Float[Array, " agents"]]:
         """One step to a given common noise z_{t+1}, without starting anew: the state, and the reward of each agent."""
+        check_actions(actions, self.game.num_actions)
         agents, aggregate = state
         moved = move(self.game, aggregate, agents, actions, key)
         following = self._living(moved, noise, aggregate.time + 1)
@@ -87,6 +89,13 @@ class PopulationGame:
 
     def _living(self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]) -> AggregateState:
         return AggregateState(count(agents, self.game.num_states) / self.num_agents, noise, time)
+
+
+def check_actions(actions: Int[Array, " agents"], num_actions: int) -> None:
+    """Raise `ValueError` unless all are in 0..A-1, where their values are known."""
+    known = concrete(actions)
+    if known is not None and known.size and not (known.min() >= 0 and known.max() < num_actions):
+        raise ValueError(f"actions must lie in 0..{num_actions - 1}, but go from {known.min()} to {known.max()}")
 
 
 def _uniform(key: PRNGKeyArray) -> Float[Array, ""]:

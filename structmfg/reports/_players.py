@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.reports._files import write_bytes
 from structmfg.solvers import Deviator, Estimate, PlayersEvaluation, gain_rate
+from structmfg.solvers._players import is_fitted
 
 _KNOWS: dict[Deviator, str] = {
     "non_anticipative": "its own state and the noise so far",
@@ -21,7 +22,7 @@ _KNOWS: dict[Deviator, str] = {
 
 
 def players_object(found: Sequence[PlayersEvaluation]) -> dict[str, Any]:
-    """By N, and the slope of log gain on log N with its standard error; null where the gains allow no fit."""
+    """By N, and the slope of `gain_rate` with its standard error; null where the gains allow no fit."""
     rows = [
         {
             "num_players": one.num_players,
@@ -50,7 +51,8 @@ def players_basis(found: Sequence[PlayersEvaluation]) -> str:
     first = found[0]
     words = [f"who deviates knows {_KNOWS[first.deviator]}"]
     if first.deviator != "full":
-        words.append("gains: of a response learned on other games, hence from below; ± one standard error")
+        below = "" if first.neglected else ", hence from below"
+        words.append(f"gains: of a response learned on other games{below}; ± one standard error")
     if first.neglected:
         words.append(f"neglected, of order 1/N: {', '.join(first.neglected)}")
     slope = gain_rate(found)
@@ -102,10 +104,12 @@ def _draw_gains(axes: Axes, found: Sequence[PlayersEvaluation]) -> None:
     if level > 0.1 * least > 0:  # else far below what is shown
         axes.axhline(level, color=GREY, linestyle="--", linewidth=1.4, label=f"in the mean field: {level:.4g}")
     if slope is not None:
-        fitted = [one for one in found if one.gain.value > 2 * one.gain.stderr]
+        fitted = [one for one in found if is_fitted(one)]
         sizes = np.array([one.num_players for one in fitted], float)
-        centre = np.mean([np.log(one.gain.value) for one in fitted]) - slope.value * np.mean(np.log(sizes))
-        axes.plot(sizes, np.exp(centre) * sizes**slope.value, color=COLOURS[1], linewidth=1.2, label=_rate(slope))
+        centre = np.mean([np.log(one.gain.value - level) for one in fitted]) - slope.value * np.mean(np.log(sizes))
+        sizes = np.geomspace(sizes[0], sizes[-1])
+        drawn = level + np.exp(centre) * sizes**slope.value
+        axes.plot(sizes, drawn, color=COLOURS[1], linewidth=1.2, label=_rate(slope))
     if missing := [str(one.num_players) for one in found if one.gain.value <= 0]:
         axes.plot([], [], " ", label=f"no gain found at N = {', '.join(missing)}")
     axes.set_ylabel("gain of one player (units of the return)")
@@ -124,4 +128,4 @@ def _bars(axes: Axes, found: Sequence[PlayersEvaluation], estimates: Sequence[Es
 
 
 def _rate(slope: Estimate) -> str:
-    return f"gain ∝ N^({slope.value:.3f} ± {slope.stderr:.2g})"
+    return f"gain less its limit ∝ N^({slope.value:.3f} ± {slope.stderr:.2g})"

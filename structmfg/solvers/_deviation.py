@@ -17,7 +17,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.games._population import PopulationGame, PopulationState, count, draw_actions, move
@@ -89,6 +89,21 @@ def play(
 
     size = _side_by_side(len(path), num_players * game.num_actions)
     return jax.lax.map(one, (path, jax.random.split(key, len(path))), batch_size=size)
+
+
+@eqx.filter_jit
+def moves_depend(game: Game, along: Trajectory) -> Bool[Array, ""]:
+    """Whether the kernels on the paths change with the mean field: reversed, or replaced by the uniform one."""
+    values = jnp.linspace(-1.0, 1.0, game.num_states) ** 3 + jnp.arange(game.num_states) % 2
+
+    def at(aggregate: AggregateState) -> Array:
+        mass = aggregate.mean_field
+        fields = jnp.stack([mass, mass[::-1], jnp.full_like(mass, 1 / game.num_states)])
+        expected = jax.vmap(lambda field: game.kernel(_with(aggregate, field)).expect(values))(fields)
+        return jnp.any(expected != expected[0])
+
+    flat = jax.tree.map(lambda x: x[:, :-1].reshape(-1, *x.shape[2:]), along.aggregates)
+    return jnp.any(jax.lax.map(at, flat))
 
 
 # Values of one agent.

@@ -12,8 +12,8 @@ What a deviator knows:
 
 The first two are sampled. On one half of the games action values are averaged over what the deviator does not know, and
 backward induction gives a response; on the other half it is held against the policy, by the values of both along what
-the others did. So the gain is an unbiased estimate of what this response gains, and a lower bound, but for its standard
-error, of what the best one does.
+the others did. Where nothing is `neglected` the gain is an unbiased estimate of what this response gains, and a lower
+bound, but for its standard error, of what the best one does.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from structmfg._checks import check_integer, check_name
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.games._tree import histories
 from structmfg.policies import Policy, TabularPolicy, TreePolicy, as_policy
-from structmfg.solvers._deviation import Played, deviate, play, respond, unroll
+from structmfg.solvers._deviation import Played, deviate, moves_depend, play, respond, unroll
 from structmfg.solvers._exploitability import Estimate, best_response, in_double
 from structmfg.solvers._players_exact import enumerate_players
 
@@ -49,9 +49,10 @@ class PlayersEvaluation(NamedTuple):
     - `gain`: what one player gains who deviates, with the knowledge that `deviator` names.
     - `mean_field_gain`: its limit, the exploitability (for `full`, where the limit knows no more, non-anticipative).
     - `num_games`: games that were played, in both halves together; 0 where the values are exact.
-    - `neglected`: effects of order 1 / N that the gain leaves out: the `reaction` of the others, and of the policy
-      itself, to the mean field that the deviation changes, where the policy may observe it; the agent's `own weight` in
-      the mean field it lives in, where the game is too large.
+    - `neglected`: effects of order 1 / N that the gain leaves out, in either direction, and that may be large for few
+      players: the `reaction` of the others, and of the policy itself, to the mean field that the deviation changes,
+      where the policy may observe it or the others' moves depend on it; the agent's `own weight` in the mean field it
+      lives in, where the game is too large.
     """
 
     num_players: int
@@ -129,16 +130,16 @@ def players(
 
 
 def gain_rate(evaluations: Sequence[PlayersEvaluation]) -> Estimate | None:
-    """The slope of log gain on log N by least squares, over those N whose gain is above two standard errors.
+    """The slope of log(gain - its limit) on log N by least squares, over those N where that is above two errors.
 
-    Its standard error is the larger of those that the residuals and the errors of the gains give. None where fewer than
-    three such N are left. At rate 1 / N the slope is -1.
+    The limit is `mean_field_gain`. The standard error is the larger of those that the residuals and the errors of the
+    gains give. None where fewer than three such N are left. At rate 1 / N the slope is -1.
     """
-    kept = [found for found in evaluations if found.gain.value > 2 * found.gain.stderr]
+    kept = [found for found in evaluations if is_fitted(found)]
     sizes = np.log([found.num_players for found in kept])
     if len(set(sizes)) < 3:
         return None
-    gains, errors = np.array([found.gain for found in kept]).T
+    gains, errors = np.array([(found.gain.value - found.mean_field_gain, found.gain.stderr) for found in kept]).T
     centred = sizes - sizes.mean()
     spread = float(centred @ centred)
     slope = float(centred @ np.log(gains)) / spread
@@ -146,6 +147,11 @@ def gain_rate(evaluations: Sequence[PlayersEvaluation]) -> Estimate | None:
     by_residuals = float(residuals @ residuals) / (len(kept) - 2) / spread
     by_errors = float(centred**2 @ (errors / gains) ** 2) / spread**2
     return Estimate(slope, float(np.sqrt(max(by_residuals, by_errors))))
+
+
+def is_fitted(evaluation: PlayersEvaluation) -> bool:
+    """Whether the gain is above its limit by more than two standard errors."""
+    return evaluation.gain.value - evaluation.mean_field_gain > 2 * evaluation.gain.stderr
 
 
 def _all_paths(game: Game) -> NoisePaths | None:
@@ -170,6 +176,7 @@ class _Setting:
         self.nodes = jnp.asarray(every if deviator == "clairvoyant" else histories(paths))
         self.weighed = game.num_states * game.num_actions <= _OWN_PAIRS
         blind = isinstance(policy, TabularPolicy) or (isinstance(policy, TreePolicy) and policy.informed)
+        blind = blind and not bool(moves_depend(game, self.along))
         left_out: list[tuple[Neglected, bool]] = [("reaction", not blind), ("own weight", not self.weighed)]
         self.neglected = tuple(effect for effect, applies in left_out if applies)
 

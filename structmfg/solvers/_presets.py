@@ -103,7 +103,14 @@ _TABLES: dict[type[Game], dict[str, Any]] = {
         "highest": (1.0, 1.0, 0.75),
         "learning_rate": 0.1,
     },
-    Macro: {**_STRUCTURAL[Macro], "bins": (1, 4), "lowest": (0.05, 0.4), "highest": (0.4, 2.0), "learning_rate": 0.1},
+    Macro: {
+        **_STRUCTURAL[Macro],
+        "bins": (1, 4),
+        "lowest": (0.05, 0.4),
+        "highest": (0.4, 2.0),
+        "learning_rate": 0.3,
+        "max_steps": 1000,
+    },
 }
 _TABLES[BeachBarCrowded] = _TABLES[BeachBar]
 _PROXIMAL: dict[type[Game], dict[str, Any]] = {

@@ -9,9 +9,10 @@ over all individual states and actions at once, through the game's own operators
 1506.02438) estimate along sampled paths is here exact given the common noise, and the critic's error the only bias.
 Wibault et al. (2026, arXiv 2602.20141) name this as future work. Values hold the entropy bonus of `RSPG`.
 
-The paths of a batch stand at different windows of the horizon, so that an update sees several parts of it. Every update
-moves them all on by one window, and those that reach T begin anew. The population follows the policy of the moment:
-the mean field in a window has been moved there by slightly older ones.
+The paths of a batch (antithetic ones in pairs) stand at different windows of the horizon where there are enough of
+them, so that an update sees several parts of it. Every update moves them all on by one window, and those that reach T
+begin anew. The population follows the policy of the moment: the mean field in a window has been moved there by slightly
+older ones.
 """
 
 from typing import Any, NamedTuple

@@ -43,22 +43,26 @@ def compare(
 ) -> Comparison:
     """Train every solver (a name in `SOLVERS`) with seeds 0..`seeds`-1 for `max_seconds` each, and compare them.
 
-    The folder is new, or that of a comparison to go on with: runs that it has are kept, also those of solvers and seeds
-    not asked for now. `tell` is told what happens, `follow` is called during training with solver, seed and progress.
-    Written are plan.json, a run folder for each run, figures, result.json and report.html.
+    The folder is new, or that of a comparison to go on with: finished runs are kept and reported, also those of solvers
+    and seeds not asked for now; only what is asked for is trained. `tell` is told what happens, `follow` is called
+    during training with solver, seed and progress. Written are plan.json, a run folder for each run, figures,
+    result.json and report.html.
 
     Raises `ValueError` on an unknown solver, numbers out of range, and a folder with a comparison of something else.
     """
     plan = planned(game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, tell=tell)
-    runs: dict[str, list[ClockedRun]] = {solver: [] for solver in plan.solvers}
+    found: dict[str, list[ClockedRun]] = {solver: [] for solver in plan.solvers}
     for seed in plan.seeds:
         for solver in plan.solvers:
             run = finished(folder, solver, seed)
             if run is None:
+                if solver not in solvers or seed >= seeds:
+                    continue
                 run = train(game, plan, folder, solver, seed, follow and functools.partial(follow, solver, seed))
                 jax.clear_caches()  # programs of many solvers would exhaust the memory maps of the process
                 tell(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
-            runs[solver].append(run)
+            found[solver].append(run)
+    runs = {solver: of for solver, of in found.items() if of}
     tell("anchors and report")
     beside = reports.anchors(game, reference(runs), kinds=["clairvoyant"])
     result = summarise(game, plan, runs, beside)
@@ -81,6 +85,10 @@ def _mean(runs: Sequence[ClockedRun]) -> float:
     return float(np.mean([run.exploitability for run in runs]))
 
 
+def _seconds(runs: Sequence[ClockedRun]) -> float:
+    return statistics.median(run.train_seconds for run in runs)
+
+
 def summarise(
     game: Game, plan: ClockPlan, runs: dict[str, list[ClockedRun]], beside: reports.Anchors
 ) -> dict[str, Any]:
@@ -101,7 +109,9 @@ def summarise(
                 "of_reference": _mean(runs[solver]) / end if end > 0 else None,
                 "of_uniform": _mean(runs[solver]) / start if start > 0 else None,
                 "seconds_to_half_way": times[solver] if math.isfinite(times[solver]) else None,
-                **_speed_up(times[solver], times[against], plan.max_seconds),
+                **_speed_up(
+                    times[solver], times[against], statistics.median(run.train_seconds for run in runs[solver])
+                ),
                 "paper": _paper(game, solver),
             }
             for solver in runs
@@ -117,17 +127,20 @@ def _row(runs: Sequence[ClockedRun]) -> dict[str, Any]:
         "exploitability": float(mean),
         "half_width": float(half),
         "by_seed": [run.exploitability for run in runs],
-        "train_seconds": statistics.median(run.train_seconds for run in runs),
+        "train_seconds": _seconds(runs),
         "updates": statistics.median(run.steps for run in runs),
         "seconds_per_update": statistics.median(run.train_seconds / max(run.steps, 1) for run in runs),
         "results": sorted({run.result for run in runs}),
     }
 
 
-def _speed_up(seconds: float, of_reference: float, clock: float) -> dict[str, Any]:
-    """How many times sooner the reference is at its half-way level; a lower bound where the solver never was there."""
+def _speed_up(seconds: float, of_reference: float, trained: float) -> dict[str, Any]:
+    """How many times sooner the reference is at its half-way level; a lower bound where the solver never was there.
+
+    Of the latter it is known for the seconds that it trained.
+    """
     reached = math.isfinite(seconds)
-    ratio = (seconds if reached else clock) / of_reference
+    ratio = (seconds if reached else trained) / of_reference
     return {"speed_up": ratio if math.isfinite(ratio) else None, "speed_up_at_least": not reached}
 
 

@@ -66,6 +66,12 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
     missing = [field for field in ClockPlan._fields if field not in saved]
     if missing:
         raise ValueError(f"{folder / FILE} is not the plan of a comparison: it lacks {', '.join(missing)}")
+    steps, seeds = saved["steps"], saved["seeds"]
+    sound = isinstance(steps, dict) and isinstance(seeds, list) and isinstance(saved["solvers"], list)
+    if not (sound and all(isinstance(n, int) and n > 0 for n in steps.values()) and {*saved["solvers"]} <= {*SOLVERS}):
+        raise ValueError(f"{folder / FILE} is damaged: choose another folder")
+    if not ({*saved["solvers"]} <= {*steps} and all(isinstance(seed, int) and seed >= 0 for seed in seeds)):
+        raise ValueError(f"{folder / FILE} is damaged: choose another folder")
     for field in ("game", "game_parameters", "precision", "max_seconds", "versions"):
         given, found = getattr(wanted, field), saved[field]
         if given != found:

@@ -55,7 +55,8 @@ def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
     saved = read_json(path / FILE)
     try:
         curve = [(float(seconds), float(value), float(error)) for seconds, value, error in saved["curve"]]
-        numbers = (saved["result"], saved["steps"], saved["train_seconds"], saved["compile_seconds"])
+        seconds = float(saved["train_seconds"]), float(saved["compile_seconds"])
+        numbers = (str(saved["result"]), int(saved["steps"]), *seconds)
         curve[-1]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         hint = "remove its folder, and the run is made again"
