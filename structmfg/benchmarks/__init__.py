@@ -1,7 +1,8 @@
 """Benchmarks: operators in every form, training, other libraries; each case in a process of its own.
 
 `structmfg bench` runs them. `python -m structmfg.benchmarks.training` measures training time to exploitability alone;
-`python -m structmfg.benchmarks.exact` the exact solvers.
+`python -m structmfg.benchmarks.exact` the exact solvers; `python -m structmfg.benchmarks.players` policies among N
+players. `benchmarks.comparison`, on the command line `structmfg compare`, sets solvers on one clock.
 """
 
 from structmfg.benchmarks._cases import Case, NotRun

@@ -1,5 +1,8 @@
 """Solvers: policy evaluation, structural policy gradients, best responses and exploitability.
 
+From samples: IPPO, RIPPO and Munchausen mirror descent, on games as finite populations play them. `players`: a policy
+in the game of N players.
+
 On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. Linear:
 resolvents, stationary distributions. Economies: stationary equilibria without common noise, forecasting rules with it.
 """
