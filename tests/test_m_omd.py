@@ -215,6 +215,11 @@ def test_presets(game):
     assert chosen.solver.policy.settings.head == "categorical"
 
 
+def test_a_game_without_settings_of_its_own_has_some():
+    chosen = preset(smfg.games.make("left_right"), "m_omd")
+    assert (chosen.max_steps, chosen.solver.tau, chosen.solver.num_gradients) == (200, 1.0, 50)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

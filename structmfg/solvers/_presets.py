@@ -133,6 +133,12 @@ _MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
     Macro: {**_OFTEN, "head": "categorical", "tau": 0.05, "together": 64, "steps_per_gradient": 2, "max_steps": 200},
 }
 _MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
+# Other games: runs of a length that ends in minutes.
+_UNTUNED: dict[str, dict[str, Any]] = {
+    "ippo": {"max_steps": 400},
+    "rippo": {"max_steps": 400},
+    "m_omd": {**_OFTEN, "tau": 1.0, "max_steps": 200},
+}
 _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
     "rspg": _STRUCTURAL,
     "rspg_gae": _WINDOWED,
@@ -188,7 +194,8 @@ def _suited(game: Game, solver: str, name: PresetName) -> dict[str, Any]:
         if solver not in ("rspg", "spg"):
             raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
         return {**_PAPER_NETWORK, **_PAPER}
-    return {"max_steps": 2000, **_NETWORKS.get(type(game), {}), **_BY_SOLVER[solver].get(type(game), {})}
+    suited = _BY_SOLVER[solver].get(type(game), _UNTUNED.get(solver, {}))
+    return {"max_steps": 2000, **_NETWORKS.get(type(game), {}), **suited}
 
 
 def _chosen(
