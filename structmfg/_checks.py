@@ -65,7 +65,7 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
         return
     near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ValueError(f"unknown {kind} {name!r}; {hint}allowed: {', '.join(allowed)}")
+    raise ValueError(f"unknown {kind} {name!r}; {hint}allowed: {', '.join(allowed) or 'none'}")
 
 
 def concrete(array: Any) -> np.ndarray | None:
