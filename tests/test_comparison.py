@@ -92,6 +92,17 @@ def test_summary_by_hand():
     assert (ippo["seconds_to_half_way"], ippo["speed_up"], ippo["speed_up_at_least"]) == (None, 8, True)
 
 
+@pytest.mark.parametrize("end", [0.0, 150.0])
+def test_no_half_way_is_claimed_where_there_is_none(end):
+    """At an end of zero there is no geometric mean; from one above the uniform policy's nobody came down to it."""
+    runs = {name: [clocked(name, 0, (1, 140), (10, end))] for name in ("rspg", "spg")}
+    plan = comparison.ClockPlan("left_right", {}, "float32", 10.0, {}, list(runs), [0], {})
+    beside = Anchors({"clairvoyant": Estimate(100.0, 0.0)}, {"clairvoyant": None}, "public", None)
+    found = summarise(GAME, plan, runs, beside)
+    assert (found["half_way"] is None) == (end == 0)
+    assert [row["speed_up"] for row in found["rows"]] == [None, None]
+
+
 # Runs.
 
 

@@ -178,6 +178,7 @@ def test_sampled_by_formula():
     [
         (Jammed(horizon=2), TABLE),
         (Coin(horizon=2, crowding=0.0), TABLE),
+        pytest.param(Coin(horizon=2), TABLE, marks=pytest.mark.slow),
         pytest.param(Coin(horizon=2), Mindful(), marks=pytest.mark.slow),
     ],
 )
@@ -186,10 +187,9 @@ def test_sampled_against_enumeration(game, policy):
     (exact,) = players(game, policy, [3], deviator="full")
     (found,) = players(game, policy, [3], key=KEY, num_games=4000)
     assert within(found.mean_return, exact.mean_return.value)
-    reacts = policy is not TABLE or game.crowding > 0
-    assert found.gain.value <= exact.gain.value + 4 * found.gain.stderr + (0.05 if reacts else 0)
+    assert found.gain.value <= exact.gain.value + 4 * found.gain.stderr + (0.05 if policy is not TABLE else 0)
     assert found.gain.value > 0.5 * exact.gain.value
-    assert found.neglected == (("reaction",) if reacts else ())
+    assert found.neglected == (("reaction",) if policy is not TABLE or game.crowding > 0 else ())
 
 
 @pytest.mark.parametrize("deviator", ["non_anticipative", "clairvoyant"])

@@ -27,6 +27,7 @@ def compare(arguments: argparse.Namespace) -> int:
     game = make(arguments.game, **arguments.game_parameters)
     out = console(arguments)
     with jax.enable_x64(arguments.precision == "float64"), Interrupt() as interrupt:
+        given = arguments.out is not None and Path(arguments.out).exists()
         folder, fresh = _folder(arguments)
         try:
             with Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds) as display:
@@ -50,14 +51,16 @@ def compare(arguments: argparse.Namespace) -> int:
             raise KeyboardInterrupt(message) from None
         except ValueError:
             if fresh and not (folder / FILE).exists():
-                reports.drop_folder(folder, keep=arguments.out is not None)
+                reports.drop_folder(folder, keep=given)
             raise
     result = found.result
     out.print(_table(result))
     out.print("\nclairvoyant exploitability at the end, in units of the return; ± half of the 95 % interval over seeds")
     levels = {"uniform policy": result["anchors"]["uniform"], "floor": result["anchors"]["floor"]}
     known = [f"{name} {level['clairvoyant']:.4g}" for name, level in levels.items() if level["clairvoyant"] is not None]
-    out.print("; ".join([*known, f"half-way, on a logarithmic scale, {result['half_way']:.4g}"]))
+    if result["half_way"] is not None:
+        known.append(f"half-way, on a logarithmic scale, {result['half_way']:.4g}")
+    out.print("; ".join(known))
     out.print(f"report: {result['report']}", soft_wrap=True)
     if arguments.json:
         print_json(result)

@@ -100,7 +100,7 @@ def summarise(
     return {
         **plan._asdict(),
         "reference": against,
-        "half_way": half_way,
+        "half_way": half_way if math.isfinite(half_way) else None,
         "anchors": reports.anchors_object(beside),
         "device": jax.devices()[0].platform,
         "rows": [
@@ -109,9 +109,7 @@ def summarise(
                 "of_reference": _mean(runs[solver]) / end if end > 0 else None,
                 "of_uniform": _mean(runs[solver]) / start if start > 0 else None,
                 "seconds_to_half_way": times[solver] if math.isfinite(times[solver]) else None,
-                **_speed_up(
-                    times[solver], times[against], statistics.median(run.train_seconds for run in runs[solver])
-                ),
+                **_speed_up(times[solver], times[against], _seconds(runs[solver])),
                 "paper": _paper(game, solver),
             }
             for solver in runs
@@ -135,13 +133,16 @@ def _row(runs: Sequence[ClockedRun]) -> dict[str, Any]:
 
 
 def _speed_up(seconds: float, of_reference: float, trained: float) -> dict[str, Any]:
-    """How many times sooner the reference is at its half-way level; a lower bound where the solver never was there.
+    """How many times sooner the reference is at its half-way level; None where it has none, or never was there.
 
-    Of the latter it is known for the seconds that it trained.
+    A lower bound where the solver never was there, by the seconds that it trained.
     """
     reached = math.isfinite(seconds)
-    ratio = (seconds if reached else trained) / of_reference
-    return {"speed_up": ratio if math.isfinite(ratio) else None, "speed_up_at_least": not reached}
+    known = math.isfinite(of_reference) and of_reference > 0
+    return {
+        "speed_up": (seconds if reached else trained) / of_reference if known else None,
+        "speed_up_at_least": not reached,
+    }
 
 
 def _paper(game: Game, solver: str) -> dict[str, float] | None:

@@ -66,11 +66,7 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
     missing = [field for field in ClockPlan._fields if field not in saved]
     if missing:
         raise ValueError(f"{folder / FILE} is not the plan of a comparison: it lacks {', '.join(missing)}")
-    steps, seeds = saved["steps"], saved["seeds"]
-    sound = isinstance(steps, dict) and isinstance(seeds, list) and isinstance(saved["solvers"], list)
-    if not (sound and all(isinstance(n, int) and n > 0 for n in steps.values()) and {*saved["solvers"]} <= {*SOLVERS}):
-        raise ValueError(f"{folder / FILE} is damaged: choose another folder")
-    if not ({*saved["solvers"]} <= {*steps} and all(isinstance(seed, int) and seed >= 0 for seed in seeds)):
+    if not _is_sound(**{name: saved[name] for name in ("solvers", "seeds", "steps")}):
         raise ValueError(f"{folder / FILE} is damaged: choose another folder")
     for field in ("game", "game_parameters", "precision", "max_seconds", "versions"):
         given, found = getattr(wanted, field), saved[field]
@@ -80,6 +76,18 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
                 "choose another folder"
             )
     return ClockPlan(**{field: saved[field] for field in ClockPlan._fields})
+
+
+def _is_sound(solvers: Any, seeds: Any, steps: Any) -> bool:
+    """Whether what is to be gone on with could have been written here."""
+    if not (isinstance(solvers, list) and isinstance(seeds, list) and isinstance(steps, dict)):
+        return False
+    return (
+        all(solver in SOLVERS and solver in steps for solver in solvers if isinstance(solver, str))
+        and all(isinstance(solver, str) for solver in solvers)
+        and all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+        and all(isinstance(count, int) and count > 0 for count in steps.values())
+    )
 
 
 def _apart(found: Any, given: Any) -> str:
