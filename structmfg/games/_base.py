@@ -18,6 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_shape
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
+from structmfg.games._draw import draw
 from structmfg.operators import TransitionKernel
 
 if TYPE_CHECKING:
@@ -112,10 +113,7 @@ class Game(abc.ABC):
         """
         kernel = self.kernel(aggregate)
         indices, probabilities = (list_[states, actions] for list_ in kernel.successors())
-        below = jnp.cumsum(probabilities, axis=-1)
-        uniform = jax.random.uniform(key, (states.shape[0], 1)) * below[:, -1:]
-        chosen = jnp.minimum(jnp.sum(uniform >= below, axis=-1), indices.shape[-1] - 1)
-        return jnp.take_along_axis(indices, chosen[:, None], axis=-1)[:, 0]
+        return jnp.take_along_axis(indices, draw(key, probabilities)[:, None], axis=-1)[:, 0]
 
     def noise_chain(self) -> NoiseChain | None:
         """The common noise as a Markov chain of finitely many states, the same at all times, where it is one."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg.games import Game, PopulationGame, PopulationState, Seen
+from structmfg.games._draw import draw
 from structmfg.policies import Critic, Hidden, NetworkPolicy
 from structmfg.policies._network import Network
 
@@ -147,7 +148,5 @@ def log_probability(logits: Float[Array, "*batch actions"], actions: Int[Array, 
 
 
 def sample(logits: Float[Array, "*batch actions"], key: PRNGKeyArray) -> Int[Array, "*batch"]:
-    """Actions of softmax(logits), by one uniform number each."""
-    below = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
-    uniform = jax.random.uniform(key, (*logits.shape[:-1], 1), below.dtype) * below[..., -1:]
-    return jnp.minimum(jnp.sum(uniform >= below, axis=-1), logits.shape[-1] - 1)
+    """Actions of softmax(logits)."""
+    return draw(key, jax.nn.softmax(logits))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg.games import AggregateState, Game
+from structmfg.games._draw import draw
 from structmfg.games._population import move
 from structmfg.solvers._evaluation import Trajectory, steps
 
@@ -33,9 +34,7 @@ def sample_agents(game: Game, trajectory: Trajectory, num_agents: int, key: PRNG
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         aggregate, following, policy, step_key = inputs
         action_key, move_key = jax.random.split(step_key)
-        below = jnp.cumsum(policy, axis=-1)[states]
-        uniform = jax.random.uniform(action_key, (num_agents, 1)) * below[:, -1:]
-        actions = jnp.minimum(jnp.sum(uniform >= below, axis=-1), game.num_actions - 1)
+        actions = draw(action_key, policy[states])
         rewards = game.reward(aggregate, following)[states, actions]
         return move(game, aggregate, states, actions, move_key), (states, actions, rewards)
 
