@@ -51,14 +51,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> reports.Run:
         max_steps=3, max_seconds=None, seed=0,
     )  # fmt: skip
     reports.save_settings(folder, settings)
-    clock: list[tuple[int, float]] = []
     solution = solve(
         GAME, chosen.solver, key=jax.random.key(0), max_steps=3, evaluate=reports.checkpoint_evaluation(GAME),
-        evaluations=2, callback=lambda progress: clock.append((progress.step, progress.train_seconds)),
+        evaluations=2,
     )  # fmt: skip
     evaluation = reports.evaluate(GAME, solution.policy)
     beside = reports.anchors(GAME, "rspg", kinds=reports.KINDS)
-    return reports.save_run(folder, settings, GAME, reports.Training(solution, clock), evaluation, beside)
+    return reports.save_run(folder, settings, GAME, solution, evaluation, beside)
 
 
 def test_a_run_is_rebuilt_exactly(run: reports.Run) -> None:
@@ -175,7 +174,7 @@ def exact_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     evaluation = reports.evaluate(GAME, solution.policy)
     kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
     beside = reports.anchors(GAME, "exact", kinds=kinds, information=settings.information)
-    return reports.save_run(folder, settings, GAME, reports.Training(solution, []), evaluation, beside)
+    return reports.save_run(folder, settings, GAME, solution, evaluation, beside)
 
 
 def test_an_exact_run_is_rebuilt_and_certified(exact_run: reports.Run) -> None:

@@ -26,6 +26,10 @@ def parameters_of(solution):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(solution.policy.parameters)])
 
 
+def norm(policy):
+    return sum(np.abs(np.asarray(leaf)).sum() for leaf in jax.tree.leaves(policy.parameters))
+
+
 @pytest.fixture(scope="module")
 def reference():
     return solve(GAME, solver(), key=KEY, max_steps=20)
@@ -52,7 +56,7 @@ def test_numbers_depend_on_the_key_alone(reference, monkeypatch):
         solver(),
         key=KEY,
         max_steps=20,
-        evaluate=lambda policy: Estimate(float(np.abs(jax.tree.leaves(policy.parameters)[0]).sum()), 0.0),
+        evaluate=lambda policy: Estimate(float(norm(policy)), 0.0),
         evaluations=4,
         callback=seen.append,
     )
@@ -108,19 +112,104 @@ def test_not_finite_is_a_status():
     np.testing.assert_array_equal(parameters_of(solution), parameters_of(smfg.solvers.Solution(initial, None, {})))
 
 
-def test_not_finite_later_names_the_update(monkeypatch):
-    """A number that spoils the fourth update keeps the first three."""
+class Spoiled(RSPG):
+    """An update, the fourth, that is not finite where the learning rate is above `bearable`."""
 
-    class Spoiled(RSPG):
+    bearable: float = 0.0
+
+    def update(self, game, state, max_steps):
+        following, metrics = super().update(game, state, max_steps)
+        bad = (state.step == 3) & (self.learning_rate > self.bearable)
+        return following, metrics._replace(gradient_norm=jnp.where(bad, jnp.inf, metrics.gradient_norm))
+
+
+class Exploding(Spoiled):
+    """The same of the parameters that it leads to."""
+
+    def update(self, game, state, max_steps):
+        following, metrics = RSPG.update(self, game, state, max_steps)
+        bad = (state.step == 3) & (self.learning_rate > self.bearable)
+        parameters = jax.tree.map(lambda x: jnp.where(bad, jnp.nan, x), following.parameters)
+        return following._replace(parameters=parameters), metrics
+
+
+def spoiled(kind, bearable):
+    return kind(solver().policy, num_paths=4, sampling="iid", learning_rate=1e-2, bearable=bearable)
+
+
+@pytest.mark.parametrize(("kind", "what"), [(Spoiled, "the gradient was"), (Exploding, "the parameters after it were")])
+def test_not_finite_later_names_the_update(kind, what):
+    """After five retreats: the numbers of the three updates before are kept."""
+    solution = solve(GAME, spoiled(kind, 0.0), key=KEY, max_steps=20, throw=False)
+    assert solution.result is RESULTS.nonfinite
+    assert solution.stats["steps"] == len(solution.stats["returns"]) == 3
+    assert solution.stats["failure"].startswith(f"update 3: {what} not finite")
+    assert solution.stats["retreats"] == [3, 3, 3, 3, 3]
+    assert np.isfinite(parameters_of(solution)).all()
+
+
+@pytest.mark.parametrize("kind", [Spoiled, Exploding])
+@pytest.mark.parametrize("seconds", [0.5, 1e-9])
+def test_steps_back_with_a_smaller_step(kind, seconds, reference, monkeypatch):
+    """At a quarter of a quarter of the learning rate it is finite, and all planned updates are made."""
+    monkeypatch.setattr(_solve, "_CHUNK_SECONDS", seconds)
+    solution = solve(GAME, spoiled(kind, 1e-3), key=KEY, max_steps=20)
+    assert solution.result is RESULTS.completed
+    assert solution.stats["retreats"] == [3, 3]
+    assert solution.stats["steps"] == len(solution.stats["returns"]) == len(solution.stats["gradient_norms"]) == 20
+    assert solution.stats["returns"][:3] == reference.stats["returns"][:3]
+    assert np.isfinite(solution.stats["gradient_norms"]).all()
+    # The third update, to the state that was not finite, is made again; where only the step from there was, it is not.
+    assert (solution.stats["returns"][3] == reference.stats["returns"][3]) == (kind is Exploding)
+    assert solution.stats["returns"][4:] != reference.stats["returns"][4:]
+
+
+@pytest.mark.parametrize("name", ["rspg", "rspg_gae", "rippo", "m_omd"])
+def test_every_learning_rate_is_slowed(name):
+    """With a factor of zero no parameter moves; with one, all do as without."""
+    chosen = preset(GAME, name, **SIZES).solver
+    state = chosen.init(GAME, KEY)
+    still, _ = jax.jit(lambda state: chosen.slowed(jnp.zeros(())).update(GAME, state, 5))(state)
+    moved, _ = jax.jit(lambda state: chosen.slowed(jnp.ones(())).update(GAME, state, 5))(state)
+    for before, after, other in zip(*(jax.tree.leaves(of.parameters) for of in (state, still, moved)), strict=True):
+        np.testing.assert_array_equal(after, before)
+        assert not np.array_equal(other, before) or not before.any()
+
+
+def test_several_keys_are_trained_as_one_by_one(double):
+    """To rounding; what each of them measures, too."""
+    keys = jax.random.split(KEY, 3)
+    options = {"max_steps": 20, "evaluations": 4, "evaluate": lambda policy: Estimate(float(norm(policy)), 0.0)}
+    together = smfg.solvers.solve_seeds(GAME, solver(), keys=keys, **options)
+    for key, found in zip(keys, together, strict=True):
+        alone = solve(GAME, solver(), key=key, **options)
+        assert found.result is RESULTS.completed
+        np.testing.assert_allclose(parameters_of(found), parameters_of(alone), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.stats["returns"], alone.stats["returns"], rtol=1e-9)
+        np.testing.assert_allclose(found.stats["gradient_norms"], alone.stats["gradient_norms"], rtol=1e-7)
+        assert [point.step for point in found.stats["checkpoints"]] == [5, 10, 15, 20]
+        for one, other in zip(found.stats["checkpoints"], alone.stats["checkpoints"], strict=True):
+            assert one.value == pytest.approx(other.value, rel=1e-9)
+    assert together[0].stats["returns"] != together[1].stats["returns"]
+
+
+def test_of_several_keys_one_may_fail():
+    """The others go on."""
+
+    first = solve(GAME, solver(), key=jax.random.key(0), max_steps=1).stats["returns"][0]
+
+    class Unlucky(RSPG):
         def update(self, game, state, max_steps):
             following, metrics = super().update(game, state, max_steps)
-            return following, metrics._replace(gradient_norm=jnp.where(state.step == 3, jnp.inf, metrics.gradient_norm))
+            norm = jnp.where(jnp.abs(metrics.mean_return - first) < 1e-6, jnp.nan, metrics.gradient_norm)
+            return following, metrics._replace(gradient_norm=norm)
 
-    spoiled = Spoiled(solver().policy, num_paths=4, sampling="iid", learning_rate=1e-2)
-    solution = solve(GAME, spoiled, key=KEY, max_steps=20, throw=False)
-    assert solution.stats["steps"] == len(solution.stats["returns"]) == 3
-    assert solution.stats["failure"].startswith("update 3: the gradient was not finite")
-    assert np.isfinite(parameters_of(solution)).all()
+    unlucky = Unlucky(solver().policy, num_paths=4, sampling="iid", learning_rate=1e-2)
+    keys = jnp.stack([jax.random.key(1), jax.random.key(0), jax.random.key(2)])
+    found = smfg.solvers.solve_seeds(GAME, unlucky, keys=keys, max_steps=5)
+    assert [one.result for one in found] == [RESULTS.completed, RESULTS.nonfinite, RESULTS.completed]
+    assert [one.stats["steps"] for one in found] == [5, 0, 5]
+    assert found[1].stats["failure"].startswith("update 0: the gradient was not finite")
 
 
 def test_learning_rate_and_temperature_follow_their_schedules(double):
@@ -179,6 +268,13 @@ def test_presets(game, name, kind):
         (lambda: preset(GAME, "exact", hidden=3), "unknown setting of exact 'hidden'"),
         (lambda: preset(GAME, "exact", "paper"), "is for rspg and spg"),
         (lambda: solve(GAME, solver(), max_steps=3), "needs a key"),
+        (lambda: solve(GAME, solver(), key=3, max_steps=3), "key must be made by jax.random.key, but is 3"),
+        (lambda: solve(GAME, solver(), key=jax.random.split(KEY), max_steps=3), r"one key, but has shape \(2,\)"),
+        (lambda: smfg.solvers.solve_seeds(GAME, solver(), keys=KEY, max_steps=3), r"a vector of keys, .* shape \(\)"),
+        (
+            lambda: smfg.solvers.solve_seeds(GAME, preset(GAME, "exact").solver, keys=KEY[None], max_steps=3),
+            "solver must be a TrainingSolver",
+        ),
         (lambda: preset(GAME, recurrent=False), "unknown setting of rspg 'recurrent'"),
         (
             lambda: RSPG(smfg.policies.memoryless(GAME)),

@@ -1,4 +1,6 @@
-"""From arguments to an exit code: 0 done, 1 not finite, 2 bad input, 130 interrupted with nothing to save.
+"""From arguments to an exit code.
+
+0 done, 1 not finite, 2 bad input, 130 interrupted with nothing to save, 143 terminated.
 
 Whatever is wrong with the input is a `ValueError` of the library; here it becomes one line on standard error.
 """
@@ -12,6 +14,7 @@ import jax
 
 from structmfg.cli._cache import keep_compiled_programs
 from structmfg.cli._parser import parse
+from structmfg.cli._progress import Terminated
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)
     except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted, with nothing to save", 130)
+        terminated = isinstance(interrupt, Terminated)
+        nothing = f"{'terminated' if terminated else 'interrupted'}, with nothing to save"
+        return _fail(str(interrupt) or nothing, 143 if terminated else 130)
     except BrokenPipeError:  # the reader of a pipe has gone: leave without a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -5,11 +5,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from structmfg._json import to_json
+from structmfg.benchmarks.comparison._statistics import mean_and_half_width
 from structmfg.reports import spoken
 from structmfg.solvers import PlayersEvaluation
 
@@ -55,6 +57,32 @@ def summary(result: dict[str, Any]) -> Table:
     return table
 
 
+def seeds_object(results: Sequence[dict[str, Any]], *, out: str) -> dict[str, Any]:
+    """The results of several seeds, and by kind the mean exploitability with half of its 95 % interval over seeds."""
+    measured = {kind for result in results for kind, value in result["exploitability"].items() if value is not None}
+    over = {}
+    for kind in sorted(measured):
+        mean, half = mean_and_half_width(np.array([result["exploitability"][kind] for result in results], float))
+        over[kind] = {"mean": float(mean), "half_width": float(half)}
+    return {"seeds": [result["seed"] for result in results], "over_seeds": over, "results": list(results), "out": out}
+
+
+def seeds_table(results: Sequence[dict[str, Any]]) -> Table:
+    """The exploitabilities by seed, and their means."""
+    over = seeds_object(results, out="")["over_seeds"]
+    table = Table("seed", "return", *over, box=None, padding=(0, 3, 0, 0))
+    for column in table.columns:
+        column.justify = "right"
+    for result in results:
+        table.add_row(
+            str(result["seed"]), _number(result["return"]), *(_number(result["exploitability"][kind]) for kind in over)
+        )
+    table.add_row(
+        "mean", "", *(Text(_number(one["mean"]) + _error(one["half_width"]), style="bold") for one in over.values())
+    )
+    return table
+
+
 def players_table(found: Sequence[PlayersEvaluation]) -> Table:
     """The policy in games of N players, and in the mean field."""
     columns = ["players", "return", "mean field", "deviator's gain", "mean field", "games"]
@@ -92,4 +120,4 @@ def _number(value: float | None) -> str:
 
 
 def _error(stderr: float | None) -> str:
-    return f" ± {stderr:.2g}" if stderr else ""
+    return f" ± {stderr:.2g}" if stderr and stderr > 0 else ""

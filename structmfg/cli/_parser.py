@@ -26,6 +26,8 @@ _COMMANDS = {
     "bench": "time operators, training and other libraries, with a report",
 }
 
+_WITH_RESUME = ("command", "resume", "game_parameters", "overrides", "json", "quiet", "max_seconds", "snapshot_seconds")
+
 
 class _Field(NamedTuple):
     name: str
@@ -44,16 +46,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments; `game_parameters` and `overrides` hold those that were given. `ValueError` on a bad one."""
     if argv and not argv[0].startswith("-"):
         check_name("command", argv[0], _COMMANDS)
-    parser, options = _build()
+    parser, commands = _build()
     arguments, rest = parser.parse_known_args([_dashed(argument) for argument in argv])
     if rest:
-        _reject(rest, options[arguments.command])
+        _reject(rest, commands[arguments.command]._option_string_actions)
     if arguments.command in ("solve", "compare", "verify"):
         arguments.game_parameters = _given(arguments, (field.name for field in game_fields()))
     if arguments.command == "solve":
         arguments.overrides = _given(
             arguments, (field.name for field in [*solver_fields(), *network_fields(), *table_fields()])
         )
+        _check_resume(arguments, commands["solve"])
     return arguments
 
 
@@ -74,6 +77,22 @@ def _reject(rest: Sequence[str], options: Iterable[str]) -> NoReturn:
 
 def _given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def _check_resume(arguments: argparse.Namespace, parser: _Parser) -> None:
+    """`ValueError` on neither a game nor --resume, and on --resume with what a run already has."""
+    if arguments.resume is None:
+        if arguments.game is None:
+            raise ValueError("solve needs a GAME, or --resume RUN (see structmfg solve --help)")
+        return
+    given = [
+        name
+        for name, value in vars(arguments).items()
+        if name not in _WITH_RESUME and value not in (None, parser.get_default(name))
+    ]
+    if given:
+        named = ", ".join("GAME" if name == "game" else f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"--resume goes on with the settings of the run: leave out {named}")
 
 
 def whole_number(text: str) -> int:
@@ -152,8 +171,8 @@ def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
 # The parser.
 
 
-def _build() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
-    """The parser, and the options of every command."""
+def _build() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and those of its commands."""
     from structmfg import __version__
 
     parser = _Parser(prog="structmfg", description="Solve mean field games with common noise.", allow_abbrev=False)
@@ -172,12 +191,16 @@ def _build() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
         output = command.add_argument_group("output")
         output.add_argument("--json", action="store_true", help="one JSON object on the last line; the rest to stderr")
         output.add_argument("--quiet", action="store_true", help="print nothing else")
-    return parser, {name: list(command._option_string_actions) for name, command in parsers.items()}
+    return parser, parsers
 
 
 def _solve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("game", metavar="GAME", help=", ".join(GAMES))
+    parser.add_argument("game", metavar="GAME", nargs="?", help=", ".join(GAMES))
     run = parser.add_argument_group("run")
+    resumed = "instead of GAME: go on with a run that was cut short, to the numbers it would have reached"
+    run.add_argument("--resume", metavar="RUN", help=resumed)
+    often = "between two snapshots of the state, from which --resume goes on (default: 60)"
+    run.add_argument("--snapshot-seconds", type=number, default=60.0, metavar="X", help=often)
     run.add_argument("--solver", default="rspg", metavar=f"{{{','.join(SOLVERS)}}}", help="default: rspg")
     presets = ",".join(typing.get_args(PresetName))
     suits = "settings that suit the game, or the paper's"
@@ -190,6 +213,8 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop the training there, wherever its schedules are; to plan for less, use --iterations",
     )
     run.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
+    several = "train K seeds, from --seed on, side by side in one program; each has a run folder of its own"
+    run.add_argument("--seeds", type=whole_number, metavar="K", help=several)
     run.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/GAME-SOLVER-SEED, numbered)")
     run.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
     _add_fields(

@@ -60,31 +60,44 @@ def seconds_left(progress: solvers.Progress, max_seconds: float | None) -> float
     return left if max_seconds is None else min(left, max(max_seconds - progress.train_seconds, 0.0))
 
 
+class Terminated(KeyboardInterrupt):
+    """By SIGTERM: there is no time for more than saving what there is."""
+
+
 class Interrupt:
     """Turns the first Ctrl-C into a request, which `check` grants between updates; a second one takes effect at once.
 
     An interrupt in the midst of an update would lose that update, and one in the midst of saving would lose the run.
+    SIGTERM is such a request while there are updates to be made (`updating`), and at other times takes effect at once.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.terminated = self.updating = False
         self._in_main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "Interrupt":
         if self._in_main:
-            self._previous = signal.signal(signal.SIGINT, self._request)
+            self._previous = {
+                number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
+            }
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._in_main:
-            signal.signal(signal.SIGINT, self._previous)
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if number == signal.SIGTERM:
+            self.terminated = True
+            if not self.updating:
+                raise Terminated
+        elif self.requested:
             raise KeyboardInterrupt
         self.requested = True
 
     def check(self, progress: solvers.Progress) -> None:
         """Raise KeyboardInterrupt if one was requested and there is training left."""
-        if self.requested and progress.step < progress.max_steps:
+        self.updating = progress.step < progress.max_steps
+        if self.requested and self.updating:
             raise KeyboardInterrupt

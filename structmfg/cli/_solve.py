@@ -1,119 +1,148 @@
-"""`structmfg solve`: train, evaluate, save, say what was reached."""
+"""`structmfg solve`: train, evaluate, save, say what was reached; `--resume` goes on with what was cut short."""
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import jax
 
 from structmfg import reports, solvers
-from structmfg._checks import check_integer, check_name, check_seed
-from structmfg.cli._output import basis, console, print_json, summary, title
-from structmfg.cli._progress import Display, Interrupt
-from structmfg.games import Game, make
-from structmfg.solvers import RESULTS, Preset, preset
+from structmfg._checks import check_positive
+from structmfg.cli._job import Job, abandon, begin, precision, resume
+from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
+from structmfg.cli._progress import Display, Interrupt, Terminated
+from structmfg.reports._files import write_json
+from structmfg.solvers import RESULTS, Snapshots, Solution
 
 _EVALUATIONS = 12
 
 
 def solve(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
-    check_name("precision", arguments.precision, get_args(reports.Precision))
-    check_seed(arguments.seed)
-    with jax.enable_x64(arguments.precision == "float64"), Interrupt() as interrupt:
-        run, result = _run(arguments, interrupt)
-    _tell(arguments, run)
+    check_positive("snapshot_seconds", arguments.snapshot_seconds)
+    with jax.enable_x64(precision(arguments) == "float64"), Interrupt() as interrupt:
+        job = begin(arguments) if arguments.resume is None else resume(arguments)
+        results = job.finished() or _run(arguments, job, interrupt)
+    result = results[0]
+    if job.many:
+        result = seeds_object(results, out=str(job.folder))
+        write_json(job.folder / "result.json", result)
+    _tell(arguments, job, results)
     if arguments.json:
-        print_json(run.result)
-    if result.succeeded:
-        return 0
-    print(f"structmfg: {run.result['message']}", file=sys.stderr)
-    return 1
+        print_json(result)
+    failed = [one for one in results if not RESULTS[one["result"]].succeeded]
+    for one in failed:
+        print(f"structmfg: {one['message']}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _run(arguments: argparse.Namespace, interrupt: Interrupt) -> tuple[reports.Run, RESULTS]:
-    game, chosen = _chosen(arguments)
-    settings = reports.Settings.of(
-        game,
-        chosen.solver,
-        name=arguments.solver,
-        preset=arguments.preset,
-        overrides=arguments.overrides,
-        max_steps=chosen.max_steps,
-        max_seconds=arguments.max_seconds,
-        seed=arguments.seed,
-    )
+def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:
     given = arguments.out is not None and Path(arguments.out).exists()
-    folder = reports.new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{arguments.seed}")
-    try:
-        reports.save_settings(folder, settings)
-        with Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds) as display:
-            training = _train(arguments, game, chosen, display, interrupt)
-            return _save(folder, settings, game, training, display), training.solution.result
-    except BaseException:
-        reports.drop_folder(folder, keep=given)
-        raise
-
-
-def _chosen(arguments: argparse.Namespace) -> tuple[Game, Preset]:
-    game = make(arguments.game, **arguments.game_parameters)
-    chosen = preset(game, arguments.solver, arguments.preset, **arguments.overrides)
-    if arguments.iterations is None:
-        return game, chosen
-    return game, chosen._replace(max_steps=check_integer("iterations", arguments.iterations, at_least=1))
+    hint = f"structmfg solve --resume {job.folder} goes on from there"
+    with (
+        Snapshots(job.folder / "snapshots", seconds=arguments.snapshot_seconds, tell=_warn) as snapshots,
+        Display(quiet=arguments.quiet, max_seconds=job.settings.max_seconds) as display,
+    ):
+        try:
+            solutions = _train(arguments, job, snapshots, display, interrupt)
+        except BaseException as error:
+            if arguments.resume is None and not snapshots.steps:
+                abandon(job, keep=given)
+                raise
+            if isinstance(error, Terminated):
+                raise Terminated(f"terminated; {hint}") from None
+            raise
+        with _explained(job.folder, hint):
+            for (path, _), solution in zip(job.runs, solutions, strict=True):
+                reports.save_policy(path, solution)
+            if interrupt.terminated:
+                raise Terminated
+            results = _report(job, solutions, display)
+    if job.finished():
+        job.clean()
+    return results
 
 
 def _train(
-    arguments: argparse.Namespace, game: Game, chosen: Preset, display: Display, interrupt: Interrupt
-) -> reports.Training:
-    clock: list[tuple[int, float]] = []
+    arguments: argparse.Namespace, job: Job, snapshots: Snapshots, display: Display, interrupt: Interrupt
+) -> list[Solution]:
+    out, told = console(arguments), arguments.resume is None
 
     def follow(progress: solvers.Progress) -> None:
-        clock.append((progress.step, progress.train_seconds))
+        nonlocal told
+        if not told:
+            out.print(f"going on after update {progress.step}")
+            told = True
         display.training(progress)
         interrupt.check(progress)
 
-    solution = solvers.solve(
-        game,
-        chosen.solver,
-        key=jax.random.key(arguments.seed),
-        max_steps=chosen.max_steps,
-        max_seconds=arguments.max_seconds,
-        # Solvers on trees certify their own steps.
-        evaluate=None if isinstance(chosen.solver, solvers.TreeSolver) else reports.checkpoint_evaluation(game),
-        evaluations=_EVALUATIONS,
-        callback=follow,
-        throw=False,
-    )
-    return reports.Training(solution, clock)
-
-
-def _save(
-    folder: Path, settings: reports.Settings, game: Game, training: reports.Training, display: Display
-) -> reports.Run:
-    reports.save_policy(folder, training.solution)
+    options: dict[str, Any] = {
+        "max_steps": job.settings.max_steps,
+        "max_seconds": job.settings.max_seconds,
+        "evaluations": _EVALUATIONS,
+        "callback": follow,
+        "snapshots": snapshots,
+    }
+    if not isinstance(job.solver, solvers.TreeSolver):  # those certify their own steps
+        options["evaluate"] = reports.checkpoint_evaluation(job.game)
     try:
-        display.stage("evaluating")
-        evaluation = reports.evaluate(game, training.solution.policy)
-        kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-        beside = reports.anchors(game, settings.solver, kinds=kinds, information=settings.information)
-        display.stage("writing the report")
-        return reports.save_run(folder, settings, game, training, evaluation, beside)
+        if job.many:
+            assert isinstance(job.solver, solvers.TrainingSolver)
+            return solvers.solve_seeds(job.game, job.solver, keys=job.keys, **options)
+        return [solvers.solve(job.game, job.solver, key=job.keys, throw=False, **options)]
+    finally:
+        interrupt.updating = False
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, hint: str) -> Iterator[None]:
+    """Errors while a run is saved, with what can be done about them."""
+    try:
+        yield
+    except Terminated:
+        raise Terminated(f"terminated; {hint}") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted before the report was written; the policy is saved in {folder}") from None
+        raise KeyboardInterrupt(
+            f"interrupted before the report was written; the policy is saved in {folder}; {hint}"
+        ) from None
     except Exception as error:
-        raise RuntimeError(f"the report could not be written ({error}); the policy is saved in {folder}") from error
+        raise RuntimeError(f"the report could not be written ({error}); {hint}") from error
 
 
-def _tell(arguments: argparse.Namespace, run: reports.Run) -> None:
+def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[dict[str, Any]]:
+    """The run of every seed: evaluated, and written to its folder."""
+    beside, results = None, []
+    for (path, settings), solution in zip(job.runs, solutions, strict=True):
+        display.stage("evaluating")
+        evaluation = reports.evaluate(job.game, solution.policy)
+        if beside is None:
+            kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
+            beside = reports.anchors(job.game, settings.solver, kinds=kinds, information=settings.information)
+        display.stage("writing the report")
+        reports.save_settings(path, settings)
+        results.append(reports.save_run(path, settings, job.game, solution, evaluation, beside).result)
+    return results
+
+
+def _warn(message: str) -> None:
+    print(f"structmfg: {message}", file=sys.stderr)
+
+
+def _tell(arguments: argparse.Namespace, job: Job, results: Sequence[dict[str, Any]]) -> None:
     """The summary for people."""
-    out, result = console(arguments), run.result
-    out.print(f"{title(result)}: {result['result']}. {result['message']}")
+    out = console(arguments)
+    for result in results:
+        out.print(f"{title(result)}: {result['result']}. {result['message']}")
+    first = results[0]
+    updates = " / ".join(str(result["iterations"]) for result in results)
     out.print(
-        f"{result['iterations']} updates in {result['train_seconds']:.1f} s "
-        f"(and {result['compile_seconds']:.1f} s of compilation), return {result['return']:.5g}\n"
+        f"{updates} updates in {first['train_seconds']:.1f} s (and {first['compile_seconds']:.1f} s of compilation), "
+        f"return {' / '.join(format(result['return'], '.5g') for result in results)}\n"
     )
-    out.print(summary(result))
-    out.print(f"\nexploitability {basis(result)}; in units of the return")
-    out.print(f"report: {result['report']}", soft_wrap=True)
+    out.print(seeds_table(results) if job.many else summary(first))
+    out.print(f"\nexploitability {basis(first)}; in units of the return")
+    for result in results:
+        out.print(f"report: {result['report']}", soft_wrap=True)

@@ -18,7 +18,7 @@ from structmfg.reports._html import render, spoken
 from structmfg.reports._players import draw_players, players_basis, players_object, save_players
 from structmfg.reports._published import Published, game_name, published
 from structmfg.reports._result import anchors_object, measures, result_object
-from structmfg.reports._run import Run, Training, load_run, load_settings, save_policy, save_run, save_settings
+from structmfg.reports._run import Run, load_run, load_settings, save_policy, save_run, save_settings
 from structmfg.reports._settings import Precision, Settings, versions
 from structmfg.reports._trajectories import Trajectories, trajectories
 
@@ -33,7 +33,6 @@ __all__ = [
     "Published",
     "Run",
     "Settings",
-    "Training",
     "Trajectories",
     "anchors",
     "anchors_object",

@@ -53,7 +53,7 @@ def figures(
     return pictures
 
 
-# Exploitability against seconds.
+# Exploitability against updates.
 
 
 def _spoken(kind: str) -> str:
@@ -65,8 +65,8 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     floor = beside.floor[kind]
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    points = np.array([(point.train_seconds, point.value, point.stderr) for point in curve if point.value > 0])
-    seconds, values, errors = points.reshape(-1, 3).T
+    points = np.array([(point.step, point.value, point.stderr) for point in curve if point.value > 0])
+    updates, values, errors = points.reshape(-1, 3).T
     if estimate := beside.uniform[kind]:
         value = estimate.value
         _level(axes, value, f"uniform policy: {value:.4g}", GREY, ":")
@@ -78,13 +78,13 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     if floor:
         _level(axes, floor, f"exact equilibrium, {beside.information} information: {floor:.4g}", COLOURS[2], "-.")
     axes.errorbar(
-        seconds, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
+        updates, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
         color=COLOURS[0], marker="o" if len(values) < 40 else "", markersize=5, capsize=3, elinewidth=1.2, zorder=3,
         label="this run",
     )  # fmt: skip
     if len(values):
         axes.annotate(
-            f"{values[-1]:.3g}", (seconds[-1], values[-1]), xytext=(0, 9), textcoords="offset points", ha="center",
+            f"{values[-1]:.3g}", (updates[-1], values[-1]), xytext=(0, 9), textcoords="offset points", ha="center",
             color=COLOURS[0], fontweight="bold", zorder=4, path_effects=[withStroke(linewidth=3, foreground="white")],
         )  # fmt: skip
     axes.set_yscale("log")
@@ -92,7 +92,7 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     axes.set_xlim(left=0)
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel("time (seconds, without compilation and evaluation)")
+    axes.set_xlabel("updates")
     axes.set_ylabel(f"{_spoken(kind)} exploitability\n(units of the return)")
     bars = "; bars: ±2 standard errors" if len(errors) and errors.any() else ""
     axes.set_title(f"What a best response that knows {_KNOWS[kind]} would gain{bars}")

@@ -44,19 +44,13 @@ class Run(NamedTuple):
     result: dict[str, Any]  # empty if the solve was interrupted between training and report
 
 
-class Training(NamedTuple):
-    """`solution`, and the `clock`: (step, training seconds) at the end of every chunk of updates."""
-
-    solution: Solution
-    clock: Sequence[tuple[int, float]]
-
-
-def load_settings(path: str | Path) -> Settings:
-    """The settings of a run. `ValueError` says what is missing where the folder is not one."""
+def load_settings(path: str | Path, *, policy: bool = True) -> Settings:
+    """The settings of a run, with a `policy` or without. `ValueError` says what is missing where it is not one."""
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"{path} is not a run folder: there is no such folder")
-    missing = [name for name in _NEEDED if not (path / name).is_file()]
+    needed = _NEEDED if policy else _NEEDED[:1]
+    missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise ValueError(f"{path} is not a run folder: it has no {', '.join(missing)}")
     return Settings.parse(read_json(path / "settings.json"))
@@ -84,13 +78,12 @@ def load_run(path: str | Path) -> Run:
 
 
 def save_run(
-    folder: Path, settings: Settings, game: Game, training: Training, evaluation: Evaluation, beside: Anchors
+    folder: Path, settings: Settings, game: Game, solution: Solution, evaluation: Evaluation, beside: Anchors
 ) -> Run:
     """Write everything but the settings, which are written first of all, before training; the result last."""
-    solution = training.solution
     policy = save_policy(folder, solution)
     curve = checkpoints(settings, solution, evaluation)
-    write_bytes(folder / "metrics.jsonl", _metrics(settings, training, curve).encode())
+    write_bytes(folder / "metrics.jsonl", _metrics(settings, solution, curve).encode())
     shown = trajectories(game, policy)
     write_arrays(folder / "trajectories.npz", shown.arrays())
     (folder / "figures").mkdir(exist_ok=True)
@@ -151,11 +144,11 @@ def checkpoints(settings: Settings, solution: Solution, evaluation: Evaluation) 
     return [*earlier, Checkpoint(stats["steps"], stats["train_seconds"], final.value, final.stderr)]
 
 
-def _metrics(settings: Settings, training: Training, curve: Sequence[Checkpoint]) -> str:
+def _metrics(settings: Settings, solution: Solution, curve: Sequence[Checkpoint]) -> str:
     """JSON lines by step; within a chunk of updates the seconds are interpolated."""
-    stats = training.solution.stats
+    stats = solution.stats
     steps = np.array(stats.get("certified", np.arange(1, len(stats["returns"]) + 1)), int)
-    ends = np.array([(0, 0.0), *training.clock, (stats["steps"], stats["train_seconds"])])
+    ends = np.array([(0, 0.0), *stats["clock"], (stats["steps"], stats["train_seconds"])])
     seconds = np.interp(steps, ends[:, 0], ends[:, 1])
     updates = [
         {"step": int(step), "train_seconds": float(time), "return": mean_return}

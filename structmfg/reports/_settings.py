@@ -88,6 +88,13 @@ class Settings(NamedTuple):
             raise ValueError(f"settings.json has no network, but {self.solver} trains one")
         return binned(game, **self.network) if self.trains_table else network_policy(game, **self.network)
 
+    def build_solver(self, game: Game) -> TrainingSolver | TreeSolver:
+        """The solver."""
+        kind = SOLVERS[self.solver]
+        if issubclass(kind, TrainingSolver):
+            return kind(policy=self.build_policy(game), **self.hyper_parameters)
+        return kind(**self.hyper_parameters)
+
     @property
     def trains_table(self) -> bool:
         """Whether the solver trains a table over bins of observations."""

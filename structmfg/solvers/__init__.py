@@ -40,8 +40,9 @@ from structmfg.solvers._problem import Information
 from structmfg.solvers._resolvent import ResolventMethod, resolvent
 from structmfg.solvers._rspg import RSPG, SPG, StructuralPolicyGradient, TabularSPG, TrainingState
 from structmfg.solvers._simplex import Barycentric, barycentric, simplex_grid
+from structmfg.solvers._snapshots import Snapshots
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
-from structmfg.solvers._solve import Progress, solve
+from structmfg.solvers._solve import Progress, solve, solve_seeds
 from structmfg.solvers._stationary import StationaryMethod, stationary
 from structmfg.solvers._stationary_equilibrium import (
     EQUILIBRIUM_RESULTS,
@@ -94,6 +95,7 @@ __all__ = [
     "ProximalPolicyOptimisation",
     "ResolventMethod",
     "SavingSolution",
+    "Snapshots",
     "Solution",
     "StationaryEquilibrium",
     "StationaryMethod",
@@ -124,6 +126,7 @@ __all__ = [
     "rollout",
     "simplex_grid",
     "solve",
+    "solve_seeds",
     "stationary",
     "stationary_equilibrium",
 ]

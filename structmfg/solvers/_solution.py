@@ -47,5 +47,7 @@ class Solution(NamedTuple):
 
 def describe_failure(step: int, mean_return: float, gradient_norm: float) -> str:
     """When and where an update was not finite."""
+    if np.isfinite([mean_return, gradient_norm]).all():
+        return f"update {step}: the parameters after it were not finite"
     where = "return" if not np.isfinite(mean_return) else "gradient"
     return f"update {step}: the {where} was not finite (return {mean_return:g}, gradient norm {gradient_norm:g})"

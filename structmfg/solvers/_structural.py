@@ -97,7 +97,9 @@ class StructuralSolver(TrainingSolver):
         if self.gradient_discount is not None:
             check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
 
-    def _optimiser(self, max_steps: int, learning_rate: float | None = None) -> optax.GradientTransformation:
+    def _optimiser(
+        self, max_steps: int, learning_rate: float | Float[Array, ""] | None = None
+    ) -> optax.GradientTransformation:
         rate = self.learning_rate if learning_rate is None else learning_rate
         schedules = {
             "cosine": optax.cosine_decay_schedule(rate, max_steps, self.final_rate),

@@ -20,10 +20,12 @@ class Metrics(NamedTuple):
 class TrainingSolver(eqx.Module):
     """A solver that trains `policy`, a network bound to the game, or a table. Its other fields are hyper-parameters.
 
-    `recurrent`: whether it trains recurrent or memoryless networks; None for both. `trains`: the kind of policy.
+    `rates`: which of them are learning rates. `recurrent`: whether it trains recurrent or memoryless networks; None for
+    both. `trains`: the kind of policy.
     """
 
     policy: eqx.AbstractVar[ParametricPolicy]
+    rates: ClassVar[tuple[str, ...]] = ("learning_rate",)
     recurrent: ClassVar[bool | None] = None
     trains: ClassVar[type[ParametricPolicy]] = NetworkPolicy
 
@@ -38,6 +40,11 @@ class TrainingSolver(eqx.Module):
         if self.recurrent is not None and policy.settings.recurrent != self.recurrent:
             given = "recurrent" if policy.settings.recurrent else "memoryless"
             raise ValueError(f"{name} trains a {wanted} policy, but was given a {given} one; {use}")
+
+    def slowed(self, factor: Float[Array, ""]) -> "TrainingSolver":
+        """The same solver with its learning rates times a factor."""
+        rates = [getattr(self, name) for name in self.rates]
+        return eqx.tree_at(lambda of: [getattr(of, name) for name in of.rates], self, [factor * x for x in rates])
 
     @abc.abstractmethod
     def init(self, game: Game, key: PRNGKeyArray) -> Any:

@@ -101,6 +101,7 @@ class WindowedRSPG(StructuralSolver):
     """
 
     recurrent = True
+    rates = ("learning_rate", "critic_rate")
 
     window: int | None = eqx.field(static=True, default=None)
     trace: float = 1.0

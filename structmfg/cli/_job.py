@@ -1,0 +1,130 @@
+"""What `structmfg solve` is to do: a solve that starts in a new folder, or one that goes on in the folder of a run.
+
+A run has one folder. Several seeds have one each, within a folder that lists them in seeds.json.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import jax
+from jaxtyping import Array, Key
+
+from structmfg import reports, solvers
+from structmfg._checks import check_integer, check_name, check_positive, check_seed
+from structmfg.games import Game, make
+from structmfg.reports._files import read_json, write_json
+
+_SEEDS = "seeds.json"
+_MAY_GO_ON = ("interrupted", "time_limit")  # results of which more can come
+
+
+class Job(NamedTuple):
+    """`runs`: the folder and the settings of every seed; `many`: whether more than one was asked for."""
+
+    folder: Path
+    game: Game
+    solver: solvers.TrainingSolver | solvers.TreeSolver
+    runs: list[tuple[Path, reports.Settings]]
+    many: bool
+
+    @property
+    def settings(self) -> reports.Settings:
+        """Which all have in common but for the seed."""
+        return self.runs[0][1]
+
+    @property
+    def keys(self) -> Key[Array, "*seeds"]:
+        """One key, or one for each seed."""
+        keys = [jax.random.key(settings.seed) for _, settings in self.runs]
+        return jax.numpy.stack(keys) if self.many else keys[0]
+
+    def finished(self) -> list[dict[str, Any]]:
+        """The results, if there is nothing left to do."""
+        files = [path / "result.json" for path, _ in self.runs]
+        results = [read_json(file) for file in files if file.exists()]
+        done = [result for result in results if result.get("result") not in _MAY_GO_ON]
+        return done if len(done) == len(files) else []
+
+    def clean(self) -> None:
+        """Without snapshots that will not be needed."""
+        shutil.rmtree(self.folder / "snapshots")
+
+
+def precision(arguments: argparse.Namespace) -> str:
+    """That of the numbers, which is chosen before anything is computed."""
+    if arguments.resume is None:
+        check_name("precision", arguments.precision, get_args(reports.Precision))
+        return str(arguments.precision)
+    return reports.load_settings(_folders(Path(arguments.resume))[0], policy=False).precision
+
+
+def begin(arguments: argparse.Namespace) -> Job:
+    """In a new folder, with the settings written. `ValueError` on bad settings, with nothing left behind."""
+    game = make(arguments.game, **arguments.game_parameters)
+    chosen = solvers.preset(game, arguments.solver, arguments.preset, **arguments.overrides)
+    steps = chosen.max_steps
+    if arguments.iterations is not None:
+        steps = check_integer("iterations", arguments.iterations, at_least=1)
+    many = arguments.seeds is not None
+    seeds = range(arguments.seed, arguments.seed + (check_integer("seeds", arguments.seeds, at_least=1) if many else 1))
+    if many and not isinstance(chosen.solver, solvers.TrainingSolver):
+        raise ValueError(f"{arguments.solver} draws nothing at random: --seeds is for solvers that train")
+    settings = [
+        reports.Settings.of(
+            game,
+            chosen.solver,
+            name=arguments.solver,
+            preset=arguments.preset,
+            overrides=arguments.overrides,
+            max_steps=steps,
+            max_seconds=arguments.max_seconds,
+            seed=check_seed(seed),
+        )
+        for seed in seeds
+    ]
+    named = f"seeds-{seeds[0]}-{seeds[-1]}" if many else str(arguments.seed)
+    folder = reports.new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
+    runs = [(folder / f"seed-{one.seed}" if many else folder, one) for one in settings]
+    for path, one in runs:
+        path.mkdir(exist_ok=True)
+        reports.save_settings(path, one)
+    if many:
+        write_json(folder / _SEEDS, {"seeds": list(seeds)})
+    return Job(folder, game, chosen.solver, runs, many)
+
+
+def resume(arguments: argparse.Namespace) -> Job:
+    """From the folder of a run. `ValueError` where it is not one, or where more is asked for than can be changed."""
+    folder = Path(arguments.resume)
+    runs = [(path, reports.load_settings(path, policy=False)) for path in _folders(folder)]
+    settings = runs[0][1]
+    if any(one._replace(seed=settings.seed) != settings for _, one in runs):
+        raise ValueError(f"the runs in {folder} differ in more than the seed")
+    if arguments.max_seconds is not None:
+        check_positive("max_seconds", arguments.max_seconds)
+        runs = [(path, one._replace(max_seconds=arguments.max_seconds)) for path, one in runs]
+    game = settings.build_game()
+    return Job(folder, game, settings.build_solver(game), runs, (folder / _SEEDS).is_file())
+
+
+def _folders(folder: Path) -> list[Path]:
+    """That of the run itself, or those of its seeds."""
+    if not (folder / _SEEDS).is_file():
+        return [folder]
+    seeds = read_json(folder / _SEEDS).get("seeds")
+    if not isinstance(seeds, list) or not seeds:
+        raise ValueError(f"{folder / _SEEDS} must list the seeds")
+    return [folder / f"seed-{check_seed(seed)}" for seed in seeds]
+
+
+def abandon(job: Job, *, keep: bool) -> None:
+    """Remove a folder that was empty when the job began; with `keep`, all in it."""
+    for path in job.folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if not keep:
+        job.folder.rmdir()
