@@ -16,6 +16,7 @@ from structmfg.cli._parser import game_fields, network_fields, parse, solver_fie
 from structmfg.games import GAMES
 from structmfg.solvers import SOLVERS, TreeSolver
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 TINY = [
     "linear_quadratic",
     "--num-states",
@@ -29,18 +30,6 @@ TINY = [
     "--width",
     "4",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The tests solve one tiny game again and again: keep what was compiled."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.05), strict=True):
-        jax.config.update(name, value)
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)

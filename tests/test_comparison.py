@@ -207,6 +207,7 @@ def test_command(tmp_path, capsys, monkeypatch):
 
     def interrupted(game, solver, **arguments):
         if type(solver).__name__ == "SPG":
+            assert arguments["snapshots"].folder == folder / "runs" / "spg-0" / "snapshots"
             raise KeyboardInterrupt
         return train(game, solver, **arguments)
 
@@ -216,6 +217,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert f"interrupted with 1 runs done; the same command with --out {folder} goes on" in capsys.readouterr().err
     assert main(command) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert not list(folder.rglob("snapshots"))
     assert [row["solver"] for row in result["rows"]] == ["fixed_point", "spg"]
     assert result["report"] == str(folder / "report.html")
 

@@ -75,8 +75,9 @@ def contents(folder: Path) -> dict[str, Any]:
     }
 
 
-def has_begun(folder: Path) -> bool:
-    return any((folder / "snapshots").glob("[0-9]*"))
+def saved(folder: Path) -> set[str]:
+    """The snapshots there are."""
+    return {path.name for path in (folder / "snapshots").glob("*") if path.name.isdigit()}
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -101,13 +102,13 @@ def resumed(start: Start, folder: Path, whole: Path) -> None:
 def kill_at(start: Start, folder: Path, seconds: float) -> None:
     """With SIGKILL, so long after it has begun to train."""
     process = start("solve", *LONG, "--quiet", "--out", str(folder))
-    wait_for(lambda: has_begun(folder), process)
+    wait_for(lambda: bool(saved(folder)), process)
     time.sleep(seconds)
     process.kill()
     process.communicate()
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.7])
+@pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.slow), 0.7])
 def test_a_killed_run_goes_on(seconds: float, start: Start, whole: Path, tmp_path: Path) -> None:
     kill_at(start, tmp_path / "run", seconds)
     resumed(start, tmp_path / "run", whole)
@@ -129,12 +130,12 @@ def test_twenty_kills_at_random_moments(start: Start, whole: Path, tmp_path: Pat
         resumed(start, folder, whole)
 
 
-@pytest.mark.parametrize("stage", ["training", "report"])
+@pytest.mark.parametrize("stage", ["training", pytest.param("report", marks=pytest.mark.slow)])
 def test_a_terminated_run_goes_on(stage: str, start: Start, whole: Path, tmp_path: Path) -> None:
     """SIGTERM is answered at once, with how to go on."""
     folder = tmp_path / "run"
     process = start("solve", *LONG, "--quiet", "--out", str(folder))
-    wait_for(lambda: has_begun(folder) if stage == "training" else (folder / "policy.npz").exists(), process)
+    wait_for(lambda: bool(saved(folder)) if stage == "training" else (folder / "policy.npz").exists(), process)
     process.send_signal(signal.SIGTERM)
     code, errors = finish(process)
     assert code == 143
@@ -143,11 +144,12 @@ def test_a_terminated_run_goes_on(stage: str, start: Start, whole: Path, tmp_pat
     resumed(start, folder, whole)
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_by_hand_goes_on(start: Start, whole: Path, tmp_path: Path) -> None:
     """It has its report, and can still go on."""
     folder = tmp_path / "run"
     process = start("solve", *LONG, "--quiet", "--out", str(folder))
-    wait_for(lambda: has_begun(folder), process)
+    wait_for(lambda: bool(saved(folder)), process)
     process.send_signal(signal.SIGINT)
     assert finish(process) == (0, "")
     assert json.loads((folder / "result.json").read_text())["result"] == "interrupted"
@@ -176,34 +178,37 @@ def test_no_room_for_the_report(start: Start, whole: Path, tmp_path: Path) -> No
     resumed(start, folder, whole)
 
 
+@pytest.mark.slow
 def test_no_room_for_snapshots(start: Start, whole: Path, tmp_path: Path) -> None:
     """The last good one stays; the rest of the solve is made without."""
     folder = tmp_path / "run"
     kill_at(start, folder, 0.0)
-    before = {path.name for path in (folder / "snapshots").glob("[0-9]*")}
+    before = saved(folder)
     code, errors = finish(start("solve", "--resume", str(folder), "--quiet", environment=small_files(tmp_path, 64)))
     assert code == 1
     assert "could not be saved in" in errors
-    assert before & {path.name for path in (folder / "snapshots").glob("[0-9]*")}
+    assert max(before, key=int) in saved(folder)
     (tmp_path / "sitecustomize.py").unlink()
     resumed(start, folder, whole)
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps(start: Start, whole: Path, tmp_path: Path) -> None:
     """Back and forth by years while the run goes on, and between its two parts."""
     jump = "import random, time\nreal = time.time\ntime.time = lambda: real() + random.choice([-1e9, 0.0, 1e9])\n"
     folder, jumping = tmp_path / "run", injected(tmp_path, jump)
     process = start("solve", *LONG, "--quiet", "--out", str(folder), environment=jumping)
-    wait_for(lambda: len([*(folder / "snapshots").glob("[0-9]*")]) > 1, process)
+    wait_for(lambda: len(saved(folder)) > 1, process)
     process.kill()
     process.communicate()
     resumed(lambda *arguments: start(*arguments, environment=jumping), folder, whole)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_run(start: Start, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = start("solve", *LONG, "--quiet", "--out", str(folder))
-    wait_for(lambda: has_begun(folder), first)
+    wait_for(lambda: bool(saved(folder)), first)
     first.send_signal(signal.SIGSTOP)  # it stays in the midst of training
     code, errors = finish(start("solve", "--resume", str(folder)))
     first.send_signal(signal.SIGCONT)
@@ -213,11 +218,12 @@ def test_two_processes_on_one_run(start: Start, whole: Path, tmp_path: Path) -> 
     assert contents(folder) == contents(whole)
 
 
+@pytest.mark.slow
 def test_several_seeds_go_on(start: Start, tmp_path: Path) -> None:
     both = ["solve", *LONG, "--seeds", "2", "--seed", "3", "--quiet"]
     assert finish(start(*both, "--out", str(tmp_path / "whole")))[0] == 0
     process = start(*both, "--out", str(tmp_path / "cut"))
-    wait_for(lambda: has_begun(tmp_path / "cut"), process)
+    wait_for(lambda: bool(saved(tmp_path / "cut")), process)
     process.kill()
     process.communicate()
     assert finish(start("solve", "--resume", str(tmp_path / "cut"), "--quiet"))[0] == 0

@@ -15,7 +15,9 @@ from _tiny_game import Coin
 import structmfg as smfg
 from structmfg.solvers import RESULTS, RSPG, Estimate, Snapshots, WindowedRSPG, preset, solve, solve_seeds
 from structmfg.solvers import _solve as driver
+from structmfg.solvers._snapshots import Snapshot
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 GAME, KEY, STEPS = Coin(), jax.random.key(3), 12
 SIZES = {"hidden": 3, "width": 3, "depth": 1, "rank": 2}
 
@@ -139,25 +141,77 @@ def drop(path, _):
     path.unlink()
 
 
+RECORD = {"solve": {"name": "of a test"}, "seconds": 0.1 + 0.2}
+
+
+def snapshot(step):
+    rng = np.random.default_rng(step)
+    return Snapshot(
+        step, {"a": rng.normal(size=(3, 50)), "b": rng.integers(9, size=4), "none": np.zeros((0, 2))}, RECORD
+    )
+
+
+def shapes(_):
+    return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in snapshot(0).arrays.items()}
+
+
+def read(folder, told):
+    with Snapshots(folder, tell=told.append) as kept:
+        return kept.latest(RECORD["solve"], shapes)
+
+
+def same(found, wanted):
+    assert found.step == wanted.step
+    assert {**found.record, "arrays": None} == {**wanted.record, "arrays": None}
+    assert found.arrays.keys() == wanted.arrays.keys()
+    for name, array in wanted.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array, strict=True)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A folder with the snapshots of steps 1 and 2."""
+    folder = tmp_path_factory.mktemp("two")
+    with Snapshots(folder) as kept:
+        for step in (1, 2):
+            kept.save(snapshot(step))
+    return folder
+
+
 @pytest.mark.parametrize("harm", [flip, cut, drop])
-def test_whatever_file_of_a_snapshot_is_damaged(harm, tmp_path):
+def test_whatever_file_of_a_snapshot_is_damaged(harm, two, tmp_path):
     """One file at a time: either nothing of the numbers was in it, or the snapshot before is used, with a message."""
-    solver, rng, found = SOLVERS["rspg"](), np.random.default_rng(0), 0
-    whole = numbers(run(solver))
-    run(solver, tmp_path / "good", stop_at=7)
-    every = [path.relative_to(tmp_path / "good") for path in files(latest(tmp_path / "good"))]
+    rng, found = np.random.default_rng(0), 0
+    every = [path.relative_to(two) for path in files(latest(two))]
     assert len(every) > 5
-    for name in every:
-        shutil.rmtree(tmp_path / "hurt", ignore_errors=True)
-        shutil.copytree(tmp_path / "good", tmp_path / "hurt")
-        harm(tmp_path / "hurt" / name, rng)
+    for i, name in enumerate(every * 2):
+        folder = tmp_path / str(i)
+        shutil.copytree(two, folder)
+        harm(folder / name, rng)
         told: list[str] = []
-        assert numbers(run(solver, tmp_path / "hurt", tell=told)) == whole
+        same(read(folder, told), snapshot(1 if told else 2))
         if told:
-            assert "the state after update 7 is damaged" in told[0]
+            assert "the state after update 2 is damaged" in told[0]
             assert Path(told[0].split("moved to ")[1]).is_dir()
+            with Snapshots(folder) as kept:  # there is room for it again
+                kept.save(snapshot(2))
+            same(read(folder, []), snapshot(2))
         found += bool(told)
     assert found > 2
+
+
+def test_other_arrays_than_the_solve_has_are_refused_before_they_are_read(two, tmp_path):
+    """A shape of a thousand gigabytes, another type, one too many."""
+    shutil.copytree(two, tmp_path / "two")
+    with Snapshots(tmp_path / "two") as kept:
+        kept.save(Snapshot(3, {**snapshot(3).arrays, "c": np.zeros(1)}, RECORD))
+        kept.save(Snapshot(4, {**snapshot(4).arrays, "a": np.zeros((3, 50), np.float32)}, RECORD))
+    grow = latest(tmp_path / "two").parent / "2" / "arrays" / "_METADATA"
+    grow.write_text(grow.read_text().replace("50", str(10**12)))
+    told: list[str] = []
+    same(read(tmp_path / "two", told), snapshot(2))
+    assert all("it holds other arrays" in line for line in told)
+    assert len(told) == 2
 
 
 def test_with_no_snapshot_left_it_begins_anew(tmp_path):

@@ -1,7 +1,4 @@
-"""Run folders through any order of solving, saving, loading, evaluating and damage: nothing changes, nothing leaks.
-
-An interrupted run cannot be resumed yet; when it can, that is one more rule here.
-"""
+"""Run folders through any order of solving, resuming, saving, loading, evaluating and damage: nothing changes."""
 
 import shutil
 import tempfile
@@ -51,6 +48,18 @@ class Runs(RuleBasedStateMachine):
     @rule(target=solutions, information=st.sampled_from(("full", "public")))
     def solve(self, information):
         solution = solvers.solve(GAME, chosen(information), max_steps=2)
+        self.same(information, solution.policy)
+        return information, solution
+
+    @rule(target=solutions, information=st.sampled_from(("full", "public")))
+    def solve_in_two_parts(self, information):
+        def stop(progress):
+            raise KeyboardInterrupt
+
+        self.made += 1
+        for callback in (stop, None):
+            with solvers.Snapshots(self.root / str(self.made)) as kept:
+                solution = solvers.solve(GAME, chosen(information), max_steps=2, callback=callback, snapshots=kept)
         self.same(information, solution.policy)
         return information, solution
 

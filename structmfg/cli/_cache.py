@@ -1,6 +1,7 @@
 """Compiled programs kept between runs of the command line."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -9,8 +10,10 @@ import jax
 def keep_compiled_programs() -> None:
     """Keep them in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; without a place, do without.
 
-    JAX finds a program by its code, its options and the machine, so a stale one is never used.
+    JAX finds a program by its code, its options and the machine, so a stale one is never used. One that a killed
+    process has written in part, or for which the disk has no room, is compiled again: of that JAX need not warn.
     """
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return  # the user has chosen, by that variable or otherwise
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name, check_seed
-from structmfg.games import Game, noise_paths
+from structmfg.games import Game, noise_paths, noise_tree
 from structmfg.policies import Policy, TreePolicy, uniform
 from structmfg.reports._published import Published, published
 from structmfg.solvers import (
@@ -29,7 +29,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 HELD_OUT_PATHS = 32
 TRAINING_PATHS = 8  # held-out paths of a checkpoint, and of the uniform anchor, where the noise is continuous
 _FLOOR_TOLERANCE, _FLOOR_ACCEPTED = 1e-8, 1e-6  # of the uniform policy's exploitability: aimed at, and good enough
-_FLOOR_STEPS, _FLOOR_SECONDS = 2000, 20.0
+_FLOOR_STEPS, _FLOOR_WORK = 2000, 3e9  # at most so many steps, and so many of them times (node, state, action): seconds
 _HELD_OUT = 0x68656C64  # the root of the held-out keys; a training key is key(seed) itself
 
 
@@ -122,11 +122,13 @@ def anchors(game: Game, solver: str, *, kinds: Sequence[str], information: Infor
 
 
 def _floors(game: Game, kinds: Sequence[str], information: Information, scale: float) -> dict[str, Estimate | None]:
-    """The exploitabilities of the exact equilibrium; None where it is not found well enough in some seconds."""
+    """The exploitabilities of the exact equilibrium; None where it is not found well enough in some steps."""
     found: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
     try:
-        solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
-        solution = solve(game, solver, max_steps=_FLOOR_STEPS, max_seconds=_FLOOR_SECONDS, throw=False)
+        tree = noise_tree(game, whole_levels=information == "public")
+        steps = int(_FLOOR_WORK / (tree.num_decisions * game.num_states * game.num_actions))
+        solution = solve(game, solver, max_steps=min(max(steps, 1), _FLOOR_STEPS), throw=False)
     except ValueError:  # no noise tree, or none that fits
         return found
     reached = solution.stats["exploitability"]

@@ -26,7 +26,8 @@ def result_object(
         **measures(evaluation),
         "result": solution.result.name,
         "certificate": certificate(settings, solution),
-        "message": " ".join(part for part in (solution.result.value, stats["failure"]) if part),
+        "retreats": stats.get("retreats", []),
+        "message": _message(solution),
         "anchors": anchors_object(beside),
         "precision": settings.precision,
         "device": jax.devices()[0].platform,
@@ -34,6 +35,13 @@ def result_object(
         "out": out,
         "report": report,
     }
+
+
+def _message(solution: Solution) -> str:
+    stats = solution.stats
+    retreats = ", ".join(str(step) for step in stats.get("retreats", ()))
+    back = f"Numbers were not finite: stepped back at update {retreats}, each time to a quarter of the learning rates."
+    return " ".join(part for part in (solution.result.value, stats["failure"], back if retreats else None) if part)
 
 
 def certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:

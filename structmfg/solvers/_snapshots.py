@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,19 @@ class Snapshot(NamedTuple):
     step: int
     arrays: dict[str, np.ndarray]
     record: dict[str, Any]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without the tracebacks that orbax logs and leaves to threads: what goes wrong is an exception, told in a line."""
+    log, before, hook = logging.getLogger("absl"), logging.getLogger("absl").level, sys.unraisablehook
+    log.setLevel(logging.CRITICAL + 1)
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        sys.unraisablehook = hook
 
 
 class Snapshots:
@@ -80,6 +94,7 @@ class Snapshots:
         """Whether it is time for another."""
         return time.monotonic() - (self._saved[1] if self._saved else self._opened) >= self.seconds
 
+    @_silence()
     def save(self, snapshot: Snapshot) -> None:
         """Write one, unless it is there. What goes wrong is told, and the ones before it stay as they are."""
         if self._saved and self._saved[0] == snapshot.step:
@@ -101,6 +116,7 @@ class Snapshots:
         self._manager.save(step, args=parts, force=True)
         self._manager.wait_until_finished()
 
+    @_silence()
     def latest(self, solve: Mapping[str, Any], shapes: Callable[[Mapping[str, Any]], Shapes]) -> Snapshot | None:
         """The latest that is whole; None where there is none. `shapes` says, by the record, what arrays it must hold.
 
@@ -163,13 +179,15 @@ def _manager(folder: Path, keep: int) -> Iterator[Any]:
     """Orbax's own; what a process that was killed left half-written is removed."""
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
     handlers = {"arrays": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
-    with contextlib.closing(ocp.CheckpointManager(folder, options=options, item_handlers=handlers)) as manager:
-        yield manager
+    with _silence():
+        manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+    yield manager
+    with _silence():
+        manager.close()
 
 
 @contextlib.contextmanager

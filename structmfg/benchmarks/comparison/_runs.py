@@ -1,5 +1,6 @@
 """One solver and one seed on the clock, kept as a run folder with its learning curve."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy
 from structmfg.reports._files import read_json, write_json
-from structmfg.solvers import Progress, preset, solve
+from structmfg.solvers import Progress, Snapshots, preset, solve
 
 FILE = "learning_curve.json"
 _CHECKPOINTS = 16
@@ -67,7 +68,7 @@ def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
 def train(
     game: Game, plan: ClockPlan, folder: Path, solver: str, seed: int, callback: Callable[[Progress], None] | None
 ) -> ClockedRun:
-    """One run, saved when it is finished.
+    """One run, saved when it is finished; one that was cut short goes on from its last snapshot.
 
     The policy is measured at the given numbers of updates, closer together at the start, and at the end on all held-out
     noise paths, outside the clock.
@@ -80,17 +81,19 @@ def train(
         seed=seed,
     )  # fmt: skip
     reports.save_settings(path, settings)
-    solution = solve(
-        game,
-        chosen,
-        key=jax.random.key(seed),
-        max_steps=max_steps,
-        max_seconds=plan.max_seconds,
-        evaluate=reports.checkpoint_evaluation(game),
-        evaluations=checkpoint_steps(max_steps),
-        callback=callback,
-        throw=False,
-    )
+    with Snapshots(path / "snapshots") as snapshots:
+        solution = solve(
+            game,
+            chosen,
+            key=jax.random.key(seed),
+            max_steps=max_steps,
+            max_seconds=plan.max_seconds,
+            evaluate=reports.checkpoint_evaluation(game),
+            evaluations=checkpoint_steps(max_steps),
+            callback=callback,
+            snapshots=snapshots,
+            throw=False,
+        )
     if solution.result.name == "interrupted":
         raise KeyboardInterrupt
     reports.save_policy(path, solution)
@@ -99,6 +102,7 @@ def train(
     curve = [*(point for point in curve if point[0] < stats["train_seconds"]), (stats["train_seconds"], *last)]
     numbers = (solution.result.name, stats["steps"], stats["train_seconds"], stats["compile_seconds"])
     write_json(path / FILE, dict(zip(_FIELDS, (*numbers, curve), strict=True)))
+    shutil.rmtree(path / "snapshots")
     return ClockedRun(solver, seed, *numbers, curve, path)
 
 
