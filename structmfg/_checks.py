@@ -9,6 +9,13 @@ import jax
 import numpy as np
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with what a terminal, a page or a font would act on or choke on spelled out by its code; but `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Raise `ValueError` unless `array` has exactly this shape."""
     if tuple(array.shape) != shape:

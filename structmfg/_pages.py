@@ -9,7 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
+from matplotlib.axis import Tick
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from structmfg._checks import printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY = "#5f6670"
@@ -38,7 +42,12 @@ class Picture(NamedTuple):
 
 
 def picture(name: str, caption: str, figure: Figure) -> Picture:
-    """A figure, drawn off screen."""
+    """A figure, drawn off screen. No text is read as mathematics but the ticks': a game's names may hold anything."""
+    ticks = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        if id(text) not in ticks:
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text(), keep="\n"))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Picture(name, caption, buffer.getvalue())
@@ -54,11 +63,16 @@ def page(
     """The page of a template beside the package's code, whatever it is given escaped, with the pictures inside."""
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in (package, "structmfg")]),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(number=number, **(filters or {}))
     encoded = [(drawn, base64.b64encode(drawn.png).decode()) for drawn in pictures]
     return environment.get_template(template).render(pictures=encoded, **context)
+
+
+def _shown(value: Any) -> Any:
+    """What is printed on a page, without control characters."""
+    return printable(value, keep="\n") if type(value) is str else value
 
 
 def number(value: Any) -> str:

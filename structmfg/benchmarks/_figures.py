@@ -15,7 +15,7 @@ from structmfg.benchmarks._cases import OK, Row, find
 _FORMS = {"structured": COLOURS[0], "successors": COLOURS[1], "bcoo": COLOURS[2], "bcsr": COLOURS[3]}
 _KERNELS = {"prebuilt": "-", "rebuilt": "--"}
 _LAYOUTS = {(1, "single"): "one path", (8, "vmap"): "eight paths at once", (8, "map"): "eight paths in a row"}
-_WORDS = {"forward": "$A^T \\mu$", "adjoint": "$A v$"}
+_WORDS = {"forward": "Aᵀ μ", "adjoint": "A v"}
 
 
 def figures(result: dict[str, Any]) -> list[Picture]:

@@ -1,6 +1,7 @@
 """`structmfg compare`: several solvers on one clock, over seeds."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -72,7 +73,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def _folder(arguments: argparse.Namespace) -> tuple[Path, bool]:
     """The folder, and whether it is new; an existing one is gone on with if it holds a comparison."""
-    if arguments.out is not None and (Path(arguments.out) / FILE).is_file():
+    if arguments.out is not None and os.path.lexists(Path(arguments.out, FILE)):
         return Path(arguments.out), False
     return reports.new_folder(arguments.out, f"compare-{arguments.game}"), True
 

@@ -15,6 +15,7 @@ from structmfg import reports, solvers
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
 from structmfg.games import Game, make
 from structmfg.reports._files import read_json, write_json
+from structmfg.reports._reading import check_no_link
 
 _SEEDS = "seeds.json"
 _MAY_GO_ON = ("interrupted", "time_limit")  # results of which more can come
@@ -102,6 +103,7 @@ def resume(arguments: argparse.Namespace) -> Job:
     settings = runs[0][1]
     if any(one._replace(seed=settings.seed) != settings for _, one in runs):
         raise ValueError(f"the runs in {folder} differ in more than the seed")
+    check_no_link(folder / "snapshots")
     if arguments.max_seconds is not None:
         check_positive("max_seconds", arguments.max_seconds)
         runs = [(path, one._replace(max_seconds=arguments.max_seconds)) for path, one in runs]
@@ -116,7 +118,10 @@ def _folders(folder: Path) -> list[Path]:
     seeds = read_json(folder / _SEEDS).get("seeds")
     if not isinstance(seeds, list) or not seeds:
         raise ValueError(f"{folder / _SEEDS} must list the seeds")
-    return [folder / f"seed-{check_seed(seed)}" for seed in seeds]
+    paths = [folder / f"seed-{check_seed(seed)}" for seed in seeds]
+    for path in paths:
+        check_no_link(path)
+    return paths
 
 
 def abandon(job: Job, *, keep: bool) -> None:

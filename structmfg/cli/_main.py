@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 
+from structmfg._checks import printable
 from structmfg.cli._cache import keep_compiled_programs
 from structmfg.cli._parser import parse
 from structmfg.cli._progress import Terminated
@@ -47,5 +48,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"structmfg: {' '.join(message.split())}", file=sys.stderr)
+    print(f"structmfg: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import jax
 
 from structmfg import reports
-from structmfg._checks import check_integer, check_name, check_seed
+from structmfg._checks import check_integer, check_name, check_seed, printable
 from structmfg.cli._output import console, print_json
 from structmfg.games import Game, make
 from structmfg.verification import Report, Stage, self_test, stage_text
@@ -55,16 +55,17 @@ def _folder(out: str | None, name: str) -> tuple[Path, bool]:
 
 def _tell(arguments: argparse.Namespace, report: Report, folder: Path) -> int:
     out = console(arguments)
-    out.print(f"\n{report.game}: {report.summary} in {report.seconds:.0f} s", soft_wrap=True)
+    out.print(f"\n{printable(report.game)}: {report.summary} in {report.seconds:.0f} s", soft_wrap=True)
     for line in report.basis:
-        out.print(line)
+        out.print(printable(line))
     out.print(f"report: {folder / 'report.html'}", soft_wrap=True)
     if arguments.json:
         print_json({**report.as_object(), "out": str(folder), "report": str(folder / "report.html")})
     if report.passed:
         return 0
     failed = [result.name for result in report.results if not result.passed]
-    print(f"structmfg: {len(failed)} of {len(report.results)} checks failed: {', '.join(failed)}", file=sys.stderr)
+    named = printable(", ".join(failed))
+    print(f"structmfg: {len(failed)} of {len(report.results)} checks failed: {named}", file=sys.stderr)
     return 1
 
 

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from structmfg._checks import check_between, check_integer, check_positive, check_rows, check_shape
 
 MAX_SCENARIOS = 2**14  # paths that are enumerated without being asked to
+_MOST_STATES = 2**10  # of a discretised process: its matrix is built in some seconds
 
 
 class NoiseChain(NamedTuple):
@@ -89,7 +90,7 @@ def rouwenhorst(num_states: int, persistence: float, deviation: float) -> tuple[
     Mean, variance and autocorrelation of the stationary chain are exactly those of the process (Rouwenhorst 1995;
     Kopecky & Suen 2010, doi:10.1016/j.red.2010.02.002). Needs |persistence| < 1.
     """
-    check_integer("num_states", num_states, at_least=2)
+    check_between("num_states", check_integer("num_states", num_states, at_least=2), 2, _MOST_STATES)
     check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
     check_positive("deviation", deviation)
     p = (1 + persistence) / 2
@@ -110,7 +111,7 @@ def tauchen(num_states: int, persistence: float, deviation: float, width: float 
     Equally spaced over +-`width` stationary deviations; the mass of every cell by the normal distribution (Tauchen
     1986, doi:10.1016/0165-1765(86)90168-0). Needs |persistence| < 1.
     """
-    check_integer("num_states", num_states, at_least=2)
+    check_between("num_states", check_integer("num_states", num_states, at_least=2), 2, _MOST_STATES)
     check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
     check_positive("deviation", deviation)
     check_positive("width", width)

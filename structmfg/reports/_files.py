@@ -1,8 +1,9 @@
 """Files of a run folder: written whole or not at all, strictly valid JSON, arrays without pickle."""
 
+import contextlib
 import io
-import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +12,29 @@ from typing import Any
 import numpy as np
 
 from structmfg._json import to_json
+from structmfg.reports._reading import check_no_link
+from structmfg.reports._reading import read_arrays as read_arrays
+from structmfg.reports._reading import read_json as read_json
+
+_LEADING_AWAY = r"^\.+$|[\x00-\x1f\x7f/\\%\ud800-\udfff]"  # of a file name
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically: to a temporary one beside it, then renamed. `ValueError` where that is not possible."""
+    """Write a file atomically: to a temporary one beside it, then renamed. `ValueError` where that is not possible.
+
+    A link in either's place is replaced, not followed.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
 
 
@@ -43,24 +54,23 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. `ValueError` where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a readable JSON file: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, but holds a {type(value).__name__}")
-    return value
+def file_name(text: str) -> str:
+    """A text as part of a path: what would lead elsewhere is spelled out, as %2F; different texts stay different."""
+    return re.sub(
+        r"^\.+$|[\x00-\x1f\x7f/\\%\ud800-\udfff]", lambda found: "".join(f"%{ord(c):02X}" for c in found[0]), text
+    )
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz. `ValueError` where it is not one."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # numpy and zipfile raise many kinds on a damaged file
-        raise ValueError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
+def subfolder(folder: Path, *names: str) -> Path:
+    """A folder below another, made where there is none. `ValueError` where a link is, which may lead anywhere."""
+    for name in names:
+        folder = folder / name
+        check_no_link(folder)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"cannot write to folder {folder}: {error.strerror or error}") from error
+    return folder
 
 
 def new_folder(out: str | Path | None, name: str) -> Path:
@@ -68,7 +78,7 @@ def new_folder(out: str | Path | None, name: str) -> Path:
 
     Raises `ValueError` if `out` holds anything already, or the folder cannot be made.
     """
-    path = Path("runs", name) if out is None else Path(out)
+    path = Path("runs", file_name(name)) if out is None else Path(out)
     try:
         if out is not None:
             path.mkdir(parents=True, exist_ok=True)

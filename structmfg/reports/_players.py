@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
-from structmfg.reports._files import write_bytes
+from structmfg.reports._files import subfolder, write_bytes
 from structmfg.solvers import Deviator, Estimate, PlayersEvaluation, gain_rate
 from structmfg.solvers._players import is_fitted
 
@@ -60,9 +60,8 @@ def players_basis(found: Sequence[PlayersEvaluation]) -> str:
 
 
 def save_players(folder: Path, title: str, found: Sequence[PlayersEvaluation]) -> Path:
-    """Write figures/players.png into a run's folder."""
-    (folder / "figures").mkdir(exist_ok=True)
-    path = folder / "figures" / "players.png"
+    """Write figures/players.png into a run's folder; `ValueError` where figures is a link out of it."""
+    path = subfolder(folder, "figures") / "players.png"
     write_bytes(path, draw_players(title, found).png)
     return path
 

@@ -9,12 +9,12 @@
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -23,15 +23,15 @@ from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy
 from structmfg.reports._evaluation import Anchors, Evaluation
 from structmfg.reports._figures import figures
-from structmfg.reports._files import read_arrays, read_json, write_arrays, write_bytes, write_json
+from structmfg.reports._files import read_json, subfolder, write_arrays, write_bytes, write_json
 from structmfg.reports._html import render
+from structmfg.reports._loading import blamed, load_policy, load_result
 from structmfg.reports._result import result_object
 from structmfg.reports._settings import Settings
 from structmfg.reports._trajectories import trajectories
 from structmfg.solvers import Checkpoint, Solution
 
 _NEEDED = ("settings.json", "policy.npz")
-_RESULT = ("game", "solver", "seed", "iterations", "train_seconds", "compile_seconds", "result")  # of result.json
 
 
 class Run(NamedTuple):
@@ -47,34 +47,30 @@ class Run(NamedTuple):
 def load_settings(path: str | Path, *, policy: bool = True) -> Settings:
     """The settings of a run, with a `policy` or without. `ValueError` says what is missing where it is not one."""
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ValueError(f"{path} is not a run folder: there is no such folder")
     needed = _NEEDED if policy else _NEEDED[:1]
-    missing = [name for name in needed if not (path / name).is_file()]
+    missing = [name for name in needed if not os.path.lexists(path / name)]
     if missing:
         raise ValueError(f"{path} is not a run folder: it has no {', '.join(missing)}")
-    return Settings.parse(read_json(path / "settings.json"))
+    saved = read_json(path / "settings.json")
+    with blamed(path / "settings.json"):
+        return Settings.parse(saved)
 
 
 def load_run(path: str | Path) -> Run:
-    """A run from its folder. `ValueError` says what is missing or does not fit.
+    """A run from its folder, whoever wrote it. `ValueError` says what is missing or does not fit.
 
     Parameters take JAX's default float: a run of precision float64 gives the same numbers only where
     `jax_enable_x64` is set.
     """
     path, settings = Path(path), load_settings(path)
-    try:
+    with blamed(path / "settings.json"):
         game = settings.build_game()
-        policy = _load_policy(path / "policy.npz", settings, game)
-    except (TypeError, OverflowError) as error:  # values of a type that nothing here writes
-        raise ValueError(f"{path} does not describe a run: {error}") from error
-    if not (path / "result.json").exists():  # interrupted between training and report
+    policy = load_policy(path / "policy.npz", settings, game)
+    if not os.path.lexists(path / "result.json"):  # interrupted between training and report
         return Run(path, game, policy, settings, {})
-    result = read_json(path / "result.json")
-    missing = [name for name in _RESULT if name not in result]
-    if missing:
-        raise ValueError(f"{path / 'result.json'} lacks {', '.join(missing)}")
-    return Run(path, game, policy, settings, result)
+    return Run(path, game, policy, settings, load_result(path / "result.json", settings))
 
 
 def save_run(
@@ -86,10 +82,9 @@ def save_run(
     write_bytes(folder / "metrics.jsonl", _metrics(settings, solution, curve).encode())
     shown = trajectories(game, policy)
     write_arrays(folder / "trajectories.npz", shown.arrays())
-    (folder / "figures").mkdir(exist_ok=True)
     pictures = figures(game, settings.solver, shown, curve, beside, kind=settings.own_kind)
     for picture in pictures:
-        write_bytes(folder / "figures" / f"{picture.name}.png", picture.png)
+        write_bytes(subfolder(folder, "figures") / f"{picture.name}.png", picture.png)
     report = folder / "report.html"
     result = result_object(settings, solution, evaluation, beside, out=str(folder), report=str(report))
     write_bytes(report, render(settings, result, pictures).encode())
@@ -113,22 +108,6 @@ def save_policy(folder: Path, solution: Solution) -> Policy:
 
 def _pages(policy: TreePolicy) -> dict[str, Array]:
     return {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy) if field.name != "informed"}
-
-
-def _load_policy(path: Path, settings: Settings, game: Game) -> Policy:
-    if not settings.on_tree:
-        policy = settings.build_policy(game)
-        return policy.with_parameters(_unflatten(path, policy))
-    saved, count = read_arrays(path), len(read_arrays(path).get("parent", ()))
-    page, whole = (count, game.num_states, game.num_actions), {"parent", "members", "time"}
-    shapes = {"logits": page, **dict.fromkeys(whole, (count,))}
-    wrong = sorted(name for name, shape in shapes.items() if name not in saved or saved[name].shape != shape)
-    if wrong or saved.keys() != {*shapes, "signals"} or saved["signals"].shape[:1] != (count,):
-        raise ValueError(f"{path} does not fit the game of settings.json: {', '.join(wrong) or 'other arrays'}")
-    if any(not np.isfinite(array).all() for array in saved.values()):
-        raise ValueError(f"{path} must hold finite numbers")
-    arrays = {name: jnp.asarray(array, int if name in whole else float) for name, array in saved.items()}
-    return TreePolicy(**arrays, informed=settings.information == "full")
 
 
 def checkpoints(settings: Settings, solution: Solution, evaluation: Evaluation) -> list[Checkpoint]:
@@ -173,20 +152,3 @@ def flatten(parameters: PyTree[Array]) -> dict[str, np.ndarray]:
     """Arrays by the path to them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _unflatten(path: Path, policy: ParametricPolicy) -> PyTree[Array]:
-    """A policy's parameters from a file. `ValueError` unless it holds exactly those that the policy has."""
-    saved = read_arrays(path)
-    expected = jax.eval_shape(lambda key: policy.initialised(key).parameters, jax.random.key(0))
-    leaves, structure = jax.tree_util.tree_flatten_with_path(expected)
-    names = {jax.tree_util.keystr(where, simple=True, separator="/"): leaf.shape for where, leaf in leaves}
-    found = {name: array.shape for name, array in saved.items()}
-    if found != names:
-        wrong = sorted(name for name in names.keys() | found.keys() if names.get(name) != found.get(name))
-        named = ", ".join(wrong)
-        raise ValueError(f"{path} does not fit the {policy.noun} of settings.json: {named} missing or of another shape")
-    bad = [name for name, array in saved.items() if array.dtype.kind != "f" or not np.isfinite(array).all()]
-    if bad:
-        raise ValueError(f"{path} must hold finite real numbers, but {', '.join(bad)} does not")
-    return jax.tree_util.tree_unflatten(structure, [jnp.asarray(saved[name], float) for name in names])

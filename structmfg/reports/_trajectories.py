@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
+from structmfg.reports._files import file_name
 from structmfg.reports._views import noise_series, shown_paths
 from structmfg.solvers import rollout
 
@@ -38,7 +39,7 @@ class Trajectories(NamedTuple):
             "mean_field": self.mean_field,
             "policy": self.policy,
             "policy_times": self.policy_times,
-            **{f"quantities/{name}": values for name, values in self.quantities.items()},
+            **{f"quantities/{file_name(name)}": values for name, values in self.quantities.items()},
             **{_leaf_name(path): np.asarray(leaf) for path, leaf in leaves},
         }
 

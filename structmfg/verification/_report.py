@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from structmfg._checks import printable
 from structmfg._json import to_json
 from structmfg._pages import Picture, page
 from structmfg.verification._check import CheckResult
@@ -62,7 +63,9 @@ class Report(NamedTuple):
         return f"{sum(result.passed for result in self.results)} of {len(self.results)} checks passed"
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.game}: {self.summary}", *map(stage_text, self.stages), *self.basis])
+        return "\n".join(
+            [f"{printable(self.game)}: {self.summary}", *map(stage_text, self.stages), *map(printable, self.basis)]
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained .html, or .json (NaN as null). `ValueError` on any other suffix."""
@@ -92,11 +95,15 @@ class Report(NamedTuple):
 
 
 def stage_text(stage: Stage) -> str:
-    """A stage in lines: every check with its value and bound; of one that failed also what it means, and where."""
-    width = max(len(result.name) for result in stage.results)
+    """A stage in lines: every check with its value and bound; of one that failed also what it means, and where.
+
+    Control characters, which a user's game may put into names, are spelled out.
+    """
+    width = max(len(printable(result.name)) for result in stage.results)
     lines = [f"{stage.title} ({stage.seconds:.1f} s)"]
-    for name, value, bound, passed, meaning, where in stage.results:
-        lines.append(f"  {'ok    ' if passed else 'FAILED'}  {name:<{width}}  {value:9.2e}  (bound {bound:.2e})")
-        if not passed:
-            lines += [f"          {text}" for text in (meaning, where) if text]
+    for result in stage.results:
+        name, passed = printable(result.name), "ok    " if result.passed else "FAILED"
+        lines.append(f"  {passed}  {name:<{width}}  {result.value:9.2e}  (bound {result.bound:.2e})")
+        if not result.passed:
+            lines += [f"          {printable(text)}" for text in (result.meaning, result.where) if text]
     return "\n".join(lines)

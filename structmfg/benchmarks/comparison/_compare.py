@@ -17,7 +17,7 @@ from structmfg.benchmarks.comparison._report import render
 from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
 from structmfg.benchmarks.comparison._statistics import mean_and_half_width, time_to
 from structmfg.games import Game
-from structmfg.reports._files import write_bytes, write_json
+from structmfg.reports._files import subfolder, write_bytes, write_json
 from structmfg.solvers import Progress
 
 Follow = Callable[[str, int, Progress], None]
@@ -67,9 +67,8 @@ def compare(
     beside = reports.anchors(game, reference(runs), kinds=["clairvoyant"])
     result = summarise(game, plan, runs, beside)
     pictures = figures(game, runs, beside)
-    (folder / "figures").mkdir(exist_ok=True)
     for drawn in pictures:
-        write_bytes(folder / "figures" / f"{drawn.name}.png", drawn.png)
+        write_bytes(subfolder(folder, "figures") / f"{drawn.name}.png", drawn.png)
     result = {**result, "out": str(folder), "report": str(folder / "report.html")}
     write_bytes(folder / "report.html", render(result, pictures).encode())
     write_json(folder / "result.json", result)

@@ -12,6 +12,7 @@ from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.benchmarks.comparison._runs import ClockedRun
 from structmfg.benchmarks.comparison._statistics import band
 from structmfg.games import Game
+from structmfg.policies import Policy
 
 Runs = dict[str, list[ClockedRun]]
 
@@ -19,7 +20,7 @@ Runs = dict[str, list[ClockedRun]]
 def figures(game: Game, runs: Runs, beside: reports.Anchors) -> list[Picture]:
     """The learning curves and the mean fields."""
     shown = {
-        reports.spoken(solver): reports.trajectories(game, reports.load_run(median_run(of).folder).policy)
+        reports.spoken(solver): reports.trajectories(game, _policy_of(game, median_run(of)))
         for solver, of in runs.items()
     }
     with mpl.rc_context(STYLE):
@@ -31,6 +32,14 @@ def figures(game: Game, runs: Runs, beside: reports.Anchors) -> list[Picture]:
                 reports.draw_mean_fields(game, shown),
             ),
         ]
+
+
+def _policy_of(game: Game, of: ClockedRun) -> Policy:
+    """A run's policy. `ValueError` where its folder holds one of another game."""
+    run = reports.load_run(of.folder)
+    if run.game != game:
+        raise ValueError(f"{of.folder} holds a run of another game: {run.game!r}, not {game!r}")
+    return run.policy
 
 
 def median_run(runs: Sequence[ClockedRun]) -> ClockedRun:

@@ -1,16 +1,18 @@
 """What is compared, and how many updates of each solver fill the clock."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import jax
 
-from structmfg._checks import check_integer, check_name, check_positive
+from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
 from structmfg.games import Game
 from structmfg.reports import game_name, versions
 from structmfg.reports._files import read_json, write_json
 from structmfg.reports._settings import parameters
+from structmfg.reports._typed import check_types
 from structmfg.solvers import SOLVERS, TreeSolver, preset, solve
 
 FILE = "plan.json"
@@ -48,7 +50,7 @@ def planned(
         preset(game, solver)  # refuses what does not suit the game before anything is trained
     precision = "float64" if jax.config.read("jax_enable_x64") else "float32"
     plan = ClockPlan(game_name(game), parameters(game), precision, max_seconds, versions(), [], [], {})
-    if (folder / FILE).exists():
+    if os.path.lexists(folder / FILE):
         plan = _continued(folder, plan)
     solvers = list(dict.fromkeys([*plan.solvers, *solvers]))
     steps = dict(plan.steps)
@@ -66,8 +68,10 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
     missing = [field for field in ClockPlan._fields if field not in saved]
     if missing:
         raise ValueError(f"{folder / FILE} is not the plan of a comparison: it lacks {', '.join(missing)}")
-    if not _is_sound(**{name: saved[name] for name in ("solvers", "seeds", "steps")}):
-        raise ValueError(f"{folder / FILE} is damaged: choose another folder")
+    try:
+        _check_sound(saved)
+    except ValueError as error:
+        raise ValueError(f"{folder / FILE} is damaged ({error}): choose another folder") from error
     for field in ("game", "game_parameters", "precision", "max_seconds", "versions"):
         given, found = getattr(wanted, field), saved[field]
         if given != found:
@@ -78,16 +82,17 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
     return ClockPlan(**{field: saved[field] for field in ClockPlan._fields})
 
 
-def _is_sound(solvers: Any, seeds: Any, steps: Any) -> bool:
-    """Whether what is to be gone on with could have been written here."""
-    if not (isinstance(solvers, list) and isinstance(seeds, list) and isinstance(steps, dict)):
-        return False
-    return (
-        all(solver in SOLVERS and solver in steps for solver in solvers if isinstance(solver, str))
-        and all(isinstance(solver, str) for solver in solvers)
-        and all(isinstance(seed, int) and seed >= 0 for seed in seeds)
-        and all(isinstance(count, int) and count > 0 for count in steps.values())
-    )
+def _check_sound(saved: dict[str, Any]) -> None:
+    """Raise `ValueError` on what could not have been written here."""
+    check_types(saved, get_type_hints(ClockPlan))
+    for solver in {*saved["solvers"], *saved["steps"]}:
+        check_name("solver", solver, SOLVERS)
+    if missing := set(saved["solvers"]) - saved["steps"].keys():
+        raise ValueError(f"it has no steps of {', '.join(sorted(missing))}")
+    for seed in saved["seeds"]:
+        check_seed(seed)
+    for count in saved["steps"].values():
+        check_between("steps", check_integer("steps", count, at_least=1), 1, 2**31 - 1)
 
 
 def _apart(found: Any, given: Any) -> str:

@@ -1,5 +1,7 @@
 """One solver and one seed on the clock, kept as a run folder with its learning curve."""
 
+import itertools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +11,19 @@ import jax
 import numpy as np
 
 from structmfg import reports
+from structmfg._checks import check_name
 from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.reports._files import read_json, write_json
-from structmfg.solvers import Progress, Snapshots, preset, solve
+from structmfg.reports._files import read_json, subfolder, write_json
+from structmfg.reports._reading import check_no_link
+from structmfg.reports._typed import check_types
+from structmfg.solvers import RESULTS, Progress, Snapshots, preset, solve
 
 FILE = "learning_curve.json"
 _CHECKPOINTS = 16
 _FIELDS = ("result", "steps", "train_seconds", "compile_seconds", "curve")
+_KINDS: dict[str, Any] = dict(zip(_FIELDS, (str, int, float, float, list[list[float]]), strict=True))
 
 
 class ClockedRun(NamedTuple):
@@ -51,18 +57,31 @@ def place(folder: Path, solver: str, seed: int) -> Path:
 def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
     """A run from its folder, or None where it was never finished. `ValueError` where its file is damaged."""
     path = place(folder, solver, seed)
-    if not (path / FILE).exists():
+    for part in (path.parent, path):
+        check_no_link(part)
+    if not os.path.lexists(path / FILE):
         return None
     saved = read_json(path / FILE)
     try:
-        curve = [(float(seconds), float(value), float(error)) for seconds, value, error in saved["curve"]]
-        seconds = float(saved["train_seconds"]), float(saved["compile_seconds"])
-        numbers = (str(saved["result"]), int(saved["steps"]), *seconds)
-        curve[-1]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        check_types(saved, _KINDS)
+        result, steps, train_seconds, compile_seconds, points = (saved[name] for name in _FIELDS)
+        check_name("result", result, RESULTS.__members__)
+        if min(steps, train_seconds, compile_seconds) < 0:
+            raise ValueError("a negative number of steps or seconds")
+        return ClockedRun(solver, seed, result, steps, train_seconds, compile_seconds, _curve(points), path)
+    except (KeyError, ValueError) as error:
         hint = "remove its folder, and the run is made again"
         raise ValueError(f"{path / FILE} is damaged ({error!r}): {hint}") from error
-    return ClockedRun(solver, seed, *numbers, curve, path)
+
+
+def _curve(points: list[list[float]]) -> list[tuple[float, float, float]]:
+    """The curve from JSON. `ValueError` unless it is one: triples of numbers, in order of time."""
+    curve = [tuple(map(float, point)) for point in points]
+    if not curve or any(len(point) != 3 for point in curve):
+        raise ValueError("curve must be a list of points of three numbers, at least one")
+    if any(later[0] < point[0] for point, later in itertools.pairwise([(0.0, 0.0, 0.0), *curve])):
+        raise ValueError("curve must be in order of time")
+    return [(seconds, value, error) for seconds, value, error in curve]
 
 
 def train(
@@ -74,8 +93,7 @@ def train(
     noise paths, outside the clock.
     """
     chosen, _ = preset(game, solver)
-    max_steps, path = plan.steps[solver], place(folder, solver, seed)
-    path.mkdir(parents=True, exist_ok=True)
+    max_steps, path = plan.steps[solver], subfolder(folder, *place(Path(), solver, seed).parts)
     settings = reports.Settings.of(
         game, chosen, name=solver, preset="default", overrides={}, max_steps=max_steps, max_seconds=plan.max_seconds,
         seed=seed,
