@@ -1,6 +1,8 @@
 # make demo      solve Beach Bar and write a report
 # make test      lint, types and the fast tests: what continuous integration runs
-# make test-all  the same with the slow tests
+# make test-all  the same with the slow tests, then test-versions
+# make test-versions  the fast tests with the lowest dependencies, and on every Python from 3.11 on that there is
+# make fast      the fast tests alone
 # make lint      ruff and mypy alone
 # make format    rewrite the sources as `make lint` wants them
 # make clean     remove builds and caches (not the environment, not run folders)
@@ -10,11 +12,13 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+EXTRAS ?= dev
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all test-versions fast lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/structmfg solve beach_bar --seed 0
@@ -24,6 +28,13 @@ test: lint
 
 test-all: lint
 	$(PYTEST) -m ""
+	.ci/versions
+
+test-versions:
+	.ci/versions
+
+fast: $(INSTALLED)
+	$(PYTEST)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -34,11 +45,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit("structmfg needs Python 3.11 or newer, but this is %d.%d: set PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "Installing into $(VENV) (a minute or two, the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -17,17 +18,29 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
-    """Raise `ValueError` unless `array` has exactly this shape."""
+    """Raise `ValueError` unless `array` is one of exactly this shape."""
+    if not hasattr(array, "shape"):
+        raise ValueError(f"{name} must be an array of shape {shape}, but is a {type(array).__name__}")
+    check_reals(name, array)
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(array.shape)}")
 
 
-def check_integer(name: str, value: Any, *, at_least: int) -> int:
-    """Return `value` as an int, or raise `ValueError` unless it is a whole number >= `at_least`."""
+def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """Return `value` as an int, or raise `ValueError` unless it is a whole number from `at_least` to `at_most`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
         hint = " (a float)" if isinstance(value, float) else ""
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {value!r}{hint}")
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {_brief(value)}{hint}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{name} must be at most {at_most}, but is {_brief(value)}")
     return int(value)
+
+
+def _brief(value: Any) -> str:
+    """Its repr, but for one that nobody would read; Python refuses to print numbers of thousands of digits."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return f"a number of about {value.bit_length() * 3 // 10} digits"
+    return repr(value)
 
 
 def check_seed(value: Any) -> int:
@@ -41,7 +54,7 @@ def check_seed(value: Any) -> int:
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except TypeError:  # not a number
+    except (TypeError, OverflowError):  # not a number, or an int beyond all floats
         return False
 
 
@@ -78,6 +91,47 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
 def concrete(array: Any) -> np.ndarray | None:
     """The array in NumPy, or None where its values are not known yet, inside `jit`: they are the caller's to see to."""
     return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
+
+
+def as_reals(name: str, values: Any, dtype: Any = None) -> jax.Array:
+    """A JAX array, or `ValueError` where it is not one of real numbers (or of booleans)."""
+    try:
+        array = values if isinstance(values, jax.Array) else jnp.asarray(values)
+        check_reals(name, array)
+        return array if dtype is None else jnp.asarray(array, dtype)
+    except (TypeError, OverflowError):
+        raise ValueError(f"{name} must be an array of real numbers, but is {_shown(values)}") from None
+
+
+def check_reals(name: str, array: Any) -> None:
+    """Raise `ValueError` unless it is an array of real numbers or booleans, known or traced."""
+    kind = getattr(array, "dtype", None)
+    real = kind is not None and any(jnp.issubdtype(kind, one) for one in (jnp.floating, jnp.integer, jnp.bool_))
+    if not real or not getattr(kind, "isnative", True):
+        raise ValueError(f"{name} must be an array of real numbers, but is {_shown(array)}")
+
+
+def _shown(value: Any) -> str:
+    kind = getattr(value, "dtype", None)
+    return f"a {type(value).__name__}" if kind is None else f"an array of {kind}"
+
+
+def check_key(key: Any) -> None:
+    """Raise `ValueError` unless `key` is a random key of JAX, of the new kind or the old one."""
+    try:
+        jax.eval_shape(lambda: jax.random.fold_in(key, 0))
+    except (TypeError, ValueError, AttributeError):
+        raise ValueError(f"key must be one of jax.random.key, but is {key!r:.60}") from None
+
+
+def check_whole(name: str, values: Any, low: int, high: int) -> None:
+    """Raise `ValueError` unless all are whole numbers in low..high; of values not known yet, inside `jit`, the type."""
+    array = values if isinstance(values, jax.Array) else np.asarray(values)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(f"{name} must be of whole numbers in {low}..{high}, but is {_shown(values)}: {values!r:.60}")
+    known = concrete(array)
+    if known is not None and known.size and not (known.min() >= low and known.max() <= high):
+        raise ValueError(f"{name} must lie in {low}..{high}, but goes from {known.min()} to {known.max()}")
 
 
 def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5) -> None:

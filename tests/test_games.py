@@ -151,7 +151,7 @@ def test_figures_have_axes_and_labels():
         ("beach_bar", {"num_states": 4}, "num_states must be a whole number of at least 5, but is 4"),
         ("linear_quadratic", {"horizon": 0}, "horizon must be a whole number of at least 1"),
         ("beach_bar", {"horizon": 1}, "horizon must be a whole number of at least 2"),
-        ("beach_bar", {"max_action": -1}, "num_actions must be a whole number of at least 1"),
+        ("beach_bar", {"max_action": -1}, "max_action must be a whole number of at least 1"),
         ("macro", {"num_wealth": 1}, "num_wealth must be"),
         ("macro", {"num_income": 1}, "num_income must be"),
         ("macro", {"num_actions": 0}, "num_actions must be"),

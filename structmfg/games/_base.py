@@ -16,10 +16,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_between, check_integer, check_shape
+from structmfg._checks import (
+    as_reals,
+    check_between,
+    check_integer,
+    check_kind,
+    check_reals,
+    check_rows,
+    check_shape,
+    check_whole,
+)
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._draw import draw
 from structmfg.operators import TransitionKernel
+
+MAX_PAIRS = 2**28  # of a state and an action: a policy of so many fills a gigabyte in single precision
+MAX_HORIZON = 10**6
 
 if TYPE_CHECKING:
     Noise: TypeAlias = Any
@@ -127,6 +139,7 @@ class Game(abc.ABC):
         chain = self.noise_chain()
         if chain is None:
             return None
+        check_kind("what noise_chain returns", chain, NoiseChain)
         chain = chain.validate()
         if chain.widths(self.horizon)[-1] > MAX_SCENARIOS:
             return None
@@ -175,10 +188,22 @@ class Game(abc.ABC):
         return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0)
 
     def aggregate(self, *, mean_field: ArrayLike, noise: Any, time: ArrayLike) -> AggregateState:
-        """The aggregate state at any chosen point. `ValueError` if the mean field is not of shape (S,)."""
-        mean_field = jnp.asarray(mean_field, float)
+        """The aggregate state at any chosen point.
+
+        Raises `ValueError` unless the mean field is a distribution (S,) and the time a whole number in 0..T; values are
+        looked at where they are known, outside `jit`.
+        """
+        mean_field = as_reals("mean_field", mean_field, float)
         check_shape("mean_field", mean_field, (self.num_states,))
-        return AggregateState(mean_field, jax.tree.map(jnp.asarray, self.as_noise(noise)), jnp.asarray(time))
+        check_rows("mean_field", mean_field[None], tolerance=1e-4)
+        check_whole("time", time, 0, self.horizon)
+        try:
+            own = jax.tree.map(jnp.asarray, self.as_noise(noise))
+        except (TypeError, OverflowError):
+            raise ValueError(f"noise must be the game's own, of numbers, but is {noise!r:.60}") from None
+        for leaf in jax.tree.leaves(own):
+            check_reals("noise", leaf)
+        return AggregateState(mean_field, own, jnp.asarray(time))
 
     def as_noise(self, noise: Any) -> Any:
         """The game's own noise structure from what a user wrote."""
@@ -187,8 +212,8 @@ class Game(abc.ABC):
     def follow(
         self, aggregate: AggregateState, policy: Float[Array, "states actions"], next_noise: Noise
     ) -> AggregateState:
-        """The aggregate state one step later under a policy (S, A): mu' = (A^pi)^T mu."""
-        mean_field = self.kernel(aggregate).under(policy).T.mv(aggregate.mean_field)
+        """The aggregate state one step later under a policy (S, A): mu' = (A^pi)^T mu; rounding does not add up."""
+        mean_field = self.kernel(aggregate).under(policy).move(aggregate.mean_field)
         return AggregateState(mean_field, next_noise, aggregate.time + 1)
 
     def is_last(self, aggregate: AggregateState) -> Array:
@@ -208,7 +233,12 @@ class Game(abc.ABC):
 
 def check_game(game: Game) -> None:
     """Raise `ValueError` unless sizes, horizon and discount make sense."""
-    check_integer("num_states", game.num_states, at_least=2)
-    check_integer("num_actions", game.num_actions, at_least=1)
-    check_integer("horizon", game.horizon, at_least=1)
+    states = check_integer("num_states", game.num_states, at_least=2)
+    actions = check_integer("num_actions", game.num_actions, at_least=1)
+    if states * actions > MAX_PAIRS:
+        raise ValueError(
+            f"a game may have at most {MAX_PAIRS} pairs of a state and an action, but {states} states and {actions} "
+            f"actions make {states * actions}"
+        )
+    check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
     check_between("discount", game.discount, 0, 1, open_low=True)

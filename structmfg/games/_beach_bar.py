@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
+from structmfg.games._chain import MAX_SCENARIOS
 from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
 
 _NOISE = (-2, -1, 0, 1, 2)
@@ -44,10 +45,10 @@ class BeachBar(Game):
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        check_game(self)
+        check_integer("max_action", self.max_action, at_least=1)
         check_integer("num_states", self.num_states, at_least=5)
         check_integer("horizon", self.horizon, at_least=2)  # else the bar would have to close before the first step
-        check_integer("max_action", self.max_action, at_least=1)
+        check_game(self)
 
     @property
     def num_actions(self) -> int:
@@ -132,8 +133,10 @@ class BeachBar(Game):
         closes = (time + 1 == self.closing_time) & (uniform < 0.5)
         return BeachNoise(noise.bar, jnp.where(closes, 0, noise.open))
 
-    def scenarios(self) -> NoisePaths:
-        """Every bar, staying open and closing: 102 paths at S = 101."""
+    def scenarios(self) -> NoisePaths | None:
+        """Every bar, staying open and closing: 102 paths at S = 101; None where that makes too many."""
+        if 2 * len(self.bars) > MAX_SCENARIOS:
+            return None
         closed = np.arange(self.horizon + 1) >= self.closing_time
         flags = np.stack([np.ones_like(closed), ~closed]).astype(int)
         bar = np.repeat(self.bars, 2)[:, None] * np.ones(self.horizon + 1, int)

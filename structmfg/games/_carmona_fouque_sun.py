@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
+from structmfg.games._base import MAX_HORIZON, AggregateState, Game, NoisePaths, check_game
 from structmfg.games._chain import MAX_SCENARIOS
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
@@ -58,7 +58,7 @@ class CarmonaFouqueSun(Game):
     discount = 1.0
 
     def __post_init__(self) -> None:
-        check_integer("num_steps", self.num_steps, at_least=1)
+        check_integer("num_steps", self.num_steps, at_least=1, at_most=MAX_HORIZON)
         for name in ("final_time", "volatility", "spread", "granularity", "reach"):
             check_positive(name, getattr(self, name))
         for name in ("mean_reversion", "incentive", "terminal_weight"):

@@ -47,8 +47,8 @@ class LinearQuadratic(Game):
     terminal_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        check_game(self)
         check_integer("max_action", self.max_action, at_least=1)
+        check_game(self)
         check_between("volatility", self.volatility, 0, math.inf)
         check_between("correlation", self.correlation, 0, 1)
         check_between("push", self.push, 0, math.inf)

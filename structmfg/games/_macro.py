@@ -19,6 +19,7 @@ from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel,
 
 Discretisation = Literal["rouwenhorst", "tauchen"]
 
+_MOST_NOISE_STATES = 256
 _LEAST_CONSUMPTION = 1e-10  # keeps utility finite where wealth and wage are both zero
 
 
@@ -63,7 +64,7 @@ class Macro(Game):
         check_between("persistence", self.persistence, 0, 1)
         check_between("deviation", self.deviation, 0, np.inf)
         check_name("discretisation", self.discretisation, get_args(Discretisation))
-        if check_integer("noise_states", self.noise_states, at_least=0) == 1:
+        if check_integer("noise_states", self.noise_states, at_least=0, at_most=_MOST_NOISE_STATES) == 1:
             raise ValueError("noise_states must be 0, for continuous noise, or at least 2, but is 1")
         self.noise_chain()  # its construction checks the process
         self.wealth_grid, self.income_grid  # noqa: B018 (their construction checks the bounds)

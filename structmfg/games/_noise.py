@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_name
+from structmfg._checks import check_integer, check_key, check_kind, check_name
 from structmfg.games._base import Game, Noise, NoisePaths
 
 Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
@@ -19,7 +19,13 @@ def innovations(key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampli
     - `antithetic`: pairs u, 1 - u (`num_paths` even).
     - `stratified`: at every time one in each of `num_paths` equal cells, in an independent random order (Latin
       hypercube; McKay, Beckman & Conover 1979, doi:10.1080/00401706.1979.10489755).
+
+    Raises `ValueError` on another way, and on numbers that are not whole or below one.
     """
+    check_key(key)
+    check_name("sampling", sampling, [way for way in get_args(Sampling) if way != "enumerate"])
+    num_paths = check_integer("num_paths", num_paths, at_least=1)
+    length = check_integer("length", length, at_least=1)
     if sampling == "antithetic":
         if num_paths % 2:
             raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {num_paths}")
@@ -57,6 +63,7 @@ def noise_paths(
     `enumerate` gives all of them with their probabilities (finite noise only; takes no key). The others sample
     `num_paths` equally likely ones. `ValueError` on an unknown way of sampling, zero paths, or a missing key.
     """
+    check_kind("game", game, Game)
     check_name("sampling", sampling, get_args(Sampling))
     if sampling == "enumerate":
         scenarios = game.scenarios()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_kind, concrete
+from structmfg._checks import check_integer, check_kind, check_shape, check_whole
 from structmfg.games._base import AggregateState, Game, Noise
 
 
@@ -79,6 +79,7 @@ class PopulationGame:
         """One step to a given common noise z_{t+1}, without starting anew: the state, and the reward of each agent."""
         check_actions(actions, self.game.num_actions)
         agents, aggregate = state
+        check_shape("actions", jnp.asarray(actions), agents.shape)
         moved = move(self.game, aggregate, agents, actions, key)
         following = self._living(moved, noise, aggregate.time + 1)
         return PopulationState(moved, following), self.game.reward(aggregate, following)[agents, actions]
@@ -92,10 +93,8 @@ class PopulationGame:
 
 
 def check_actions(actions: Int[Array, " agents"], num_actions: int) -> None:
-    """Raise `ValueError` unless all are in 0..A-1, where their values are known."""
-    known = concrete(actions)
-    if known is not None and known.size and not (known.min() >= 0 and known.max() < num_actions):
-        raise ValueError(f"actions must lie in 0..{num_actions - 1}, but go from {known.min()} to {known.max()}")
+    """Raise `ValueError` unless all are whole numbers in 0..A-1, where their values are known."""
+    check_whole("actions", actions, 0, num_actions - 1)
 
 
 def _uniform(key: PRNGKeyArray) -> Float[Array, ""]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import check_rows, check_shape, concrete
+from structmfg._checks import as_reals, check_integer, check_kind, check_reals, check_rows, check_shape, concrete
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
 
 
@@ -23,8 +23,8 @@ class FactoredKernel(TransitionKernel):
     noise: TransitionOperator
 
     def __check_init__(self) -> None:
-        if not isinstance(self.noise, TransitionOperator):
-            raise ValueError(f"noise must be a transition operator, but is a {type(self.noise).__name__}")
+        check_kind("move", self.move, TransitionKernel)
+        check_kind("noise", self.noise, TransitionOperator)
         if self.move.num_states != self.noise.num_states:
             raise ValueError(
                 f"move and noise must share their states, but have {self.move.num_states} and {self.noise.num_states}"
@@ -102,8 +102,13 @@ class MixtureKernel(TransitionKernel):
     weights: Float[Array, "kernels *states"]
 
     def __init__(self, kernels: Sequence[TransitionKernel], weights: ArrayLike | Sequence[float]) -> None:
+        check_kind("kernels", kernels, Sequence)
+        if not kernels:
+            raise ValueError("a mixture needs at least one kernel, but has none")
+        for j, kernel in enumerate(kernels):
+            check_kind(f"kernel {j}", kernel, TransitionKernel)
         self.kernels = tuple(kernels)
-        self.weights = jnp.asarray(weights, float)
+        self.weights = as_reals("weights", weights, float)
         sizes = [(kernel.num_states, kernel.num_actions) for kernel in self.kernels]
         if len(set(sizes)) != 1:
             raise ValueError(f"kernels of a mixture must share their states and actions, but have {sizes}")
@@ -175,12 +180,17 @@ class PatchedKernel(TransitionKernel):
 
     base: TransitionKernel
     other: TransitionKernel
-    state: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    state: Int[Array, ""] = eqx.field(converter=functools.partial(as_reals, "state"))
 
     def __check_init__(self) -> None:
+        check_kind("base", self.base, TransitionKernel)
+        check_kind("other", self.other, TransitionKernel)
         sizes = [(kernel.num_states, kernel.num_actions) for kernel in (self.base, self.other)]
         if sizes[0] != sizes[1]:
             raise ValueError(f"base and other must share their states and actions, but have {sizes[0]} and {sizes[1]}")
+        if self.state.shape or not jnp.issubdtype(self.state.dtype, jnp.integer):
+            given = f"of {self.state.dtype} and shape {self.state.shape}"
+            raise ValueError(f"state must be one whole number, but is {given}")
         known = concrete(self.state)
         if known is not None and not ((known >= 0) & (known < self.num_states)).all():
             raise ValueError(f"state must lie in 0..{self.num_states - 1}, but is {known}")
@@ -260,6 +270,10 @@ class LiftedKernel(TransitionKernel):
     move: TransitionKernel
     inner_size: int = eqx.field(static=True)
 
+    def __check_init__(self) -> None:
+        check_kind("move", self.move, TransitionKernel)
+        check_integer("inner_size", self.inner_size, at_least=1)
+
     @property
     def num_states(self) -> int:
         """S = outer * inner."""
@@ -324,7 +338,10 @@ class LiftedKernel(TransitionKernel):
 
 def kron(move: TransitionKernel, chain: Float[ArrayLike, "inner inner"]) -> TransitionKernel:
     """P (x) Q: the outer index moves by `move` and the inner one by a Markov chain, independently."""
-    chain = jnp.asarray(chain)
+    check_kind("move", move, TransitionKernel)
+    chain = as_reals("chain", chain)
+    if chain.ndim != 2:
+        raise ValueError(f"chain must be a square matrix, but has shape {tuple(chain.shape)}")
     return LiftedKernel(move, chain.shape[0]) >> KroneckerOperator(move.num_states * chain.shape[0], chain)
 
 
@@ -335,6 +352,8 @@ class KroneckerOperator(TransitionOperator):
     chain: Float[Array, "inner inner"]
 
     def __check_init__(self) -> None:
+        check_integer("num_states", self.num_states, at_least=1)
+        check_reals("chain", self.chain)
         shape = self.chain.shape
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ValueError(f"chain must be a square matrix, but has shape {tuple(shape)}")

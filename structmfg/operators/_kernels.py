@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_shape
+from structmfg._checks import check_reals, check_shape
 from structmfg.operators._base import Successors, TransitionKernel
 
 
@@ -13,6 +13,7 @@ class DenseKernel(TransitionKernel):
     probabilities: Float[Array, "states actions states"]
 
     def __check_init__(self) -> None:
+        check_reals("probabilities", self.probabilities)
         shape = self.probabilities.shape
         if len(shape) != 3 or shape[0] != shape[2]:
             raise ValueError(f"probabilities must have shape (S, A, S), but have shape {tuple(shape)}")
@@ -54,6 +55,10 @@ class SuccessorKernel(TransitionKernel):
     probabilities: Float[Array, "states actions width"]
 
     def __check_init__(self) -> None:
+        check_reals("indices", self.indices)
+        check_reals("probabilities", self.probabilities)
+        if not jnp.issubdtype(self.indices.dtype, jnp.integer):
+            raise ValueError(f"indices must be whole numbers, but are of {self.indices.dtype}")
         if len(self.indices.shape) != 3:
             raise ValueError(f"indices must have shape (S, A, K), but have shape {tuple(self.indices.shape)}")
         check_shape("probabilities", self.probabilities, tuple(self.indices.shape))

@@ -10,7 +10,7 @@ the cells on its own side. Whoever stands on a barrier is bound by the ends of t
 import functools
 import operator
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,8 +18,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import check_integer, check_rows, check_shape, concrete
+from structmfg._checks import as_reals, check_integer, check_kind, check_rows, check_shape, concrete
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
+
+_MOST_STATES = 2**31 - 1  # what indices of 32 bits can number
 
 
 class _Line(NamedTuple):
@@ -78,7 +80,7 @@ def _walls(barriers: Int[Array, " barriers"]) -> str:
 
 
 def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[ArrayLike]) -> Int[Array, " barriers"]:
-    array = jnp.asarray(barriers)
+    array = as_reals("barriers", barriers)
     if array.ndim != 1:
         raise ValueError(f"barriers must be cells (B,), but have shape {array.shape}")
     if (known := concrete(array)) is not None:
@@ -92,13 +94,22 @@ def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[ArrayLike]
     return array.astype(int)
 
 
-def _checked_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
-    for index, offset in enumerate(offsets):
-        if int(offset) != offset:
-            raise ValueError(f"offsets must be whole numbers, but offset {index} is {offset}")
+def _checked_offsets(num_states: int, offsets: Sequence[int]) -> tuple[int, ...]:
+    """Whole numbers; those beyond +-S lead to a wall as S does."""
+    check_kind("offsets", offsets, Sequence | np.ndarray)
     if not len(offsets):
         raise ValueError("offsets must name at least one displacement, but are empty")
-    return tuple(int(offset) for offset in offsets)
+    for index, offset in enumerate(offsets):
+        whole = isinstance(offset, int | np.integer) and not isinstance(offset, bool)
+        if not whole and not (isinstance(offset, float | np.floating) and float(offset).is_integer()):
+            raise ValueError(f"offsets must be whole numbers, but offset {index} is {offset!r}")
+    return tuple(max(-num_states, min(int(offset), num_states)) for offset in offsets)
+
+
+def _check_shift(shift: Any) -> None:
+    """Raise `ValueError` unless it is a whole number, traced or not."""
+    if not jnp.issubdtype(shift.dtype, jnp.integer) or shift.shape:
+        raise ValueError(f"shift must be one whole number, but is of {shift.dtype}, shape {shift.shape}: {shift!r:.40}")
 
 
 class LatticeKernel(TransitionKernel):
@@ -123,11 +134,13 @@ class LatticeKernel(TransitionKernel):
         max_shift: int = 0,
         barriers: ArrayLike | Sequence[ArrayLike] = (),
     ) -> None:
-        self.num_states = check_integer("num_states", num_states, at_least=1)
-        self.offsets = _checked_offsets(offsets)
+        self.num_states = check_integer("num_states", num_states, at_least=1, at_most=_MOST_STATES)
+        self.offsets = _checked_offsets(self.num_states, offsets)
         self.max_shift = check_integer("max_shift", max_shift, at_least=0)
         self.barriers = _checked_barriers(num_states, barriers)
+        shift = as_reals("shift", shift)
         known = concrete(shift)
+        _check_shift(shift)
         if known is not None and (abs(known) > max_shift).any():
             raise ValueError(f"shift must lie within max_shift, {max_shift}, of 0, but is {known}")
         self.shift = jnp.asarray(shift) if known is not None else jnp.clip(jnp.asarray(shift), -max_shift, max_shift)
@@ -267,11 +280,12 @@ class LatticeNoise(TransitionOperator):
         *,
         barriers: ArrayLike | Sequence[ArrayLike] = (),
     ) -> None:
-        given = jnp.asarray(probabilities, float)
-        check_shape("probabilities", given, (len(offsets),))
+        self.num_states = check_integer("num_states", num_states, at_least=1, at_most=_MOST_STATES)
+        moves = _checked_offsets(self.num_states, offsets)
+        given = as_reals("probabilities", probabilities, float)
+        check_shape("probabilities", given, (len(moves),))
         check_rows("probabilities", given[None])
-        self.num_states = check_integer("num_states", num_states, at_least=1)
-        distinct, place = np.unique(_checked_offsets(offsets), return_inverse=True)
+        distinct, place = np.unique(moves, return_inverse=True)
         self.offsets = tuple(distinct.tolist())
         self.probabilities = jnp.zeros(len(self.offsets), given.dtype).at[place].add(given)
         self.barriers = _checked_barriers(num_states, barriers)

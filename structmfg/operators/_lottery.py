@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_integer, check_shape, concrete
+from structmfg._checks import check_between, check_integer, check_positive, check_reals, check_shape, concrete
 from structmfg.operators._base import Successors, TransitionKernel
 
 
@@ -46,6 +46,7 @@ class ArbitraryGrid(Grid):
     values: Float[Array, " points"]
 
     def __check_init__(self) -> None:
+        check_reals("a grid", self.values)
         if self.values.ndim != 1 or self.num_points < 2:
             raise ValueError(f"a grid needs at least 2 points, shape (n,), but has shape {tuple(self.values.shape)}")
         if (known := concrete(self.values)) is None:
@@ -83,10 +84,11 @@ class GeometricGrid(Grid):
 
     def __check_init__(self) -> None:
         check_integer("num_points", self.num_points, at_least=2)
-        if not 0 <= self.lower < self.upper < np.inf:
+        check_between("lower", self.lower, 0, np.inf)
+        check_between("upper", self.upper, -np.inf, np.inf)
+        check_positive("pivot", self.pivot)
+        if not self.lower < self.upper:
             raise ValueError(f"a grid needs 0 <= lower < upper, but has lower {self.lower} and upper {self.upper}")
-        if not 0 < self.pivot < np.inf:
-            raise ValueError(f"pivot must be finite and above 0, but is {self.pivot}")
 
     @property
     def _pivot(self) -> float:
@@ -132,6 +134,12 @@ class LotteryKernel(TransitionKernel):
     weight: Float[Array, "states actions"]
 
     def __check_init__(self) -> None:
+        check_integer("num_outer", self.num_outer, at_least=2)
+        check_reals("index", self.index)
+        check_reals("weight", self.weight)
+        if len(self.index.shape) != 2 or not jnp.issubdtype(self.index.dtype, jnp.integer):
+            given = f"of {self.index.dtype} and shape {tuple(self.index.shape)}"
+            raise ValueError(f"index must be whole numbers of shape (S, A), but is {given}")
         check_shape("weight", self.weight, tuple(self.index.shape))
         if self.index.shape[0] % self.num_outer:
             raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {self.index.shape[0]}")

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_integer, check_shape
+from structmfg._checks import check_integer, check_kind, check_shape
 from structmfg.operators._base import Successors, TransitionOperator
 from structmfg.operators._explicit import ExplicitOperator, from_scipy
 
@@ -104,6 +104,7 @@ def _merge(row: Successors, *, width: int) -> Successors:
 
 def check_factors(factors: Sequence[TransitionOperator]) -> None:
     """Raise `ValueError` unless there is a factor, all are operators, and all share their states."""
+    check_kind("factors", factors, Sequence)
     if not factors:
         raise ValueError("a product needs at least one factor, but has none")
     for i, factor in enumerate(factors):
@@ -139,6 +140,7 @@ def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MA
 
     Raises `ValueError` if a power on the way has more than `max_elements` elements, naming it and its elements.
     """
+    check_kind("operator", operator, TransitionOperator)
     exponent = check_integer("exponent", exponent, at_least=0)
     check_integer("max_elements", max_elements, at_least=1)
     square = _as_scipy(operator)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_between, check_integer, check_name
+from structmfg._checks import check_between, check_integer, check_kind, check_name
 from structmfg.games import Game
 from structmfg.policies._base import Hidden, ParametricPolicy
 from structmfg.policies._heads import Head, ordered_logits
@@ -83,6 +83,7 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
     Raises `ValueError` on an unknown setting, numbers that do not fit the game's observations, an empty range, and a
     table of more than 2**27 numbers.
     """
+    check_kind("game", game, Game)
     for name in settings:
         check_name("table setting", name, BinnedSettings._fields)
     count = game.observation_size

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_integer, check_name
+from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import Game
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy
 from structmfg.policies._heads import Head, ordered_logits
@@ -139,6 +139,7 @@ def memoryless(game: Game, **settings: Any) -> NetworkPolicy:
 
 def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     """The policy of `NetworkSettings(**settings)`; `recurrent` and `memoryless` are its two kinds."""
+    check_kind("game", game, Game)
     for name in settings:
         check_name("policy setting", name, NetworkSettings._fields)
     chosen = NetworkSettings(**settings)

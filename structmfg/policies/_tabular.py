@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from structmfg._checks import check_kind
 from structmfg.games import Game
 from structmfg.policies._base import Hidden, Policy
 from structmfg.policies._tree import TreePolicy
@@ -59,6 +60,7 @@ def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> Tabular
 
 def uniform(game: Game) -> TabularPolicy:
     """Every action equally likely: the anchor of every report."""
+    check_kind("game", game, Game)
     return tabular(game, np.full((game.num_states, game.num_actions), 1 / game.num_actions))
 
 
@@ -67,6 +69,7 @@ def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
 
     Raises `ValueError` on anything else, and on a policy of pages for other sizes or another horizon.
     """
+    check_kind("game", game, Game)
     if isinstance(policy, TabularPolicy | TreePolicy):
         pages, horizon = (
             (policy.table, len(policy.table))
@@ -78,8 +81,11 @@ def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
             raise ValueError(f"the policy is one for (T, S, A) = {found}, but the game has {needed}")
     elif not isinstance(policy, Policy):
         try:
-            table = np.asarray(policy, float)
-        except (TypeError, ValueError):
+            given = np.asarray(policy)
+            if np.iscomplexobj(given):
+                raise TypeError("complex")
+            table = given.astype(float)
+        except (TypeError, ValueError, OverflowError):
             kind = type(policy).__name__
             raise ValueError(f"a policy must be a table or a policies.Policy, but is a {kind}") from None
         return tabular(game, table)

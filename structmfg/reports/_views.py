@@ -79,6 +79,8 @@ def _labels(game: Game, paths: NoisePaths) -> list[str]:
 def _(game: BeachBar) -> Shown:
     """A bar in the middle and one off-centre; each stays open and closes."""
     scenarios = game.scenarios()
+    if scenarios is None:
+        return shown_paths.dispatch(object)(game)  # as of any game
     middle, aside = len(game.bars) // 2, len(game.bars) // 8
     paths = _select(scenarios, np.array([2 * middle, 2 * middle + 1, 2 * aside, 2 * aside + 1]))
     return Shown(paths, _labels(game, paths))

@@ -72,7 +72,7 @@ def rollout_from(
         operator: TransitionOperator = kernel.under(probabilities)
         if form == "explicit":
             operator = operator.explicit()
-        following = AggregateState(operator.T.mv(aggregate.mean_field), next_noise, aggregate.time + 1)
+        following = AggregateState(operator.move(aggregate.mean_field), next_noise, aggregate.time + 1)
         return (following, game.kernel(following), hidden), (aggregate, observation, probabilities)
 
     carry = (position.aggregate, game.kernel(position.aggregate), position.hidden)

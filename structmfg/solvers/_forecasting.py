@@ -293,7 +293,7 @@ def _simulate(
         policy = _between(savings[:, :, phase], *economy.capital_grid.lottery(capital))
         consumption = jnp.vdot(mass, economy.cash(capital, phase) - policy)
         now = Path(phase, capital, economy.hours * mass[:, 1].sum(), consumption, mass[-1].sum())
-        return economy.operator(policy, phase, following).T.mv(mean_field), now
+        return economy.operator(policy, phase, following).move(mean_field), now
 
     mean_field, path = lax.scan(step, economy.initial_mean_field(phases[0]), (phases[:-1], phases[1:]))
     return path, mean_field

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_name
+from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.games._tree import histories
 from structmfg.policies import Policy, TabularPolicy, TreePolicy, as_policy
@@ -35,6 +35,7 @@ from structmfg.solvers._players_exact import enumerate_players
 Deviator = Literal["non_anticipative", "clairvoyant", "full"]
 Neglected = Literal["reaction", "own weight"]
 
+MAX_PLAYERS = 2**31 - 1
 MAX_STRATA = 512  # noise paths that are all played; where there are more, some are drawn
 _AGENTS, _GAMES = 2_000_000, 1024  # at most in all games of one N, unless every path would get too few
 _LEAST_REPEATS = 2  # games a path in either half
@@ -93,7 +94,9 @@ def players(
     Raises `ValueError` on fewer than two players or paths, an unknown deviator, `non_anticipative` where the noise is
     not finite, a missing key where games are drawn, and for `full` where the game is too large to enumerate.
     """
-    counts = [check_integer("every number of players", count, at_least=2) for count in num_players]
+    check_kind("num_players", num_players, Sequence | np.ndarray)
+    most = MAX_PLAYERS
+    counts = [check_integer("every number of players", count, at_least=2, at_most=most) for count in num_players]
     if not counts:
         raise ValueError("num_players must hold one number of players at least, but is empty")
     bound = as_policy(game, policy)

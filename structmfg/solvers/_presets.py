@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, get_args
 
-from structmfg._checks import check_name
+from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
 from structmfg.solvers._classical import (
@@ -166,6 +166,7 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
     `overrides` are fields of the solver, for policy gradients those of `policies.NetworkSettings`, or `max_steps`.
     Raises `ValueError` on an unknown name or setting, and on the preset "paper" of a solver that the paper has not.
     """
+    check_kind("game", game, Game)
     check_name("solver", solver, SOLVERS)
     check_name("preset", name, get_args(PresetName))
     kind = SOLVERS[solver]
@@ -173,12 +174,14 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
         if name != "default":
             raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
         settings = {**_TREE_DEFAULTS.get(solver, {"max_steps": 500}), **overrides}
+        check_integer("max_steps", settings["max_steps"], at_least=1)
         chosen = _chosen(solver, settings, [field.name for field in dataclasses.fields(kind)], overrides)
         return Preset(kind(**chosen), settings["max_steps"])
     tabular = issubclass(kind.trains, BinnedPolicy)
     fields = BinnedSettings._fields if tabular else NetworkSettings._fields
     of_policy = [field for field in fields if field != "recurrent"]
     settings = {**_suited(game, solver, name), **overrides}
+    check_integer("max_steps", settings["max_steps"], at_least=1)
     if settings.get("temperature") == 0 and "final_temperature" not in overrides:
         settings["final_temperature"] = 0.0
     of_solver = [field.name for field in dataclasses.fields(kind) if field.name != "policy"]

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg._checks import check_rows, check_shape
-from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_tree
+from structmfg.games import AggregateState, Game, Noise, NoiseTree, check_game, noise_tree
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TreePolicy, tree_policy
 from structmfg.solvers._information import PublicSets, pool, pooling_mass, public_sets
@@ -183,30 +183,53 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
     noise, then = (
         jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
     )
-    mean_field = jax.eval_shape(game.initial_mean_field, noise)
-    check_shape("initial_mean_field", mean_field, page[:1])
-
-    def at(mean_field: Array, noise: Noise, time: int) -> AggregateState:
-        return AggregateState(mean_field, noise, jnp.asarray(time))
-
-    kernel = eqx.filter_eval_shape(lambda mu: game.kernel(at(mu, noise, 0)), mean_field)
-    check_kernel(game, kernel)
+    check_shapes(game, noise, then)
 
     @jax.jit
     def masses_and_sums(noise: Noise) -> tuple[Array, Array]:
         mean_field = game.initial_mean_field(noise)
-        return mean_field, game.kernel(at(mean_field, noise, 0)).expect(jnp.ones(page[0]))
+        now = AggregateState(mean_field, noise, jnp.asarray(0))
+        return mean_field, game.kernel(now).expect(jnp.ones(page[0]))
 
     masses, sums = map(np.asarray, masses_and_sums(noise))
     check_rows("initial_mean_field", masses[None])
     if not (np.abs(sums - 1) <= 1e-5).all():
         raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
+
+
+def check_definition(game: Game) -> None:
+    """Raise `ValueError` unless sizes make sense and the game's methods return what they must; nothing is compiled."""
+    check_game(game)
+
+    def noises() -> tuple[Any, Any]:
+        first = game.initial_noise(jnp.asarray(0.5))
+        return first, game.next_noise(first, jnp.asarray(0.5), jnp.asarray(0))
+
+    try:
+        noise, then = jax.eval_shape(noises)
+    except TypeError as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(f"initial_noise and next_noise must return arrays: {said}") from error
+    check_shapes(game, noise, then)
+
+
+def check_shapes(game: Game, noise: Any, then: Any) -> None:
+    """Raise `ValueError` unless mean field, kernel, reward, observation and aggregates are of the game's sizes."""
+    page = (game.num_states, game.num_actions)
+    mean_field = eqx.filter_eval_shape(game.initial_mean_field, noise)
+    check_shape("initial_mean_field", mean_field, page[:1])
+
+    def at(mean_field: Any, noise: Any, time: int) -> AggregateState:
+        return AggregateState(mean_field, noise, jnp.asarray(time))
+
+    kernel = eqx.filter_eval_shape(lambda mu, z: game.kernel(at(mu, z, 0)), mean_field, noise)
+    check_kernel(game, kernel)
     for name, method, shape in (
-        ("reward", lambda mu: game.reward(at(mu, noise, 0), at(mu, then, 1)), page),
-        ("observe", lambda mu: game.observe(at(mu, noise, 0)), (None,)),
-        ("aggregates", game.aggregates, (None,)),
+        ("reward", lambda mu, z, later: game.reward(at(mu, z, 0), at(mu, later, 1)), page),
+        ("observe", lambda mu, z, _: game.observe(at(mu, z, 0)), (None,)),
+        ("aggregates", lambda mu, *_: game.aggregates(mu), (None,)),
     ):
-        found = jax.eval_shape(method, mean_field)
+        found = eqx.filter_eval_shape(method, mean_field, noise, then)
         given = getattr(found, "shape", None)
         if given is None or len(given) != len(shape) or (None not in shape and given != shape):
             wanted = f"(S, A) = {page}" if name == "reward" else "(n,)"

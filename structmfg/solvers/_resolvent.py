@@ -17,7 +17,7 @@ import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from structmfg._checks import check_integer, check_name, check_positive, check_shape
+from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg.operators import TransitionOperator
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
 
@@ -83,11 +83,12 @@ def resolvent(
         norm above but for the rounding in d, and for `neumann` at least that of its truncation; `steps`: of `neumann`,
         products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles of at most 20.
     """
+    check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
     if is_traced(discount) or not isinstance(discount, int | float | np.number) or not 0 <= discount < 1:
         raise ValueError(f"discount must be a number in [0, 1), but is {discount!r}")
     check_shape("rewards", rewards, (operator.num_states,))
-    rewards = jnp.asarray(rewards, float)
+    rewards = as_reals("rewards", rewards, float)
     if tolerance is None:
         tolerance = min(0.1, 16 * float(jnp.finfo(rewards.dtype).eps) / (1 - discount))
     check_positive("tolerance", tolerance)

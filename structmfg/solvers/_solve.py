@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg.games import Game, check_game
+from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._exploitability import Estimate
+from structmfg.solvers._problem import check_definition
 from structmfg.solvers._run import Run
 from structmfg.solvers._snapshots import Snapshots
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
@@ -127,7 +128,7 @@ def _checked(
     """The steps at which a policy is measured, and the last."""
     check_kind("game", game, Game)
     check_kind("solver", solver, TrainingSolver | TreeSolver)
-    check_game(game)
+    check_definition(game)
     check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)

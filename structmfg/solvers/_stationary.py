@@ -13,7 +13,7 @@ import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from structmfg._checks import check_integer, check_name, check_positive, check_shape
+from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg.operators import TransitionOperator
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
 
@@ -54,6 +54,7 @@ def stationary(
         of `power`; `closed_classes`, their number; of `eigen`, `second`, the second largest modulus of an eigenvalue
         in the class (1 if it is periodic), and `gap`, 1 - `second`.
     """
+    check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "eigen", "power"))
     check_integer("max_steps", max_steps, at_least=1)
     if tolerance is not None:
@@ -71,7 +72,7 @@ def stationary(
 
 def _checked_initial(initial: Float[Array | np.ndarray, " states"], size: int) -> Float[Array, " states"]:
     check_shape("initial", initial, (size,))
-    mass = jnp.asarray(initial, float)
+    mass = as_reals("initial", initial, float)
     if not is_traced(mass):
         negative = np.flatnonzero(~(np.asarray(mass) >= 0))
         if negative.size:

@@ -136,6 +136,8 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
         along += [laws.rewards_are_finite(game, path), laws.observations_are_finite(game, path)]
         along += [laws.noise_is_finite(game, probe_key), laws.aggregates_tell_all(game, path, time)]
         results += [_at(f"path {number}", result) for result in along]
+        drift = laws.mass_over_many_moves(game, path)
+        results.append(drift._replace(where=f"path {number}: {drift.where}"))  # told where it passes, too
         at = laws.probe(kernel, probe_key)._replace(policy=path.policy[time])
         results += [
             _at(f"path {number}, t = {time}", law(kernel, at)) for law in (*laws.KERNEL_LAWS, *laws.OPERATOR_LAWS)

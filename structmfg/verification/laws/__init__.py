@@ -31,6 +31,7 @@ from structmfg.verification.laws._operators import (
 from structmfg.verification.laws._paths import (
     Path,
     forms_agree_along_the_path,
+    mass_over_many_moves,
     noise_is_finite,
     observations_are_finite,
     path_of_distributions,
@@ -56,6 +57,7 @@ __all__ = [
     "gradient_is_a_difference_quotient",
     "linear",
     "mass_kept",
+    "mass_over_many_moves",
     "monotone",
     "no_gradient_through_the_mean_field",
     "noise_is_finite",
