@@ -9,8 +9,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-LAYERS = ["_checks", "_json", "_pages", "operators", "games", "policies", "solvers", "verification", "reports"]
-LAYERS += ["benchmarks", "cli"]
+LAYERS = [
+    "_checks",
+    "_json",
+    "_memory",
+    "_pages",
+    "operators",
+    "games",
+    "policies",
+    "solvers",
+    "verification",
+    "reports",
+]
+LAYERS += ["reports", "benchmarks", "cli"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -22,7 +22,13 @@ from structmfg.cli import main
 GAME = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--hidden", "4", "--width", "4"]
 LONG = [*GAME, "--iterations", "400", "--snapshot-seconds", "0.05"]
 Start = Callable[..., subprocess.Popen[str]]
-CLOCK = ("train_seconds", "compile_seconds", "out", "report")  # of result.json and metrics.jsonl: not the same twice
+CLOCK = (
+    "train_seconds",
+    "compile_seconds",
+    "out",
+    "report",
+    "memory",
+)  # of result.json and metrics.jsonl: not the same twice
 
 
 @pytest.fixture(scope="module")

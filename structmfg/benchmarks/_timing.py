@@ -1,14 +1,11 @@
-"""The clock: compiled loops and calls, timed after warm-up, with what they keep in memory.
+"""The clock: compiled loops and calls, timed after warm-up.
 
 Compilation is timed apart. Every figure is the median of several calls; the least and the spread are kept beside it.
 """
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -101,28 +98,3 @@ def _summary(seconds: list[float], steps: int, compile_seconds: float) -> Timing
     median = statistics.median(seconds)
     spread = (max(seconds) - min(seconds)) / median
     return Timing(median / steps, min(seconds) / steps, spread, steps, len(seconds), compile_seconds)
-
-
-# Memory.
-
-_STATUS = Path("/proc/self/status")
-
-
-def peak_memory() -> int:
-    """The most bytes that this process has held in memory at once.
-
-    On Linux VmHWM, not ru_maxrss: the latter begins at the size that the parent had when it started this process.
-    """
-    if _STATUS.exists():
-        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def forget_peak() -> None:
-    """Begin to look for the peak anew, where the system allows it (Linux); else it stays that of the whole process."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return

@@ -14,6 +14,7 @@ from structmfg._checks import check_positive
 from structmfg.cli._job import Job, abandon, begin, precision, resume
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt, Terminated
+from structmfg.games import Game
 from structmfg.reports._files import write_json
 from structmfg.solvers import RESULTS, Snapshots, Solution
 
@@ -47,6 +48,7 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
         Display(quiet=arguments.quiet, max_seconds=job.settings.max_seconds) as display,
     ):
         try:
+            memory = _memory(arguments, job, display)
             solutions = _train(arguments, job, snapshots, display, interrupt)
         except BaseException as error:
             if arguments.resume is None and not snapshots.steps:
@@ -57,6 +59,8 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
             raise
         with _explained(job.folder, hint):
             for (path, _), solution in zip(job.runs, solutions, strict=True):
+                solution.stats["memory"] = {"estimate": memory.total, "available": memory.available}
+                solution.stats["compile_seconds"] += memory.compile_seconds  # of the program that was run
                 reports.save_policy(path, solution)
             if interrupt.terminated:
                 raise Terminated
@@ -64,6 +68,21 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
     if job.finished():
         job.clean()
     return results
+
+
+def _memory(arguments: argparse.Namespace, job: Job, display: Display) -> solvers.MemoryEstimate:
+    """Say what the run takes; `ValueError` if there is not so much."""
+    asked = job.settings
+
+    def fitted(smaller: Game) -> solvers.TrainingSolver | solvers.TreeSolver:
+        return solvers.preset(smaller, asked.solver, asked.preset, **asked.overrides).solver  # type: ignore[arg-type]
+
+    display.stage("estimating memory")
+    seeds = len(job.runs) if job.many else None
+    found = reports.check_memory(job.game, job.solver, max_steps=asked.max_steps, num_seeds=seeds, fitted=fitted)
+    total, available = map(reports.gibibytes, (found.total, found.available))
+    console(arguments).print(f"memory: about {total} of {available} available")
+    return found
 
 
 def _train(

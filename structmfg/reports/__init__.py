@@ -15,6 +15,7 @@ from structmfg.reports._evaluation import (
 from structmfg.reports._figures import draw_mean_fields, figures
 from structmfg.reports._files import drop_folder, new_folder
 from structmfg.reports._html import render, spoken
+from structmfg.reports._memory import check_memory, estimate_run, gibibytes
 from structmfg.reports._players import draw_players, players_basis, players_object, save_players
 from structmfg.reports._published import Published, game_name, published
 from structmfg.reports._result import anchors_object, measures, result_object
@@ -36,13 +37,16 @@ __all__ = [
     "Trajectories",
     "anchors",
     "anchors_object",
+    "check_memory",
     "checkpoint_evaluation",
     "draw_mean_fields",
     "draw_players",
     "drop_folder",
+    "estimate_run",
     "evaluate",
     "figures",
     "game_name",
+    "gibibytes",
     "held_out_key",
     "load_run",
     "load_settings",

@@ -29,6 +29,7 @@ def result_object(
         "retreats": stats.get("retreats", []),
         "message": _message(solution),
         "anchors": anchors_object(beside),
+        "memory": stats.get("memory"),
         "precision": settings.precision,
         "device": jax.devices()[0].platform,
         "versions": settings.versions,

@@ -32,6 +32,7 @@ from structmfg.solvers._forecasting import FORECASTING_RESULTS, ForecastingEquil
 from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
+from structmfg.solvers._memory import MemoryEstimate, estimate_memory
 from structmfg.solvers._munchausen_dqn import MunchausenOMD, MunchausenState
 from structmfg.solvers._players import Deviator, PlayersEvaluation, gain_rate, players
 from structmfg.solvers._ppo import IPPO, RIPPO, PPOState, ProximalPolicyOptimisation
@@ -80,6 +81,7 @@ __all__ = [
     "Kind",
     "LinearSolution",
     "MasterSolution",
+    "MemoryEstimate",
     "Metrics",
     "MunchausenMirrorDescent",
     "MunchausenOMD",
@@ -111,6 +113,7 @@ __all__ = [
     "barycentric",
     "best_response",
     "best_response_gains",
+    "estimate_memory",
     "evaluate_paths",
     "exploitability",
     "floor",

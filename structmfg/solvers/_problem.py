@@ -63,15 +63,9 @@ class TreeProblem(eqx.Module):
         """The problem of a game. `ValueError` where its noise has no tree that fits."""
         tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
         check_pieces(game, tree)
-        group, functions = np.zeros(tree.num_slots, int), aggregate_functions(game)
+        functions, (group, number) = aggregate_functions(game), groups(tree, information)
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
-        if information == "full":
-            nodes, parent = np.asarray(tree.nodes), np.asarray(tree.parent)
-            roots, group[nodes[0]] = np.unique(nodes[0], return_inverse=True)
-            for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
-                group[slot] = group[parent[slot]]
-            return cls(game, tree, functions, inverse, jnp.asarray(group), information, len(roots))
-        return cls(game, tree, functions, inverse, jnp.asarray(group), information, 1)
+        return cls(game, tree, functions, inverse, jnp.asarray(group), information, number)
 
     @property
     def weights(self) -> Float[Array, " decisions"]:
@@ -162,6 +156,18 @@ class TreeProblem(eqx.Module):
             return tree_policy(self.tree, logits)
         sets = self.sets(self.push(table) if flow is None else flow)
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
+
+
+def groups(tree: NoiseTree, information: Information) -> tuple[Int[np.ndarray, " slots"], int]:
+    """The problem that every slot belongs to (M,), and how many have nothing in common."""
+    group = np.zeros(tree.num_slots, int)
+    if information == "public":
+        return group, 1
+    nodes, parent = np.asarray(tree.nodes), np.asarray(tree.parent)
+    roots, group[nodes[0]] = np.unique(nodes[0], return_inverse=True)
+    for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
+        group[slot] = group[parent[slot]]
+    return group, len(roots)
 
 
 def check_kernel(game: Game, kernel: Any) -> None:

@@ -50,15 +50,9 @@ class TrainingRun(Run):
         self.solver, self._keys = solver, keys
         self._returns: list[list[float]] = [[] for _ in self.checkpoints]
         self._gradient_norms: list[list[float]] = [[] for _ in self.checkpoints]
-        start: Any = _start
-        chunk: Any = _chunk
-        if keys.ndim:
-            start = jax.vmap(start, in_axes=(None, None, 0))
-            chunk = jax.vmap(chunk, in_axes=(None, None, 0, None, None))
         self.reached = Reached(start(game, solver, keys), 0, 0.0)
         self._arguments = game, solver, max_steps
-        program: Any = eqx.filter_jit(chunk)
-        self._run = program.lower(game, solver, self.reached.state, max_steps, jnp.zeros((), int)).compile()
+        self._run = lowered(game, solver, self.reached.state, max_steps).compile()
         self.compile_seconds = time.perf_counter() - began
 
     def advance(self, until: int, seconds: float) -> None:
@@ -90,10 +84,8 @@ class TrainingRun(Run):
 
     def policies(self) -> list[Policy]:
         """With the parameters reached."""
-        state, count = self.reached.state.state, len(self.failures)
-        if not self._keys.ndim:
-            return [self.solver.bound(state)]
-        return [self.solver.bound(jax.tree.map(lambda x, i=i: x[i], state)) for i in range(count)]
+        state = self.reached.state.state
+        return [self.solver.bound(of_one(state, self._keys, i)) for i in range(len(self.failures))]
 
     def solutions(self, result: RESULTS) -> list[Solution]:
         """A policy whose numbers did not stay finite has that as its result."""
@@ -151,11 +143,35 @@ def _extend(history: list[float], rows: np.ndarray, steps: int) -> None:
     del history[steps:]
 
 
-def _start(game: Game, solver: TrainingSolver, key: PRNGKeyArray) -> Attempt:
-    state, no = solver.init(game, key), jnp.asarray(False)
-    return Attempt(state, state, no, jnp.zeros((), int), jnp.ones(()), jnp.full(RETREATS, -1), no)
+def start(game: Game, solver: TrainingSolver, keys: Key[Array, "*keys"]) -> Attempt:
+    """Before the first update, from one key or from each of several."""
+
+    def attempt(key: PRNGKeyArray) -> Attempt:
+        state, no = solver.init(game, key), jnp.asarray(False)
+        return Attempt(state, state, no, jnp.zeros((), int), jnp.ones(()), jnp.full(RETREATS, -1), no)
+
+    return jax.vmap(attempt)(keys) if keys.ndim else attempt(keys)
 
 
+def of_one(state: Any, keys: Key[Array, "*keys"], index: int = 0) -> Any:
+    """The solver state of one of the keys."""
+    return jax.tree.map(lambda x: x[index], state) if keys.ndim else state
+
+
+def lowered(game: Game, solver: TrainingSolver, attempt: Attempt, max_steps: int) -> Any:
+    """The program of a chunk, to be compiled, for arrays like these."""
+    program: Any = _chunks if attempt.step.ndim else _chunk
+    return program.lower(game, solver, attempt, max_steps, jnp.zeros((), int))
+
+
+@eqx.filter_jit
+def _chunks(
+    game: Game, solver: TrainingSolver, attempts: Attempt, max_steps: int, until: Int[Array, ""]
+) -> tuple[Attempt, Metrics]:
+    return jax.vmap(lambda attempt: _chunk(game, solver, attempt, max_steps, until))(attempts)
+
+
+@eqx.filter_jit
 def _chunk(
     game: Game, solver: TrainingSolver, attempt: Attempt, max_steps: int, until: Int[Array, ""]
 ) -> tuple[Attempt, Metrics]:

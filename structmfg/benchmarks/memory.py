@@ -1,0 +1,107 @@
+"""The memory that a run is expected to take against what it took, on three sizes of every game.
+
+Every run is `structmfg solve` in a process of its own, with few updates: they all take alike. `base` is what such a
+process holds when everything is imported, before anything is estimated; `beyond` is the ratio of what the estimate and
+the measured peak are above it. Prints a table and writes memory.json.
+
+    python -m structmfg.benchmarks.memory --games linear_quadratic macro --out runs/memory
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from structmfg.benchmarks._exact_tables import table
+from structmfg.benchmarks._machine import machine
+from structmfg.games import GAMES
+from structmfg.reports import drop_folder, new_folder
+from structmfg.reports._files import write_json
+
+SIZES: dict[str, tuple[dict[str, Any], ...]] = {
+    "beach_bar": ({}, {"num_states": 151}, {"num_states": 201}),
+    "beach_bar_crowded": ({}, {"num_states": 151}, {"num_states": 201}),
+    "carmona_fouque_sun": ({}, {"num_steps": 32}, {"num_steps": 48}),
+    "crowd_modelling": ({}, {"num_states": 1000}, {"num_states": 2000}),
+    # It has one size: the agents of a solver that plays it grow instead.
+    "left_right": (
+        {},
+        {"solver": "ippo", "num_agents": 20_000, "num_populations": 8},
+        {"solver": "ippo", "num_agents": 100_000, "num_populations": 8},
+    ),
+    "linear_quadratic": ({}, {"num_states": 30_000}, {"num_states": 100_000}),
+    "macro": ({}, {"num_wealth": 1000}, {"num_wealth": 3000}),
+}
+_COLUMNS = {
+    "game": "game", "size": "size", "base": "base, MiB", "estimate": "estimate, MiB",
+    "measured": "measured, MiB", "ratio": "ratio", "beyond": "beyond base", "phase": "largest",
+}  # fmt: skip
+
+_CHILD = """
+import json, sys
+import structmfg.cli._solve
+from structmfg import reports
+from structmfg._memory import peak_memory
+from structmfg.cli import main
+base, check, found = peak_memory(), reports.check_memory, []
+def keep(*arguments, **options):
+    found.append(check(*arguments, **options))
+    return found[-1]
+reports.check_memory = keep
+code = main(sys.argv[1:])
+estimate = found[0]
+print(json.dumps({
+    "base": base, "estimate": estimate.total, "arrays": estimate.arrays, "phase": estimate.phase,
+    "measured": peak_memory(), "code": code,
+}))
+"""
+
+
+def measure(game: str, settings: dict[str, Any], timeout: float = 900.0) -> dict[str, Any]:
+    """One run, in a process of its own: bytes."""
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    with TemporaryDirectory() as folder:
+        options += ["--iterations", "2", "--out", str(Path(folder) / "run"), "--quiet"]
+        command = [sys.executable, "-c", _CHILD, "solve", game, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{game} with {settings} failed: {done.stderr.strip()[-500:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def row(game: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What is printed of a run."""
+    found = measure(game, settings)
+    ratio = found["estimate"] / found["measured"]
+    beyond = (found["estimate"] - found["base"]) / (found["measured"] - found["base"])
+    named = " ".join(f"{name}={value}" for name, value in settings.items()) or "default"
+    found |= {name: found[name] // 2**20 for name in ("base", "estimate", "arrays", "measured")}
+    return {"game": game, "size": named, **found, "ratio": ratio, "beyond": beyond}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--games", nargs="+", choices=sorted(GAMES), default=sorted(GAMES), metavar="GAME")
+    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
+    given = parser.parse_args(arguments)
+    folder, rows = new_folder(given.out, "memory"), []
+    try:
+        for game in given.games:
+            for settings in SIZES[game]:
+                rows.append(row(game, settings))
+                print(rows[-1], flush=True)
+    except BaseException:
+        drop_folder(folder)
+        raise
+    print(table("memory", _COLUMNS, rows))
+    write_json(folder / "memory.json", {"format": 1, "machine": machine(), "rows": rows})
+    print(f"written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
