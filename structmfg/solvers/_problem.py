@@ -216,7 +216,14 @@ def check_definition(game: Game) -> None:
     except TypeError as error:
         said = str(error).partition("\n")[0]
         raise ValueError(f"initial_noise and next_noise must return arrays: {said}") from error
+    if (given := _shapes(then)) != (wanted := _shapes(noise)):
+        raise ValueError(f"next_noise must return noise like initial_noise, {wanted}, but returned {given}")
     check_shapes(game, noise, then)
+
+
+def _shapes(tree: Any) -> str:
+    """Structure, shapes and types of its arrays."""
+    return str(jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), tree))
 
 
 def check_shapes(game: Game, noise: Any, then: Any) -> None:
