@@ -30,13 +30,13 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
     """Return `value` as an int, or raise `ValueError` unless it is a whole number from `at_least` to `at_most`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
         hint = " (a float)" if isinstance(value, float) else ""
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {_brief(value)}{hint}")
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {brief(value)}{hint}")
     if at_most is not None and value > at_most:
-        raise ValueError(f"{name} must be at most {at_most}, but is {_brief(value)}")
+        raise ValueError(f"{name} must be at most {at_most}, but is {brief(value)}")
     return int(value)
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
     """Its repr, but for one that nobody would read; Python refuses to print numbers of thousands of digits."""
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of about {value.bit_length() * 3 // 10} digits"

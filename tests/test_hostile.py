@@ -136,7 +136,9 @@ def test_a_waiting_pipe_does_not_keep_anyone_waiting(good: GoodRun, tmp_path: Pa
     assert time.perf_counter() - start < 10
 
 
-@pytest.mark.parametrize("name", ["players.png", f".players.png.{os.getpid()}.tmp"])
+@pytest.mark.parametrize(
+    "name", ["players.png", f".players.png.{os.getpid()}.tmp"], ids=["the figure", "its temporary file"]
+)
 def test_a_planted_link_is_replaced_and_not_written_through(tmp_path: Path, name: str) -> None:
     precious, run = tmp_path / "precious", tmp_path / "run"
     precious.write_text("mine")

@@ -18,6 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import (
     as_reals,
+    brief,
     check_between,
     check_integer,
     check_kind,
@@ -30,7 +31,7 @@ from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._draw import draw
 from structmfg.operators import TransitionKernel
 
-MAX_PAIRS = 2**28  # of a state and an action: a policy of so many fills a gigabyte in single precision
+MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits
 MAX_HORIZON = 10**6
 
 if TYPE_CHECKING:
@@ -237,8 +238,8 @@ def check_game(game: Game) -> None:
     actions = check_integer("num_actions", game.num_actions, at_least=1)
     if states * actions > MAX_PAIRS:
         raise ValueError(
-            f"a game may have at most {MAX_PAIRS} pairs of a state and an action, but {states} states and {actions} "
-            f"actions make {states * actions}"
+            f"a game may have at most {MAX_PAIRS} pairs of a state and an action, but {brief(states)} states and "
+            f"{brief(actions)} actions make {brief(states * actions)}"
         )
     check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
     check_between("discount", game.discount, 0, 1, open_low=True)

@@ -39,8 +39,8 @@ def estimate_run(
 ) -> MemoryEstimate:
     """Of a solve with all that `structmfg solve` measures, draws and writes.
 
-    `num_seeds` are trained side by side, None stands for one alone. A `draft` is made in less time, where the run is not
-    going to follow.
+    `num_seeds` are trained side by side, None stands for one alone. A `draft` takes less time, but its programs are not
+    those of the run.
 
     Raises `ValueError` where the solver needs a noise tree, and the game's noise has none that fits.
     """
