@@ -5,6 +5,7 @@ Each in a process of its own, which is really killed.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,6 +249,16 @@ def test_a_finished_run_says_so(whole: Path, capsys: pytest.CaptureFixture[str])
     printed = json.loads(capsys.readouterr().out)
     assert without_clock(printed) == before["result"]
     assert contents(whole) == before
+
+
+def test_a_result_that_was_changed_is_refused(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    for harm in ({"anchors": {}}, {"return": None}, {"result": "splendid"}):
+        saved = json.loads((whole / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps({**saved, **harm}))
+        assert main(["solve", "--resume", str(folder)]) == 2
+        assert "result.json" in capsys.readouterr().err
 
 
 BAD: list[tuple[Sequence[str], str]] = [

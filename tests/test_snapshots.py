@@ -236,6 +236,15 @@ def test_a_folder_is_for_one_process_at_a_time(tmp_path):
     Snapshots(tmp_path).close()
 
 
+def test_a_planted_link_is_not_written_through(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(ValueError, match="cannot write to"):
+        Snapshots(tmp_path / "kept")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("options", "said"), [({"seconds": 0}, "seconds must be finite and above 0"), ({"keep": 0}, "keep must be")]
 )

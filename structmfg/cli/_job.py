@@ -22,13 +22,18 @@ _MAY_GO_ON = ("interrupted", "time_limit")  # results of which more can come
 
 
 class Job(NamedTuple):
-    """`runs`: the folder and the settings of every seed; `many`: whether more than one was asked for."""
+    """`runs`: the folder and the settings of every seed; `many`: whether seeds were asked for, be it one.
+
+    `new`: whether it begins; `made`: whether its folder was made for it.
+    """
 
     folder: Path
     game: Game
     solver: solvers.TrainingSolver | solvers.TreeSolver
     runs: list[tuple[Path, reports.Settings]]
     many: bool
+    new: bool
+    made: bool
 
     @property
     def settings(self) -> reports.Settings:
@@ -43,14 +48,24 @@ class Job(NamedTuple):
 
     def finished(self) -> list[dict[str, Any]]:
         """The results, if there is nothing left to do."""
-        files = [path / "result.json" for path, _ in self.runs]
-        results = [read_json(file) for file in files if file.exists()]
-        done = [result for result in results if result.get("result") not in _MAY_GO_ON]
-        return done if len(done) == len(files) else []
+        if not all((path / "result.json").exists() for path, _ in self.runs):
+            return []
+        results = [reports.load_run(path).result for path, _ in self.runs]
+        return [] if any(result["result"] in _MAY_GO_ON for result in results) else results
 
     def clean(self) -> None:
         """Without snapshots that will not be needed."""
         shutil.rmtree(self.folder / "snapshots")
+
+    def abandon(self) -> None:
+        """Nothing is left in a folder that was empty when the job began, nor of the folder if it was made for it."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if self.made:
+            self.folder.rmdir()
 
 
 def precision(arguments: argparse.Namespace) -> str:
@@ -86,6 +101,7 @@ def begin(arguments: argparse.Namespace) -> Job:
         for seed in seeds
     ]
     named = f"seeds-{seeds[0]}-{seeds[-1]}" if many else str(arguments.seed)
+    made = arguments.out is None or not Path(arguments.out).exists()
     folder = reports.new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
     runs = [(folder / f"seed-{one.seed}" if many else folder, one) for one in settings]
     for path, one in runs:
@@ -93,7 +109,7 @@ def begin(arguments: argparse.Namespace) -> Job:
         reports.save_settings(path, one)
     if many:
         write_json(folder / _SEEDS, {"seeds": list(seeds)})
-    return Job(folder, game, chosen.solver, runs, many)
+    return Job(folder, game, chosen.solver, runs, many, new=True, made=made)
 
 
 def resume(arguments: argparse.Namespace) -> Job:
@@ -108,7 +124,8 @@ def resume(arguments: argparse.Namespace) -> Job:
         check_positive("max_seconds", arguments.max_seconds)
         runs = [(path, one._replace(max_seconds=arguments.max_seconds)) for path, one in runs]
     game = settings.build_game()
-    return Job(folder, game, settings.build_solver(game), runs, (folder / _SEEDS).is_file())
+    many = (folder / _SEEDS).is_file()
+    return Job(folder, game, settings.build_solver(game), runs, many, new=False, made=False)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -122,14 +139,3 @@ def _folders(folder: Path) -> list[Path]:
     for path in paths:
         check_no_link(path)
     return paths
-
-
-def abandon(job: Job, *, keep: bool) -> None:
-    """Remove a folder that was empty when the job began; with `keep`, all in it."""
-    for path in job.folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    if not keep:
-        job.folder.rmdir()

@@ -11,7 +11,7 @@ import jax
 
 from structmfg import reports, solvers
 from structmfg._checks import check_positive
-from structmfg.cli._job import Job, abandon, begin, precision, resume
+from structmfg.cli._job import Job, begin, precision, resume
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt, Terminated
 from structmfg.games import Game
@@ -26,12 +26,17 @@ def solve(arguments: argparse.Namespace) -> int:
     check_positive("snapshot_seconds", arguments.snapshot_seconds)
     with jax.enable_x64(precision(arguments) == "float64"), Interrupt() as interrupt:
         job = begin(arguments) if arguments.resume is None else resume(arguments)
-        results = job.finished() or _run(arguments, job, interrupt)
-    result = results[0]
+        done = job.finished()
+        results = done or _run(arguments, job, interrupt)
+    try:
+        result = seeds_object(results, out=str(job.folder)) if job.many else results[0]
+        _tell(arguments, job, results)
+    except (KeyError, TypeError) as error:
+        if done:
+            raise ValueError(f"result.json in {job.folder} is not as it was written: {error!r}") from error
+        raise
     if job.many:
-        result = seeds_object(results, out=str(job.folder))
         write_json(job.folder / "result.json", result)
-    _tell(arguments, job, results)
     if arguments.json:
         print_json(result)
     failed = [one for one in results if not RESULTS[one["result"]].succeeded]
@@ -41,7 +46,6 @@ def solve(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:
-    given = arguments.out is not None and Path(arguments.out).exists()
     hint = f"structmfg solve --resume {job.folder} goes on from there"
     with (
         Snapshots(job.folder / "snapshots", seconds=arguments.snapshot_seconds, tell=_warn) as snapshots,
@@ -51,8 +55,8 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
             memory = _memory(arguments, job, display)
             solutions = _train(arguments, job, snapshots, display, interrupt)
         except BaseException as error:
-            if arguments.resume is None and not snapshots.steps:
-                abandon(job, keep=given)
+            if job.new and not snapshots.steps:
+                job.abandon()
                 raise
             if isinstance(error, Terminated):
                 raise Terminated(f"terminated; {hint}") from None
@@ -61,6 +65,7 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
             for (path, _), solution in zip(job.runs, solutions, strict=True):
                 solution.stats["memory"] = {"estimate": memory.total, "available": memory.available}
                 solution.stats["compile_seconds"] += memory.compile_seconds  # of the program that was run
+                (path / "result.json").unlink(missing_ok=True)  # of an earlier policy
                 reports.save_policy(path, solution)
             if interrupt.terminated:
                 raise Terminated
@@ -88,7 +93,7 @@ def _memory(arguments: argparse.Namespace, job: Job, display: Display) -> solver
 def _train(
     arguments: argparse.Namespace, job: Job, snapshots: Snapshots, display: Display, interrupt: Interrupt
 ) -> list[Solution]:
-    out, told = console(arguments), arguments.resume is None
+    out, told = console(arguments), job.new
 
     def follow(progress: solvers.Progress) -> None:
         nonlocal told

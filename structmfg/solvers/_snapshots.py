@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import logging
+import os
 import sys
 import time
 import warnings
@@ -165,9 +166,8 @@ class Snapshots:
 
     def _set_aside(self, step: int) -> Path:
         """Out of the way of a new one of that number, but not lost."""
-        place, number = self.folder / "damaged", 0
-        place.mkdir(exist_ok=True)
-        while (aside := place / f"{step}-{number}").exists():
+        number = 0
+        while (aside := self.folder / f"damaged-{step}-{number}").exists():
             number += 1
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
@@ -193,12 +193,15 @@ def _manager(folder: Path, keep: int) -> Iterator[Any]:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """A lock that ends with the process, however that ends."""
-    with path.open("w") as file:
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"another process is at work in {path.parent}; one at a time") from None
         yield
+    finally:
+        os.close(file)
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
