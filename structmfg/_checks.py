@@ -96,11 +96,14 @@ def concrete(array: Any) -> np.ndarray | None:
 def as_reals(name: str, values: Any, dtype: Any = None) -> jax.Array:
     """A JAX array, or `ValueError` where it is not one of real numbers (or of booleans)."""
     try:
-        array = values if isinstance(values, jax.Array) else jnp.asarray(values)
-        check_reals(name, array)
-        return array if dtype is None else jnp.asarray(array, dtype)
-    except (TypeError, OverflowError):
+        if isinstance(values, jax.Array | np.ndarray | np.generic):
+            check_reals(name, values)
+        # With the dtype at once: JAX may remember what an array of NumPy's became without one in single precision.
+        array = jnp.asarray(values, dtype)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be an array of real numbers, but is {_shown(values)}") from None
+    check_reals(name, array)
+    return array
 
 
 def check_reals(name: str, array: Any) -> None:

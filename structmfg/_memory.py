@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
@@ -40,6 +41,18 @@ def memory_left(root: Path = Path("/")) -> int:
     if not info.exists():
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min([_field(info, "MemAvailable"), *_left_in_groups(root)])
+
+
+@contextlib.contextmanager
+def no_more_memory() -> Iterator[None]:
+    """Within, more memory than the machine has left is refused with `MemoryError`: Linux would give it, and kill."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if _STATUS.exists() and soft == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_AS, (_field(_STATUS, "VmSize") + memory_left(), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _field(file: Path, name: str) -> int:

@@ -213,7 +213,7 @@ BAD: list[tuple[Sequence[str], str]] = [
     ([*SMALL, "--num-states", "1"], "at least 2"),
     ([*SMALL, "--num-states", "few"], "'few'"),
     ([*SMALL, "--num-states", "2.5"], "whole number"),
-    ([*SMALL, "--num-states", "1000000000000"], "too large"),
+    ([*SMALL, "--num-states", "1000000000000"], "at most 2147483647 pairs"),
     ([*SMALL, "--horizon", "0"], "at least 1"),
     ([*SMALL, "--discount", "0"], "(0, 1]"),
     ([*SMALL, "--discount", "1.01"], "(0, 1]"),

@@ -70,7 +70,10 @@ def numbers(solution):
     return solution.result, leaves, measured, {name: solution.stats.get(name) for name in names}
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+SLOW = ("rspg_gae", "rippo")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SOLVERS])
 def test_an_interrupted_solve_goes_on_to_the_same_numbers(name, tmp_path):
     """Interrupted twice, once at a step at which it is measured."""
     solver = SOLVERS[name]()
@@ -236,11 +239,43 @@ def test_a_folder_is_for_one_process_at_a_time(tmp_path):
     Snapshots(tmp_path).close()
 
 
+def test_snapshots_that_are_needed(tmp_path):
+    """Nothing is begun anew where there is something to lose."""
+    with Snapshots(tmp_path, needed=True) as kept, pytest.raises(ValueError, match="holds no snapshot to go on from"):
+        kept.latest(RECORD["solve"], shapes)
+
+
+def test_closed_snapshots_are_refused(tmp_path):
+    kept = Snapshots(tmp_path)
+    kept.close()
+    with pytest.raises(ValueError, match="are closed"):
+        solve(GAME, SOLVERS["rspg"](), key=KEY, max_steps=1, snapshots=kept)
+
+
+def test_what_is_no_plain_file_is_refused_before_it_is_opened(two, tmp_path):
+    """A pipe, which would keep orbax waiting for ever; a link to a step elsewhere."""
+    for name, plant in (("2/_CHECKPOINT_METADATA", os.mkfifo), ("7", lambda path: path.symlink_to(two / "1"))):
+        folder = tmp_path / name.replace("/", "-")
+        shutil.copytree(two, folder)
+        (folder / name).unlink(missing_ok=True)
+        plant(folder / name)
+        with pytest.raises(ValueError, match="is neither a plain file nor a folder"):
+            Snapshots(folder)
+
+
+def test_what_orbax_cannot_open_is_set_aside(two, tmp_path):
+    shutil.copytree(two, tmp_path / "two")
+    (tmp_path / "two" / "2" / "_CHECKPOINT_METADATA").write_text("[" * 100_000)
+    told: list[str] = []
+    same(read(tmp_path / "two", told), snapshot(1))
+    assert "the state after update 2 is damaged" in told[0]
+
+
 def test_a_planted_link_is_not_written_through(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ValueError, match="cannot write to"):
+    with pytest.raises(ValueError, match="cannot write to|neither a plain file"):
         Snapshots(tmp_path / "kept")
     assert (tmp_path / "precious").read_text() == "mine"
 

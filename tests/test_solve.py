@@ -164,7 +164,9 @@ def test_steps_back_with_a_smaller_step(kind, seconds, reference, monkeypatch):
     assert solution.stats["returns"][4:] != reference.stats["returns"][4:]
 
 
-@pytest.mark.parametrize("name", ["rspg", "rspg_gae", "rippo", "m_omd"])
+@pytest.mark.parametrize(
+    "name", ["rspg", "rspg_gae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rippo", "m_omd"))]
+)
 def test_every_learning_rate_is_slowed(name):
     """With a factor of zero no parameter moves; with one, all do as without."""
     chosen = preset(GAME, name, **SIZES).solver

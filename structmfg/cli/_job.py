@@ -5,6 +5,7 @@ A run has one folder. Several seeds have one each, within a folder that lists th
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -50,8 +51,16 @@ class Job(NamedTuple):
         """The results, if there is nothing left to do."""
         if not all((path / "result.json").exists() for path, _ in self.runs):
             return []
-        results = [reports.load_run(path).result for path, _ in self.runs]
+        results = [
+            {**reports.load_run(path).result, "out": str(path), "report": str(path / "report.html")}
+            for path, _ in self.runs
+        ]
         return [] if any(result["result"] in _MAY_GO_ON for result in results) else results
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether something was learned that must not be lost."""
+        return any((path / "policy.npz").exists() for path, _ in self.runs)
 
     def clean(self) -> None:
         """Without snapshots that will not be needed."""
@@ -124,6 +133,8 @@ def resume(arguments: argparse.Namespace) -> Job:
         check_positive("max_seconds", arguments.max_seconds)
         runs = [(path, one._replace(max_seconds=arguments.max_seconds)) for path, one in runs]
     game = settings.build_game()
+    if settings.versions != reports.versions():
+        print(f"structmfg: begun with {settings.versions}: numbers may differ in rounding", file=sys.stderr)
     many = (folder / _SEEDS).is_file()
     return Job(folder, game, settings.build_solver(game), runs, many, new=False, made=False)
 
@@ -133,8 +144,8 @@ def _folders(folder: Path) -> list[Path]:
     if not (folder / _SEEDS).is_file():
         return [folder]
     seeds = read_json(folder / _SEEDS).get("seeds")
-    if not isinstance(seeds, list) or not seeds:
-        raise ValueError(f"{folder / _SEEDS} must list the seeds")
+    if not isinstance(seeds, list) or not seeds or len({*map(str, seeds)}) < len(seeds):
+        raise ValueError(f"{folder / _SEEDS} must list the seeds, each once")
     paths = [folder / f"seed-{check_seed(seed)}" for seed in seeds]
     for path in paths:
         check_no_link(path)

@@ -1,6 +1,6 @@
 """From arguments to an exit code.
 
-0 done, 1 not finite, 2 bad input, 130 interrupted with nothing to save, 143 terminated.
+0 done, 1 not finite, 2 bad input, 130 interrupted before there was a report, 143 terminated.
 
 Whatever is wrong with the input is a `ValueError` of the library; here it becomes one line on standard error.
 """
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except ValueError as error:
         return _fail(str(error), 2)
+    except OSError as error:
+        return _fail(f"{str(error.filename or '')[:200]}: {error.strerror or error}", 2)
     except (MemoryError, OverflowError) as error:
         return _fail(f"too large for this machine: {error or 'out of memory'}", 2)
     except jax.errors.JaxRuntimeError as error:

@@ -4,13 +4,12 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from structmfg import reports, solvers
-from structmfg._checks import check_positive
+from structmfg._checks import check_positive, printable
 from structmfg.cli._job import Job, begin, precision, resume
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt, Terminated
@@ -35,7 +34,7 @@ def solve(arguments: argparse.Namespace) -> int:
         if done:
             raise ValueError(f"result.json in {job.folder} is not as it was written: {error!r}") from error
         raise
-    if job.many:
+    if job.many and not done:
         write_json(job.folder / "result.json", result)
     if arguments.json:
         print_json(result)
@@ -48,7 +47,9 @@ def solve(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:
     hint = f"structmfg solve --resume {job.folder} goes on from there"
     with (
-        Snapshots(job.folder / "snapshots", seconds=arguments.snapshot_seconds, tell=_warn) as snapshots,
+        Snapshots(
+            job.folder / "snapshots", seconds=arguments.snapshot_seconds, tell=_warn, needed=job.has_policies
+        ) as snapshots,
         Display(quiet=arguments.quiet, max_seconds=job.settings.max_seconds) as display,
     ):
         try:
@@ -61,14 +62,15 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
             if isinstance(error, Terminated):
                 raise Terminated(f"terminated; {hint}") from None
             raise
-        with _explained(job.folder, hint):
+        with _explained("the policy could not be saved", hint):
             for (path, _), solution in zip(job.runs, solutions, strict=True):
                 solution.stats["memory"] = {"estimate": memory.total, "available": memory.available}
                 solution.stats["compile_seconds"] += memory.compile_seconds  # of the program that was run
-                (path / "result.json").unlink(missing_ok=True)  # of an earlier policy
                 reports.save_policy(path, solution)
+                (path / "result.json").unlink(missing_ok=True)  # of an earlier policy
             if interrupt.terminated:
                 raise Terminated
+        with _explained("the report could not be written", f"the policy is saved in {job.folder}; {hint}"):
             results = _report(job, solutions, display)
     if job.finished():
         job.clean()
@@ -93,7 +95,9 @@ def _memory(arguments: argparse.Namespace, job: Job, display: Display) -> solver
 def _train(
     arguments: argparse.Namespace, job: Job, snapshots: Snapshots, display: Display, interrupt: Interrupt
 ) -> list[Solution]:
-    out, told = console(arguments), job.new
+    out, told = console(arguments), not snapshots.steps
+    if told and not job.new:
+        out.print("no snapshot yet: beginning anew")
 
     def follow(progress: solvers.Progress) -> None:
         nonlocal told
@@ -122,18 +126,16 @@ def _train(
 
 
 @contextlib.contextmanager
-def _explained(folder: Path, hint: str) -> Iterator[None]:
+def _explained(fault: str, hint: str) -> Iterator[None]:
     """Errors while a run is saved, with what can be done about them."""
     try:
         yield
     except Terminated:
         raise Terminated(f"terminated; {hint}") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted before the report was written; the policy is saved in {folder}; {hint}"
-        ) from None
+        raise KeyboardInterrupt(f"interrupted; {hint}") from None
     except Exception as error:
-        raise RuntimeError(f"the report could not be written ({error}); {hint}") from error
+        raise RuntimeError(f"{fault} ({error}); {hint}") from error
 
 
 def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[dict[str, Any]]:
@@ -159,7 +161,7 @@ def _tell(arguments: argparse.Namespace, job: Job, results: Sequence[dict[str, A
     """The summary for people."""
     out = console(arguments)
     for result in results:
-        out.print(f"{title(result)}: {result['result']}. {result['message']}")
+        out.print(printable(f"{title(result)}: {result['result']}. {result['message']}"))
     first = results[0]
     updates = " / ".join(str(result["iterations"]) for result in results)
     out.print(

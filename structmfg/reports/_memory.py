@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from structmfg._memory import memory_left, no_more_memory
 from structmfg.games import Game
 from structmfg.policies import Policy, TreePolicy
 from structmfg.reports._evaluation import HELD_OUT_PATHS
@@ -107,14 +108,18 @@ def check_memory(
     as a network is bound to a game; without it only settings of the solver, or a solver on trees, can be made smaller.
     """
     steps: dict[str, Any] = {"max_steps": max_steps, "num_seeds": num_seeds}
-    found = estimate(game, solver, **steps)
+    size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {game.horizon} steps"
+    try:
+        with no_more_memory():
+            found = estimate(game, solver, **steps)
+    except MemoryError as error:  # by arrays of the game's own
+        raise ValueError(
+            f"{size} needs more than the {gibibytes(memory_left())} of memory that are available"
+        ) from error
     if found.fits:
         return found
     about = "about" if found.exact else "at least"
-    message = (
-        f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {game.horizon} steps "
-        f"needs {about} {gibibytes(found.total)} of memory, but {gibibytes(found.available)} are available"
-    )
+    message = f"{size} needs {about} {gibibytes(found.total)} of memory, but {gibibytes(found.available)} are available"
     smaller = _smaller(game, solver, fitted, found, lambda *made: estimate(*made, **steps, draft=True))
     raise ValueError(f"{message}; {smaller}" if smaller else message)
 

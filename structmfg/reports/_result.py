@@ -42,7 +42,8 @@ def _message(solution: Solution) -> str:
     stats = solution.stats
     retreats = ", ".join(str(step) for step in stats.get("retreats", ()))
     back = f"Numbers were not finite: stepped back at update {retreats}, each time to a quarter of the learning rates."
-    return " ".join(part for part in (solution.result.value, stats["failure"], back if retreats else None) if part)
+    failure = stats["failure"] and f"{stats['failure']}."
+    return " ".join(part for part in (solution.result.value, failure, back if retreats else None) if part)
 
 
 def certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:

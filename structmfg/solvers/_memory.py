@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from structmfg._checks import check_integer
 from structmfg._memory import memory_left, peak_memory, resident_memory
 from structmfg.games import AggregateState, Game, NoiseTree, noise_paths, noise_tree
 from structmfg.policies import Policy
@@ -152,6 +153,9 @@ def estimate_memory(
 
     Raises `ValueError` where the game's noise has no tree that fits, and the solver needs one.
     """
+    check_integer("max_steps", max_steps, at_least=1)
+    if num_seeds is not None:
+        check_integer("num_seeds", num_seeds, at_least=1)
     least = least_bytes(game, solver)
     if (refused := too_much(least)) is not None:
         return refused
@@ -163,13 +167,15 @@ def estimate_memory(
 def least_bytes(game: Game, solver: TrainingSolver | TreeSolver, *, evaluated: bool = False) -> int:
     """A lower bound, before anything is traced: some mean fields and a page of the policy, or its pages at all times.
 
-    The latter are held at once by solvers on trees, and where a policy is `evaluated`.
+    The latter are held at once by solvers on trees, and where a policy is `evaluated`: in double precision where the
+    noise is finite.
     """
     on_tree = isinstance(solver, TreeSolver)
     page = game.num_states * game.num_actions
     paths = solver.num_paths if isinstance(solver, StructuralSolver) else 1
     numbers = max(page + paths * game.num_states, page * game.horizon if on_tree or evaluated else 0)
-    return numbers * (8 if on_tree else jnp.zeros(()).dtype.itemsize)
+    double = on_tree or (evaluated and game.noise_chain() is not None)
+    return numbers * (8 if double else jnp.zeros(()).dtype.itemsize)
 
 
 def too_much(least: int) -> MemoryEstimate | None:

@@ -203,9 +203,15 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
         raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
 
 
-def check_definition(game: Game) -> None:
-    """Raise `ValueError` unless sizes make sense and the game's methods return what they must; nothing is compiled."""
+def check_definition(game: Game, *, sampled: bool) -> None:
+    """Raise `ValueError` unless sizes make sense and the game's methods return what they must; nothing is compiled.
+
+    `sampled`: whether noise is going to be drawn; else it is that of the game's scenarios, if these are not too many.
+    """
     check_game(game)
+    if not sampled and (scenarios := game.scenarios()) is not None:
+        check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
+        return
 
     def noises() -> tuple[Any, Any]:
         first = game.initial_noise(jnp.asarray(0.5))

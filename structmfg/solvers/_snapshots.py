@@ -7,8 +7,10 @@ SHA-256 digests of both: one that was cut short or changed is found out, set asi
 import contextlib
 import fcntl
 import hashlib
+import json
 import logging
 import os
+import stat
 import sys
 import time
 import warnings
@@ -19,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from structmfg._checks import check_integer, check_positive
+from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg._json import to_json
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
@@ -53,17 +55,25 @@ class Snapshots:
     - `seconds`: between two of them, at least; there is one more at the end of every solve.
     - `keep`: so many of the latest.
     - `tell` is told of what could not be saved or read.
+    - `needed`: whether there must be one to go on from.
 
     The folder belongs to one process at a time, until `close` or the end of a `with` block. Raises `ValueError` on a
     folder that another process holds or that cannot be written to.
     """
 
     def __init__(
-        self, folder: str | Path, *, seconds: float = 60.0, keep: int = 2, tell: Callable[[str], None] = warnings.warn
+        self,
+        folder: str | Path,
+        *,
+        seconds: float = 60.0,
+        keep: int = 2,
+        tell: Callable[[str], None] = warnings.warn,
+        needed: bool = False,
     ) -> None:
+        check_kind("folder", folder, str | Path)
         check_positive("seconds", seconds)
         check_integer("keep", keep, at_least=1)
-        self.folder, self.seconds, self._tell = Path(folder).absolute(), seconds, tell
+        self.folder, self.seconds, self._tell, self._needed = Path(folder).absolute(), seconds, tell, needed
         self._saved: tuple[int, float] | None = None  # the step, and when
         self._opened = time.monotonic()
         with contextlib.ExitStack() as stack:
@@ -72,8 +82,10 @@ class Snapshots:
                 stack.enter_context(_locked(self.folder / "lock"))
             except OSError as error:
                 raise ValueError(f"cannot write to {self.folder}: {error.strerror or error}") from error
+            self._inspect()
             self._manager = stack.enter_context(_manager(self.folder, keep))
             self._stack = stack.pop_all()
+        self._open = True
 
     def __enter__(self) -> "Snapshots":
         return self
@@ -83,7 +95,12 @@ class Snapshots:
 
     def close(self) -> None:
         """Leave the folder to others."""
+        self._open = False
         self._stack.close()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ValueError(f"the snapshots in {self.folder} are closed: others may be at work there")
 
     @property
     def steps(self) -> list[int]:
@@ -98,6 +115,7 @@ class Snapshots:
     @_silence()
     def save(self, snapshot: Snapshot) -> None:
         """Write one, unless it is there. What goes wrong is told, and the ones before it stay as they are."""
+        self._check_open()
         if self._saved and self._saved[0] == snapshot.step:
             return
         self._saved = snapshot.step, time.monotonic()
@@ -123,19 +141,38 @@ class Snapshots:
 
         Raises `ValueError` if it is one of another `solve`, which is described under that name in the record.
         """
+        self._check_open()
         for step in reversed(self.steps):
             try:
                 record = self._record(step)
                 arrays = self._arrays(step, shapes(record), record) if record["solve"] == solve else {}
             except Exception as error:  # a damaged file may lead to anything
-                aside = self._set_aside(step)
-                self._tell(f"the state after update {step} is damaged ({_line(error)}), and was moved to {aside}")
+                self._set_aside(str(step), error)
+                self._manager.reload()
                 continue
             if record["solve"] != solve:
                 raise ValueError(f"{self.folder} is of another solve: {_differences(record['solve'], solve)}")
             self._saved = step, time.monotonic()
             return Snapshot(step, arrays, record)
+        if self._needed:
+            raise ValueError(
+                f"{self.folder} holds no snapshot to go on from; what else there is of the run stays as it is"
+            )
         return None
+
+    def _inspect(self) -> None:
+        """Before orbax opens anything: plain files and folders only, and what orbax reads of every step is JSON."""
+        for path in self.folder.rglob("*"):
+            if not (stat.S_ISREG(mode := path.lstat().st_mode) or stat.S_ISDIR(mode)):
+                raise ValueError(f"{path} is neither a plain file nor a folder: it is not followed or read")
+        for path in self.folder.glob("*/_CHECKPOINT_METADATA"):
+            if not path.parent.name.isdigit():
+                continue
+            try:
+                with path.open("rb") as file:
+                    json.loads(file.read(_LARGEST_RECORD))
+            except (ValueError, RecursionError, OSError) as error:
+                self._set_aside(path.parent.name, error)
 
     def _record(self, step: int) -> dict[str, Any]:
         import orbax.checkpoint as ocp
@@ -164,14 +201,13 @@ class Snapshots:
             raise ValueError("its arrays were changed")
         return {**arrays, **empty}
 
-    def _set_aside(self, step: int) -> Path:
+    def _set_aside(self, step: str, error: Exception) -> None:
         """Out of the way of a new one of that number, but not lost."""
         number = 0
         while (aside := self.folder / f"damaged-{step}-{number}").exists():
             number += 1
-        (self.folder / str(step)).rename(aside)
-        self._manager.reload()
-        return aside
+        (self.folder / step).rename(aside)
+        self._tell(f"the state after update {step} is damaged ({_line(error)}), and was moved to {aside}")
 
 
 @contextlib.contextmanager

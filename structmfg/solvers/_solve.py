@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg.games import Game
+from structmfg.games import Game, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._exploitability import Estimate
 from structmfg.solvers._problem import check_definition
@@ -76,7 +76,7 @@ def solve(
     Raises `ValueError` on a number out of range, a missing key, a noise tree that does not fit, or snapshots of another
     solve, and `RuntimeError` on a number that is not finite unless `throw` is False.
     """
-    steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations)
+    steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
     if isinstance(solver, TreeSolver):
         loop: Run = TreeRun(game, solver)
     elif key is None:
@@ -111,7 +111,7 @@ def solve_seeds(
     """
     check_kind("solver", solver, TrainingSolver)
     keys = _typed("keys", keys, 1)
-    steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations)
+    steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
     described = _description(game, solver, keys, max_steps)
     loop = TrainingRun(game, solver, keys, max_steps)
     return _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
@@ -124,14 +124,20 @@ def _checked(
     max_seconds: float | None,
     evaluate: Callable[[Policy], Estimate] | None,
     evaluations: int | Sequence[int],
+    snapshots: Snapshots | None,
 ) -> list[int]:
     """The steps at which a policy is measured, and the last."""
     check_kind("game", game, Game)
     check_kind("solver", solver, TrainingSolver | TreeSolver)
-    check_definition(game)
+    if isinstance(solver, TrainingSolver):
+        check_definition(game, sampled=True)
+    else:
+        check_game(game)  # what its methods return is looked at on the tree
     check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)
+    if snapshots is not None:
+        check_kind("snapshots", snapshots, Snapshots)
     return _stops(max_steps, evaluations) if evaluate else [max_steps]
 
 
