@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_RESERVED = 2**32
 
 
 def peak_memory() -> int:
@@ -45,10 +46,13 @@ def memory_left(root: Path = Path("/")) -> int:
 
 @contextlib.contextmanager
 def no_more_memory() -> Iterator[None]:
-    """Within, more memory than the machine has left is refused with `MemoryError`: Linux would give it, and kill."""
+    """Within, more memory than the machine has left is refused with `MemoryError`: Linux would give it, and kill.
+
+    Some gigabytes are always given, as compilers reserve more than they use.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if _STATUS.exists() and soft == resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_AS, (_field(_STATUS, "VmSize") + memory_left(), hard))
+        resource.setrlimit(resource.RLIMIT_AS, (_field(_STATUS, "VmSize") + max(memory_left(), _RESERVED), hard))
     try:
         yield
     finally:

@@ -60,3 +60,14 @@ def compiled_once(tmp_path_factory):
     yield
     for name, value in zip(names, before, strict=True):
         jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def spared_estimates():
+    """For tests that solve many tiny games by the command line: their memory is not estimated."""
+    from structmfg.solvers import MemoryEstimate
+
+    with pytest.MonkeyPatch.context() as patch:
+        spared = MemoryEstimate(2**30, 2**30, 0, "spared", 2**34, 0.0)
+        patch.setattr("structmfg.reports.check_memory", lambda *_, **__: spared)
+        yield

@@ -16,7 +16,7 @@ from structmfg.cli._parser import game_fields, network_fields, parse, solver_fie
 from structmfg.games import GAMES
 from structmfg.solvers import SOLVERS, TreeSolver
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = pytest.mark.usefixtures("compiled_once", "spared_estimates")
 TINY = [
     "linear_quadratic",
     "--num-states",
@@ -38,7 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, compiled_once: None) -> Path:
+def tiny(tmp_path_factory: pytest.TempPathFactory, compiled_once: None, spared_estimates: None) -> Path:
     """A run of the tiny game."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     assert main(["solve", *TINY, "--quiet", "--out", str(folder)]) == 0

@@ -52,7 +52,7 @@ def as_for_a_user() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> Iterator[Path]:
     """A working folder with a run in it, another file, and no way out."""
     folder = tmp_path_factory.mktemp("fuzzed") / "a" / "b" / "c"
     (folder / "occupied").mkdir(parents=True)

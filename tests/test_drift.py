@@ -86,6 +86,7 @@ def test_adversarial_policies(kind, precision):
     assert abs(drift_of_game("linear_quadratic", "matrix_free", kind, 0)) < ALLOWED[precision]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lattice_walls", "noise"])
 def test_explicit_operators(name, precision):
     assert abs(drift_of_operator(name, "explicit", precision == "float64")) < ALLOWED[precision]

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from _tiny_game import Coin
 
 from structmfg import reports
 from structmfg._memory import memory_left, peak_memory, resident_memory
@@ -15,7 +16,6 @@ from structmfg.cli import main
 from structmfg.games import GAMES, Game, make
 from structmfg.solvers import SOLVERS, ExactEquilibrium, MemoryEstimate, estimate_memory, preset
 from structmfg.solvers._memory import Meter, least_bytes, size, stand_ins
-from tests._tiny_game import Coin
 
 # Of the games with a size, sizes that no machine holds.
 ABSURD: dict[str, dict[str, int]] = {

@@ -100,6 +100,7 @@ def test_a_converged_solve_stays_so(tmp_path):
     assert numbers(run(solver, tmp_path, max_steps=400)) == numbers(first)
 
 
+@pytest.mark.slow
 def test_double_precision(tmp_path, double):
     whole = run(SOLVERS["rspg"]())
     run(SOLVERS["rspg"](), tmp_path, stop_at=5)
