@@ -104,18 +104,18 @@ def check_memory(
 ) -> MemoryEstimate:
     """The estimate of a run; `ValueError` if it does not fit, with the numbers and a smaller setting that would.
 
-    The setting is the one that is furthest above its default. `fitted` gives the solver for the game of another size,
+    The setting is the one that is furthest above its default; none is sought where arrays of the game's own, which no
+    program tells of, are too large already. `fitted` gives the solver for the game of another size,
     as a network is bound to a game; without it only settings of the solver, or a solver on trees, can be made smaller.
     """
     steps: dict[str, Any] = {"max_steps": max_steps, "num_seeds": num_seeds}
     size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {game.horizon} steps"
+    available = memory_left()
     try:
         with no_more_memory():
             found = estimate(game, solver, **steps)
     except MemoryError as error:  # by arrays of the game's own
-        raise ValueError(
-            f"{size} needs more than the {gibibytes(memory_left())} of memory that are available"
-        ) from error
+        raise ValueError(f"{size} needs more than the {gibibytes(available)} of memory that are available") from error
     if found.fits:
         return found
     about = "about" if found.exact else "at least"
