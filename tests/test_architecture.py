@@ -9,18 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-LAYERS = [
-    "_checks",
-    "_json",
-    "_memory",
-    "_pages",
-    "operators",
-    "games",
-    "policies",
-    "solvers",
-    "verification",
-    "reports",
-]
+LAYERS = ["_checks", "_json", "_memory", "_pages", "operators", "games", "policies", "solvers", "verification"]
 LAYERS += ["reports", "benchmarks", "cli"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
