@@ -3,11 +3,15 @@
 A is row-stochastic, so ||A||_inf = ||A^T||_1 = 1 and, by the Neumann series, ||(I - gamma A)^-1|| <= 1 / (1 - gamma) in
 the same norms. Hence any x with residual d = r - (I - gamma A) x is off by at most ||d|| / (1 - gamma), in the maximum
 norm, and in the 1-norm for A^T.
+
+Near gamma = 1 this holds for the numbers only if rows sum to one exactly and 1 - gamma is not rounded, so the system is
+taken as ((D - A) + (1 - gamma) A') x = r with D = diag(A 1) and A' = A + I - D: the diagonal takes up what a row lacks.
 """
 
 import math
 from typing import Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -19,25 +23,57 @@ from jaxtyping import Array, Bool, Float, Int
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg.operators import TransitionOperator
-from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
+from structmfg.solvers._linear import (
+    LINEAR_RESULTS,
+    LinearSolution,
+    as_matrix,
+    dtype_of,
+    in_double,
+    is_traced,
+    terms_of,
+    where,
+)
 
 ResolventMethod = Literal["direct", "gmres", "bicgstab", "neumann"]
 
 
 class _System(NamedTuple):
-    """(I - gamma B) x = r with B = A or A^T, and when to stop."""
+    """(I - gamma B) x = r with B = A' or A'^T, and when to stop; `sums` are A 1."""
 
     operator: TransitionOperator
+    sums: Float[Array, " states"]
     discount: float
     transpose: bool
     tolerance: float
     max_steps: int
 
-    def move(self, x: Float[Array, " states"]) -> Float[Array, " states"]:
+    @property
+    def rate(self) -> float:
+        """1 - gamma, which is exact where gamma is at least 0.5 (Sterbenz)."""
+        return 1 - self.discount
+
+    def product(self, x: Float[Array, " states"]) -> Float[Array, " states"]:
         return self.operator.rmv(x) if self.transpose else self.operator.mv(x)
 
+    def move(self, x: Float[Array, " states"]) -> Float[Array, " states"]:
+        return self.product(x) + (1 - self.sums) * x
+
     def matvec(self, x: Float[Array, " states"]) -> Float[Array, " states"]:
-        return x - self.discount * self.move(x)
+        moved = self.product(x)
+        return (self.sums * x - moved) + self.rate * (moved + (1 - self.sums) * x)
+
+    def residual(
+        self, rewards: Float[Array, " states"], x: Float[Array, " states"], terms: int
+    ) -> tuple[Float[Array, " states"], Float[Array, ""]]:
+        """D and a bound on the norm of its rounding, of products with so many terms in a row.
+
+        Constants are eigenvectors of A, so most of a large x can be taken off before it rounds.
+        """
+        level = jnp.zeros((), x.dtype) if self.transpose else (jnp.max(x) + jnp.min(x)) / 2
+        rest = x - level
+        left = (rewards - self.rate * level) - self.matvec(rest)
+        sizes = self.norm(rewards) + self.norm(self.rate * level * jnp.ones_like(x)) + (2 * terms + 6) * self.norm(rest)
+        return left, float(jnp.finfo(x.dtype).eps) * sizes
 
     def norm(self, x: Float[Array, " states"]) -> Float[Array, ""]:
         return jnp.sum(jnp.abs(x)) if self.transpose else jnp.max(jnp.abs(x))
@@ -55,7 +91,7 @@ def resolvent(
 ) -> LinearSolution:
     """Solve (I - gamma A) x = r, or (I - gamma A^T) x = r if `transpose`, with 0 <= gamma = `discount` < 1.
 
-    - `direct`: sparse LU in double precision. Needs concrete values.
+    - `direct`: sparse LU. Needs concrete values.
     - `gmres` (restarted, by lineax), `bicgstab`: matrix-free, in rounds from the true residual while these halve it.
     - `neumann`: partial sums of sum_k gamma^k A^k r, matrix-free, with a proven bound on what they leave out. After n
       steps let v = sum_{k<=n} gamma^k A^k r and d = gamma^n A^n r; the rest is sum_{k>=1} gamma^k A^k d.
@@ -64,82 +100,133 @@ def resolvent(
       For A^T, ||(A^T)^k d - d||_1 <= k e with e = ||A^T d - d||_1, so v + gamma / (1 - gamma) d is off by at most
       sum_k gamma^k k e = gamma e / (1 - gamma)^2. Both fall as fast as the chain mixes, however close gamma is to 1.
 
-    The last three work inside jit, vmap and grad: derivatives are solves with A^T or A by the same method, in `rewards`
-    and in the operator's data. A cotangent whose solve does not converge is NaN.
+    Concrete values are worked with in double precision whatever their dtype, and the value is rounded to JAX's default
+    at the end. The last three methods work inside jit, vmap and grad as well, there in the precision of their numbers:
+    derivatives are solves with A^T or A by the same method, in `rewards` and in the operator's data. A cotangent whose
+    residual is above the tolerance is NaN.
 
     Args:
-        operator: A.
+        operator: A. Its probabilities off the diagonal are taken as known within 2 epsilon of their dtype; its diagonal
+            is what they lack to one.
         rewards: r (S,).
         discount: gamma, a number that is not traced.
         method: See above.
         transpose: Whether to solve with A^T.
-        tolerance: Of the residual d = r - (I - gamma A) x, with ||d|| <= tolerance ||r|| asked for, in the maximum norm
-            (1-norm if `transpose`). Default: 16 eps / (1 - gamma), about what rounding leaves, but at most
-            0.1: so near to gamma = 1 this precision is lost, and `bound` says how far.
+        tolerance: Of the error in the maximum norm (1-norm if `transpose`), relative to ||r|| / (1 - gamma), which no
+            solution exceeds; methods stop at a residual of half of tolerance ||r||. Default: (32 + 4 K) eps /
+            (1 - gamma) with K terms in a row of A, about what rounding leaves, but at most 0.1.
         max_steps: Default: log(tolerance / 2) / log(gamma), which is proven to suffice for `neumann`.
 
     Returns:
-        `stats`: `residual`, ||d||_inf, computed anew from `value`; `bound`, ||d|| / (1 - gamma), on the error in the
-        norm above but for the rounding in d, and for `neumann` at least that of its truncation; `steps`: of `neumann`,
-        products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles of at most 20.
+        `result`: `converged` if `bound` is within tolerance ||r|| / (1 - gamma); `residual` if only the residual is
+        within tolerance ||r||, and rounding or the operator's dtype leave more to doubt. `stats`: `residual`,
+        ||d||_inf, computed anew from `value`; `bound`, on the error of the returned value in the norm above, with all
+        rounding; `steps`: of `neumann`, products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles
+        of at most 20.
+
+    Raises:
+        ValueError: If an argument is not allowed, or `direct` is called inside jit.
     """
     check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
     if is_traced(discount) or not isinstance(discount, int | float | np.number) or not 0 <= discount < 1:
         raise ValueError(f"discount must be a number in [0, 1), but is {discount!r}")
     check_shape("rewards", rewards, (operator.num_states,))
-    rewards = as_reals("rewards", rewards, float)
+    discount = float(discount)
+    terms = operator.num_states if transpose else terms_of(operator)
+    known = float(jnp.finfo(dtype_of(operator)).eps)
+    given = as_reals("rewards", rewards, float)
     if tolerance is None:
-        tolerance = min(0.1, 16 * float(jnp.finfo(rewards.dtype).eps) / (1 - discount))
+        tolerance = min(0.1, (32 + 4 * terms) * max(known, float(jnp.finfo(given.dtype).eps)) / (1 - discount))
     check_positive("tolerance", tolerance)
     enough = 1 if discount == 0 or tolerance >= 1 else math.ceil(math.log(tolerance / 2) / math.log(discount))
     steps = min(enough if max_steps is None else check_integer("max_steps", max_steps, at_least=1), 2**31 - 2)
-    system = _System(operator, float(discount), transpose, float(tolerance), steps)
-    if method == "direct":
-        return _finish(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)))
-    value, aux = lax.custom_linear_solve(
-        system.matvec,
-        rewards,
-        solve=lambda _, b: _solve(system, b, method),
-        transpose_solve=lambda _, b: _checked(system._replace(transpose=not transpose), b, method),
-        has_aux=True,
-    )
-    return _finish(system, rewards, value, aux)
+
+    def solve(operator: TransitionOperator, rewards: Float[Array, " states"]) -> LinearSolution:
+        sums = operator.mv(jnp.ones(operator.num_states, rewards.dtype))
+        system = _System(operator, sums, discount, transpose, float(tolerance), steps)
+        data = _Data(2 * known, terms)
+        if method == "direct":
+            return _judge(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)), data)
+        value, aux = _differentiable(system, rewards, method)
+        return _judge(system, rewards, value, aux, data)
+
+    if is_traced((operator, rewards)):
+        if method == "direct":
+            raise ValueError(
+                "method 'direct' needs concrete values, but some are traced; inside jit, use another method"
+            )
+        return solve(operator, given)
+    with jax.enable_x64(True):
+        solve = solve if method == "direct" else eqx.filter_jit(solve)
+        solution = solve(in_double(operator), jnp.asarray(np.asarray(rewards), float))
+        exact = np.asarray(solution.value)
+    return _rounded(solution, jnp.asarray(exact, given.dtype), transpose)
+
+
+class _Data(NamedTuple):
+    """The relative error of each probability off the diagonal, and the terms in a row of A, or of A^T."""
+
+    error: float
+    terms: int
 
 
 class _Aux(NamedTuple):
-    """What a method tells of itself: steps, whether they ran out, and the bound of a truncated series."""
+    """What a method tells of itself: its steps, and whether they ran out."""
 
     steps: Int[Array, ""]
     ran_out: Bool[Array, ""] | bool = False
-    truncation: Float[Array, ""] | float = 0.0
 
 
-def _finish(
-    system: _System,
-    rewards: Float[Array, " states"],
-    value: Float[Array, " states"],
-    aux: _Aux,
+def _differentiable(
+    system: _System, rewards: Float[Array, " states"], method: str
+) -> tuple[Float[Array, " states"], _Aux]:
+    solution: tuple[Array, _Aux] = lax.custom_linear_solve(
+        system.matvec,
+        rewards,
+        solve=lambda _, b: _solve(system, b, method),
+        transpose_solve=lambda _, b: _checked(system._replace(transpose=not system.transpose), b, method),
+        has_aux=True,
+    )
+    return solution
+
+
+def _judge(
+    system: _System, rewards: Float[Array, " states"], value: Float[Array, " states"], aux: _Aux, data: _Data
 ) -> LinearSolution:
-    """Judge a value by its true residual, whatever the method thought of it."""
-    difference = lax.stop_gradient(rewards - system.matvec(value))
-    size = system.norm(difference)
+    """What a value's true residual proves, whatever the method thought of it."""
+    system, rewards, x = jax.tree.map(
+        lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, (system, rewards, value)
+    )
+    difference, rounding = system.residual(rewards, x, data.terms)
+    # Probabilities that change in a row add up to nothing, so values matter up to a constant, and masses do not.
+    doubt = 2 * data.error * (system.norm(x) if system.transpose else (jnp.max(x) - jnp.min(x)) / 2)
+    size, largest = system.norm(difference), system.norm(rewards) / system.rate
+    bound = (size + rounding + doubt) / system.rate
     result = where(aux.ran_out, LINEAR_RESULTS.max_steps, LINEAR_RESULTS.precision)
-    done = size <= system.tolerance * system.norm(rewards)
-    result = where(done, LINEAR_RESULTS.converged, result)
+    result = where(size <= system.tolerance * system.norm(rewards), LINEAR_RESULTS.residual, result)
+    result = where(bound <= system.tolerance * largest, LINEAR_RESULTS.converged, result)
     result = where(jnp.isfinite(size), result, LINEAR_RESULTS.nonfinite)
-    bound = jnp.maximum(size / (1 - system.discount), aux.truncation)
-    stats = {"residual": jnp.max(jnp.abs(difference)), "bound": bound, "steps": aux.steps}
-    return LinearSolution(value, result, stats)
+    figures = {"residual": jnp.max(jnp.abs(difference)), "bound": bound, "steps": aux.steps}
+    return LinearSolution(value, result, figures)
+
+
+def _rounded(solution: LinearSolution, value: Float[Array, " states"], transpose: bool) -> LinearSolution:
+    """With the value in the dtype that it is returned in, and a bound that knows of it."""
+    off = np.abs(np.asarray(value, np.float64) - np.asarray(solution.value))
+    moved = float(off.sum() if transpose else off.max())
+    stats = {name: np.asarray(figure).item() for name, figure in solution.stats.items()}
+    stats["bound"] += moved
+    return LinearSolution(value, solution.result, stats)
 
 
 def _direct(system: _System, rewards: Float[Array, " states"]) -> Float[Array, " states"]:
-    if is_traced((system.operator, rewards)):
-        raise ValueError("method 'direct' needs concrete values, but some are traced; inside jit, use another method")
-    moves = system.operator.as_scipy().astype(np.float64)
-    matrix = scipy.sparse.eye_array(moves.shape[0]) - system.discount * (moves.T if system.transpose else moves)
-    value = scipy.sparse.linalg.splu(matrix.tocsc()).solve(np.asarray(rewards, np.float64))
-    return jnp.asarray(value, rewards.dtype)
+    moves = as_matrix(system.operator)
+    moves = moves - scipy.sparse.diags_array(moves.diagonal())
+    leaving = moves.sum(axis=1)
+    moved = moves.T if system.transpose else moves
+    matrix = scipy.sparse.diags_array(system.rate + system.discount * leaving) - system.discount * moved
+    return jnp.asarray(scipy.sparse.linalg.splu(matrix.tocsc()).solve(np.asarray(rewards, np.float64)), rewards.dtype)
 
 
 def _solve(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
@@ -147,10 +234,10 @@ def _solve(system: _System, b: Float[Array, " states"], method: str) -> tuple[Fl
 
 
 def _checked(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
-    """A solve for a cotangent, which has no status to return: NaN where it did not converge."""
+    """A solve for a cotangent, which has no status to return: NaN where its residual is above the tolerance."""
     value, aux = _solve(system, b, method)
-    converged = _finish(system, b, value, aux).succeeded
-    return jnp.where(converged, value, jnp.nan), aux
+    small = system.norm(system.residual(b, value, 0)[0]) <= system.tolerance * system.norm(b)
+    return jnp.where(small, value, jnp.nan), aux
 
 
 def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
@@ -158,14 +245,14 @@ def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[F
 
     A round that starts anew gets over a breakdown, and over a recursive residual that has drifted from the true one.
     """
-    goal = system.tolerance * system.norm(b)
+    goal = system.tolerance * system.norm(b) / 2
     once = _gmres if method == "gmres" else _bicgstab
 
     def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, difference, size, _, steps = state
         step, taken = once(system, difference / size, goal / size, system.max_steps - steps)
         y = x + size * step
-        left = b - system.matvec(y)
+        left, _ = system.residual(b, y, 0)
         better = system.norm(left) < size  # not so where it is NaN
         x, left = jnp.where(better, y, x), jnp.where(better, left, difference)
         return x, left, system.norm(left), size, steps + taken
@@ -224,16 +311,16 @@ def _bicgstab(
 
 def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, " states"], _Aux]:
     gamma = system.discount
-    tail = gamma / (1 - gamma)
+    tail = gamma / system.rate
     # An error of tolerance ||b|| / (1 - gamma) goes with a residual of tolerance ||b||; half of it is left to rounding.
-    goal = system.tolerance * system.norm(b) / (1 - gamma) / 2
+    goal = system.tolerance * system.norm(b) / system.rate / 2
 
     def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
         total, term, _, _, steps = state
         moved = system.move(term)
         if system.transpose:
             # The rest after `total`, with `term` = d: off by gamma e / (1 - gamma)^2, or all of it by gamma ||d||.
-            bound = tail / (1 - gamma) * system.norm(moved - term)
+            bound = tail / system.rate * system.norm(moved - term)
             mixed, plain = total + tail * term, tail * system.norm(term)
             value, bound = jnp.where(bound < plain, mixed, total), jnp.minimum(bound, plain)
         else:
@@ -247,4 +334,4 @@ def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, 
 
     start: tuple[Array, ...] = (b, b, b, jnp.full_like(goal, jnp.inf), jnp.asarray(0))
     _, _, value, bound, steps = lax.while_loop(unfinished, body, start)
-    return jnp.where(jnp.all(jnp.isfinite(b)), value, jnp.nan), _Aux(steps, bound > goal, bound)
+    return jnp.where(jnp.all(jnp.isfinite(b)), value, jnp.nan), _Aux(steps, bound > goal)

@@ -2,9 +2,15 @@
 
 A finite chain has one stationary distribution for each closed class (a set of states that reach each other and nothing
 else), and their mixtures; elsewhere it has no mass.
+
+The residual ||A^T mu - mu||_1 is no measure of the error: where a chain nearly falls apart, any mixture of what its
+pieces settle to has a small one. Errors are bounded here by elimination without subtraction (see `_elimination`), or
+by hitting times: with the state p left out, I - A has a nonnegative inverse, whose largest row sum H is the longest
+expected time to reach p, and ||mu - mu*||_1 <= 2 H ||A^T mu - mu||_1. Any h > 0 with (I - A) h >= c > 0 proves that
+H <= max h / c.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +21,11 @@ from jaxtyping import Array, Bool, Float
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg.operators import TransitionOperator
-from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
+from structmfg.solvers._elimination import UNIT, affordable, banded_order, eliminate
+from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
+from structmfg.solvers._stationary_derivative import with_derivative
 
 StationaryMethod = Literal["direct", "eigen", "power"]
-_DENSE = 32  # so small a class goes to LAPACK: ARPACK needs more states than it finds eigenvalues
 
 
 def stationary(
@@ -31,28 +38,41 @@ def stationary(
 ) -> LinearSolution:
     """The stationary distribution mu (S,), mu >= 0 and sum mu = 1.
 
-    - `direct`: the closed classes of the graph; then, on the first, sparse LU of (I - A^T) without the row and column
-      of one state, whose mass is set to 1, and all are normalised. On a closed class I - A^T has rank n - 1, its rows
-      add up to zero, and its kernel is positive everywhere, so what is left is regular; a row of ones instead would
-      fill in the factors.
-    - `eigen`: the two largest eigenvalues of A^T on the first closed class, by ARPACK.
+    - `direct`: the closed classes of the graph; then, on the first, elimination without subtraction, in double
+      precision, with a proven bound on the error. Births and deaths by products of ratios, other chains in an order of
+      small bandwidth b, in time S b^2; where that would take more than seconds, sparse LU, with the bound by hitting
+      times.
+    - `eigen`: the same, and the second largest eigenvalue of A on that class: LAPACK or ARPACK, on a matrix that the
+      distribution has balanced (a symmetric one where the chain is reversible).
     - `power`: mu <- (mu + A^T mu) / 2, matrix-free, also inside jit. The lazy chain has the same stationary
-      distributions and no period. It cannot see classes: with several of them, the limit depends on `initial`.
+      distributions and no period. It cannot see classes: with several of them, the limit depends on `initial`. It
+      knows its residual only, so it never ends `converged`.
 
-    The first two need concrete values, and work in double precision.
+    The first two need concrete values. The chain is read from the probabilities off the diagonal, each known within
+    2 epsilon of the operator's own dtype; the diagonal is what they lack to one.
+
+    The value has a derivative in the operator's numbers by the implicit function, d mu = (I - A^T)^-1 dA^T mu with
+    sum d mu = 0, for one closed class: of the first two methods by `jax.grad` and `jax.jvp` outside jit, of `power`
+    everywhere.
 
     Args:
         operator: A.
         method: See above.
-        tolerance: Of ||A^T mu - mu||_1; the error of mu may exceed it by one over the gap. Default: 64 eps.
-        max_steps: Of `power`, and of ARPACK's restarts.
+        tolerance: Of the error ||value - mu||_1; of `power`, of the residual. Default: 1e-6 in double precision and
+            1e-3 in single; of `power`, 64 epsilon.
+        max_steps: Of `power`.
         initial: Where `power` starts; default: uniform.
 
     Returns:
-        `result` is `not_unique` if `direct` or `eigen` found several closed classes: `value` is then the stationary
-        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed anew; `steps`
+        `result`: `converged` if `bound` is within the tolerance; `residual` if `power` stopped with a residual within
+        it; `not_unique` if `direct` or `eigen` found several closed classes: `value` is then the stationary
+        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed anew from the
+        value; `bound`, on ||value - mu||_1, rounding to the value's dtype included (of `direct` and `eigen`); `steps`
         of `power`; `closed_classes`, their number; of `eigen`, `second`, the second largest modulus of an eigenvalue
-        in the class (1 if it is periodic), and `gap`, 1 - `second`.
+        in the class (1 if it is periodic), and `gap`, 1 - `second`, NaN where ARPACK did not find it.
+
+    Raises:
+        ValueError: If an argument is not allowed, or `direct` or `eigen` is called inside jit.
     """
     check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "eigen", "power"))
@@ -60,14 +80,20 @@ def stationary(
     if tolerance is not None:
         check_positive("tolerance", tolerance)
     size = operator.num_states
+    start = None
     if method == "power":
         start = jnp.full(size, 1 / size) if initial is None else _checked_initial(initial, size)
-        return _power(operator, start, tolerance, max_steps)
-    if initial is not None:
+    elif initial is not None:
         raise ValueError(f"initial is for method 'power', but was given with method {method!r}")
-    if is_traced(operator):
-        raise ValueError(f"method {method!r} needs concrete values, but some are traced; inside jit, use 'power'")
-    return _on_closed_class(operator, method, tolerance, max_steps)
+
+    def solve(operator: TransitionOperator) -> LinearSolution:
+        if start is not None:
+            return _power(operator, start, tolerance, max_steps)
+        if is_traced(operator):
+            raise ValueError(f"method {method!r} needs concrete values, but some are traced; inside jit, use 'power'")
+        return _on_closed_class(operator, tolerance, spectrum=method == "eigen")
+
+    return with_derivative(solve, operator)
 
 
 def _checked_initial(initial: Float[Array | np.ndarray, " states"], size: int) -> Float[Array, " states"]:
@@ -82,31 +108,10 @@ def _checked_initial(initial: Float[Array | np.ndarray, " states"], size: int) -
     return mass
 
 
-def _judged(
-    operator: TransitionOperator,
-    value: Float[Array, " states"],
-    tolerance: float | None,
-    stats: dict[str, Any],
-    otherwise: Any = LINEAR_RESULTS.precision,
-    unique: bool = True,
-) -> LinearSolution:
-    """The status that the residual of a distribution, computed anew, deserves."""
-    residual = jnp.sum(jnp.abs(operator.rmv(value) - value))
-    done = residual <= (_default(value) if tolerance is None else tolerance)
-    good = LINEAR_RESULTS.converged if unique else LINEAR_RESULTS.not_unique
-    result = where(done, good, otherwise)
-    result = where(jnp.isfinite(residual), result, LINEAR_RESULTS.nonfinite)
-    return LinearSolution(value, result, {"residual": residual, **stats})
-
-
-def _default(value: Float[Array, " states"]) -> float:
-    return 64 * float(jnp.finfo(value.dtype).eps)
-
-
 def _power(
     operator: TransitionOperator, start: Float[Array, " states"], tolerance: float | None, max_steps: int
 ) -> LinearSolution:
-    goal = _default(start) if tolerance is None else tolerance
+    goal = 64 * float(jnp.finfo(start.dtype).eps) if tolerance is None else tolerance
 
     def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
         mass, *_, steps = state
@@ -121,29 +126,42 @@ def _power(
 
     first: tuple[Array, ...] = (start, jnp.asarray(jnp.inf, start.dtype), jnp.asarray(False), jnp.asarray(0))
     mass, _, stuck, steps = lax.while_loop(unfinished, body, first)
-    ended = where(stuck | (steps < max_steps), LINEAR_RESULTS.precision, LINEAR_RESULTS.max_steps)
-    return _judged(operator, mass, goal, {"steps": steps}, ended)
+    residual = jnp.sum(jnp.abs(operator.rmv(mass) - mass))
+    result = where(stuck | (steps < max_steps), LINEAR_RESULTS.precision, LINEAR_RESULTS.max_steps)
+    result = where(residual <= goal, LINEAR_RESULTS.residual, result)
+    result = where(jnp.isfinite(residual), result, LINEAR_RESULTS.nonfinite)
+    return LinearSolution(mass, result, {"residual": residual, "steps": steps})
 
 
-def _on_closed_class(
-    operator: TransitionOperator, method: str, tolerance: float | None, max_steps: int
-) -> LinearSolution:
-    moves = operator.as_scipy().astype(np.float64)
-    if not np.isfinite(moves.data).all():
-        return _judged(operator, jnp.full(operator.num_states, jnp.nan), tolerance, {})
+def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, spectrum: bool) -> LinearSolution:
+    moves = as_matrix(operator)
+    if not np.isfinite(moves.data).all() or (moves.data < 0).any():
+        missing = jnp.full(operator.num_states, jnp.nan)
+        return LinearSolution(missing, where(True, LINEAR_RESULTS.nonfinite, LINEAR_RESULTS.nonfinite), _no_figures())
     classes = closed_classes(moves)
-    inside = moves[classes[0]][:, classes[0]]
-    stats: dict[str, Any] = {"closed_classes": len(classes)}
-    if method == "direct":
-        mass = _direct(inside)
-    else:
-        mass, stats["second"] = _eigen(inside, max_steps)
+    states = classes[0]
+    inside = moves[states][:, states]
+    found = _distribution(inside, float(jnp.finfo(dtype_of(operator)).eps))
+    exact = np.zeros(operator.num_states)
+    exact[states] = found.mass
+    value = jnp.asarray(exact, float)
+    returned = np.asarray(value, np.float64)
+    bound = float(found.bound + np.abs(returned - exact).sum())
+    stats: dict[str, Any] = {
+        "residual": float(np.abs(moves.T @ returned - returned).sum()),
+        "bound": bound,
+        "closed_classes": len(classes),
+    }
+    if spectrum:
+        stats["second"] = _second(inside, found)
         stats["gap"] = 1 - stats["second"]
-    value = np.zeros(operator.num_states)
-    value[classes[0]] = mass
-    ended: Any = LINEAR_RESULTS.precision if np.isfinite(mass).all() else LINEAR_RESULTS.max_steps
-    judged = _judged(operator, jnp.asarray(value, float), tolerance, stats, ended, unique=len(classes) == 1)
-    return judged if np.isfinite(mass).all() else LinearSolution(judged.value, ended, judged.stats)
+    goal = (1e-6 if value.dtype == jnp.float64 else 1e-3) if tolerance is None else tolerance
+    good = LINEAR_RESULTS.converged if len(classes) == 1 else LINEAR_RESULTS.not_unique
+    return LinearSolution(value, where(bound <= goal, good, LINEAR_RESULTS.precision), stats)
+
+
+def _no_figures() -> dict[str, Any]:
+    return {"residual": np.nan, "bound": np.inf}
 
 
 def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
@@ -156,39 +174,142 @@ def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
     return sorted(found, key=lambda states: int(states[0]))
 
 
-def _direct(moves: scipy.sparse.csr_array) -> np.ndarray:
-    """Pins a state that has much of the mass after some steps: one with next to none would blow up the others."""
-    size = moves.shape[0]
-    mass = np.full(size, 1 / size)
-    for _ in range(32):
-        mass = (mass + moves.T @ mass) / 2
-    pinned = int(mass.argmax())
-    others = np.delete(np.arange(size), pinned)
-    result = np.ones(size)
-    if size > 1:
-        system = (scipy.sparse.eye_array(size) - moves.T).tocsc()
-        result[others] = scipy.sparse.linalg.splu(system[others][:, others]).solve(
-            -system[others][:, [pinned]].toarray()[:, 0]
-        )
-    result = np.maximum(result, 0)  # the kernel is positive; rounding may not be
-    return result / result.sum()
+class _Distribution(NamedTuple):
+    """The distribution of one closed class, the logarithms of its entries, and a bound on its error in the 1-norm."""
+
+    mass: Float[np.ndarray, " states"]
+    logarithm: Float[np.ndarray, " states"]
+    bound: float
 
 
-def _eigen(moves: scipy.sparse.csr_array, max_steps: int) -> tuple[np.ndarray, float]:
-    """The distribution, NaN if ARPACK did not converge, and the second largest modulus."""
+def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
+    """On one closed class, whose probabilities are `known` up to this relative error of rounding, twice."""
     size = moves.shape[0]
-    if size <= _DENSE:
-        eigenvalues, vectors = np.linalg.eig(moves.toarray().T)
-    else:
-        # A start that is no eigenvector, and the same each time.
-        start = 1 + 0.5 * np.cos(np.arange(size))
+    if size == 1:
+        return _Distribution(np.ones(1), np.zeros(1), 0.0)
+    order, band = banded_order(moves)
+    data = 2 * known + 8 * UNIT  # of each probability
+    if band == 1:
+        return _births_and_deaths(moves, data)
+    if not affordable(size, band):
+        return _by_lu(moves, data)
+    pinned, others = order[:1], order[1:]
+    leaving = moves[others][:, pinned].toarray()[:, 0]
+    chain = eliminate(moves[others][:, others], leaving, np.arange(size - 1), min(band, size - 1))
+    mantissa, exponent = np.ones(size), np.zeros(size, int)
+    mantissa[others], exponent[others] = chain.left(moves[pinned][:, others].toarray()[0])
+    return _scaled(mantissa, exponent, 1.1 * (chain.error + 2 * size * data) + size * UNIT)
+
+
+def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distribution:
+    """Normalised, from entries mantissa * 2^exponent > 0."""
+    if not (np.isfinite(mantissa).all() and (mantissa > 0).all()):
+        bound = np.inf
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(mantissa) + exponent * np.log(2)
+    fraction, power = np.frexp(mantissa)
+    power = power + exponent
+    mass = np.ldexp(fraction, np.maximum(power - power.max(), -2000))
+    return _Distribution(mass / mass.sum(), logarithm, bound if bound < 0.1 else np.inf)
+
+
+def _births_and_deaths(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
+    """mu_{s+1} / mu_s = up_s / down_{s+1}: products of ratios, exponents kept apart, in blocks that cannot overflow."""
+    size, block = moves.shape[0], 512
+    ratios, shifts = np.frexp(moves.diagonal(1) / moves.diagonal(-1))
+    padded = np.ones(-(-size // block) * block)
+    padded[1:size] = ratios
+    blocks = np.cumprod(padded.reshape(-1, block), axis=1)
+    starts, powers = np.ones(len(blocks)), np.zeros(len(blocks), int)
+    for i in range(1, len(blocks)):
+        starts[i], change = np.frexp(starts[i - 1] * blocks[i - 1, -1])
+        powers[i] = powers[i - 1] + change
+    mantissa = (blocks * starts[:, None]).ravel()[:size]
+    exponent = np.repeat(powers, block)[:size] + np.concatenate([[0], np.cumsum(shifts, dtype=int)])
+    found = _scaled(mantissa, exponent, 0.0)
+    # The ratio of two entries is a product of as many quotients as there are steps between them.
+    distance = np.abs(np.arange(size) - found.mass.argmax())
+    bound = 2.2 * float(found.mass @ distance) * (2 * data + 4 * UNIT) + size * UNIT
+    return found._replace(bound=found.bound + bound)
+
+
+def _by_lu(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
+    """Sparse LU of I - A without a state that has much mass, with the bound by hitting times of that state."""
+    size, pinned = moves.shape[0], 0
+    moves = moves - scipy.sparse.diags_array(moves.diagonal())
+    total = moves.sum(axis=1)
+    mass, factors, others = np.full(size, np.nan), None, np.arange(size)
+    for _ in range(2):  # the second time without the state that turned out to have most
+        others = np.delete(np.arange(size), pinned)
+        system = (scipy.sparse.diags_array(total) - moves)[others][:, others]
         try:
-            lazy = (scipy.sparse.eye_array(size) + moves.T) / 2  # of its eigenvalues only 1 has modulus 1
-            _, vector = scipy.sparse.linalg.eigs(lazy, k=1, which="LM", v0=start, maxiter=max_steps)
-            eigenvalues, _ = scipy.sparse.linalg.eigs(moves.T, k=2, which="LM", v0=start, maxiter=max_steps)
-        except scipy.sparse.linalg.ArpackNoConvergence:
-            return np.full(size, np.nan), np.nan
+            factors = scipy.sparse.linalg.splu(system.T.tocsc())
+        except RuntimeError:  # exactly singular
+            break
+        mass = np.ones(size)
+        mass[others] = factors.solve(moves[[pinned]][:, others].toarray()[0])
+        mass = np.maximum(mass, 0) / np.maximum(mass, 0).sum()
+        if mass.argmax() == pinned or not np.isfinite(mass).all():
+            break
+        pinned = int(mass.argmax())
+    if factors is None or not np.isfinite(mass).all():
+        return _Distribution(mass, np.full(size, np.nan), np.inf)
+    within = moves[others][:, others]
+    hitting = longest_time(within, total[others], factors.solve(np.ones(size - 1), trans="T"))
+    inflow, outflow = moves.T @ mass, mass * total
+    terms = np.bincount(moves.indices, minlength=size)
+    off = np.abs(inflow - outflow) + UNIT * (terms + 3) * (inflow + outflow)
+    bound = 2 * hitting * float(off[others].sum() + 2 * data) * 1.1
+    with np.errstate(divide="ignore"):
+        return _Distribution(mass, np.log(mass), bound)
+
+
+def longest_time(
+    moves: scipy.sparse.csr_array, total: Float[np.ndarray, " states"], times: Float[np.ndarray, " states"]
+) -> float:
+    """A proven bound on the largest row sum of (D - P)^-1, from a guess of its row sums; infinite where it fails.
+
+    P are the probabilities of moves to other states, D a diagonal of at least their sums.
+    """
+    if not (np.isfinite(times).all() and (times > 0).all()):
+        return np.inf
+    gone, back = total * times, moves @ times
+    rounding = UNIT * (np.diff(moves.indptr) + 4) * (gone + back)
+    least = float((gone - back - rounding).min())
+    return float(times.max()) / least if least > 0 else np.inf
+
+
+_DENSE = 400  # states whose eigenvalues LAPACK finds in a moment
+_ARNOLDI_WORK = 3e9
+
+
+def _second(moves: scipy.sparse.csr_array, found: _Distribution) -> float:
+    """The second largest modulus of an eigenvalue; NaN where ARPACK did not find it within bounded work.
+
+    D^(1/2) A D^(-1/2) with D = diag(mu) has the eigenvalues of A, and is symmetric where the chain is reversible, as a
+    walk on a line is: those of A itself, far from normal, may be beyond what rounding leaves of them.
+    """
+    size = moves.shape[0]
+    if size == 1:
+        return 0.0
+    rows, columns = moves.nonzero()
+    scale = np.exp(np.clip((found.logarithm[rows] - found.logarithm[columns]) / 2, -300, 300))
+    values = moves.tocsr()[rows, columns] * scale
+    balanced = scipy.sparse.csr_array((values, (rows, columns)), shape=moves.shape)
+    asymmetry = abs(balanced - balanced.T)
+    symmetric = asymmetry.max() <= 1e-10 * abs(balanced).max()
+    if symmetric:
+        balanced = (balanced + balanced.T) / 2
+    if size <= _DENSE:
+        dense = balanced.toarray()
+        eigenvalues = np.linalg.eigvalsh(dense) if symmetric else np.linalg.eigvals(dense)
+    else:
+        start = 1 + 0.5 * np.cos(np.arange(size))  # no eigenvector, and the same each time
+        find = scipy.sparse.linalg.eigsh if symmetric else scipy.sparse.linalg.eigs
+        restarts = max(10, int(_ARNOLDI_WORK / (20**2 * size)))
+        try:
+            eigenvalues = find(balanced, k=2, which="LM", v0=start, maxiter=restarts, return_eigenvectors=False)
+        except (scipy.sparse.linalg.ArpackError, scipy.sparse.linalg.ArpackNoConvergence):
+            return np.nan
     first = int(np.abs(eigenvalues - 1).argmin())
-    mass = np.abs((vectors[:, first] if size <= _DENSE else vector[:, 0]).real)
-    second = float(np.abs(np.delete(eigenvalues, first)).max(initial=0.0))
-    return mass / mass.sum(), second
+    return float(np.abs(np.delete(eigenvalues, first)).max(initial=0.0))
