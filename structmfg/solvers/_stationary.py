@@ -137,7 +137,8 @@ def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, s
     moves = as_matrix(operator)
     if not np.isfinite(moves.data).all() or (moves.data < 0).any():
         missing = jnp.full(operator.num_states, jnp.nan)
-        return LinearSolution(missing, where(True, LINEAR_RESULTS.nonfinite, LINEAR_RESULTS.nonfinite), _no_figures())
+        nonfinite: Any = LINEAR_RESULTS.nonfinite
+        return LinearSolution(missing, nonfinite, {"residual": np.nan, "bound": np.inf})
     classes = closed_classes(moves)
     states = classes[0]
     inside = moves[states][:, states]
@@ -146,7 +147,8 @@ def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, s
     exact[states] = found.mass
     value = jnp.asarray(exact, float)
     returned = np.asarray(value, np.float64)
-    bound = float(found.bound + np.abs(returned - exact).sum())
+    finite = bool(np.isfinite(returned).all())
+    bound = float(found.bound + np.abs(returned - exact).sum()) if finite else np.inf
     stats: dict[str, Any] = {
         "residual": float(np.abs(moves.T @ returned - returned).sum()),
         "bound": bound,
@@ -157,11 +159,8 @@ def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, s
         stats["gap"] = 1 - stats["second"]
     goal = (1e-6 if value.dtype == jnp.float64 else 1e-3) if tolerance is None else tolerance
     good = LINEAR_RESULTS.converged if len(classes) == 1 else LINEAR_RESULTS.not_unique
-    return LinearSolution(value, where(bound <= goal, good, LINEAR_RESULTS.precision), stats)
-
-
-def _no_figures() -> dict[str, Any]:
-    return {"residual": np.nan, "bound": np.inf}
+    result = where(bound <= goal, good, LINEAR_RESULTS.precision)
+    return LinearSolution(value, where(finite, result, LINEAR_RESULTS.nonfinite), stats)
 
 
 def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:

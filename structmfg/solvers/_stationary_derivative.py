@@ -99,7 +99,7 @@ def _solvers(operator: TransitionOperator, mass: Array, others: Array) -> tuple[
         return undefined, undefined
 
     def by_factors(transposed: bool) -> Any:
-        def on_host(b: np.ndarray) -> np.ndarray:
+        def on_host(b: Array) -> np.ndarray:
             return factors.solve(np.asarray(b, float), trans="T" if transposed else "N").astype(b.dtype)
 
         return lambda _, b: jax.pure_callback(
