@@ -4,9 +4,11 @@ From samples: IPPO, RIPPO and Munchausen mirror descent, on games as finite popu
 in the game of N players.
 
 On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. Linear:
-resolvents, stationary distributions. Economies: stationary equilibria without common noise, forecasting rules with it.
+resolvents, stationary distributions, hitting times and absorption. Economies: stationary equilibria without common
+noise, forecasting rules with it.
 """
 
+from structmfg.solvers._absorption import absorption, hitting_times, total_rewards
 from structmfg.solvers._classical import (
     FictitiousPlay,
     FixedPoint,
@@ -110,6 +112,7 @@ __all__ = [
     "TreeSolver",
     "WindowedRSPG",
     "WindowedState",
+    "absorption",
     "barycentric",
     "best_response",
     "best_response_gains",
@@ -119,6 +122,7 @@ __all__ = [
     "floor",
     "forecasting_equilibrium",
     "gain_rate",
+    "hitting_times",
     "master_equation",
     "optimal_saving",
     "players",
@@ -132,4 +136,5 @@ __all__ = [
     "solve_seeds",
     "stationary",
     "stationary_equilibrium",
+    "total_rewards",
 ]
