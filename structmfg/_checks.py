@@ -178,16 +178,16 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 
     tolerance = max(tolerance, _rounding(known.dtype, known.shape[-1]))
     if known.size and _are_distributions(known, tolerance, least):
         return
-    known = np.asarray(known).astype(np.float64)
+    exact = np.asarray(known).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        good = (known >= least).all(-1) & (np.abs(known.sum(-1) - 1) <= tolerance)
+        good = (exact >= least).all(-1) & (np.abs(exact.sum(-1) - 1) <= tolerance)
         if not good.all():
             row = tuple(int(i) for i in np.argwhere(~good)[0])
             where = f"row {row[0] if len(row) == 1 else row}" if good.size > 1 else "their row"
-            entries = ", ".join(f"{entry:g}" for entry in known[row][:8]) + (", ..." if known.shape[-1] > 8 else "")
+            entries = ", ".join(f"{entry:g}" for entry in exact[row][:8]) + (", ..." if exact.shape[-1] > 8 else "")
             raise ValueError(
                 f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is [{entries}], with sum "
-                f"{known[row].sum():.8g}"
+                f"{exact[row].sum():.8g}"
             )
 
 
@@ -215,21 +215,21 @@ def check_matrix(data: Any, indices: Any, shape: tuple[int, ...]) -> None:
     entries, places = where_they_lie(data), where_they_lie(indices)
     if entries is None or places is None or entries.ndim != 1:
         return
-    entries, (rows, columns) = np.asarray(entries).astype(np.float64), np.asarray(places).T
-    for name, given, last in (("row", rows, None), ("column", columns, shape[1] - 1)):
-        wrong = given < 0 if last is None else ((given < 0) | (given > last)) & (rows < shape[0])
-        if wrong.any():
-            allowed = "at least 0" if last is None else f"in 0..{last}"
-            i = int(wrong.argmax())
-            raise ValueError(f"a {name} of the matrix must be {allowed}, but that of entry {i} is {given[i]}")
-    rows = np.minimum(rows, shape[0]).astype(np.intp)
-    sums = np.bincount(rows, entries, shape[0] + 1)[: shape[0]]
-    tolerance = max(1e-5, _rounding(data.dtype, len(entries) / max(shape[0], 1)))
+    mass, (rows, columns) = np.asarray(entries).astype(np.float64), np.asarray(places).T
+    unused = rows >= shape[0]
+    for name, given, last in (("row", rows, shape[0] - 1), ("column", columns, shape[1] - 1)):
+        outside = (given < 0) | ((given > last) & ~unused)
+        if outside.any():
+            i = int(outside.argmax())
+            raise ValueError(f"{name}s of the matrix must lie in 0..{last}, but that of entry {i} is {given[i]}")
+    rows = np.where(unused, shape[0], rows).astype(np.intp)
+    sums = np.bincount(rows, mass, shape[0] + 1)[: shape[0]]
+    tolerance = max(1e-5, _rounding(data.dtype, len(mass) / max(shape[0], 1)))
     wrong = ~(np.abs(sums - 1) <= tolerance)
-    wrong[rows[(entries < -1e-5) & (rows < shape[0])]] = True
+    wrong[rows[(mass < -1e-5) & ~unused]] = True
     if wrong.any():
         row = int(wrong.argmax())
-        listed = ", ".join(f"{entry:g}" for entry in entries[rows == row][:8])
+        listed = ", ".join(f"{entry:g}" for entry in mass[rows == row][:8])
         raise ValueError(
             f"rows of the matrix must be nonnegative and sum to 1 within {tolerance:g}, but the entries of row {row} "
             f"are [{listed}{', ...' if (rows == row).sum() > 8 else ''}], with sum {sums[row]:.8g}"
@@ -266,8 +266,8 @@ def as_indices(name: str, values: Any, *, last: int, room: int = 0, checks: bool
     if checks:
         check_entries(name, array, 0, last, hint=hint)
     room = max(room, last)
-    keep = array.dtype in (np.int32, np.int64) and room <= np.iinfo(array.dtype).max
-    array = jnp.asarray(array, jnp.result_type(array.dtype if keep else int))
+    keep = array.dtype == np.int32 and room <= np.iinfo(np.int32).max
+    array = jnp.asarray(array, np.int32 if keep else int)
     if room > jnp.iinfo(array.dtype).max:
         raise ValueError(f"{name} must count to {room}, which {array.dtype} does not: set jax_enable_x64")
     return array

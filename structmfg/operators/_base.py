@@ -80,6 +80,7 @@ class _Convertible(eqx.Module):
     def successors(self) -> Successors:
         """The nonzero transitions, as padded lists."""
 
+    @takes_states
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
         """The successors of some states only."""
         return Successors(*(array[states] for array in self.successors()))

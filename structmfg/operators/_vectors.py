@@ -33,7 +33,7 @@ def as_vector(operator: Any, name: str, values: Any) -> jax.Array:
     elif not jnp.issubdtype(given, jnp.floating):
         given, own = np.dtype(np.float32), jnp.result_type(float) if own is None else own
     wide = given if own is None else jnp.promote_types(given, own)
-    allowed = jnp.result_type(wide)  # in the precision that JAX is set to
+    allowed = jnp.result_type(float) if wide == np.float64 else wide  # in the precision that JAX is set to
     if isinstance(values, jax.Array) and values.dtype in (wide, allowed):
         return values
     # In the dtype at once: a number of 64 bits would lose its upper ones on the way through whole numbers of 32.
