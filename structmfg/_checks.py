@@ -193,6 +193,7 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 
 
 def _are_distributions(known: np.ndarray | jax.Array, tolerance: float, least: float) -> bool:
     """Whether all rows are, as far as sums in single precision tell; NaN and infinity show in the sum of their row."""
+    sums: Any
     with np.errstate(all="ignore"):
         if isinstance(known, np.ndarray):
             flat = known.reshape(-1, known.shape[-1])
@@ -266,8 +267,11 @@ def as_indices(name: str, values: Any, *, last: int, room: int = 0, checks: bool
     if checks:
         check_entries(name, array, 0, last, hint=hint)
     room = max(room, last)
-    keep = array.dtype == np.int32 and room <= np.iinfo(np.int32).max
-    array = jnp.asarray(array, np.int32 if keep else int)
+    keep = array.dtype in (np.int32, np.int64) and room <= np.iinfo(array.dtype).max
+    if isinstance(values, int):
+        array = jnp.asarray(values)  # weak in its type, as everywhere in JAX
+    elif not (keep and isinstance(array, jax.Array)):
+        array = jnp.asarray(array, np.int32 if keep and array.dtype == np.int32 else int)
     if room > jnp.iinfo(array.dtype).max:
         raise ValueError(f"{name} must count to {room}, which {array.dtype} does not: set jax_enable_x64")
     return array

@@ -105,7 +105,7 @@ def _checked_barriers(
                 f"barriers must be cells, whole numbers that lie in 0..{num_states - 1}, but barrier {index} is "
                 f"{known[index]}"
             )
-    return jnp.asarray(array, int)
+    return as_reals("barriers", barriers).astype(int)
 
 
 def _checked_offsets(most: int, offsets: Sequence[int]) -> tuple[int, ...]:
@@ -157,7 +157,7 @@ class LatticeKernel(TransitionKernel):
         _check_shift(given)
         if checks and (known := concrete(given)) is not None and abs(int(known)) > max_shift:
             raise ValueError(f"shift must lie within max_shift, {max_shift}, of 0, but is {known}")
-        own = as_indices("shift", given, last=self.num_states + self.max_shift, checks=False)
+        own = as_indices("shift", shift, last=self.num_states + self.max_shift, checks=False)
         self.shift = own if concrete(own) is not None else jnp.clip(own, -max_shift, max_shift)
 
     @property
