@@ -399,6 +399,27 @@ def test_values_on_another_device_are_looked_at_there(monkeypatch):
         _checks.check_rows("rows", rows.at[3, 1].mul(1.1))
 
 
+def test_positions_and_grids_of_every_type():
+    """Whole numbers of few bits would overflow in differences, and half precision names no index of a fine grid."""
+    points = np.array([-100, -20, 0, 40, 100])
+    positions = np.array([-120, -100, -21, 0, 39, 100, 127])
+    index, weight = ops.ArbitraryGrid(jnp.asarray(points, float)).lottery(jnp.asarray(positions, float))
+    for kind in (np.int8, np.int16, np.int64, np.float32):
+        for given in (positions.astype(kind), positions.tolist(), jnp.asarray(positions)):
+            i, w = ops.ArbitraryGrid(points.astype(kind)).lottery(given)
+            np.testing.assert_array_equal(i, index)
+            np.testing.assert_allclose(w, weight, rtol=1e-6)
+    grid = ops.GeometricGrid(2000, 0.0, 100.0)
+    for kind in (np.float16, jnp.bfloat16, np.uint8):
+        given = jnp.asarray(np.arange(1, 100, 7), kind)
+        i, w = grid.lottery(given)
+        np.testing.assert_allclose(
+            (1 - w) * grid.points()[i] + w * grid.points()[i + 1], given.astype(float), rtol=1e-5
+        )
+    with pytest.raises(ValueError, match=r"weight\[2, 0\] is nan"):
+        ops.LotteryKernel(5, *ops.ArbitraryGrid(points).lottery(np.array([[0.0], [1], [np.nan], [2], [3]])))
+
+
 def test_a_shift_takes_back_what_an_offset_overshoots():
     """Offsets beyond the line were cut before the shift was added."""
     kernel = ops.LatticeKernel(10, (-20, 3), shift=20, max_shift=20)

@@ -80,8 +80,9 @@ class ArbitraryGrid(Grid):
 
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
         """See `Grid.lottery`."""
-        index = jnp.clip(jnp.searchsorted(self.values, positions, side="right") - 1, 0, self.num_points - 2)
-        left, right = self.values[index], self.values[index + 1]
+        values, positions = as_floats("a grid", self.values), as_floats("positions", positions)
+        index = jnp.clip(jnp.searchsorted(values, positions, side="right") - 1, 0, self.num_points - 2)
+        left, right = values[index], values[index + 1]
         return index, jnp.clip((positions - left) / (right - left), 0, 1)
 
 
@@ -121,6 +122,8 @@ class GeometricGrid(Grid):
         Rounding may name a neighbouring interval, which a weight outside [0, 1] gives away. Widths grow by a constant
         ratio, so the weight in the right interval follows without another look at the grid.
         """
+        positions = as_floats("positions", positions)
+        positions = positions.astype(jnp.promote_types(positions.dtype, np.float32))  # half as many bits name no index
         last, ratio = self.num_points - 2, float(np.exp(self._log_ratio))
         points = self.points()
         per_width = 1 / jnp.diff(points)
