@@ -1,11 +1,10 @@
-"""Whatever type indices, weights and vectors come in, a kernel is its dense twin, or is refused in one line."""
+"""Values that make no law of motion are refused when an operator is built, in one line; all others are taken."""
 
 import re
 import time
 from types import SimpleNamespace
 
 import _numpy_kernels as twin
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,213 +13,13 @@ from _kernels import stochastic
 from jax.experimental import sparse
 
 from structmfg import operators as ops
-from structmfg.operators._vectors import PRODUCTS, takes_vectors
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-OUTER, INNER, A, K = 20, 10, 2, 3
-S = OUTER * INNER  # indices that 8 bits hold, made into numbers that they do not
-_random = np.random.default_rng(15)
-POLICY, VALUES, MASS = stochastic(S, A), _random.normal(size=S), stochastic(S)
-_low = _random.integers(0, 100, (S, A, K))
-_low[0], _low[1] = 0, 127 - np.arange(K)
-_rows, _index, _weight = stochastic(S, A, K), _random.integers(0, OUTER - 1, (S, A)), _random.random((S, A))
-_dense, _chain = twin.successors(_low, _rows), stochastic(INNER, INNER)
-_outer = twin.successors(_low[:OUTER] % OUTER, _rows[:OUTER])
-
-
-def _lottery():
-    dense = np.zeros((S, A, S))
-    for (s, a), i in np.ndenumerate(_index):
-        dense[s, a, i * INNER + s % INNER] = 1 - _weight[s, a]
-        dense[s, a, (i + 1) * INNER + s % INNER] = _weight[s, a]
-    return dense
-
-
-def _successors(kind):
-    return ops.SuccessorKernel(kind(_low), kind(_rows))
-
-
-STEPS = ((-3, 1), (0, 2), (0.25, 0.75))
-# By the name of a class: its builder from arrays that are first passed through `kind`, and its dense twin.
-CASES = {
-    "dense": (lambda kind: ops.DenseKernel(kind(_dense)), _dense),
-    "successors": (_successors, _dense),
-    "lottery": (lambda kind: ops.LotteryKernel(OUTER, kind(_index), kind(_weight)), _lottery()),
-    "lattice": (
-        lambda kind: ops.LatticeKernel(
-            S, STEPS[0], shift=kind(np.array(-2)), max_shift=2, barriers=kind(np.array([99]))
-        ),
-        twin.lattice(S, STEPS[0], shift=-2, barriers=(99,)),
-    ),
-    "factored": (
-        lambda kind: _successors(kind) >> ops.LatticeNoise(S, *STEPS[1:], barriers=kind(np.array([120]))),
-        twin.followed_by(_dense, twin.noise(S, *STEPS[1:], barriers=(120,))),
-    ),
-    "mixture": (
-        lambda kind: ops.MixtureKernel([_successors(kind), ops.LatticeKernel(S, STEPS[0])], kind(stochastic_halves())),
-        twin.mixture([_dense, twin.lattice(S, STEPS[0])], np.full((2, S), 0.5)),
-    ),
-    "patched": (
-        lambda kind: ops.PatchedKernel(ops.LatticeKernel(S, STEPS[0]), _successors(kind), kind(np.array(126))),
-        twin.patched(twin.lattice(S, STEPS[0]), _dense, 126),
-    ),
-    "kron": (
-        lambda kind: ops.kron(ops.SuccessorKernel(kind(_low[:OUTER] % OUTER), kind(_rows[:OUTER])), kind(_chain)),
-        twin.kron(_outer, _chain),
-    ),
-}
-
-QUICK = {"lottery"}  # compiled one by one, the others take longer than they tell
-
-
-def stochastic_halves():
-    return np.full((2, S), 0.5)
-
-
-def in_type(whole, floating=float, way=np.asarray):
-    """Whole numbers in one type, the others in another, as arrays of NumPy or of JAX."""
-    return lambda array: way(array, whole if array.dtype.kind == "i" else floating)
-
-
-def all_products(kernel, values, mass, joint, policy):
-    """By name, what every form makes of the vectors, in one program or one by one."""
-    operator = kernel.under(policy)
-    forms = {"free": operator, "explicit": operator.explicit(), "compressed": operator.compressed()}
-    result = {f"{name}.mv": form.mv(values) for name, form in forms.items()}
-    result |= {f"{name}.rmv": form.rmv(mass) for name, form in forms.items()}
-    result |= {f"{name}.T.mv": form.T.mv(mass) for name, form in forms.items()}
-    result |= {f"{name}.move": form.move(mass) for name, form in forms.items()}
-    explicit = kernel.explicit()
-    result |= {"expect": kernel.expect(values), "explicit.expect": explicit.expect(values)}
-    result |= {"push": kernel.push(joint), "explicit.push": explicit.push(joint)}
-    result |= {"expect_under": kernel.expect_under(policy, values), "push_under": kernel.push_under(policy, mass)}
-    return result
-
-
-def expected_products(dense, values, mass, joint, policy):
-    matrix = np.einsum("sa,sat->st", policy, dense)
-    pulled, pushed, moved = matrix @ values, mass @ matrix, mass @ matrix
-    result = {f"{name}.mv": pulled for name in ("free", "explicit", "compressed")}
-    for way in ("rmv", "T.mv", "move"):
-        result |= {f"{name}.{way}": moved for name in ("free", "explicit", "compressed")}
-    result |= {"expect": dense @ values, "explicit.expect": dense @ values}
-    result |= dict.fromkeys(("push", "explicit.push"), np.einsum("sa,sat->t", joint, dense))
-    return result | {"expect_under": pulled, "push_under": pushed}
-
-
-def assert_all(got, expected, tolerance=2e-6):
-    assert got.keys() == expected.keys()
-    for name, array in got.items():
-        assert isinstance(array, jax.Array), name
-        assert array.dtype == jnp.result_type(float), name
-        scale = max(1.0, np.abs(expected[name]).max())
-        np.testing.assert_allclose(array, expected[name], rtol=0, atol=tolerance * scale, err_msg=name)
-
-
-WHOLE = ("int8", "uint8", "int16", "uint16", "uint32", "int32", "int64", "uint64")
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_indices_of_every_type(name):
-    """Narrow ones would overflow in products such as index * inner size, and unsigned ones below zero."""
-    build, dense = CASES[name]
-    given, arrays = (VALUES, MASS, MASS[:, None] * POLICY, POLICY), []
-    kernel = build(lambda array: arrays.append(array) or in_type(np.int32)(array))
-    for whole in WHOLE:
-        if name == "lattice" and whole.startswith("u"):
-            continue  # its shift is negative
-        for way in (np.asarray, jnp.asarray)[: 1 if "64" in whole else 2]:
-            assert eqx.tree_equal(build(in_type(whole, way=way)), kernel)
-    some = np.array([3, 126], np.uint8)
-    for full, part in zip(kernel.successors(), kernel.successors_of(some), strict=True):
-        np.testing.assert_array_equal(full[some], part)
-
-    @jax.jit
-    def products_of_traced(*traced):
-        handed = iter(traced)
-        return all_products(build(lambda _: next(handed)), *given)
-
-    assert_all(products_of_traced(*map(in_type(np.int8, np.float32), arrays)), expected_products(dense, *given))
-
-
-@pytest.mark.slow
-def test_successors_of_a_kernel_of_ones_own_in_a_narrow_type():
-    class Own(ops.DenseKernel):
-        def successors(self):
-            return ops.Successors(jnp.asarray(_low, jnp.uint8), jnp.asarray(_rows, float))
-
-    kernel = Own(_dense)
-    np.testing.assert_allclose(kernel.explicit().expect(VALUES), _dense @ VALUES, atol=1e-5)
-    np.testing.assert_allclose(
-        kernel.under(POLICY).compressed().rmv(MASS), MASS @ twin.under(_dense, POLICY), atol=1e-6
-    )
-
-
-KINDS = {
-    "numpy float64": lambda x: x,
-    "numpy float32": lambda x: x.astype(np.float32),
-    "lists": lambda x: x.tolist(),
-    "whole numbers": lambda x: np.round(1000 * x).astype(np.int64),
-    "whole numbers of JAX": lambda x: jnp.asarray(np.round(1000 * x).astype(np.int32)),
-    "small whole numbers": lambda x: np.round(100 * x).astype(np.int8),
-    "large whole numbers": lambda x: np.round(2e12 * x).astype(np.int64),
-    "lists of whole numbers": lambda x: np.round(1e12 * x).astype(int).tolist(),
-    "booleans": lambda x: x > 0.3,
-}
-
-
-def test_every_product_takes_vectors_of_every_kind():
-    """Whoever defines one, in the package or outside; the tests below look at what comes of it."""
-    defined = [cls for cls in vars(ops).values() if isinstance(cls, type) and issubclass(cls, ops._base._Convertible)]
-    for cls in defined:
-        for name in {*PRODUCTS} & {*cls.__dict__}:
-            assert cls.__dict__[name].__code__ is takes_vectors(lambda self: None).__code__, (cls, name)
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
-)
-def test_vectors_of_every_kind(name):
-    """An array of JAX comes back, and a whole number of people moves by weights that are none."""
-    build, dense = CASES[name]
-    kernel = build(in_type(int))
-    actions = (np.arange(S) % A)[:, None] == np.arange(A)
-    for kind, make in KINDS.items():
-        given = [make(x) for x in (VALUES % 1, MASS, MASS[:, None] * POLICY)]
-        policies = {"whole numbers": actions.astype(int), "booleans": actions, "lists": POLICY.tolist()}
-        policy = policies.get(kind, POLICY)
-        known = [np.asarray(x, float) for x in (*given, policy)]
-        got = all_products(kernel, *given, policy)
-        expected = expected_products(dense, *known)
-        for key in [key for key in got if key.endswith("move")]:  # it leaves mass alone that is not one
-            if abs(known[1].sum() - 1) > 1e-3:
-                np.testing.assert_allclose(got[key].sum(), known[1].sum(), rtol=1e-5)
-        assert_all(got, expected, 5e-6)
-
-
-def test_vectors_take_the_precision_of_the_operator(double):
-    """The wider of both, so that no weight is rounded to that of the vector."""
-    kernel = ops.LotteryKernel(OUTER, _index, _weight)
-    for low in (np.float16, np.float32, np.int8):
-        mass = jnp.asarray(np.round(10 * MASS[:, None] * POLICY), low)
-        for form in (kernel, kernel.explicit()):
-            np.testing.assert_allclose(form.push(mass), np.einsum("sa,sat->t", mass, _lottery()), rtol=0, atol=1e-13)
-    single = ops.LotteryKernel(OUTER, _index, _weight.astype(np.float32))
-    assert single.push(np.ones((S, A), int)).dtype == np.float32
-    assert single.push(np.ones((S, A))).dtype == np.float64
-
-
-def test_programs_stay_as_they_were():
-    """A vector in the operator's own precision passes untouched."""
-    kernel = _successors(in_type(int))
-
-    def plain(indices, probabilities, values):
-        return jnp.sum(probabilities * values[indices], axis=-1)
-
-    values = jnp.asarray(VALUES, float)
-    want = jax.make_jaxpr(plain)(kernel.indices, kernel.probabilities, values)
-    assert str(jax.make_jaxpr(lambda i, p, v: ops.SuccessorKernel(i, p).expect(v))(*want.in_avals)) == str(want)
+S, A, K = 40, 2, 3
+VALUES = np.arange(float(S))
+_low, _rows = np.random.default_rng(15).integers(0, S, (S, A, K)), stochastic(S, A, K)
+_dense = twin.successors(_low, _rows)
 
 
 def replaced(array, place, value):
@@ -236,7 +35,7 @@ def coordinates(dense):
 _line = ops.LatticeKernel(4, (0, 1))
 _two = np.full((4, 2), 0.5)
 REFUSED = {
-    "a dense row short": (lambda **o: ops.DenseKernel(0.9 * _dense, **o), r"row \(0, 0\) is .* with sum 0.89999998"),
+    "a dense row short": (lambda **o: ops.DenseKernel(0.9 * _dense, **o), r"row \(0, 0\) is .* with sum 0\.(9|8999)"),
     "a dense row with a sign": (
         lambda **o: ops.DenseKernel(np.array([[[1.2, -0.2]], [[0, 1]]]), **o),
         r"row \(0, 0\) is \[1.2, -0.2\], with sum 1$",

@@ -12,7 +12,7 @@ import scipy.sparse.linalg
 from jax.experimental import sparse
 from jaxtyping import Array, Float
 
-from structmfg._checks import as_indices, check_integer, check_kind, check_matrix, check_shape
+from structmfg._checks import as_indices, check_matrix, check_shape
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
 
 
@@ -86,9 +86,8 @@ class ExplicitOperator(TransitionOperator):
     matrix: sparse.BCOO
 
     def __init__(self, matrix: sparse.BCOO, *, checks: bool = True) -> None:
-        check_kind("matrix", matrix, sparse.BCOO)
         self.matrix = matrix
-        if checks:
+        if checks and isinstance(matrix, sparse.BCOO):
             check_matrix(matrix.data, matrix.indices, matrix.shape)
 
     @property
@@ -178,9 +177,8 @@ class ExplicitKernel(TransitionKernel):
     num_actions: int = eqx.field(static=True)
 
     def __init__(self, matrix: sparse.BCOO, num_actions: int, *, checks: bool = True) -> None:
-        check_kind("matrix", matrix, sparse.BCOO)
-        self.matrix, self.num_actions = matrix, check_integer("num_actions", num_actions, at_least=1)
-        if checks:
+        self.matrix, self.num_actions = matrix, num_actions
+        if checks and isinstance(matrix, sparse.BCOO):
             check_matrix(matrix.data, matrix.indices, matrix.shape)
 
     @property
