@@ -48,7 +48,7 @@ class Wrong(LinearQuadratic):
             return Transposed(dense)
         if self.fault == "expects":
             return Backward(dense)
-        return DenseKernel(self._made_wrong(dense, aggregate))
+        return DenseKernel(self._made_wrong(dense, aggregate), checks=False)
 
     def _made_wrong(self, dense, aggregate):
         """As its `fault` says: a cell too far, wrapped round at the walls, noise twice, 2 % of the mass, one row."""

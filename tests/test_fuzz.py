@@ -28,7 +28,7 @@ class Ring(smfg.Game):
         ways = ((jnp.arange(6)[:, None] + jnp.array([0, 1]) * aggregate.noise) % 6)[:, :, None]
         leak = (self.fault == "leak") * (aggregate.time == 2) * (aggregate.noise == 1) * 0.01
         probabilities = jnp.ones((6, 2, 1)).at[3, 1].add(-leak)
-        return SuccessorKernel(ways, probabilities)
+        return SuccessorKernel(ways, probabilities, checks=False)
 
     def reward(self, aggregate, following):
         """Of a crowd in two places: its logarithm is -inf where the mean field has a zero."""

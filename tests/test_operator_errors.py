@@ -41,7 +41,7 @@ def test_wrong_sizes_of_operators(name, form):
 
 def kernel_of(probabilities, indices=((0, 1), (1, 0))):
     rows = np.array(probabilities, float).reshape(2, 1, 2)
-    return ops.SuccessorKernel(jnp.array(indices).reshape(2, 1, 2), jnp.asarray(rows))
+    return ops.SuccessorKernel(jnp.array(indices).reshape(2, 1, 2), jnp.asarray(rows), checks=False)
 
 
 def lattice(num_states):
@@ -59,7 +59,7 @@ GOOD = [[0.5, 0.5], [1.0, 0.0]]
         (lambda: kernel_of([[0.5, np.nan], [1, 0]]), "finite"),
         (lambda: kernel_of(GOOD, ((0, 2), (1, 0))), r"must lie in 0..1, but range over 0..2"),
         (lambda: kernel_of(GOOD, ((0, -1), (1, 0))), r"range over -1..1"),
-        (lambda: ops.DenseKernel(jnp.full((3, 2, 3), 0.3)), r"sums to 0.9"),
+        (lambda: ops.DenseKernel(jnp.full((3, 2, 3), 0.3), checks=False), r"sums to 0.9"),
         (lambda: kernel_of([[0.5, 0.25], [1, 0]]).explicit(), r"row \(0, 0\) sums to 0.75"),
     ],
 )
@@ -71,7 +71,7 @@ def test_validate(build, message):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ops.DenseKernel(jnp.ones((3, 3))), r"shape \(S, A, S\), but have shape \(3, 3\)"),
+        (lambda: ops.DenseKernel(jnp.ones((3, 3))), r"shape \(S, A, S\), .*, but have shape \(3, 3\)"),
         (lambda: ops.DenseKernel(jnp.ones((3, 2, 4))), r"but have shape \(3, 2, 4\)"),
         (lambda: ops.SuccessorKernel(jnp.zeros((3, 2), int), jnp.ones((3, 2))), r"shape \(S, A, K\)"),
         (lambda: ops.SuccessorKernel(jnp.zeros((3, 2, 2), int), jnp.ones((3, 2, 1))), r"shape \(3, 2, 2\)"),
@@ -94,11 +94,11 @@ def test_validate(build, message):
         (lambda: ops.ArbitraryGrid(jnp.array([0.0, 1.0, 1.0, 0.5])), "point 2, 1, does not exceed point 1, 1"),
         (
             lambda: ops.LotteryKernel(4, jnp.array([[0], [3], [1], [0]]), jnp.ones((4, 1))),
-            "0..2, but that of row 1 is 3",
+            r"0..2, but index\[1, 0\] is 3",
         ),
         (
             lambda: ops.LotteryKernel(4, jnp.zeros((4, 1), int), jnp.full((4, 1), 1.5)),
-            r"\[0, 1\], but that of row 0 is 1.5",
+            r"\[0, 1\], but weight\[0, 0\] is 1.5",
         ),
         (lambda: ops.MixtureKernel([lattice(4), lattice(5)], (0.5, 0.5)), r"but have \[\(4, 1\), \(5, 1\)\]"),
         (

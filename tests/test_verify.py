@@ -304,7 +304,7 @@ class Mine(smfg.Game):
     excess = 0.0
 
     def kernel(self, aggregate):
-        return DenseKernel(jnp.full((2, 2, 2), 0.5).at[1, 0, 1].add(self.excess))
+        return DenseKernel(jnp.full((2, 2, 2), 0.5).at[1, 0, 1].add(self.excess), checks=False)
 
     def reward(self, aggregate, following):
         return jnp.array([[0.0, 1.0], [1.0, 0.0]]) - following.mean_field[:, None]

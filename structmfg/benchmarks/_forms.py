@@ -100,7 +100,7 @@ def _policies(game: Game, paths: int, batch: str, seed: int) -> list[Float[Array
 
 def generic(kernel: TransitionKernel) -> SuccessorKernel:
     """A kernel as a list of successors."""
-    return SuccessorKernel(*kernel.successors())
+    return SuccessorKernel(*kernel.successors(), checks=False)
 
 
 def _product(game: Game, form: str, kernel: str, forward: bool) -> Callable[..., Array]:

@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import as_reals, check_kind, check_shape
+from structmfg._checks import as_floats, check_kind, check_rows, check_shape
+from structmfg.operators._vectors import PRODUCTS, as_vector, takes_states, takes_vectors
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
     from structmfg.operators._product import ProductOperator
+
+
+ROUNDING = 1e-5  # how far below zero a probability may lie that is the rest of a sum
 
 
 class Successors(NamedTuple):
@@ -46,7 +50,21 @@ class Successors(NamedTuple):
 
 
 class _Convertible(eqx.Module):
-    """What kernels and operators share: explicit forms, assembled from the list of successors."""
+    """What kernels and operators share: explicit forms, assembled from the list of successors.
+
+    Their products take vectors of any numbers, NumPy's and lists too, and return arrays of JAX. Constructors look at
+    the values that they are given, where these are known, outside `jit`: indices lie in range, probabilities are finite
+    and not negative, and their rows sum to one. It takes one pass over them; `checks=False` leaves it out.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Each product that a class defines is made to take vectors of any kind, in one place."""
+        super().__init_subclass__(**options)
+        for name in PRODUCTS:
+            if name in cls.__dict__:
+                setattr(cls, name, takes_vectors(cls.__dict__[name]))
+        if "successors_of" in cls.__dict__:
+            cls.successors_of = takes_states(cls.successors_of)  # type: ignore[method-assign]
 
     # Subclasses define it as a field or as a property. Type checkers would take an abstract variable for a field.
     if TYPE_CHECKING:
@@ -62,6 +80,7 @@ class _Convertible(eqx.Module):
     def successors(self) -> Successors:
         """The nonzero transitions, as padded lists."""
 
+    @takes_states
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
         """The successors of some states only."""
         return Successors(*(array[states] for array in self.successors()))
@@ -151,15 +170,23 @@ class TransitionKernel(_Convertible):
 
         return FactoredKernel(self, noise)
 
-    def under(self, policy: Float[Array | np.ndarray, "states actions"]) -> "ControlledOperator":
-        """The transition operator A^pi of a policy (S, A) whose rows sum to one."""
-        return ControlledOperator(self, as_reals("policy", policy))
+    def under(self, policy: Any, *, checks: bool = True) -> "ControlledOperator":
+        """The transition operator A^pi of a policy.
+
+        Args:
+            policy: The probabilities (S, A) of the actions in every state: an array of JAX or NumPy, or nested lists.
+            checks: Whether to look at its values, where they are known.
+
+        Raises:
+            ValueError: It is not of this shape, or a row is not a distribution.
+        """
+        return ControlledOperator(self, policy, checks=checks)
 
     def explicit(self) -> "ExplicitKernel":
         """The same kernel, held as a sparse matrix."""
         from structmfg.operators._explicit import ExplicitKernel
 
-        return ExplicitKernel(self.as_bcoo(), self.num_actions)
+        return ExplicitKernel(self.as_bcoo(), self.num_actions, checks=False)
 
     def as_bcoo(self) -> "sparse.BCOO":
         """The (S*A, S) matrix, row s*A + a; duplicates merged, indices sorted, static nse."""
@@ -205,7 +232,7 @@ class TransitionOperator(_Convertible):
         """The same operator, held as a sparse matrix."""
         from structmfg.operators._explicit import ExplicitOperator
 
-        return ExplicitOperator(self.as_bcoo())
+        return ExplicitOperator(self.as_bcoo(), checks=False)
 
     def compressed(self) -> "CompressedOperator":
         """The same operator, with A and A^T held in compressed rows, for products with many vectors at once."""
@@ -285,13 +312,18 @@ class TransposedOperator(eqx.Module):
 
 
 class ControlledOperator(TransitionOperator):
-    """A^pi in matrix-free form: a kernel under a policy (S, A)."""
+    """A^pi in matrix-free form: a kernel under a policy (S, A); see `TransitionKernel.under`."""
 
     kernel: TransitionKernel
     policy: Float[Array, "states actions"]
 
-    def __check_init__(self) -> None:
-        check_shape("policy", self.policy, (self.kernel.num_states, self.kernel.num_actions))
+    def __init__(self, kernel: TransitionKernel, policy: Any, *, checks: bool = True) -> None:
+        check_kind("kernel", kernel, TransitionKernel)
+        given = as_floats("policy", policy)
+        check_shape("policy", given, (kernel.num_states, kernel.num_actions))
+        if checks:
+            check_rows("policy", given, least=-ROUNDING)
+        self.kernel, self.policy = kernel, as_vector(kernel, "policy", given)
 
     @property
     def num_states(self) -> int:

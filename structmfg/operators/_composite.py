@@ -3,14 +3,24 @@
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import as_reals, check_integer, check_kind, check_reals, check_rows, check_shape, concrete
-from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
+from structmfg._checks import (
+    as_floats,
+    as_indices,
+    as_reals,
+    check_integer,
+    check_kind,
+    check_rows,
+    check_shape,
+    where_they_lie,
+)
+from structmfg.operators._base import ROUNDING, Successors, TransitionKernel, TransitionOperator
 
 
 class FactoredKernel(TransitionKernel):
@@ -101,7 +111,7 @@ class MixtureKernel(TransitionKernel):
     kernels: tuple[TransitionKernel, ...]
     weights: Float[Array, "kernels *states"]
 
-    def __init__(self, kernels: Sequence[TransitionKernel], weights: ArrayLike | Sequence[float]) -> None:
+    def __init__(self, kernels: Sequence[TransitionKernel], weights: Any, *, checks: bool = True) -> None:
         check_kind("kernels", kernels, Sequence)
         if not kernels:
             raise ValueError("a mixture needs at least one kernel, but has none")
@@ -115,7 +125,8 @@ class MixtureKernel(TransitionKernel):
         if self.weights.shape not in {(len(sizes),), (len(sizes), self.num_states)}:
             allowed = f"{(len(sizes),)} or {(len(sizes), self.num_states)}"
             raise ValueError(f"weights must have shape {allowed}, but have shape {self.weights.shape}")
-        check_rows("weights", jnp.atleast_2d(self.weights.T))
+        if checks and (known := where_they_lie(self.weights)) is not None:
+            check_rows("weights", known.T if known.ndim == 2 else known[None])
 
     @property
     def num_states(self) -> int:
@@ -180,20 +191,17 @@ class PatchedKernel(TransitionKernel):
 
     base: TransitionKernel
     other: TransitionKernel
-    state: Int[Array, ""] = eqx.field(converter=functools.partial(as_reals, "state"))
+    state: Int[Array, ""]
 
-    def __check_init__(self) -> None:
-        check_kind("base", self.base, TransitionKernel)
-        check_kind("other", self.other, TransitionKernel)
-        sizes = [(kernel.num_states, kernel.num_actions) for kernel in (self.base, self.other)]
+    def __init__(self, base: TransitionKernel, other: TransitionKernel, state: Any, *, checks: bool = True) -> None:
+        check_kind("base", base, TransitionKernel)
+        check_kind("other", other, TransitionKernel)
+        sizes = [(kernel.num_states, kernel.num_actions) for kernel in (base, other)]
         if sizes[0] != sizes[1]:
             raise ValueError(f"base and other must share their states and actions, but have {sizes[0]} and {sizes[1]}")
-        if self.state.shape or not jnp.issubdtype(self.state.dtype, jnp.integer):
-            given = f"of {self.state.dtype} and shape {self.state.shape}"
-            raise ValueError(f"state must be one whole number, but is {given}")
-        known = concrete(self.state)
-        if known is not None and not ((known >= 0) & (known < self.num_states)).all():
-            raise ValueError(f"state must lie in 0..{self.num_states - 1}, but is {known}")
+        self.base, self.other = base, other
+        self.state = as_indices("state", state, last=sizes[0][0] - 1, checks=checks)
+        check_shape("state", self.state, ())
 
     @property
     def num_states(self) -> int:
@@ -228,18 +236,17 @@ class PatchedKernel(TransitionKernel):
 
     def _expect_patch(self, values: Float[Array, " states"]) -> Float[Array, " actions"]:
         row = self._row
-        return jnp.sum(row.probabilities * jnp.asarray(values)[row.indices], axis=-1)
+        return jnp.sum(row.probabilities * values[row.indices], axis=-1)
 
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
-        return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
+        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
     def expect_under(
         self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
     ) -> Float[Array, " states"]:
         """One value replaced."""
-        policy = jnp.asarray(policy)
         patch = policy[self.state] @ self._expect_patch(values)
         return self.base.expect_under(policy, values).at[self.state].set(patch, unique_indices=True)
 
@@ -248,7 +255,7 @@ class PatchedKernel(TransitionKernel):
     ) -> Float[Array, " states"]:
         """The mass of the state is taken out and sent on its own."""
         check_shape("mass", mass, (self.num_states,))
-        row, mass, policy = self._row, jnp.asarray(mass), jnp.asarray(policy)
+        row = self._row
         sent = (mass[self.state] * policy[self.state])[:, None] * row.probabilities
         arrived = self.base.push_under(policy, mass.at[self.state].set(0, unique_indices=True))
         return arrived.at[row.indices].add(sent)
@@ -336,13 +343,19 @@ class LiftedKernel(TransitionKernel):
         )
 
 
-def kron(move: TransitionKernel, chain: Float[ArrayLike, "inner inner"]) -> TransitionKernel:
+def kron(move: TransitionKernel, chain: Float[ArrayLike, "inner inner"], *, checks: bool = True) -> TransitionKernel:
     """P (x) Q: the outer index moves by `move` and the inner one by a Markov chain, independently."""
     check_kind("move", move, TransitionKernel)
-    chain = as_reals("chain", chain)
-    if chain.ndim != 2:
-        raise ValueError(f"chain must be a square matrix, but has shape {tuple(chain.shape)}")
-    return LiftedKernel(move, chain.shape[0]) >> KroneckerOperator(move.num_states * chain.shape[0], chain)
+    chain = _square("chain", chain)
+    operator = KroneckerOperator(move.num_states * chain.shape[0], chain, checks=checks)
+    return LiftedKernel(move, chain.shape[0]) >> operator
+
+
+def _square(name: str, chain: Any) -> Float[Array, "inner inner"]:
+    array = as_floats(name, chain)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
+        raise ValueError(f"{name} must be a square matrix, of one state at least, but has shape {tuple(array.shape)}")
+    return array
 
 
 class KroneckerOperator(TransitionOperator):
@@ -351,15 +364,13 @@ class KroneckerOperator(TransitionOperator):
     num_states: int = eqx.field(static=True)
     chain: Float[Array, "inner inner"]
 
-    def __check_init__(self) -> None:
-        check_integer("num_states", self.num_states, at_least=1)
-        check_reals("chain", self.chain)
-        shape = self.chain.shape
-        if len(shape) != 2 or shape[0] != shape[1]:
-            raise ValueError(f"chain must be a square matrix, but has shape {tuple(shape)}")
-        if self.num_states % shape[0]:
-            raise ValueError(f"num_states must be a multiple of the chain's {shape[0]}, but is {self.num_states}")
-        check_rows("the chain", self.chain)
+    def __init__(self, num_states: int, chain: Any, *, checks: bool = True) -> None:
+        self.num_states = check_integer("num_states", num_states, at_least=1)
+        self.chain = _square("chain", chain)
+        if self.num_states % self._inner:
+            raise ValueError(f"num_states must be a multiple of the chain's {self._inner}, but is {self.num_states}")
+        if checks:
+            check_rows("the chain", self.chain, least=-ROUNDING)
 
     @property
     def structure(self) -> str:

@@ -12,7 +12,7 @@ import scipy.sparse.linalg
 from jax.experimental import sparse
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_shape
+from structmfg._checks import as_indices, check_matrix, check_shape
 from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
 
 
@@ -24,7 +24,10 @@ def assemble(successors: Successors, num_states: int, *, row_bound: int) -> spar
     carry zero at an index out of range, as JAX has it.
     """
     width = successors.indices.shape[-1]
-    columns = successors.indices.reshape(-1, width)
+    count = int(np.prod(successors.indices.shape[:-1]))
+    # A kernel of one's own may list its successors in a type that does not count all rows.
+    columns = as_indices("successors", successors.indices, last=num_states, room=count, checks=False)
+    columns = columns.reshape(-1, width)
     rows = jnp.broadcast_to(jnp.arange(columns.shape[0], dtype=columns.dtype)[:, None], columns.shape)
     indices = jnp.stack([rows.ravel(), columns.ravel()], axis=-1)
     shape = (columns.shape[0], num_states)
@@ -81,6 +84,11 @@ class ExplicitOperator(TransitionOperator):
     """A in explicit form: an (S, S) BCOO matrix."""
 
     matrix: sparse.BCOO
+
+    def __init__(self, matrix: sparse.BCOO, *, checks: bool = True) -> None:
+        self.matrix = matrix
+        if checks and isinstance(matrix, sparse.BCOO):
+            check_matrix(matrix.data, matrix.indices, matrix.shape)
 
     @property
     def num_states(self) -> int:
@@ -167,6 +175,11 @@ class ExplicitKernel(TransitionKernel):
 
     matrix: sparse.BCOO
     num_actions: int = eqx.field(static=True)
+
+    def __init__(self, matrix: sparse.BCOO, num_actions: int, *, checks: bool = True) -> None:
+        self.matrix, self.num_actions = matrix, num_actions
+        if checks and isinstance(matrix, sparse.BCOO):
+            check_matrix(matrix.data, matrix.indices, matrix.shape)
 
     @property
     def num_states(self) -> int:

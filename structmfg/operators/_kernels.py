@@ -1,10 +1,12 @@
 """Unstructured kernels: dense arrays and lists of successors. They hold any game, and check every structured form."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_reals, check_shape
-from structmfg.operators._base import Successors, TransitionKernel
+from structmfg._checks import as_array, as_floats, as_indices, check_rows, check_shape
+from structmfg.operators._base import ROUNDING, Successors, TransitionKernel
 
 
 class DenseKernel(TransitionKernel):
@@ -12,11 +14,15 @@ class DenseKernel(TransitionKernel):
 
     probabilities: Float[Array, "states actions states"]
 
-    def __check_init__(self) -> None:
-        check_reals("probabilities", self.probabilities)
+    def __init__(self, probabilities: Any, *, checks: bool = True) -> None:
+        self.probabilities = as_floats("probabilities", probabilities)
         shape = self.probabilities.shape
-        if len(shape) != 3 or shape[0] != shape[2]:
-            raise ValueError(f"probabilities must have shape (S, A, S), but have shape {tuple(shape)}")
+        if len(shape) != 3 or shape[0] != shape[2] or 0 in shape:
+            raise ValueError(
+                f"probabilities must have shape (S, A, S), at least one state and one action, but have shape {shape}"
+            )
+        if checks:
+            check_rows("probabilities", self.probabilities, least=-ROUNDING)
 
     @property
     def num_states(self) -> int:
@@ -49,19 +55,25 @@ class DenseKernel(TransitionKernel):
 
 
 class SuccessorKernel(TransitionKernel):
-    """P as lists of K successors of every state and action: gather to expect, scatter-add to push."""
+    """P as lists of K successors of every state and action: gather to expect, scatter-add to push.
+
+    An unused place in a list names any state, with probability 0.
+    """
 
     indices: Int[Array, "states actions width"]
     probabilities: Float[Array, "states actions width"]
 
-    def __check_init__(self) -> None:
-        check_reals("indices", self.indices)
-        check_reals("probabilities", self.probabilities)
-        if not jnp.issubdtype(self.indices.dtype, jnp.integer):
-            raise ValueError(f"indices must be whole numbers, but are of {self.indices.dtype}")
-        if len(self.indices.shape) != 3:
-            raise ValueError(f"indices must have shape (S, A, K), but have shape {tuple(self.indices.shape)}")
-        check_shape("probabilities", self.probabilities, tuple(self.indices.shape))
+    def __init__(self, indices: Any, probabilities: Any, *, checks: bool = True) -> None:
+        given = as_array("indices", indices)
+        shape = tuple(given.shape)
+        if len(shape) != 3 or 0 in shape:
+            raise ValueError(f"indices must have shape (S, A, K), each at least 1, but have shape {shape}")
+        states, room, hint = shape[0], shape[0] * shape[1], "; states are counted from 0"
+        self.indices = as_indices("indices", given, last=states - 1, room=room, checks=checks, hint=hint)
+        self.probabilities = as_floats("probabilities", probabilities)
+        check_shape("probabilities", self.probabilities, shape)
+        if checks:
+            check_rows("probabilities", self.probabilities, least=-ROUNDING)
 
     @property
     def num_states(self) -> int:
@@ -81,7 +93,7 @@ class SuccessorKernel(TransitionKernel):
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v."""
         check_shape("values", values, (self.num_states,))
-        return jnp.sum(self.probabilities * jnp.asarray(values)[self.indices], axis=-1)
+        return jnp.sum(self.probabilities * values[self.indices], axis=-1)
 
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m."""

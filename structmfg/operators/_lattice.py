@@ -18,10 +18,20 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from structmfg._checks import as_reals, check_integer, check_kind, check_rows, check_shape, concrete
-from structmfg.operators._base import Successors, TransitionKernel, TransitionOperator
+from structmfg._checks import (
+    as_array,
+    as_indices,
+    as_reals,
+    check_integer,
+    check_kind,
+    check_rows,
+    check_shape,
+    concrete,
+)
+from structmfg.operators._base import ROUNDING, Successors, TransitionKernel, TransitionOperator
 
-_MOST_STATES = 2**31 - 1  # what indices of 32 bits can number
+_MOST_STATES = 2**30 - 1  # whose sums with a displacement indices of 32 bits can number
+_LONG = 2**24  # beyond it, XLA's convolution on CPU returns zeros at the end of a signal of 4 n + 1 or 4 n + 2 entries
 
 
 class _Line(NamedTuple):
@@ -79,23 +89,27 @@ def _walls(barriers: Int[Array, " barriers"]) -> str:
     return "walls at the ends" + (f" and at {count} barrier{'s' * (count > 1)}" if count else "")
 
 
-def _checked_barriers(num_states: int, barriers: ArrayLike | Sequence[ArrayLike]) -> Int[Array, " barriers"]:
-    array = as_reals("barriers", barriers)
+def _checked_barriers(
+    num_states: int, barriers: ArrayLike | Sequence[ArrayLike], checks: bool
+) -> Int[Array, " barriers"]:
+    array = as_array("barriers", barriers)
     if array.ndim != 1:
         raise ValueError(f"barriers must be cells (B,), but have shape {array.shape}")
-    if (known := concrete(array)) is not None:
-        wrong = np.flatnonzero((known < 0) | (known >= num_states) | (known != np.floor(known)))
+    if array.dtype == bool and array.size:
+        raise ValueError("barriers must be the numbers of cells, but are booleans; of a mask, take np.flatnonzero")
+    if checks and (known := concrete(array)) is not None:
+        wrong = np.flatnonzero(~((known >= 0) & (known < num_states) & (known == np.floor(known))))
         if wrong.size:
             index = int(wrong[0])
             raise ValueError(
                 f"barriers must be cells, whole numbers that lie in 0..{num_states - 1}, but barrier {index} is "
                 f"{known[index]}"
             )
-    return array.astype(int)
+    return as_reals("barriers", barriers).astype(int)
 
 
-def _checked_offsets(num_states: int, offsets: Sequence[int]) -> tuple[int, ...]:
-    """Whole numbers; those beyond +-S lead to a wall as S does."""
+def _checked_offsets(most: int, offsets: Sequence[int]) -> tuple[int, ...]:
+    """Whole numbers; those beyond +-`most`, S and what a shift may take back, lead to a wall as it does."""
     check_kind("offsets", offsets, Sequence | np.ndarray)
     if not len(offsets):
         raise ValueError("offsets must name at least one displacement, but are empty")
@@ -103,7 +117,7 @@ def _checked_offsets(num_states: int, offsets: Sequence[int]) -> tuple[int, ...]
         whole = isinstance(offset, int | np.integer) and not isinstance(offset, bool)
         if not whole and not (isinstance(offset, float | np.floating) and float(offset).is_integer()):
             raise ValueError(f"offsets must be whole numbers, but offset {index} is {offset!r}")
-    return tuple(max(-num_states, min(int(offset), num_states)) for offset in offsets)
+    return tuple(max(-most, min(int(offset), most)) for offset in offsets)
 
 
 def _check_shift(shift: Any) -> None:
@@ -133,17 +147,18 @@ class LatticeKernel(TransitionKernel):
         shift: ArrayLike = 0,
         max_shift: int = 0,
         barriers: ArrayLike | Sequence[ArrayLike] = (),
+        checks: bool = True,
     ) -> None:
         self.num_states = check_integer("num_states", num_states, at_least=1, at_most=_MOST_STATES)
-        self.offsets = _checked_offsets(self.num_states, offsets)
-        self.max_shift = check_integer("max_shift", max_shift, at_least=0)
-        self.barriers = _checked_barriers(num_states, barriers)
-        shift = as_reals("shift", shift)
-        known = concrete(shift)
-        _check_shift(shift)
-        if known is not None and (abs(known) > max_shift).any():
+        self.max_shift = check_integer("max_shift", max_shift, at_least=0, at_most=_MOST_STATES - self.num_states)
+        self.offsets = _checked_offsets(self.num_states + self.max_shift, offsets)
+        self.barriers = _checked_barriers(num_states, barriers, checks)
+        given = as_array("shift", shift)
+        _check_shift(given)
+        if checks and (known := concrete(given)) is not None and abs(int(known)) > max_shift:
             raise ValueError(f"shift must lie within max_shift, {max_shift}, of 0, but is {known}")
-        self.shift = jnp.asarray(shift) if known is not None else jnp.clip(jnp.asarray(shift), -max_shift, max_shift)
+        own = as_indices("shift", shift, last=self.num_states + self.max_shift, checks=False)
+        self.shift = own if concrete(own) is not None else jnp.clip(own, -max_shift, max_shift)
 
     @property
     def num_actions(self) -> int:
@@ -177,12 +192,12 @@ class LatticeKernel(TransitionKernel):
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v."""
         check_shape("values", values, (self.num_states,))
-        return jnp.asarray(values)[self._targets(jnp.arange(self.num_states))]
+        return values[self._targets(jnp.arange(self.num_states))]
 
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
         """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
-        return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
+        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
     def expect_under(
         self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
@@ -190,7 +205,7 @@ class LatticeKernel(TransitionKernel):
         """sum_a pi (P v): a sum of slices inside, rows of their own near the walls."""
         check_shape("values", values, (self.num_states,))
         check_shape("policy", policy, (self.num_states, self.num_actions))
-        policy, values, line = jnp.asarray(policy), jnp.asarray(values), self._line
+        line = self._line
         if line.short:
             return jnp.sum(policy * self.expect(values), axis=-1)
         offsets, max_shift = self._known_moves
@@ -219,7 +234,7 @@ class LatticeKernel(TransitionKernel):
         """P^T (pi mu), the adjoint: shifted copies inside; what they miss near the walls is sent row by row."""
         check_shape("mass", mass, (self.num_states,))
         check_shape("policy", policy, (self.num_states, self.num_actions))
-        policy, mass, line = jnp.asarray(policy), jnp.asarray(mass), self._line
+        line = self._line
         if line.short:
             arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * policy)
@@ -279,16 +294,18 @@ class LatticeNoise(TransitionOperator):
         probabilities: ArrayLike | Sequence[float],
         *,
         barriers: ArrayLike | Sequence[ArrayLike] = (),
+        checks: bool = True,
     ) -> None:
         self.num_states = check_integer("num_states", num_states, at_least=1, at_most=_MOST_STATES)
         moves = _checked_offsets(self.num_states, offsets)
         given = as_reals("probabilities", probabilities, float)
         check_shape("probabilities", given, (len(moves),))
-        check_rows("probabilities", given[None])
+        if checks:
+            check_rows("probabilities", given[None], least=-ROUNDING)
         distinct, place = np.unique(moves, return_inverse=True)
         self.offsets = tuple(distinct.tolist())
         self.probabilities = jnp.zeros(len(self.offsets), given.dtype).at[place].add(given)
-        self.barriers = _checked_barriers(num_states, barriers)
+        self.barriers = _checked_barriers(num_states, barriers, checks)
 
     @property
     def _line(self) -> _Line:
@@ -308,10 +325,6 @@ class LatticeNoise(TransitionOperator):
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
         return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets))
 
-    def _as_float(self, vector: Float[ArrayLike, " states"]) -> Float[Array, " states"]:
-        """In the dtype of its products with the probabilities, also where it is given in whole numbers."""
-        return jnp.asarray(vector).astype(jnp.result_type(vector, self.probabilities))
-
     def _correlate(self, signal: Float[Array, " states"], sign: int) -> Float[Array, " states"]:
         """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
 
@@ -320,13 +333,16 @@ class LatticeNoise(TransitionOperator):
         reach = self._line.reach
         taps = jnp.zeros(2 * reach + 1, self.probabilities.dtype)
         taps = taps.at[reach + sign * np.array(self.offsets)].set(self.probabilities).astype(signal.dtype)
-        highest = lax.Precision.HIGHEST
-        return lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), "SAME", precision=highest)[0, 0]
+        size, highest = signal.shape[0], lax.Precision.HIGHEST
+        if size > _LONG:
+            signal = jnp.pad(signal, (0, -size % 4))
+        result = lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), "SAME", precision=highest)[0, 0]
+        return result[:size]
 
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """N v."""
         check_shape("values", values, (self.num_states,))
-        values, line = self._as_float(values), self._line
+        line = self._line
 
         def near(states: Int[Array, " some"]) -> Array:
             return values[self._targets(states)] @ self.probabilities
@@ -342,7 +358,7 @@ class LatticeNoise(TransitionOperator):
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
         """N^T mu."""
         check_shape("mass", mass, (self.num_states,))
-        mass, line = self._as_float(mass), self._line
+        line = self._line
         if line.short:
             arrived = jnp.zeros_like(mass)
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities)

@@ -5,14 +5,25 @@ dominates its cost; on a geometric grid their index has a closed form.
 """
 
 import abc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive, check_reals, check_shape, concrete
+from structmfg._checks import (
+    as_array,
+    as_floats,
+    as_indices,
+    check_between,
+    check_entries,
+    check_integer,
+    check_positive,
+    check_reals,
+    check_shape,
+    concrete,
+)
 from structmfg.operators._base import Successors, TransitionKernel
 
 
@@ -69,8 +80,9 @@ class ArbitraryGrid(Grid):
 
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
         """See `Grid.lottery`."""
-        index = jnp.clip(jnp.searchsorted(self.values, positions, side="right") - 1, 0, self.num_points - 2)
-        left, right = self.values[index], self.values[index + 1]
+        values, positions = as_floats("a grid", self.values), as_floats("positions", positions)
+        index = jnp.clip(jnp.searchsorted(values, positions, side="right") - 1, 0, self.num_points - 2)
+        left, right = values[index], values[index + 1]
         return index, jnp.clip((positions - left) / (right - left), 0, 1)
 
 
@@ -110,6 +122,8 @@ class GeometricGrid(Grid):
         Rounding may name a neighbouring interval, which a weight outside [0, 1] gives away. Widths grow by a constant
         ratio, so the weight in the right interval follows without another look at the grid.
         """
+        positions = as_floats("positions", positions)
+        positions = positions.astype(jnp.promote_types(positions.dtype, np.float32))  # half as many bits name no index
         last, ratio = self.num_points - 2, float(np.exp(self._log_ratio))
         points = self.points()
         per_width = 1 / jnp.diff(points)
@@ -133,25 +147,19 @@ class LotteryKernel(TransitionKernel):
     index: Int[Array, "states actions"]
     weight: Float[Array, "states actions"]
 
-    def __check_init__(self) -> None:
-        check_integer("num_outer", self.num_outer, at_least=2)
-        check_reals("index", self.index)
-        check_reals("weight", self.weight)
-        if len(self.index.shape) != 2 or not jnp.issubdtype(self.index.dtype, jnp.integer):
-            given = f"of {self.index.dtype} and shape {tuple(self.index.shape)}"
-            raise ValueError(f"index must be whole numbers of shape (S, A), but is {given}")
-        check_shape("weight", self.weight, tuple(self.index.shape))
-        if self.index.shape[0] % self.num_outer:
-            raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {self.index.shape[0]}")
-        index, weight = concrete(self.index), concrete(self.weight)
-        for name, values, last in (("index", index, self.num_outer - 2), ("weight", weight, 1)):
-            if values is None:
-                continue
-            outside = np.argwhere(~((values >= 0) & (values <= last)))
-            if outside.size:
-                row, action = outside[0]
-                allowed = "[0, 1]" if name == "weight" else f"0..{last}"
-                raise ValueError(f"{name} must lie in {allowed}, but that of row {row} is {values[row, action]:g}")
+    def __init__(self, num_outer: int, index: Any, weight: Any, *, checks: bool = True) -> None:
+        self.num_outer = check_integer("num_outer", num_outer, at_least=2)
+        given = as_array("index", index)
+        shape = tuple(given.shape)
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"index must have shape (S, A), each at least 1, but has shape {shape}")
+        if shape[0] % self.num_outer:
+            raise ValueError(f"states must be a multiple of num_outer {self.num_outer}, but are {shape[0]}")
+        self.index = as_indices("index", given, last=self.num_outer - 2, room=shape[0] * shape[1], checks=checks)
+        self.weight = as_floats("weight", weight)
+        check_shape("weight", self.weight, shape)
+        if checks:
+            check_entries("weight", self.weight, 0, 1)
 
     @property
     def structure(self) -> str:
@@ -183,7 +191,7 @@ class LotteryKernel(TransitionKernel):
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
         """P v: linear interpolation of v between grid points."""
         check_shape("values", values, (self.num_states,))
-        values, lower = jnp.asarray(values), self._lower()
+        lower = self._lower()
         left = values[lower]
         return left + self.weight * (values[lower + self._inner] - left)
 

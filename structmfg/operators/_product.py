@@ -133,7 +133,7 @@ def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_
     result = _as_scipy(operators[0])
     for i, operator in enumerate(operators[1:], start=2):
         result = multiply(result, _as_scipy(operator), max_elements, f"the product of the first {i} factors")
-    return ExplicitOperator(from_scipy(result))
+    return ExplicitOperator(from_scipy(result), checks=False)
 
 
 def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MAX_ELEMENTS) -> ExplicitOperator:
@@ -157,7 +157,7 @@ def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MA
         if exponent >> bit & 1:
             reached += 2**bit
             result = _times(square, result, max_elements, f"power {reached}") if reached != 2**bit else square
-    return ExplicitOperator(from_scipy(scipy.sparse.csr_array(result)))
+    return ExplicitOperator(from_scipy(scipy.sparse.csr_array(result)), checks=False)
 
 
 def _times(left: _Matrix, right: _Matrix, max_elements: int, name: str) -> _Matrix:

@@ -84,7 +84,7 @@ def _altered(**functions: Callable[..., Any]) -> Callable[[Any], Any]:
 
 def _dense(change: Callable[[Array], Array]) -> Callable[[Any], Any]:
     """The kernel with its probabilities P[s, a, s'] changed, in all its forms alike."""
-    return lambda kernel: DenseKernel(change(kernel.as_dense()))
+    return lambda kernel: DenseKernel(change(kernel.as_dense()), checks=False)
 
 
 def _stencil() -> np.ndarray:

@@ -129,7 +129,7 @@ def forms_agree(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
 def structure_agrees(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """The largest difference between the kernels, each with an error: scale 2."""
     at, bound = prepare(kernel, at)
-    generic = SuccessorKernel(*kernel.successors())
+    generic = SuccessorKernel(*kernel.successors(), checks=False)
     products = (*backwards(generic, at.policy, at.values), forwards(generic, at.policy, at.mean_field)[0])
     return _compared(kernel, at, tuple(map(host, products)), 2 * bound)
 
@@ -155,7 +155,7 @@ def relabelling_changes_nothing(kernel: TransitionKernel, at: Probe | None = Non
     label = np.random.default_rng(0).permutation(kernel.num_states)  # state s is now called label[s]
     back = np.argsort(label)
     indices, probabilities = kernel.successors()
-    relabelled = SuccessorKernel(jnp.asarray(label)[indices][back], probabilities[back])
+    relabelled = SuccessorKernel(jnp.asarray(label)[indices][back], probabilities[back], checks=False)
     policy, values, mean_field = (array[back] for array in at)
     products = (*backwards(relabelled, policy, values), forwards(relabelled, policy, mean_field)[0])
     return _compared(kernel, at, tuple(host(product)[label] for product in products), 2 * bound)

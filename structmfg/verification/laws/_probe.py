@@ -105,7 +105,7 @@ def entries(kernel: TransitionKernel, way: Way) -> np.ndarray | None:
         return None
     if way == "push":
         return host(_rows(kernel))
-    return host(_columns(kernel if way == "expect" else SuccessorKernel(*kernel.successors())))
+    return host(_columns(kernel if way == "expect" else SuccessorKernel(*kernel.successors(), checks=False)))
 
 
 def disagreement(kernel: TransitionKernel, one: Way, other: Way) -> str:
