@@ -41,6 +41,16 @@ class ProductOperator(TransitionOperator):
         return self.factors[0].num_states
 
     @property
+    def dtype(self) -> np.dtype:
+        """Of the entries."""
+        return np.dtype(jnp.result_type(*(factor.dtype for factor in self.factors)))
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return " @ ".join(f"({factor.structure})" for factor in self.factors)
+
+    @property
     def span(self) -> int | None:
         """Spans add up: states at distance d are at most d + span_0 apart after A_0, and each factor adds its own."""
         spans = [factor.span for factor in self.factors]
@@ -69,8 +79,7 @@ class ProductOperator(TransitionOperator):
         """
         size = self.num_states
         if self.branching == size:
-            rows = jax.vmap(self.rmv)(jnp.eye(size))
-            return Successors(jnp.broadcast_to(jnp.arange(size), rows.shape), rows)
+            return dense_rows(self)
         reached = self.factors[0].successors()
         for i, factor in enumerate(self.factors[1:], start=2):
             following = factor.successors()
@@ -79,6 +88,12 @@ class ProductOperator(TransitionOperator):
             merge = functools.partial(_merge, width=_branching(self.factors[:i]))
             reached = jax.vmap(merge)(Successors(indices, probabilities.reshape(size, -1)))
         return reached
+
+
+def dense_rows(operator: TransitionOperator) -> Successors:
+    """Every state in every row, (S, S): the dense matrix, by S products with A^T."""
+    rows = jax.vmap(operator.rmv)(jnp.eye(operator.num_states, dtype=operator.dtype))
+    return Successors(jnp.broadcast_to(jnp.arange(operator.num_states), rows.shape), rows)
 
 
 def _branching(factors: Sequence[TransitionOperator]) -> int:
