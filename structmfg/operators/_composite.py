@@ -1,4 +1,7 @@
-"""Kernels made of others: a move followed by noise, pieces of the state space, a product with a small chain."""
+"""Kernels made of others: a move followed by noise, pieces of the state space, a product with a small chain.
+
+Products of two moves that are made independently: `operators._kron`.
+"""
 
 import functools
 import operator
@@ -334,15 +337,6 @@ class LiftedKernel(TransitionKernel):
             (indices[:, None] * self.inner_size + inner).reshape(shape),
             jnp.repeat(probabilities, self.inner_size, axis=0),
         )
-
-
-def kron(move: TransitionKernel, chain: Float[ArrayLike, "inner inner"]) -> TransitionKernel:
-    """P (x) Q: the outer index moves by `move` and the inner one by a Markov chain, independently."""
-    check_kind("move", move, TransitionKernel)
-    chain = as_reals("chain", chain)
-    if chain.ndim != 2:
-        raise ValueError(f"chain must be a square matrix, but has shape {tuple(chain.shape)}")
-    return LiftedKernel(move, chain.shape[0]) >> KroneckerOperator(move.num_states * chain.shape[0], chain)
 
 
 class KroneckerOperator(TransitionOperator):

@@ -53,7 +53,7 @@ def merged(matrix: sparse.BCOO) -> sparse.BCOO:
     return matrix.sum_duplicates(nse=matrix.nse, remove_zeros=False)
 
 
-def from_scipy(matrix: scipy.sparse.csr_array) -> sparse.BCOO:
+def from_csr(matrix: scipy.sparse.csr_array) -> sparse.BCOO:
     """The same matrix in JAX, in its own dtype where JAX's precision allows."""
     matrix = matrix.copy()
     matrix.sum_duplicates()  # sorts, too
@@ -62,6 +62,36 @@ def from_scipy(matrix: scipy.sparse.csr_array) -> sparse.BCOO:
     return sparse.BCOO(
         (jnp.asarray(matrix.data), indices), shape=matrix.shape, indices_sorted=True, unique_indices=True
     )
+
+
+def as_csr(matrix: Any) -> scipy.sparse.csr_array:
+    """A copy in SciPy of a matrix of SciPy, NumPy or JAX with known values, floating-point, duplicates summed."""
+    if isinstance(matrix, sparse.BCOO | sparse.BCSR) and not (matrix.n_batch or matrix.n_dense):
+        matrix = matrix.to_bcoo() if isinstance(matrix, sparse.BCSR) else matrix
+        if any(isinstance(part, jax.core.Tracer) for part in (matrix.data, matrix.indices)):
+            raise ValueError("from_scipy needs known values, but is traced; inside jit, make an ExplicitOperator")
+        place, known = np.asarray(matrix.indices), np.asarray(matrix.data)
+        used = (place < np.array(matrix.shape)).all(-1)  # JAX keeps unused slots out of range
+        matrix = scipy.sparse.coo_array((known[used], tuple(place[used].T)), shape=matrix.shape)
+    elif not scipy.sparse.issparse(matrix):
+        if isinstance(matrix, jax.core.Tracer):
+            raise ValueError("from_scipy needs known values, but is traced; inside jit, make a DenseKernel")
+        array = np.asarray(matrix) if isinstance(matrix, np.ndarray | jax.Array | list | tuple) else None
+        if array is None or array.ndim != 2:
+            shape = f" of shape {tuple(matrix.shape)}" if hasattr(matrix, "shape") else ""
+            raise ValueError(
+                "from_scipy takes a sparse matrix of SciPy, an array (rows, S), or a BCOO or BCSR without batch or "
+                f"dense dimensions, but was given a {type(matrix).__name__}{shape}"
+            )
+        matrix = array
+    if matrix.dtype.kind not in "fiub" and not jnp.issubdtype(matrix.dtype, jnp.floating):
+        raise ValueError(f"transition probabilities must be real numbers, but are of {matrix.dtype}")
+    if matrix.ndim != 2:
+        raise ValueError(f"the matrix must have two dimensions, but has shape {tuple(matrix.shape)}")
+    dtype = np.float32 if jnp.issubdtype(matrix.dtype, jnp.floating) and matrix.dtype.itemsize <= 4 else np.float64
+    rows = scipy.sparse.csr_array(matrix.astype(dtype), copy=True)
+    rows.sum_duplicates()
+    return rows
 
 
 def to_scipy(matrix: sparse.BCOO) -> scipy.sparse.csr_array:
@@ -188,8 +218,8 @@ def compress(matrix: sparse.BCOO, *, row_bound: int) -> CompressedOperator:
         return CompressedOperator(padded(matrix.data, row, column, size, row_bound), None, size)
     used = places[:, 0] < size
     row, column = places[used].T
-    data = matrix.data if used.all() else matrix.data[np.flatnonzero(used)]
-    data = data if (known := concrete(data)) is None else known
+    known = concrete(matrix.data)
+    data: Any = (matrix.data if known is None else known)[np.flatnonzero(used)]
     return CompressedOperator(grouped(data, row, column, size), grouped(data, column, row, size), size)
 
 
@@ -271,9 +301,7 @@ def pushed(matrix: sparse.BCOO, mass: Float[Array, " rows"]) -> Float[Array, " c
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
-def _scattered(
-    data: Array, targets: Array, sources: Array, vector: Array, size: int, is_sorted: bool = False
-) -> Array:
+def _scattered(data: Array, targets: Array, sources: Array, vector: Array, size: int, is_sorted: bool = False) -> Array:
     """Out[target] = sum of data * vector[source]; entries out of range are unused slots, and count for nothing."""
     terms = data * vector.at[sources].get(mode="fill", fill_value=0)
     return jnp.zeros(size, terms.dtype).at[targets].add(terms, mode="drop", indices_are_sorted=is_sorted)

@@ -9,7 +9,7 @@ import lineax as lx
 
 
 class MatrixFree(lx.FunctionLinearOperator):  # type: ignore[misc]
-    """A linear function whose transpose is known, where lineax would ask JAX to transpose it: a scatter for a gather."""
+    """A linear function whose transpose is known, so that JAX need not transpose it: a gather into a scatter."""
 
     adjoint: Callable[..., Any] = eqx.field()
 

@@ -29,10 +29,9 @@ class PowerOperator(TransitionOperator):
         """(A^m)^n becomes A^(m n)."""
         check_kind("base", base, TransitionOperator)
         exponent = check_integer("exponent", exponent, at_least=0)
-        if isinstance(base, PowerOperator):
-            base, exponent = base.base, base.exponent * exponent
-        self.base = base
-        self.exponent = exponent
+        inner = base if isinstance(base, PowerOperator) else None
+        self.base = base if inner is None else inner.base
+        self.exponent = exponent if inner is None else inner.exponent * exponent
 
     @property
     def num_states(self) -> int:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from structmfg._checks import check_integer, check_kind, check_shape
 from structmfg.operators._base import Successors, TransitionOperator
-from structmfg.operators._explicit import ExplicitOperator, from_scipy
+from structmfg.operators._explicit import ExplicitOperator, from_csr
 
 MAX_ELEMENTS = 10_000_000  # 240 MB of doubles with their two indices
 
@@ -145,7 +145,7 @@ def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_
     result = _as_scipy(operators[0])
     for i, operator in enumerate(operators[1:], start=2):
         result = multiply(result, _as_scipy(operator), max_elements, f"the product of the first {i} factors")
-    return ExplicitOperator(from_scipy(result))
+    return ExplicitOperator(from_csr(result))
 
 
 def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MAX_ELEMENTS) -> ExplicitOperator:
@@ -168,7 +168,7 @@ def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MA
         if exponent >> bit & 1:
             reached += 2**bit
             result = multiply(square, result, max_elements, f"power {reached}") if reached != 2**bit else square
-    return ExplicitOperator(from_scipy(result))
+    return ExplicitOperator(from_csr(result))
 
 
 def _as_scipy(operator: TransitionOperator) -> scipy.sparse.csr_array:

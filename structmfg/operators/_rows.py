@@ -28,8 +28,8 @@ class Rows(eqx.Module):
     `data` is None where all entries are one.
     """
 
-    data: tuple[Float[Array, "entries rows"] | None, ...]
-    columns: tuple[Int[Array, "entries rows"], ...]
+    data: tuple[Float[Array, "_ _"] | None, ...]
+    columns: tuple[Int[Array, "_ _"], ...]
     order: Int[Array, " rows"] | None = None
     pieces: "Rows | None" = None
 
