@@ -47,7 +47,7 @@ class LiftedOperator(TransitionOperator):
 
     @property
     def span(self) -> int | None:
-        """Where no index is outer, a step of the middle one is `inner_size` on the line, and the inner one adds to it."""
+        """Where no index is outer, a step of the middle one is `inner_size` on the line; the inner one adds to it."""
         known = self.move_by.span
         return None if known is None or self.outer_size > 1 else known * self.inner_size + 2 * (self.inner_size - 1)
 
