@@ -12,7 +12,10 @@ from jax.experimental import sparse
 from structmfg import operators as ops
 from structmfg.solvers import resolvent
 
-NAMES = ("kronecker", "noise_walls", "kron_of_two", "power", "dense", "lottery", "patched", "lattice2d_obstacles")
+CASES = [
+    *((name, "matrix_free") for name in ("kronecker", "noise_walls", "kron_of_two", "patched", "lattice2d_obstacles")),
+    *(("dense", form) for form in ("explicit", "compressed")),
+]
 FORMS = {
     "matrix_free": lambda operator: operator,
     "explicit": lambda operator: operator.explicit(),
@@ -32,27 +35,22 @@ def close(actual, expected, precision):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "form"), CASES)
 def test_products_with_vectors_and_blocks(name, form, precision):
-    """From both sides, JAX, NumPy and inside jit; of the operator, its transpose and their powers."""
+    """From both sides, of the operator and of its transpose."""
     operator, matrix = formed(name, form, precision == "float64"), OPERATORS[name].twin
 
-    def both_sides(a, vector, block):
-        return a @ vector, vector @ a, a @ block, block.T @ a, a**2 @ block, vector @ a**3
+    @jax.jit
+    def both_sides(operator, vector, block):
+        return [(a @ vector, vector @ a, a @ block, block.T @ a) for a in (operator, operator.T)]
 
-    for a, twin in ((operator, matrix), (operator.T, matrix.T)):
-        square, cube = twin @ twin, twin @ twin @ twin
-        expected = twin @ MASS, MASS @ twin, twin @ BLOCK, BLOCK.T @ twin, square @ BLOCK, MASS @ cube
-        compiled = jax.jit(both_sides)(a, jnp.asarray(MASS, float), jnp.asarray(BLOCK, float))
-        for one, other in zip(compiled, expected, strict=True):
+    results = both_sides(operator, jnp.asarray(MASS, float), jnp.asarray(BLOCK, float))
+    for result, a, twin in zip(results, (operator, operator.T), (matrix, matrix.T), strict=True):
+        for one, other in zip(result, (twin @ MASS, MASS @ twin, twin @ BLOCK, BLOCK.T @ twin), strict=True):
             close(one, other, precision)
         assert a.shape == (S, S)
         assert a.ndim == 2
         assert a.dtype == precision
-        close(MASS.astype(precision) @ a, MASS @ twin, precision)
-        close(a @ BLOCK.astype(precision), twin @ BLOCK, precision)
-        close(jax.jit(a.mv)(jnp.asarray(MASS, float)), twin @ MASS, precision)
 
 
 def test_products_with_what_numpy_holds():
@@ -74,7 +72,7 @@ def test_blocks_under_grad_and_vmap(double):
     np.testing.assert_allclose(mapped, [twin.T @ BLOCK, 2 * twin.T @ BLOCK], atol=1e-13)
 
 
-@pytest.mark.parametrize("exponent", [0, 1, 3, 9, 200])
+@pytest.mark.parametrize("exponent", [0, 3, 9])
 def test_powers(exponent, double):
     operator, twin = made("operator", "factored", "matrix_free", True), OPERATORS["factored"].twin
     power, expected = operator**exponent, np.linalg.matrix_power(twin, exponent)
@@ -89,13 +87,12 @@ def test_powers(exponent, double):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_methods_are_functions_to_jit(name):
-    """Of every kernel in both forms, and of the operators that they are closed into."""
-    for form in ("matrix_free", "explicit"):
-        kernel, twin = made("kernel", name, form, False), KERNELS[name].twin
-        expected = jax.jit(kernel.expect)(jnp.asarray(VALUES, float))
-        np.testing.assert_allclose(expected, twin @ VALUES, rtol=2e-5, atol=1e-5)
-        arrived = jax.jit(kernel.under(POLICY).rmv)(jnp.asarray(MASS, float))
-        np.testing.assert_allclose(arrived, np.einsum("s,sa,sat->t", MASS, POLICY, twin), rtol=2e-5, atol=1e-6)
+    """Of every kernel, and of the operator that a policy closes it into."""
+    kernel, twin = made("kernel", name, "explicit" if name == "dense" else "matrix_free", False), KERNELS[name].twin
+    expected = jax.jit(kernel.expect)(jnp.asarray(VALUES, float))
+    np.testing.assert_allclose(expected, twin @ VALUES, rtol=2e-5, atol=1e-5)
+    arrived = jax.jit(kernel.under(POLICY).rmv)(jnp.asarray(MASS, float))
+    np.testing.assert_allclose(arrived, np.einsum("s,sa,sat->t", MASS, POLICY, twin), rtol=2e-5, atol=1e-6)
 
 
 def test_a_method_is_a_pytree_and_a_function():
@@ -272,7 +269,7 @@ def explicit(matrix, num_actions=None):
         (lambda: ops.from_scipy(P[:2]), r"shape \(S, S\) for an operator; .* but has shape \(2, 3\)"),
         (lambda: ops.from_scipy(P, num_actions=2), r"shape \(S\*2, S\) .* but has shape \(3, 3\)"),
         (lambda: ops.from_scipy(np.ones((0, 0))), r"but has shape \(0, 0\)"),
-        (lambda: ops.from_scipy(P.T), r"row 1 has the entries \[0.5, 0.3\], with sum 0.8; .* transpose the matrix"),
+        (lambda: ops.from_scipy(P.T), r"row 0 has the entries \[0.5, 0.2\], with sum 0.7; .* transpose the matrix"),
         (lambda: ops.from_scipy([[1.5, -0.5], [0, 1]]), r"row 0 has the entries \[1.5, -0.5\], with sum 1"),
         (lambda: ops.from_scipy([[0, 1], [np.nan, 1]]), r"row 1 has the entries \[nan, 1\]"),
         (lambda: ops.from_scipy(np.vstack([P, P[:, ::-1] * 2]), num_actions=2), r"row 3 \(state 1, action 1\)"),

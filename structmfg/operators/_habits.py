@@ -110,17 +110,13 @@ class SquareMatrix(WithMethods):
         """`A @ v` for a vector (S,), `A @ V` for a block of vectors (S, k), and `A @ B`, matrix-free: A, then B."""
         if isinstance(other, SquareMatrix):
             return self._times(other)
-        vectors = _vectors(other)
-        if vectors.ndim == 1 or vectors.shape[:1] != (self.num_states,):
-            return self.mv(_of_shape(vectors, f"({self.num_states},) or ({self.num_states}, k)", self.num_states, 0))
-        return jax.vmap(self.mv, in_axes=1, out_axes=1)(vectors)
+        vectors = _vectors(other, 0, self.num_states, f"({self.num_states},) or ({self.num_states}, k)")
+        return self.mv(vectors) if vectors.ndim == 1 else jax.vmap(self.mv, in_axes=1, out_axes=1)(vectors)
 
     def __rmatmul__(self, other: Any) -> Any:
         """`v @ A` for a row vector (S,), `V @ A` for a block of them (k, S): mass moves on by A."""
-        vectors = _vectors(other)
-        if vectors.ndim == 1 or vectors.shape[1:] != (self.num_states,):
-            return self.rmv(_of_shape(vectors, f"({self.num_states},) or (k, {self.num_states})", self.num_states, -1))
-        return jax.vmap(self.rmv)(vectors)
+        vectors = _vectors(other, -1, self.num_states, f"({self.num_states},) or (k, {self.num_states})")
+        return self.rmv(vectors) if vectors.ndim == 1 else jax.vmap(self.rmv)(vectors)
 
     def as_lineax(self) -> "lx.AbstractLinearOperator":
         """The matrix for the solvers of lineax, matrix-free: its transpose is `rmv`, and it may be differentiated.
@@ -136,17 +132,14 @@ class SquareMatrix(WithMethods):
         return MatrixFree(self.mv, self.rmv, jax.ShapeDtypeStruct((self.num_states,), self.dtype))
 
 
-def _vectors(other: Any) -> Float[Array, "..."]:
+def _vectors(other: Any, axis: int, size: int, allowed: str) -> Float[Array, "..."]:
+    """A vector or a block of them, with as many entries as there are states along an axis."""
     if hasattr(other, "tocsr"):
         raise ValueError(
             f"a product is that with vectors or with another operator, but was given a {type(other).__name__}; make "
             "an operator of it by operators.from_scipy, or take A.as_scipy()"
         )
     vectors = as_reals("a factor of a product", other)
-    return vectors if jnp.issubdtype(vectors.dtype, jnp.floating) else vectors.astype(float)
-
-
-def _of_shape(vectors: Array, allowed: str, size: int, axis: int) -> Array:
     if vectors.ndim not in (1, 2) or vectors.shape[axis] != size:
         raise ValueError(f"vectors must have shape {allowed}, but have shape {vectors.shape}")
-    return vectors
+    return vectors if jnp.issubdtype(vectors.dtype, jnp.floating) else vectors.astype(float)
