@@ -10,6 +10,7 @@ from _kernels import KERNELS, MASS, OPERATORS, POLICY, VALUES, S, made
 from jax.experimental import sparse
 
 from structmfg import operators as ops
+from structmfg.benchmarks import products
 from structmfg.solvers import resolvent
 
 CASES = [
@@ -318,3 +319,9 @@ def test_obstacles_may_be_traced():
         expected = np.arange(np.prod(cells))
         right = [s if s == 0 or (s + 1) % cells[1] == 0 else s + 1 for s in expected]
         np.testing.assert_array_equal(moved(mask, jnp.asarray(expected, float)), np.stack([right, expected], axis=1))
+
+
+def test_ratios_to_scipy_are_measured():
+    assert set(products.ratios(50, rounds=1)) == {
+        f"{name} {dtype}" for name in ("A v", "A^T mu") for dtype in ("float32", "float64")
+    }
