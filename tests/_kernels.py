@@ -60,6 +60,9 @@ _steps_twin, _walled_twin = (
     for walls in ({}, WALLS)
 )
 _weights = stochastic(S, 2).T
+_moves = ((0, 1), (-1, 0), (2, -1))
+_mask = np.zeros((4, 9), bool)
+_mask[[0, 1, 2, 3, 3], [4, 4, 7, 0, 8]] = True  # side by side, alone, and in two corners
 
 KERNELS = {
     "dense": Case(lambda: ops.DenseKernel(jnp.asarray(_dense, float)), _dense),
@@ -111,6 +114,14 @@ KERNELS = {
         lambda: ops.kron(ops.LatticeKernel(S // 2, (-1, 0, 2)), jnp.asarray(_chain, float)),
         twin.kron(twin.lattice(S // 2, (-1, 0, 2)), _chain),
     ),
+    "kron_operator": Case(
+        lambda: ops.kron(ops.LatticeKernel(S // 4, (-1, 0, 2)), ops.LatticeNoise(4, (-1, 2), (0.3, 0.7))),
+        twin.kron(twin.lattice(S // 4, (-1, 0, 2)), twin.noise(4, (-1, 2), (0.3, 0.7))),
+    ),
+    "lattice2d": Case(lambda: ops.LatticeKernel2d((6, 6), _moves), twin.lattice2d((6, 6), _moves, np.zeros((6, 6)))),
+    "lattice2d_obstacles": Case(
+        lambda: ops.LatticeKernel2d((4, 9), _moves, obstacles=_mask), twin.lattice2d((4, 9), _moves, _mask)
+    ),
 }
 
 OPERATORS = {
@@ -123,6 +134,15 @@ OPERATORS = {
     "noise_short": Case(
         lambda: ops.LatticeNoise(S, (-6, 0, 5), (0.2, 0.5, 0.3)), twin.noise(S, (-6, 0, 5), (0.2, 0.5, 0.3))
     ),
+    "kron_of_two": Case(
+        lambda: ops.kron(ops.LatticeNoise(9, (-1, 1), (0.4, 0.6)), ops.LatticeNoise(4, (-1, 2), (0.3, 0.7))),
+        np.kron(twin.noise(9, (-1, 1), (0.4, 0.6)), twin.noise(4, (-1, 2), (0.3, 0.7))),
+    ),
+    "kron_chain": Case(
+        lambda: ops.kron(ops.LatticeNoise(18, (0, 1), (0.4, 0.6)), jnp.asarray(_chain, float)),
+        np.kron(twin.noise(18, (0, 1), (0.4, 0.6)), _chain),
+    ),
+    "power": Case(lambda: ops.LatticeNoise(S, STENCIL, STENCIL_WEIGHTS) ** 6, np.linalg.matrix_power(_stencil, 6)),
 } | {
     name: Case(lambda build=case.build: build().under(jnp.asarray(POLICY, float)), twin.under(case.twin, POLICY))
     for name, case in KERNELS.items()

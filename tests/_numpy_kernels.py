@@ -83,6 +83,19 @@ def kron(move, chain):
     return dense.reshape(outer * len(chain), actions, outer * len(chain))
 
 
+def lattice2d(shape, moves, obstacles):
+    """Cell (r, c) moves to (r + dr, c + dc) where both cells are free and in the grid; else it stays."""
+    height, width = shape
+    dense = np.zeros((height * width, len(moves), height * width))
+    for r, c, (a, (dr, dc)) in itertools.product(range(height), range(width), enumerate(moves)):
+        row, column = r + dr, c + dc
+        inside = 0 <= row < height and 0 <= column < width
+        if not inside or obstacles[r][c] or obstacles[row][column]:
+            row, column = r, c
+        dense[r * width + c, a, row * width + column] = 1
+    return dense
+
+
 def under(dense, policy):
     """A[s, s'] = sum_a pi(a | s) P(s' | s, a)."""
     matrix = np.zeros((dense.shape[0], dense.shape[2]))

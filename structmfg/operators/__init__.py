@@ -13,13 +13,16 @@ from structmfg.operators._composite import (
     LiftedKernel,
     MixtureKernel,
     PatchedKernel,
-    kron,
 )
 from structmfg.operators._cost import Cost, cost
 from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
+from structmfg.operators._from_scipy import from_scipy
 from structmfg.operators._kernels import DenseKernel, SuccessorKernel
+from structmfg.operators._kron import LiftedOperator, kron
 from structmfg.operators._lattice import LatticeKernel, LatticeNoise
+from structmfg.operators._lattice2d import LatticeKernel2d
 from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
+from structmfg.operators._powers import PowerOperator
 from structmfg.operators._product import ProductOperator, power, product
 
 __all__ = [
@@ -35,11 +38,14 @@ __all__ = [
     "Grid",
     "KroneckerOperator",
     "LatticeKernel",
+    "LatticeKernel2d",
     "LatticeNoise",
     "LiftedKernel",
+    "LiftedOperator",
     "LotteryKernel",
     "MixtureKernel",
     "PatchedKernel",
+    "PowerOperator",
     "ProductOperator",
     "SuccessorKernel",
     "Successors",
@@ -47,6 +53,7 @@ __all__ = [
     "TransitionOperator",
     "TransposedOperator",
     "cost",
+    "from_scipy",
     "kron",
     "power",
     "product",

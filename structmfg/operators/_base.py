@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from structmfg._checks import as_floats, check_kind, check_rows, check_shape
+from structmfg.operators._habits import SquareMatrix, WithMethods
 from structmfg.operators._vectors import PRODUCTS, as_vector, takes_states, takes_vectors
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from jax.experimental import sparse
 
     from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
-    from structmfg.operators._product import ProductOperator
 
 
 ROUNDING = 1e-5  # how far below zero a probability may lie that is the rest of a sum
@@ -49,7 +49,7 @@ class Successors(NamedTuple):
     probabilities: Float[Array, "states *actions width"]
 
 
-class _Convertible(eqx.Module):
+class _Convertible(WithMethods):
     """What kernels and operators share: explicit forms, assembled from the list of successors.
 
     Their products take vectors of any numbers, NumPy's and lists too, and return arrays of JAX. Constructors look at
@@ -199,8 +199,17 @@ class TransitionKernel(_Convertible):
         return self.as_bcoo().todense().reshape(self.num_states, self.num_actions, self.num_states)
 
 
-class TransitionOperator(_Convertible):
-    """A row-stochastic S x S matrix A: `mv` pulls values back, `T.mv` pushes a mean field forward."""
+class TransitionOperator(_Convertible, SquareMatrix):
+    """A row-stochastic S x S matrix A: `mv` pulls values back, `T.mv` pushes a mean field forward.
+
+    `mv` and `rmv` take a vector (S,). `A @ v` and `v @ A` are the same for a vector, and take blocks of vectors, too:
+    `A @ V` with V (S, k), `V @ A` with V (k, S). `A @ B` and `A ** n` are operators, matrix-free.
+    """
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the entries, as `as_dense` gives them."""
+        return np.dtype(jax.eval_shape(self.successors).probabilities.dtype)
 
     @abc.abstractmethod
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
@@ -235,16 +244,28 @@ class TransitionOperator(_Convertible):
         return ExplicitOperator(self.as_bcoo(), checks=False)
 
     def compressed(self) -> "CompressedOperator":
-        """The same operator, with A and A^T held in compressed rows, for products with many vectors at once."""
+        """The same operator, with A and A^T held by rows, for the fastest explicit products on CPU."""
         from structmfg.operators._explicit import compress
 
-        return compress(self.as_bcoo())
+        return compress(self.as_bcoo(), row_bound=self.branching)
 
-    def __matmul__(self, other: "TransitionOperator") -> "ProductOperator":
+    def _times(self, other: Any) -> "TransitionOperator":
         """A B, matrix-free: a move by A, then one by B."""
         from structmfg.operators._product import ProductOperator
 
         return ProductOperator((self, other))
+
+    def __pow__(self, exponent: int) -> "TransitionOperator":
+        """A^n, matrix-free, n >= 0: its products with a vector are n of A's. See `operators.power` for an explicit one.
+
+        >>> import structmfg as smfg
+        >>> A = smfg.operators.LatticeNoise(4, (0, 1), (0.5, 0.5))
+        >>> (A**2) @ [0, 0, 1, 1]
+        Array([0.25, 0.75, 1.  , 1.  ], dtype=float32)
+        """
+        from structmfg.operators._powers import PowerOperator
+
+        return PowerOperator(self, exponent)
 
     def as_bcoo(self) -> "sparse.BCOO":
         """The (S, S) matrix with static nse = S * `branching`; duplicates merged, indices sorted. Works inside jit."""
@@ -275,8 +296,8 @@ class TransitionOperator(_Convertible):
         return to_linear_operator(self)
 
 
-class TransposedOperator(eqx.Module):
-    """A^T of a transition operator A."""
+class TransposedOperator(SquareMatrix):
+    """A^T of a transition operator A, with `@` for vectors, blocks of vectors and other transposed operators."""
 
     T: TransitionOperator
 
@@ -284,6 +305,11 @@ class TransposedOperator(eqx.Module):
     def num_states(self) -> int:
         """S."""
         return self.T.num_states
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the entries."""
+        return self.T.dtype
 
     def mv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
         """A^T mu."""
@@ -293,10 +319,14 @@ class TransposedOperator(eqx.Module):
         """(A^T)^T v, the expected next values."""
         return self.T.mv(values)
 
-    def __matmul__(self, other: "TransposedOperator") -> "TransposedOperator":
+    def _times(self, other: Any) -> "TransposedOperator":
         """A^T B^T = (B A)^T, matrix-free."""
         check_kind("a factor of a transposed operator", other, TransposedOperator)
         return (other.T @ self.T).T
+
+    def __pow__(self, exponent: int) -> "TransposedOperator":
+        """(A^T)^n = (A^n)^T, matrix-free."""
+        return (self.T**exponent).T
 
     def as_bcoo(self) -> "sparse.BCOO":
         """The (S, S) matrix A^T with sorted indices."""

@@ -1,4 +1,7 @@
-"""Kernels made of others: a move followed by noise, pieces of the state space, a product with a small chain."""
+"""Kernels made of others: a move followed by noise, pieces of the state space, a product with a small chain.
+
+Products of two moves that are made independently: `operators._kron`.
+"""
 
 import functools
 import operator
@@ -8,7 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from structmfg._checks import (
     as_floats,
@@ -343,15 +346,8 @@ class LiftedKernel(TransitionKernel):
         )
 
 
-def kron(move: TransitionKernel, chain: Float[ArrayLike, "inner inner"], *, checks: bool = True) -> TransitionKernel:
-    """P (x) Q: the outer index moves by `move` and the inner one by a Markov chain, independently."""
-    check_kind("move", move, TransitionKernel)
-    chain = _square("chain", chain)
-    operator = KroneckerOperator(move.num_states * chain.shape[0], chain, checks=checks)
-    return LiftedKernel(move, chain.shape[0]) >> operator
-
-
-def _square(name: str, chain: Any) -> Float[Array, "inner inner"]:
+def square(name: str, chain: Any) -> Float[Array, "inner inner"]:
+    """A square matrix of one state at least, or `ValueError`."""
     array = as_floats(name, chain)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
         raise ValueError(f"{name} must be a square matrix, of one state at least, but has shape {tuple(array.shape)}")
@@ -366,7 +362,7 @@ class KroneckerOperator(TransitionOperator):
 
     def __init__(self, num_states: int, chain: Any, *, checks: bool = True) -> None:
         self.num_states = check_integer("num_states", num_states, at_least=1)
-        self.chain = _square("chain", chain)
+        self.chain = square("chain", chain)
         if self.num_states % self._inner:
             raise ValueError(f"num_states must be a multiple of the chain's {self._inner}, but is {self.num_states}")
         if checks:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from structmfg._checks import check_integer, check_kind, check_shape
 from structmfg.operators._base import Successors, TransitionOperator
-from structmfg.operators._explicit import ExplicitOperator, from_scipy
+from structmfg.operators._explicit import ExplicitOperator, from_csr
 
 MAX_ELEMENTS = 10_000_000  # 240 MB of doubles with their two indices
 _FULL = 0.25  # of the entries: from here on dense products are the faster ones
@@ -42,6 +42,16 @@ class ProductOperator(TransitionOperator):
     def num_states(self) -> int:
         """S."""
         return self.factors[0].num_states
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the entries."""
+        return np.dtype(jnp.result_type(*(factor.dtype for factor in self.factors)))
+
+    @property
+    def structure(self) -> str:
+        """See `TransitionKernel.structure`."""
+        return " @ ".join(f"({factor.structure})" for factor in self.factors)
 
     @property
     def span(self) -> int | None:
@@ -72,8 +82,7 @@ class ProductOperator(TransitionOperator):
         """
         size = self.num_states
         if self.branching == size:
-            rows = jax.vmap(self.rmv)(jnp.eye(size))
-            return Successors(jnp.broadcast_to(jnp.arange(size), rows.shape), rows)
+            return dense_rows(self)
         reached = self.factors[0].successors()
         for i, factor in enumerate(self.factors[1:], start=2):
             following = factor.successors()
@@ -82,6 +91,12 @@ class ProductOperator(TransitionOperator):
             merge = functools.partial(_merge, width=_branching(self.factors[:i]))
             reached = jax.vmap(merge)(Successors(indices, probabilities.reshape(size, -1)))
         return reached
+
+
+def dense_rows(operator: TransitionOperator) -> Successors:
+    """Every state in every row, (S, S): the dense matrix, by S products with A^T."""
+    rows = jax.vmap(operator.rmv)(jnp.eye(operator.num_states, dtype=operator.dtype))
+    return Successors(jnp.broadcast_to(jnp.arange(operator.num_states), rows.shape), rows)
 
 
 def _branching(factors: Sequence[TransitionOperator]) -> int:
@@ -133,7 +148,7 @@ def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_
     result = _as_scipy(operators[0])
     for i, operator in enumerate(operators[1:], start=2):
         result = multiply(result, _as_scipy(operator), max_elements, f"the product of the first {i} factors")
-    return ExplicitOperator(from_scipy(result), checks=False)
+    return ExplicitOperator(from_csr(result), checks=False)
 
 
 def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MAX_ELEMENTS) -> ExplicitOperator:
@@ -157,7 +172,7 @@ def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MA
         if exponent >> bit & 1:
             reached += 2**bit
             result = _times(square, result, max_elements, f"power {reached}") if reached != 2**bit else square
-    return ExplicitOperator(from_scipy(scipy.sparse.csr_array(result)), checks=False)
+    return ExplicitOperator(from_csr(scipy.sparse.csr_array(result)), checks=False)
 
 
 def _times(left: _Matrix, right: _Matrix, max_elements: int, name: str) -> _Matrix:

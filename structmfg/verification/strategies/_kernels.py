@@ -72,6 +72,13 @@ def _lattice(num_states: int, num_actions: int) -> Kernels:
     )
 
 
+def _lattice2d(num_states: int, num_actions: int) -> Kernels:
+    cells = (num_states // _inner(num_states), _inner(num_states))
+    step = st.tuples(st.integers(-2, 2), st.integers(-1, 1))
+    obstacles = whole(cells, 0, 1).map(lambda mask: mask.astype(bool))
+    return st.builds(ops.LatticeKernel2d, st.just(cells), st.tuples(*[step] * num_actions), obstacles=obstacles)
+
+
 def _lattice_noise(num_states: int) -> Operators:
     return st.builds(
         ops.LatticeNoise, st.just(num_states), _offsets(2), distributions(2), barriers=_barriers(num_states)
@@ -162,6 +169,11 @@ def _kron(num_states: int, num_actions: int) -> Kernels:
     return st.builds(ops.kron, _simple(num_states // inner, num_actions), distributions(inner, inner))
 
 
+def _kron_operator(num_states: int, num_actions: int) -> Kernels:
+    inner = _inner(num_states)
+    return st.builds(ops.kron, _simple(num_states // inner, num_actions), _lattice_noise(inner))
+
+
 def _explicit(num_states: int, num_actions: int) -> Kernels:
     return _simple(num_states, num_actions).map(ops.TransitionKernel.explicit)
 
@@ -170,6 +182,7 @@ STRUCTURES: dict[str, Callable[[int, int], Kernels]] = {
     "dense": _dense,
     "successors": _successors,
     "lattice": _lattice,
+    "lattice2d": _lattice2d,
     "lottery": _lottery,
     "geometric_lottery": _geometric_lottery,
     "factored": _factored,
@@ -179,5 +192,6 @@ STRUCTURES: dict[str, Callable[[int, int], Kernels]] = {
     "patched": _patched,
     "lifted": _lifted,
     "kron": _kron,
+    "kron_operator": _kron_operator,
     "explicit": _explicit,
 }
