@@ -24,7 +24,7 @@ def uniform(**changes):
     ("call", "message"),
     [
         (lambda: ops.product([]), "at least one factor"),
-        (lambda: line() @ np.ones(S), "factor 1 is a ndarray"),
+        (lambda: line() @ np.ones(S + 1), r"shape \(36,\) or \(36, k\), but have shape \(37,\)"),
         (lambda: line() @ line(13), "factor 0 has 36 and factor 1 has 13"),
         (lambda: ops.product([line(), line(), line(13)]), "factor 0 has 36 and factor 2 has 13"),
         (lambda: ops.product([line(), np.eye(S)]), "factor 1 is a ndarray"),
