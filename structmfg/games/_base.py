@@ -9,7 +9,7 @@ u in (0, 1). One definition then serves independent, antithetic and stratified p
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax
@@ -28,6 +28,7 @@ from structmfg._checks import (
     check_whole,
 )
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
+from structmfg.games._content import first_digest, settled
 from structmfg.games._draw import draw
 from structmfg.operators import TransitionKernel
 
@@ -64,9 +65,34 @@ class Game(abc.ABC):
     """A mean field game with common noise and partial observation.
 
     Subclasses set `num_states`, `num_actions`, `horizon`, `discount` (as attributes of the class, of a frozen
-    dataclass, or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`. A game
-    must be hashable and must not change after it is made.
+    dataclass, or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`.
+
+    Games are equal where they are of one class and held the same when they were first used (see `games._content`), so
+    that arrays, lists and other objects may be fields. A game that has changed is compiled anew when it is used again.
+    A class that defines `__eq__` and `__hash__` itself answers for them: equal games share compiled programs.
     """
+
+    _own_equality: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "_own_equality" not in vars(cls):  # else `dataclass(slots=True)` has made the class again
+            cls._own_equality = frozenset({"__eq__", "__hash__"} & vars(cls).keys())
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Before the first object: the equality that a dataclass brings would fail on arrays."""
+        for of in (of for of in cls.__mro__ if issubclass(of, Game) and of is not Game):
+            for name in {"__eq__", "__hash__"} & vars(of).keys() - of._own_equality:
+                delattr(of, name)
+            if vars(of).get("__hash__", Game) is None:  # which Python sets where only __eq__ is defined
+                of.__hash__ = Game.__hash__  # type: ignore[method-assign]
+        return super().__new__(cls)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and first_digest(self) == first_digest(other))
+
+    def __hash__(self) -> int:
+        return hash(first_digest(self))
 
     if TYPE_CHECKING:  # read-only, so that a subclass may also derive them by properties
 
@@ -230,6 +256,12 @@ class Game(abc.ABC):
                 f"observe must return an array of shape (observations,), but returned one of shape {shape}"
             )
         return int(shape[0])
+
+
+def as_game(game: Any) -> Game:
+    """The game as it is now, for compiled programs to know it by. `ValueError` on anything else than a game."""
+    check_kind("game", game, Game)
+    return settled(game)  # type: ignore[no-any-return]
 
 
 def check_game(game: Game) -> None:

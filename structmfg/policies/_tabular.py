@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from structmfg._checks import check_kind
 from structmfg.games import Game
-from structmfg.policies._base import Hidden, Policy
+from structmfg.policies._base import Hidden, ParametricPolicy, Policy
 from structmfg.policies._tree import TreePolicy
 
 
@@ -70,6 +70,8 @@ def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
     Raises `ValueError` on anything else, and on a policy of pages for other sizes or another horizon.
     """
     check_kind("game", game, Game)
+    if isinstance(policy, ParametricPolicy):
+        return policy.settled()
     if isinstance(policy, TabularPolicy | TreePolicy):
         pages, horizon = (
             (policy.table, len(policy.table))

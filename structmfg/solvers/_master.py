@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from structmfg._checks import check_integer, check_positive, check_rows, check_shape
-from structmfg.games import Game, NoiseChain, check_game
+from structmfg.games import Game, NoiseChain, as_game, check_game
 from structmfg.solvers._simplex import barycentric, simplex_grid
 from structmfg.solvers._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
 
@@ -142,6 +142,7 @@ def master_equation(
         `stats`: `temperature`; `steps`; `stage_residual`, the largest ||(A^pi)^T mu - mu'||_1 in what is returned;
         `seconds`, with compilation; for the infinite horizon `tolerance`, `residual`, max |V - V_before|, and `bound`.
     """
+    game = as_game(game)
     chain = _checked_chain(game)
     check_integer("mesh", mesh, at_least=1)
     check_integer("max_steps", max_steps, at_least=1)

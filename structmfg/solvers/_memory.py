@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from structmfg._checks import check_integer
 from structmfg._memory import memory_left, peak_memory, resident_memory
-from structmfg.games import AggregateState, Game, NoiseTree, noise_paths, noise_tree
+from structmfg.games import AggregateState, Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
 from structmfg.solvers import _exploitability as evaluation
 from structmfg.solvers import _training_run as training_run
@@ -153,7 +153,7 @@ def estimate_memory(
 
     Raises `ValueError` where the game's noise has no tree that fits, and the solver needs one.
     """
-    check_integer("max_steps", max_steps, at_least=1)
+    game, max_steps = as_game(game), check_integer("max_steps", max_steps, at_least=1)
     if num_seeds is not None:
         check_integer("num_seeds", num_seeds, at_least=1)
     least = least_bytes(game, solver)

@@ -6,14 +6,14 @@ tree, in double precision.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg.games import Game, check_game
+from structmfg.games import Game, as_game, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._exploitability import Estimate
 from structmfg.solvers._problem import check_definition
@@ -24,6 +24,8 @@ from structmfg.solvers._training import TrainingSolver
 from structmfg.solvers._training_run import TrainingRun
 from structmfg.solvers._tree_run import TreeRun
 from structmfg.solvers._tree_solver import TreeSolver
+
+AnySolver = TypeVar("AnySolver", bound=TrainingSolver | TreeSolver)
 
 _CHUNK_SECONDS = 0.5  # about so long a chunk, so that progress and limits are seen
 
@@ -76,6 +78,7 @@ def solve(
     Raises `ValueError` on a number out of range, a missing key, a noise tree that does not fit, or snapshots of another
     solve, and `RuntimeError` on a number that is not finite unless `throw` is False.
     """
+    game, solver = _settled(game, solver)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
     if isinstance(solver, TreeSolver):
         loop: Run = TreeRun(game, solver)
@@ -110,11 +113,22 @@ def solve_seeds(
     Raises `ValueError` as `solve` does, on a solver that does not train, and on keys of another shape.
     """
     check_kind("solver", solver, TrainingSolver)
+    game, solver = _settled(game, solver)
     keys = _typed("keys", keys, 1)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
     described = _description(game, solver, keys, max_steps)
     loop = TrainingRun(game, solver, keys, max_steps)
     return _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
+
+
+def _settled(game: Game, solver: AnySolver) -> tuple[Game, AnySolver]:
+    """Both as they are now, should the game have changed since it was first used."""
+    check_kind("game", game, Game)
+    check_kind("solver", solver, TrainingSolver | TreeSolver)
+    if not isinstance(solver, TrainingSolver):
+        return as_game(game), solver
+    policy = solver.policy.settled()
+    return as_game(game), solver if policy is solver.policy else dataclasses.replace(solver, policy=policy)
 
 
 def _checked(
@@ -127,8 +141,6 @@ def _checked(
     snapshots: Snapshots | None,
 ) -> list[int]:
     """The steps at which a policy is measured, and the last."""
-    check_kind("game", game, Game)
-    check_kind("solver", solver, TrainingSolver | TreeSolver)
     if isinstance(solver, TrainingSolver):
         check_definition(game, sampled=True)
     else:
