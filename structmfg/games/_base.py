@@ -9,6 +9,7 @@ u in (0, 1). One definition then serves independent, antithetic and stratified p
 """
 
 import abc
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
@@ -26,10 +27,12 @@ from structmfg._checks import (
     check_rows,
     check_shape,
     check_whole,
+    plain,
 )
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._content import first_digest, settled
 from structmfg.games._draw import draw
+from structmfg.games._methods import check_methods
 from structmfg.operators import TransitionKernel
 
 MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits
@@ -261,11 +264,21 @@ class Game(abc.ABC):
 def as_game(game: Any) -> Game:
     """The game as it is now, for compiled programs to know it by. `ValueError` on anything else than a game."""
     check_kind("game", game, Game)
-    return settled(game)  # type: ignore[no-any-return]
+    _plain_sizes(game)
+    return settled(game)
+
+
+def _plain_sizes(game: Game) -> None:
+    """Make numbers of NumPy and JAX plain ones where they are attributes: programs need them while they are made."""
+    for name in ("num_states", "num_actions", "horizon", "discount"):
+        if (number := plain(given := getattr(game, name))) is not given:
+            with contextlib.suppress(AttributeError):  # of a property
+                object.__setattr__(game, name, number)
 
 
 def check_game(game: Game) -> None:
-    """Raise `ValueError` unless sizes, horizon and discount make sense."""
+    """Raise `ValueError` unless sizes, horizon and discount make sense, and methods take what they are given."""
+    _plain_sizes(game)
     states = check_integer("num_states", game.num_states, at_least=2)
     actions = check_integer("num_actions", game.num_actions, at_least=1)
     if states * actions > MAX_PAIRS:
@@ -275,3 +288,4 @@ def check_game(game: Game) -> None:
         )
     check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
     check_between("discount", game.discount, 0, 1, open_low=True)
+    check_methods(game)

@@ -101,7 +101,7 @@ class _Reader:
             found.update(piece)
         return found.digest()
 
-    def _pieces(self, value: Any) -> Iterator[bytes]:
+    def _pieces(self, value: Any) -> Iterator[bytes | memoryview]:
         if isinstance(value, enum.Enum | types.ModuleType | types.BuiltinFunctionType):
             yield self._address(value)
         elif isinstance(value, _WORDS):
@@ -122,7 +122,7 @@ class _Reader:
                 pieces = [self._address(value)]
             yield from pieces
 
-    def _inner(self, value: Any) -> Iterator[bytes]:
+    def _inner(self, value: Any) -> Iterator[bytes | memoryview]:
         """Of what holds other values."""
         if isinstance(value, type):
             yield from self._class(value)
@@ -149,7 +149,7 @@ class _Reader:
         self.held.append(value)
         return f"{type(value).__name__} at {id(value)};".encode()
 
-    def _reduced(self, value: Any) -> Iterator[bytes]:
+    def _reduced(self, value: Any) -> Iterator[bytes | memoryview]:
         """By what a copy would be made of, or else by which object it is."""
         try:
             parts = value.__reduce_ex__(4)
@@ -160,7 +160,7 @@ class _Reader:
         else:
             yield from self._pieces([list(part) if isinstance(part, Iterator) else part for part in parts])
 
-    def _array(self, value: np.ndarray) -> Iterator[bytes]:
+    def _array(self, value: np.ndarray) -> Iterator[bytes | memoryview]:
         yield f"{type(value).__name__} {value.dtype} {value.shape};".encode()
         if value.dtype.hasobject:
             yield from self._pieces(value.ravel().tolist())
@@ -169,7 +169,7 @@ class _Reader:
         if type(value) is not np.ndarray:  # a mask, say
             yield from self._pieces(getattr(value, "__dict__", None))
 
-    def _collection(self, value: Any) -> Iterator[bytes]:
+    def _collection(self, value: Any) -> Iterator[bytes | memoryview]:
         yield f"{type(value).__module__}.{type(value).__qualname__} {len(value)};".encode()
         if isinstance(value, set | frozenset):
             yield from sorted(b"".join(self._pieces(item)) for item in value)
@@ -193,7 +193,7 @@ class _Reader:
             known = _ARRAYS[number] = weakref.ref(value, lambda _: _ARRAYS.pop(number, None)), digest
         return f"jax {value.dtype} {value.weak_type};".encode() + known[1]
 
-    def _class(self, value: type) -> Iterator[bytes]:
+    def _class(self, value: type) -> Iterator[bytes | memoryview]:
         """The class, and what those of its bases hold that are the user's or this package's."""
         for cls in value.__mro__:
             yield self._address(cls)
@@ -209,7 +209,7 @@ class _Reader:
                 elif not isinstance(of, types.MemberDescriptorType | types.GetSetDescriptorType):
                     yield from self._pieces(_bare(of))
 
-    def _function(self, value: types.FunctionType) -> Iterator[bytes]:
+    def _function(self, value: types.FunctionType) -> Iterator[bytes | memoryview]:
         """Its code and defaults, and the variables it closes over or takes from its module."""
         yield f"function {value.__module__}.{value.__qualname__};".encode()
         if value.__module__ and value.__module__.partition(".")[0] in _LIBRARIES | {"structmfg"}:
@@ -224,7 +224,7 @@ class _Reader:
             yield from self._pieces(content)
         yield from self._code(value.__code__, value)
 
-    def _code(self, code: types.CodeType, of: types.FunctionType) -> Iterator[bytes]:
+    def _code(self, code: types.CodeType, of: types.FunctionType) -> Iterator[bytes | memoryview]:
         yield code.co_code
         yield repr((code.co_names, code.co_varnames, code.co_freevars)).encode()
         for name in code.co_names:

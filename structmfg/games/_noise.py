@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, check_kind, check_name
-from structmfg.games._base import Game, Noise, NoisePaths
+from structmfg.games._base import Game, Noise, NoisePaths, check_game
 
 Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
 
@@ -64,6 +64,7 @@ def noise_paths(
     `num_paths` equally likely ones. `ValueError` on an unknown way of sampling, zero paths, or a missing key.
     """
     check_kind("game", game, Game)
+    check_game(game)
     check_name("sampling", sampling, get_args(Sampling))
     if sampling == "enumerate":
         scenarios = game.scenarios()

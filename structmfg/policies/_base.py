@@ -76,7 +76,7 @@ class Parametric(HistoryMap):
 
     def bound_to(self: AnyParametric, game: Game) -> AnyParametric:
         """The same with the same parameters, of another game."""
-        return dataclasses.replace(self, game=game)  # type: ignore[type-var]
+        return dataclasses.replace(self, game=game)
 
     def settled(self: AnyParametric) -> AnyParametric:
         """The same, of its game as that is now, should it have changed (see `games.as_game`)."""

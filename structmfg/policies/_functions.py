@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_integer, check_name
+from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import Game
 from structmfg.policies._base import Hidden
 from structmfg.policies._heads import Head, ordered_logits
@@ -37,6 +37,8 @@ class NetworkSettings(NamedTuple):
         for name in ("hidden", "width", "depth", "rank"):
             check_integer(name, getattr(self, name), at_least=1)
         check_integer("frequencies", self.frequencies, at_least=0)
+        for name in ("recurrent", "clock"):
+            check_kind(name, getattr(self, name), bool)
 
 
 class _Parts(NamedTuple):

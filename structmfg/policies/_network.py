@@ -15,8 +15,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_kind, check_name
-from structmfg.games import Game
+from structmfg._checks import check_kind, check_name, plain
+from structmfg.games import Game, check_game
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy
 from structmfg.policies._functions import Functions, NetworkSettings
 
@@ -107,9 +107,10 @@ def memoryless(game: Game, **settings: Any) -> NetworkPolicy:
 def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     """The policy of `NetworkSettings(**settings)`; `recurrent` and `memoryless` are its two kinds."""
     check_kind("game", game, Game)
+    check_game(game)
     for name in settings:
         check_name("policy setting", name, NetworkSettings._fields)
-    chosen = NetworkSettings(**settings)
+    chosen = NetworkSettings(**{name: plain(value) for name, value in settings.items()})
     chosen.check()
     ordered = chosen.head == "ordered"
     network = Functions(game, chosen, 2 if ordered else game.num_actions, ordered)

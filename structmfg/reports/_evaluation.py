@@ -68,7 +68,7 @@ def evaluate(
     `kinds` None stands for all that are defined for the game. Raises `ValueError` on an unknown kind, one that is not
     defined, or fewer than two paths.
     """
-    check_integer("num_paths", num_paths, at_least=2)
+    num_paths = check_integer("num_paths", num_paths, at_least=2)
     for kind in kinds or ():
         check_name("kind of exploitability", kind, KINDS)
     key, scenarios = held_out_key(seed), game.scenarios()

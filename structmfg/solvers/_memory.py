@@ -155,7 +155,7 @@ def estimate_memory(
     """
     game, max_steps = as_game(game), check_integer("max_steps", max_steps, at_least=1)
     if num_seeds is not None:
-        check_integer("num_seeds", num_seeds, at_least=1)
+        num_seeds = check_integer("num_seeds", num_seeds, at_least=1)
     least = least_bytes(game, solver)
     if (refused := too_much(least)) is not None:
         return refused

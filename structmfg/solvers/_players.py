@@ -121,7 +121,7 @@ def players(
     if key is None:
         raise ValueError("games of N players are drawn: give a key")
     if num_games is not None:
-        check_integer("num_games", num_games, at_least=1)
+        num_games = check_integer("num_games", num_games, at_least=1)
     keys = jax.random.split(key, len(counts) + 1)
     if finite is None:
         count = check_integer("num_paths", num_paths, at_least=2)

@@ -80,6 +80,7 @@ def solve(
     """
     game, solver = _settled(game, solver)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
+    max_steps = steps[-1]
     if isinstance(solver, TreeSolver):
         loop: Run = TreeRun(game, solver)
     elif key is None:
@@ -116,6 +117,7 @@ def solve_seeds(
     game, solver = _settled(game, solver)
     keys = _typed("keys", keys, 1)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
+    max_steps = steps[-1]
     described = _description(game, solver, keys, max_steps)
     loop = TrainingRun(game, solver, keys, max_steps)
     return _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
@@ -140,12 +142,12 @@ def _checked(
     evaluations: int | Sequence[int],
     snapshots: Snapshots | None,
 ) -> list[int]:
-    """The steps at which a policy is measured, and the last."""
+    """The steps at which a policy is measured, the last one `max_steps`, as plain numbers."""
     if isinstance(solver, TrainingSolver):
         check_definition(game, sampled=True)
     else:
         check_game(game)  # what its methods return is looked at on the tree
-    check_integer("max_steps", max_steps, at_least=1)
+    max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)
     if snapshots is not None:
@@ -234,8 +236,8 @@ def _description(
 
 def _stops(max_steps: int, evaluations: int | Sequence[int]) -> list[int]:
     """The steps at which a policy is measured, in order."""
-    if isinstance(evaluations, Sequence):
+    if isinstance(evaluations, Sequence | np.ndarray | jax.Array) and np.ndim(evaluations):
         steps = {check_integer("evaluations", step, at_least=1) for step in evaluations}
         return sorted({step for step in steps if step < max_steps} | {max_steps})
-    check_integer("evaluations", evaluations, at_least=1)
+    evaluations = check_integer("evaluations", evaluations, at_least=1)
     return sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)})

@@ -45,7 +45,7 @@ def verify(
     game = as_game(game)
     num_points = check_integer("num_points", num_points, at_least=1)
     fuzz = check_integer("fuzz", fuzz, at_least=0)
-    check_between("level", level, 0, 1, open_low=True)
+    level = check_between("level", level, 0, 1, open_low=True)
     if model is None:
         model = oracles.model(game)
     check_kind("model", model, oracles.Model | None)
