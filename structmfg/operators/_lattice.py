@@ -171,7 +171,7 @@ class LatticeKernel(TransitionKernel):
         return f"shift by one of {self.num_actions} offsets, {_walls(self.barriers)}"
 
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some actions"]:
-        targets = states[:, None] + jnp.asarray(self.offsets) + self.shift
+        targets = states[:, None] + jnp.asarray(self.offsets)[None] + self.shift
         return self._line.clip(states, targets)
 
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
@@ -306,7 +306,7 @@ class LatticeNoise(TransitionOperator):
         return f"convolution with {len(self.offsets)} points, {_walls(self.barriers)}"
 
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
-        return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets))
+        return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets)[None])
 
     def _as_float(self, vector: Float[ArrayLike, " states"]) -> Float[Array, " states"]:
         """In the dtype of its products with the probabilities, also where it is given in whole numbers."""
@@ -345,7 +345,7 @@ class LatticeNoise(TransitionOperator):
         mass, line = self._as_float(mass), self._line
         if line.short:
             arrived = jnp.zeros_like(mass)
-            return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities)
+            return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities[None])
         far, near = line.split(mass)
         arrived = self._correlate(far, -1)  # all but what would leave the line
         for start, size in line.ends(line.reach):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_kind, check_name, plain
+from structmfg._flags import own_rules
 from structmfg.games import Game, check_game
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy
 from structmfg.policies._functions import Functions, NetworkSettings
@@ -37,6 +38,7 @@ class Network(Parametric):
         """The functions, too."""
         return dataclasses.replace(self, game=game, network=dataclasses.replace(self.network, game=game))
 
+    @own_rules()
     def initialised(self: AnyNetwork, key: PRNGKeyArray) -> AnyNetwork:
         """The same network with random parameters."""
         inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)

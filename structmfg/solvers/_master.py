@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from structmfg._checks import check_integer, check_positive, check_rows, check_shape
+from structmfg._flags import own_rules
 from structmfg.games import Game, NoiseChain, as_game, check_game
 from structmfg.solvers._simplex import barycentric, simplex_grid
 from structmfg.solvers._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
@@ -99,6 +100,7 @@ class MasterSolution(NamedTuple):
             return np.asarray(barycentric(mu, self.mesh).interpolate(tables[noise_state]))
 
 
+@own_rules()
 def master_equation(
     game: Game,
     *,

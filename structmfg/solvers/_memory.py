@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from structmfg._checks import check_integer
+from structmfg._flags import own_rules
 from structmfg._memory import memory_left, peak_memory, resident_memory
 from structmfg.games import AggregateState, Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
@@ -146,6 +147,7 @@ def _as(tree: PyTree, dtype: Any) -> PyTree:
     return jax.tree.map(of, tree)
 
 
+@own_rules()
 def estimate_memory(
     game: Game, solver: TrainingSolver | TreeSolver, *, max_steps: int, num_seeds: int | None = None
 ) -> MemoryEstimate:

@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_name
+from structmfg._flags import own_rules
 from structmfg.games import Game, NoisePaths, as_game, noise_paths
 from structmfg.games._tree import histories
 from structmfg.policies import Policy, TabularPolicy, TreePolicy, as_policy
@@ -66,6 +67,7 @@ class PlayersEvaluation(NamedTuple):
     neglected: tuple[Neglected, ...]
 
 
+@own_rules()
 def players(
     game: Game,
     policy: Policy | ArrayLike,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
+from structmfg._flags import own_rules
 from structmfg.games import Game, as_game, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._exploitability import Estimate
@@ -41,6 +42,7 @@ class Progress(NamedTuple):
     exploitability: float | None = None  # by the latest certificate, where the solver gives them
 
 
+@own_rules()
 def solve(
     game: Game,
     solver: TrainingSolver | TreeSolver,
@@ -95,6 +97,7 @@ def solve(
     return solution
 
 
+@own_rules()
 def solve_seeds(
     game: Game,
     solver: TrainingSolver,

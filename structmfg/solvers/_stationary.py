@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
+from structmfg._flags import own_rules
 from structmfg.operators import TransitionOperator
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, is_traced, where
 
@@ -21,6 +22,7 @@ StationaryMethod = Literal["direct", "eigen", "power"]
 _DENSE = 32  # so small a class goes to LAPACK: ARPACK needs more states than it finds eigenvalues
 
 
+@own_rules()
 def stationary(
     operator: TransitionOperator,
     *,

@@ -7,6 +7,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_kind
+from structmfg._flags import own_rules
 from structmfg.games import Game, as_game
 from structmfg.verification import _stages as stages
 from structmfg.verification import oracles
@@ -16,6 +17,7 @@ from structmfg.verification._stages import Task
 Tell = Callable[[Stage], None]
 
 
+@own_rules()
 def verify(
     game: Game,
     *,
