@@ -117,6 +117,7 @@ def _train(
     }
     if not isinstance(job.solver, solvers.TreeSolver):  # those certify their own steps
         options["evaluate"] = reports.checkpoint_evaluation(job.game)
+    display.stage("compiling the updates")
     try:
         if job.many:
             assert isinstance(job.solver, solvers.TrainingSolver)
@@ -147,7 +148,8 @@ def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[d
         evaluation = reports.evaluate(job.game, solution.policy)
         if beside is None:
             kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-            beside = reports.anchors(job.game, settings.solver, kinds=kinds, information=settings.information)
+            about: dict[str, Any] = {"kinds": kinds, "information": settings.information, "tell": display.stage}
+            beside = reports.anchors(job.game, settings.solver, **about)
         display.stage("writing the report")
         reports.save_settings(path, settings)
         results.append(reports.save_run(path, settings, job.game, solution, evaluation, beside).result)
