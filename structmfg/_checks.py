@@ -1,5 +1,6 @@
 """Checks of static faults: every failure says what was given and what is allowed."""
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
@@ -8,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_REALS = (jnp.floating, jnp.integer, jnp.bool_)
 
 
 def printable(text: str, *, keep: str = "") -> str:
@@ -26,8 +29,28 @@ def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(array.shape)}")
 
 
+def plain(value: Any) -> Any:
+    """A number of NumPy or JAX (a scalar, or an array of no axes whose value is known) as Python's own; else as it is.
+
+    As an array a number would be an input of compiled programs, and not known while they are made.
+    """
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and value.ndim == 0:
+        if isinstance(value, jax.core.Tracer) or not any(jnp.issubdtype(value.dtype, kind) for kind in _REALS):
+            return value
+        return value.item()
+    return value
+
+
+def plain_fields(of: Any) -> None:
+    """Make the fields of a dataclass plain numbers, while it is being made."""
+    for field in dataclasses.fields(of):
+        if (number := plain(given := getattr(of, field.name))) is not given:
+            object.__setattr__(of, field.name, number)
+
+
 def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
     """Return `value` as an int, or raise `ValueError` unless it is a whole number from `at_least` to `at_most`."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
         hint = " (a float)" if isinstance(value, float) else ""
         raise ValueError(f"{name} must be a whole number of at least {at_least}, but is {brief(value)}{hint}")
@@ -52,22 +75,28 @@ def check_seed(value: Any) -> int:
 
 
 def _is_finite(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return False
     try:
         return math.isfinite(value)
     except (TypeError, OverflowError):  # not a number, or an int beyond all floats
         return False
 
 
-def check_between(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    """Raise `ValueError` unless low <= value <= high (low < value if `open_low`)."""
+def check_between(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
+    """Return `value` as a plain number, or raise `ValueError` unless low <= value <= high (low < if `open_low`)."""
+    value = plain(value)
     if not _is_finite(value) or value > high or value < low or (open_low and value == low):
         raise ValueError(f"{name} must lie in {'(' if open_low else '['}{low:g}, {high:g}], but is {value!r}")
+    return value
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise `ValueError` unless `value` is finite and above zero."""
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a plain number, or raise `ValueError` unless it is finite and above zero."""
+    value = plain(value)
     if not (_is_finite(value) and value > 0):
         raise ValueError(f"{name} must be finite and above 0, but is {value!r}")
+    return value
 
 
 def check_kind(name: str, value: Any, kind: Any) -> None:

@@ -14,8 +14,11 @@ from jaxtyping import Array, Key
 
 from structmfg import reports, solvers
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
+from structmfg.cli._early import COMMAND, Early, saved_command
+from structmfg.cli._parser import parse
 from structmfg.games import Game, make
 from structmfg.reports._files import read_json, write_json
+from structmfg.reports._loading import blamed
 from structmfg.reports._reading import check_no_link
 
 _SEEDS = "seeds.json"
@@ -77,6 +80,22 @@ class Job(NamedTuple):
             self.folder.rmdir()
 
 
+def anew(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments; of --resume for a folder in which no solve has begun, those that it was made for."""
+    if arguments.resume is None or (command := saved_command(folder := Path(arguments.resume))) is None:
+        return arguments
+    with blamed(folder / COMMAND):
+        asked = parse(command)
+    for name in ("json", "quiet", "snapshot_seconds"):
+        setattr(asked, name, getattr(arguments, name))
+    if arguments.max_seconds is not None:
+        asked.max_seconds = arguments.max_seconds
+    asked.early = Early(folder, False, None)
+    if not (asked.quiet or asked.json):
+        print("no solve has begun there: beginning anew")
+    return asked
+
+
 def precision(arguments: argparse.Namespace) -> str:
     """That of the numbers, which is chosen before anything is computed."""
     if arguments.resume is None:
@@ -110,14 +129,18 @@ def begin(arguments: argparse.Namespace) -> Job:
         for seed in seeds
     ]
     named = f"seeds-{seeds[0]}-{seeds[-1]}" if many else str(arguments.seed)
-    made = arguments.out is None or not Path(arguments.out).exists()
-    folder = reports.new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
+    if arguments.early is not None:
+        made, folder = arguments.early.made, arguments.early.folder
+    else:
+        made = arguments.out is None or not Path(arguments.out).exists()
+        folder = reports.new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
     runs = [(folder / f"seed-{one.seed}" if many else folder, one) for one in settings]
     for path, one in runs:
         path.mkdir(exist_ok=True)
         reports.save_settings(path, one)
     if many:
         write_json(folder / _SEEDS, {"seeds": list(seeds)})
+    (folder / COMMAND).unlink(missing_ok=True)  # from here on there are the settings
     return Job(folder, game, chosen.solver, runs, many, new=True, made=made)
 
 

@@ -14,14 +14,16 @@ import jax
 
 from structmfg._checks import printable
 from structmfg.cli._cache import keep_compiled_programs
+from structmfg.cli._early import Early
 from structmfg.cli._parser import parse
 from structmfg.cli._progress import Terminated
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def run(argv: Sequence[str], early: Early | None) -> int:
+    """Run the command, in the folder that was made early, and return its exit code."""
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
+        arguments = parse(argv)
+        arguments.early = early
         # Imported by need: only solve and evaluate draw and compile, and --help should not wait for it.
         keep_compiled_programs()
         module = importlib.import_module(f"structmfg.cli._{arguments.command}")

@@ -10,7 +10,7 @@ import jax
 
 from structmfg import reports, solvers
 from structmfg._checks import check_positive, printable
-from structmfg.cli._job import Job, begin, precision, resume
+from structmfg.cli._job import Job, anew, begin, precision, resume
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt, Terminated
 from structmfg.games import Game
@@ -23,6 +23,7 @@ _EVALUATIONS = 12
 def solve(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
     check_positive("snapshot_seconds", arguments.snapshot_seconds)
+    arguments = anew(arguments)
     with jax.enable_x64(precision(arguments) == "float64"), Interrupt() as interrupt:
         job = begin(arguments) if arguments.resume is None else resume(arguments)
         done = job.finished()
@@ -116,6 +117,7 @@ def _train(
     }
     if not isinstance(job.solver, solvers.TreeSolver):  # those certify their own steps
         options["evaluate"] = reports.checkpoint_evaluation(job.game)
+    display.stage("compiling the updates")
     try:
         if job.many:
             assert isinstance(job.solver, solvers.TrainingSolver)
@@ -146,7 +148,8 @@ def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[d
         evaluation = reports.evaluate(job.game, solution.policy)
         if beside is None:
             kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-            beside = reports.anchors(job.game, settings.solver, kinds=kinds, information=settings.information)
+            about: dict[str, Any] = {"kinds": kinds, "information": settings.information, "tell": display.stage}
+            beside = reports.anchors(job.game, settings.solver, **about)
         display.stage("writing the report")
         reports.save_settings(path, settings)
         results.append(reports.save_run(path, settings, job.game, solution, evaluation, beside).result)

@@ -5,7 +5,7 @@ from typing import Any
 
 from structmfg._checks import check_name
 from structmfg.games._aiyagari import Aiyagari, AiyagariCalibration
-from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
+from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, as_game, check_game
 from structmfg.games._beach_bar import BeachBar, BeachNoise
 from structmfg.games._beach_bar_crowded import BeachBarCrowded
 from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
@@ -69,6 +69,7 @@ __all__ = [
     "PopulationState",
     "Sampling",
     "Seen",
+    "as_game",
     "check_game",
     "histories",
     "innovations",

@@ -9,7 +9,8 @@ u in (0, 1). One definition then serves independent, antithetic and stratified p
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, TypeAlias
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax
@@ -26,9 +27,12 @@ from structmfg._checks import (
     check_rows,
     check_shape,
     check_whole,
+    plain,
 )
 from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
+from structmfg.games._content import first_digest, settled
 from structmfg.games._draw import draw
+from structmfg.games._methods import check_methods
 from structmfg.operators import TransitionKernel
 
 MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits
@@ -64,9 +68,34 @@ class Game(abc.ABC):
     """A mean field game with common noise and partial observation.
 
     Subclasses set `num_states`, `num_actions`, `horizon`, `discount` (as attributes of the class, of a frozen
-    dataclass, or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`. A game
-    must be hashable and must not change after it is made.
+    dataclass, or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`.
+
+    Games are equal where they are of one class and held the same when they were first used (see `games._content`), so
+    that arrays, lists and other objects may be fields. A game that has changed is compiled anew when it is used again.
+    A class that defines `__eq__` and `__hash__` itself answers for them: equal games share compiled programs.
     """
+
+    _own_equality: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "_own_equality" not in vars(cls):  # else `dataclass(slots=True)` has made the class again
+            cls._own_equality = frozenset({"__eq__", "__hash__"} & vars(cls).keys())
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Before the first object: the equality that a dataclass brings would fail on arrays."""
+        for of in (of for of in cls.__mro__ if issubclass(of, Game) and of is not Game):
+            for name in {"__eq__", "__hash__"} & vars(of).keys() - of._own_equality:
+                delattr(of, name)
+            if vars(of).get("__hash__", Game) is None:  # which Python sets where only __eq__ is defined
+                of.__hash__ = Game.__hash__  # type: ignore[method-assign]
+        return super().__new__(cls)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and first_digest(self) == first_digest(other))
+
+    def __hash__(self) -> int:
+        return hash(first_digest(self))
 
     if TYPE_CHECKING:  # read-only, so that a subclass may also derive them by properties
 
@@ -232,8 +261,24 @@ class Game(abc.ABC):
         return int(shape[0])
 
 
+def as_game(game: Any) -> Game:
+    """The game as it is now, for compiled programs to know it by. `ValueError` on anything else than a game."""
+    check_kind("game", game, Game)
+    _plain_sizes(game)
+    return settled(game)
+
+
+def _plain_sizes(game: Game) -> None:
+    """Make numbers of NumPy and JAX plain ones where they are attributes: programs need them while they are made."""
+    for name in ("num_states", "num_actions", "horizon", "discount"):
+        if (number := plain(given := getattr(game, name))) is not given:
+            with contextlib.suppress(AttributeError):  # of a property
+                object.__setattr__(game, name, number)
+
+
 def check_game(game: Game) -> None:
-    """Raise `ValueError` unless sizes, horizon and discount make sense."""
+    """Raise `ValueError` unless sizes, horizon and discount make sense, and methods take what they are given."""
+    _plain_sizes(game)
     states = check_integer("num_states", game.num_states, at_least=2)
     actions = check_integer("num_actions", game.num_actions, at_least=1)
     if states * actions > MAX_PAIRS:
@@ -243,3 +288,4 @@ def check_game(game: Game) -> None:
         )
     check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
     check_between("discount", game.discount, 0, 1, open_low=True)
+    check_methods(game)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_integer
+from structmfg._checks import check_integer, plain_fields
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
 from structmfg.games._chain import MAX_SCENARIOS
 from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
@@ -45,6 +45,7 @@ class BeachBar(Game):
     discount: float = 0.99
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_integer("max_action", self.max_action, at_least=1)
         check_integer("num_states", self.num_states, at_least=5)
         check_integer("horizon", self.horizon, at_least=2)  # else the bar would have to close before the first step

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_between, check_integer, check_positive
+from structmfg._checks import check_between, check_integer, check_positive, plain_fields
 from structmfg.games._base import MAX_HORIZON, AggregateState, Game, NoisePaths, check_game
 from structmfg.games._chain import MAX_SCENARIOS
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
@@ -58,6 +58,7 @@ class CarmonaFouqueSun(Game):
     discount = 1.0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_integer("num_steps", self.num_steps, at_least=1, at_most=MAX_HORIZON)
         for name in ("final_time", "volatility", "spread", "granularity", "reach"):
             check_positive(name, getattr(self, name))

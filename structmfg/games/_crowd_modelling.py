@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from structmfg._checks import plain_fields
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
 from structmfg.operators import SuccessorKernel, TransitionKernel
 
@@ -33,6 +34,7 @@ class CrowdModelling(Game):
     discount: float = 1.0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_game(self)
 
     @property

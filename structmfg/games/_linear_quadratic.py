@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_between, check_integer
+from structmfg._checks import check_between, check_integer, plain_fields
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
 from structmfg.operators import (
     LatticeKernel,
@@ -47,6 +47,7 @@ class LinearQuadratic(Game):
     terminal_weight: float = 0.5
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_integer("max_action", self.max_action, at_least=1)
         check_game(self)
         check_between("volatility", self.volatility, 0, math.inf)

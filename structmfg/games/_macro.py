@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_between, check_integer, check_name, check_positive
+from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
 from structmfg.games._base import AggregateState, Game, check_game
 from structmfg.games._chain import NoiseChain, rouwenhorst, tauchen
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
@@ -55,6 +55,7 @@ class Macro(Game):
     discretisation: Discretisation = "rouwenhorst"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_integer("num_wealth", self.num_wealth, at_least=2)
         check_integer("num_income", self.num_income, at_least=2)
         check_game(self)

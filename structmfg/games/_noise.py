@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, check_kind, check_name
-from structmfg.games._base import Game, Noise, NoisePaths
+from structmfg._flags import own_rules
+from structmfg.games._base import Game, Noise, NoisePaths, check_game
 
 Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
 
 
+@own_rules()
 def innovations(key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampling) -> Float[Array, "paths length"]:
     """Uniform innovations in (0, 1).
 
@@ -55,6 +57,7 @@ def noise_path(game: Game, uniforms: Float[Array, " length"]) -> Noise:
     return jax.tree.map(lambda z0, z: jnp.concatenate([jnp.asarray(z0)[None], z]), first, later)
 
 
+@own_rules()
 def noise_paths(
     game: Game, *, key: PRNGKeyArray | None = None, num_paths: int | None = None, sampling: Sampling = "iid"
 ) -> NoisePaths:
@@ -64,6 +67,7 @@ def noise_paths(
     `num_paths` equally likely ones. `ValueError` on an unknown way of sampling, zero paths, or a missing key.
     """
     check_kind("game", game, Game)
+    check_game(game)
     check_name("sampling", sampling, get_args(Sampling))
     if sampling == "enumerate":
         scenarios = game.scenarios()

@@ -186,7 +186,7 @@ class LatticeKernel(TransitionKernel):
         return f"shift by one of {self.num_actions} offsets, {_walls(self.barriers)}"
 
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some actions"]:
-        targets = states[:, None] + jnp.asarray(self.offsets) + self.shift
+        targets = states[:, None] + jnp.asarray(self.offsets)[None] + self.shift
         return self._line.clip(states, targets)
 
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
@@ -323,7 +323,7 @@ class LatticeNoise(TransitionOperator):
         return f"convolution with {len(self.offsets)} points, {_walls(self.barriers)}"
 
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
-        return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets))
+        return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets)[None])
 
     def _correlate(self, signal: Float[Array, " states"], sign: int) -> Float[Array, " states"]:
         """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
@@ -361,7 +361,7 @@ class LatticeNoise(TransitionOperator):
         line = self._line
         if line.short:
             arrived = jnp.zeros_like(mass)
-            return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities)
+            return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities[None])
         far, near = line.split(mass)
         arrived = self._correlate(far, -1)  # all but what would leave the line
         for start, size in line.ends(line.reach):

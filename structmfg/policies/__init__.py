@@ -2,10 +2,10 @@
 
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy, Policy
 from structmfg.policies._binned import BinnedPolicy, BinnedSettings, binned
+from structmfg.policies._functions import NetworkSettings
 from structmfg.policies._network import (
     Critic,
     NetworkPolicy,
-    NetworkSettings,
     critic,
     memoryless,
     network_policy,

@@ -12,6 +12,7 @@ V(s | o_{0:t}), work in the same three parts.
 """
 
 import abc
+import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import equinox as eqx
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg.games import AggregateState, Game
+from structmfg.games import AggregateState, Game, as_game
 
 if TYPE_CHECKING:
     Hidden: TypeAlias = Any
@@ -72,6 +73,15 @@ class Parametric(HistoryMap):
     @abc.abstractmethod
     def initialised(self: AnyParametric, key: PRNGKeyArray) -> AnyParametric:
         """The same with the parameters that training starts from."""
+
+    def bound_to(self: AnyParametric, game: Game) -> AnyParametric:
+        """The same with the same parameters, of another game."""
+        return dataclasses.replace(self, game=game)
+
+    def settled(self: AnyParametric) -> AnyParametric:
+        """The same, of its game as that is now, should it have changed (see `games.as_game`)."""
+        game = as_game(self.game)
+        return self if game is self.game else self.bound_to(game)
 
     def with_parameters(self: AnyParametric, parameters: PyTree[Array]) -> AnyParametric:
         """The same with these parameters."""

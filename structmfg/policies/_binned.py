@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_between, check_integer, check_kind, check_name
-from structmfg.games import Game
+from structmfg._checks import check_between, check_integer, check_kind, check_name, plain
+from structmfg.games import Game, check_game
 from structmfg.policies._base import Hidden, ParametricPolicy
 from structmfg.policies._heads import Head, ordered_logits
 
@@ -84,6 +85,7 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
     table of more than 2**27 numbers.
     """
     check_kind("game", game, Game)
+    check_game(game)
     for name in settings:
         check_name("table setting", name, BinnedSettings._fields)
     count = game.observation_size
@@ -110,11 +112,12 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
 
 def _each(name: str, value: Any, count: int) -> tuple[Any, ...]:
     """One value for each observation."""
-    if not isinstance(value, Sequence | np.ndarray):
+    value = plain(value)
+    if not isinstance(value, Sequence | np.ndarray | jax.Array):
         return (value,) * count
     if len(value) != count:
         raise ValueError(f"{name} must be one number or {count}, one for each observation, but are {len(value)}")
-    return tuple(value)
+    return tuple(plain(one) for one in value)
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from structmfg._checks import check_kind
-from structmfg.games import Game
-from structmfg.policies._base import Hidden, Policy
+from structmfg.games import Game, check_game
+from structmfg.policies._base import Hidden, ParametricPolicy, Policy
 from structmfg.policies._tree import TreePolicy
 
 
@@ -61,6 +61,7 @@ def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> Tabular
 def uniform(game: Game) -> TabularPolicy:
     """Every action equally likely: the anchor of every report."""
     check_kind("game", game, Game)
+    check_game(game)
     return tabular(game, np.full((game.num_states, game.num_actions), 1 / game.num_actions))
 
 
@@ -70,6 +71,8 @@ def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
     Raises `ValueError` on anything else, and on a policy of pages for other sizes or another horizon.
     """
     check_kind("game", game, Game)
+    if isinstance(policy, ParametricPolicy):
+        return policy.settled()
     if isinstance(policy, TabularPolicy | TreePolicy):
         pages, horizon = (
             (policy.table, len(policy.table))

@@ -27,7 +27,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from structmfg._checks import check_integer, check_positive, check_rows, check_shape
-from structmfg.games import Game, NoiseChain, check_game
+from structmfg._flags import own_rules
+from structmfg.games import Game, NoiseChain, as_game, check_game
 from structmfg.solvers._simplex import barycentric, simplex_grid
 from structmfg.solvers._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
 
@@ -87,8 +88,8 @@ class MasterSolution(NamedTuple):
         mu = np.asarray(mean_field, float)
         check_shape("mean_field", mu, self.points.shape[1:])
         check_rows("mean_field", mu[None])
-        check_integer("time", time, at_least=0)
-        check_integer("noise_state", noise_state, at_least=0)
+        time = check_integer("time", time, at_least=0)
+        noise_state = check_integer("noise_state", noise_state, at_least=0)
         if self.values.ndim == 4:
             if time >= len(tables):
                 raise ValueError(f"time must lie in 0..{len(tables) - 1}, but is {time}")
@@ -99,6 +100,7 @@ class MasterSolution(NamedTuple):
             return np.asarray(barycentric(mu, self.mesh).interpolate(tables[noise_state]))
 
 
+@own_rules()
 def master_equation(
     game: Game,
     *,
@@ -142,18 +144,20 @@ def master_equation(
         `stats`: `temperature`; `steps`; `stage_residual`, the largest ||(A^pi)^T mu - mu'||_1 in what is returned;
         `seconds`, with compilation; for the infinite horizon `tolerance`, `residual`, max |V - V_before|, and `bound`.
     """
+    game = as_game(game)
     chain = _checked_chain(game)
-    check_integer("mesh", mesh, at_least=1)
-    check_integer("max_steps", max_steps, at_least=1)
+    mesh = check_integer("mesh", mesh, at_least=1)
+    max_steps = check_integer("max_steps", max_steps, at_least=1)
     if horizon == "game":
         horizon = game.horizon
     if horizon is not None:
-        check_integer("horizon", horizon, at_least=1)
+        horizon = check_integer("horizon", horizon, at_least=1)
     elif game.discount >= 1:
         raise ValueError(f"an infinite horizon needs a discount below 1, but it is {game.discount:g}; give a horizon")
-    for name, number in {"temperature": temperature, "tolerance": tolerance}.items():
-        if number is not None:
-            check_positive(name, number)
+    if temperature is not None:
+        temperature = check_positive("temperature", temperature)
+    if tolerance is not None:
+        tolerance = check_positive("tolerance", tolerance)
     began = time.perf_counter()
     with jax.enable_x64(True):
         points = simplex_grid(game.num_states, mesh)

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from structmfg._checks import check_integer
+from structmfg._flags import own_rules
 from structmfg._memory import memory_left, peak_memory, resident_memory
-from structmfg.games import AggregateState, Game, NoiseTree, noise_paths, noise_tree
+from structmfg.games import AggregateState, Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
 from structmfg.solvers import _exploitability as evaluation
 from structmfg.solvers import _training_run as training_run
@@ -146,6 +147,7 @@ def _as(tree: PyTree, dtype: Any) -> PyTree:
     return jax.tree.map(of, tree)
 
 
+@own_rules()
 def estimate_memory(
     game: Game, solver: TrainingSolver | TreeSolver, *, max_steps: int, num_seeds: int | None = None
 ) -> MemoryEstimate:
@@ -153,9 +155,9 @@ def estimate_memory(
 
     Raises `ValueError` where the game's noise has no tree that fits, and the solver needs one.
     """
-    check_integer("max_steps", max_steps, at_least=1)
+    game, max_steps = as_game(game), check_integer("max_steps", max_steps, at_least=1)
     if num_seeds is not None:
-        check_integer("num_seeds", num_seeds, at_least=1)
+        num_seeds = check_integer("num_seeds", num_seeds, at_least=1)
     least = least_bytes(game, solver)
     if (refused := too_much(least)) is not None:
         return refused

@@ -25,7 +25,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_name
-from structmfg.games import Game, NoisePaths, noise_paths
+from structmfg._flags import own_rules
+from structmfg.games import Game, NoisePaths, as_game, noise_paths
 from structmfg.games._tree import histories
 from structmfg.policies import Policy, TabularPolicy, TreePolicy, as_policy
 from structmfg.solvers._deviation import Played, deviate, moves_depend, play, respond, unroll
@@ -66,6 +67,7 @@ class PlayersEvaluation(NamedTuple):
     neglected: tuple[Neglected, ...]
 
 
+@own_rules()
 def players(
     game: Game,
     policy: Policy | ArrayLike,
@@ -99,6 +101,7 @@ def players(
     counts = [check_integer("every number of players", count, at_least=2, at_most=most) for count in num_players]
     if not counts:
         raise ValueError("num_players must hold one number of players at least, but is empty")
+    game = as_game(game)
     bound = as_policy(game, policy)
     finite = _all_paths(game)
     deviator = deviator or ("clairvoyant" if finite is None else "non_anticipative")
@@ -120,7 +123,7 @@ def players(
     if key is None:
         raise ValueError("games of N players are drawn: give a key")
     if num_games is not None:
-        check_integer("num_games", num_games, at_least=1)
+        num_games = check_integer("num_games", num_games, at_least=1)
     keys = jax.random.split(key, len(counts) + 1)
     if finite is None:
         count = check_integer("num_paths", num_paths, at_least=2)

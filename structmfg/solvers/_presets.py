@@ -174,14 +174,14 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
         if name != "default":
             raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
         settings = {**_TREE_DEFAULTS.get(solver, {"max_steps": 500}), **overrides}
-        check_integer("max_steps", settings["max_steps"], at_least=1)
+        settings["max_steps"] = check_integer("max_steps", settings["max_steps"], at_least=1)
         chosen = _chosen(solver, settings, [field.name for field in dataclasses.fields(kind)], overrides)
         return Preset(kind(**chosen), settings["max_steps"])
     tabular = issubclass(kind.trains, BinnedPolicy)
     fields = BinnedSettings._fields if tabular else NetworkSettings._fields
     of_policy = [field for field in fields if field != "recurrent"]
     settings = {**_suited(game, solver, name), **overrides}
-    check_integer("max_steps", settings["max_steps"], at_least=1)
+    settings["max_steps"] = check_integer("max_steps", settings["max_steps"], at_least=1)
     if settings.get("temperature") == 0 and "final_temperature" not in overrides:
         settings["final_temperature"] = 0.0
     of_solver = [field.name for field in dataclasses.fields(kind) if field.name != "policy"]

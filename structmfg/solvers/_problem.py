@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg._checks import check_rows, check_shape
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, check_game, noise_tree
+from structmfg.games._methods import told
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TreePolicy, tree_policy
 from structmfg.solvers._information import PublicSets, pool, pooling_mass, public_sets
@@ -214,17 +215,24 @@ def check_definition(game: Game, *, sampled: bool) -> None:
         return
 
     def noises() -> tuple[Any, Any]:
-        first = game.initial_noise(jnp.asarray(0.5))
-        return first, game.next_noise(first, jnp.asarray(0.5), jnp.asarray(0))
+        half, start = jnp.asarray(0.5), jnp.asarray(0)
+        first = _noise("initial_noise", lambda: game.initial_noise(half))
+        return first, _noise("next_noise", lambda: game.next_noise(first, half, start))
 
-    try:
-        noise, then = jax.eval_shape(noises)
-    except TypeError as error:
-        said = str(error).partition("\n")[0]
-        raise ValueError(f"initial_noise and next_noise must return arrays: {said}") from error
+    noise, then = jax.eval_shape(noises)
     if (given := _shapes(then)) != (wanted := _shapes(noise)):
         raise ValueError(f"next_noise must return noise like initial_noise, {wanted}, but returned {given}")
     check_shapes(game, noise, then)
+
+
+def _noise(name: str, method: Callable[[], Any]) -> Any:
+    """What the method gives, as arrays."""
+    with told(name):
+        given = method()
+    for leaf in jax.tree.leaves(given):
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
+            raise ValueError(f"{name} must return arrays, but returned {leaf!r:.60}, a {type(leaf).__name__}")
+    return jax.tree.map(jnp.asarray, given)
 
 
 def _shapes(tree: Any) -> str:
@@ -235,24 +243,36 @@ def _shapes(tree: Any) -> str:
 def check_shapes(game: Game, noise: Any, then: Any) -> None:
     """Raise `ValueError` unless mean field, kernel, reward, observation and aggregates are of the game's sizes."""
     page = (game.num_states, game.num_actions)
-    mean_field = eqx.filter_eval_shape(game.initial_mean_field, noise)
+    with told("initial_mean_field"):
+        mean_field = eqx.filter_eval_shape(game.initial_mean_field, noise)
     check_shape("initial_mean_field", mean_field, page[:1])
 
     def at(mean_field: Any, noise: Any, time: int) -> AggregateState:
         return AggregateState(mean_field, noise, jnp.asarray(time))
 
-    kernel = eqx.filter_eval_shape(lambda mu, z: game.kernel(at(mu, z, 0)), mean_field, noise)
+    with told("kernel"):
+        kernel = eqx.filter_eval_shape(lambda mu, z: game.kernel(at(mu, z, 0)), mean_field, noise)
     check_kernel(game, kernel)
     for name, method, shape in (
         ("reward", lambda mu, z, later: game.reward(at(mu, z, 0), at(mu, later, 1)), page),
         ("observe", lambda mu, z, _: game.observe(at(mu, z, 0)), (None,)),
         ("aggregates", lambda mu, *_: game.aggregates(mu), (None,)),
     ):
-        found = eqx.filter_eval_shape(method, mean_field, noise, then)
+        with told(name):
+            found = eqx.filter_eval_shape(method, mean_field, noise, then)
         given = getattr(found, "shape", None)
         if given is None or len(given) != len(shape) or (None not in shape and given != shape):
             wanted = f"(S, A) = {page}" if name == "reward" else "(n,)"
-            raise ValueError(f"{name} must return an array of shape {wanted}, but returned {found}")
+            raise ValueError(f"{name} must return an array of shape {wanted}, but returned {_returned(found)}")
+
+
+def _returned(found: Any) -> str:
+    """What a method returned instead of an array of the right shape, and how to make it one."""
+    shape = getattr(found, "shape", None)
+    if shape is None and not isinstance(found, bool | int | float):
+        return f"a {type(found).__name__} (jnp.stack makes an array of numbers in a list)"
+    hint = "" if shape else " (write [None] behind a scalar, or jnp.stack([...]) around some)"
+    return f"{'a number' if shape is None else f'one of shape {shape}'}{hint}"
 
 
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:

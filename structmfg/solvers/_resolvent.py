@@ -22,6 +22,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
+from structmfg._flags import own_rules
 from structmfg.operators import TransitionOperator
 from structmfg.solvers._linear import (
     LINEAR_RESULTS,
@@ -79,6 +80,7 @@ class _System(NamedTuple):
         return jnp.sum(jnp.abs(x)) if self.transpose else jnp.max(jnp.abs(x))
 
 
+@own_rules()
 def resolvent(
     operator: TransitionOperator,
     rewards: Float[Array | np.ndarray, " states"],

@@ -71,8 +71,7 @@ class Snapshots:
         needed: bool = False,
     ) -> None:
         check_kind("folder", folder, str | Path)
-        check_positive("seconds", seconds)
-        check_integer("keep", keep, at_least=1)
+        seconds, keep = check_positive("seconds", seconds), check_integer("keep", keep, at_least=1)
         self.folder, self.seconds, self._tell, self._needed = Path(folder).absolute(), seconds, tell, needed
         self._saved: tuple[int, float] | None = None  # the step, and when
         self._opened = time.monotonic()

@@ -6,14 +6,15 @@ tree, in double precision.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg.games import Game, check_game
+from structmfg._flags import own_rules
+from structmfg.games import Game, as_game, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._exploitability import Estimate
 from structmfg.solvers._problem import check_definition
@@ -24,6 +25,8 @@ from structmfg.solvers._training import TrainingSolver
 from structmfg.solvers._training_run import TrainingRun
 from structmfg.solvers._tree_run import TreeRun
 from structmfg.solvers._tree_solver import TreeSolver
+
+AnySolver = TypeVar("AnySolver", bound=TrainingSolver | TreeSolver)
 
 _CHUNK_SECONDS = 0.5  # about so long a chunk, so that progress and limits are seen
 
@@ -39,6 +42,7 @@ class Progress(NamedTuple):
     exploitability: float | None = None  # by the latest certificate, where the solver gives them
 
 
+@own_rules()
 def solve(
     game: Game,
     solver: TrainingSolver | TreeSolver,
@@ -76,7 +80,9 @@ def solve(
     Raises `ValueError` on a number out of range, a missing key, a noise tree that does not fit, or snapshots of another
     solve, and `RuntimeError` on a number that is not finite unless `throw` is False.
     """
+    game, solver = _settled(game, solver)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
+    max_steps = steps[-1]
     if isinstance(solver, TreeSolver):
         loop: Run = TreeRun(game, solver)
     elif key is None:
@@ -91,6 +97,7 @@ def solve(
     return solution
 
 
+@own_rules()
 def solve_seeds(
     game: Game,
     solver: TrainingSolver,
@@ -110,11 +117,23 @@ def solve_seeds(
     Raises `ValueError` as `solve` does, on a solver that does not train, and on keys of another shape.
     """
     check_kind("solver", solver, TrainingSolver)
+    game, solver = _settled(game, solver)
     keys = _typed("keys", keys, 1)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
+    max_steps = steps[-1]
     described = _description(game, solver, keys, max_steps)
     loop = TrainingRun(game, solver, keys, max_steps)
     return _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
+
+
+def _settled(game: Game, solver: AnySolver) -> tuple[Game, AnySolver]:
+    """Both as they are now, should the game have changed since it was first used."""
+    check_kind("game", game, Game)
+    check_kind("solver", solver, TrainingSolver | TreeSolver)
+    if not isinstance(solver, TrainingSolver):
+        return as_game(game), solver
+    policy = solver.policy.settled()
+    return as_game(game), solver if policy is solver.policy else dataclasses.replace(solver, policy=policy)
 
 
 def _checked(
@@ -126,14 +145,12 @@ def _checked(
     evaluations: int | Sequence[int],
     snapshots: Snapshots | None,
 ) -> list[int]:
-    """The steps at which a policy is measured, and the last."""
-    check_kind("game", game, Game)
-    check_kind("solver", solver, TrainingSolver | TreeSolver)
+    """The steps at which a policy is measured, the last one `max_steps`, as plain numbers."""
     if isinstance(solver, TrainingSolver):
         check_definition(game, sampled=True)
     else:
         check_game(game)  # what its methods return is looked at on the tree
-    check_integer("max_steps", max_steps, at_least=1)
+    max_steps = check_integer("max_steps", max_steps, at_least=1)
     if max_seconds is not None:
         check_positive("max_seconds", max_seconds)
     if snapshots is not None:
@@ -222,8 +239,8 @@ def _description(
 
 def _stops(max_steps: int, evaluations: int | Sequence[int]) -> list[int]:
     """The steps at which a policy is measured, in order."""
-    if isinstance(evaluations, Sequence):
+    if isinstance(evaluations, Sequence | np.ndarray | jax.Array) and np.ndim(evaluations):
         steps = {check_integer("evaluations", step, at_least=1) for step in evaluations}
         return sorted({step for step in steps if step < max_steps} | {max_steps})
-    check_integer("evaluations", evaluations, at_least=1)
+    evaluations = check_integer("evaluations", evaluations, at_least=1)
     return sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)})

@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
+from structmfg._flags import own_rules
 from structmfg.operators import TransitionOperator
 from structmfg.solvers._elimination import UNIT, affordable, banded_order, eliminate
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
@@ -28,6 +29,7 @@ from structmfg.solvers._stationary_derivative import with_derivative
 StationaryMethod = Literal["direct", "eigen", "power"]
 
 
+@own_rules()
 def stationary(
     operator: TransitionOperator,
     *,

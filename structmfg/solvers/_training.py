@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from structmfg._checks import plain_fields
 from structmfg.games import Game
 from structmfg.policies import NetworkPolicy, ParametricPolicy
 
@@ -28,6 +29,9 @@ class TrainingSolver(eqx.Module):
     rates: ClassVar[tuple[str, ...]] = ("learning_rate",)
     recurrent: ClassVar[bool | None] = None
     trains: ClassVar[type[ParametricPolicy]] = NetworkPolicy
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
 
     def __check_init__(self) -> None:
         name, policy = type(self).__name__, self.policy

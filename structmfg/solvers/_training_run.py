@@ -62,17 +62,17 @@ class TrainingRun(Run):
         until = self.step + int(np.clip(seconds / pace, 1, min(until - self.step, _CHUNK)))
         self.trim()
         began = time.perf_counter()
-        state, metrics = jax.block_until_ready(
+        state, metrics, again = jax.block_until_ready(
             self._run(game, solver, self.reached.state, max_steps, jnp.asarray(until))
         )
         seconds = self.train_seconds + time.perf_counter() - began
         returns, norms = (np.asarray(rows).reshape(len(self._returns), -1) for rows in metrics)
-        for i, (step, failed) in enumerate(zip(*_rows(state.step, state.failed), strict=True)):
+        for i, (step, failed, redone) in enumerate(zip(*_rows(state.step, state.failed, again), strict=True)):
             if failed and self.failures[i] is None:
                 at = step - len(self._returns[i]) + 1
                 self.failures[i] = describe_failure(step, float(returns[i, at]), float(norms[i, at]))
-            _extend(self._returns[i], returns[i], step)
-            _extend(self._gradient_norms[i], norms[i], step)
+            _extend(self._returns[i], returns[i], step, redone=redone)
+            _extend(self._gradient_norms[i], norms[i], step, redone=redone)
         step = max(_rows(state.step)[0])
         self.clock.append((step, seconds))
         self.reached = Reached(state, step, seconds)
@@ -135,9 +135,9 @@ def _rows(*arrays: Array) -> list[list[Any]]:
     return [np.atleast_1d(array).tolist() for array in arrays]
 
 
-def _extend(history: list[float], rows: np.ndarray, steps: int) -> None:
-    """With what a chunk measured: first, if it was made again, the update before the chunk, then the others."""
-    if history and not np.isnan(rows[0]):
+def _extend(history: list[float], rows: np.ndarray, steps: int, *, redone: bool) -> None:
+    """With what a chunk measured: first, if it was `redone`, the update before the chunk, then the others."""
+    if history and redone:
         history[-1] = float(rows[0])
     history += rows[1 : 1 + max(steps - len(history), 0)].tolist()
     del history[steps:]
@@ -167,33 +167,34 @@ def lowered(game: Game, solver: TrainingSolver, attempt: Attempt, max_steps: int
 @eqx.filter_jit
 def _chunks(
     game: Game, solver: TrainingSolver, attempts: Attempt, max_steps: int, until: Int[Array, ""]
-) -> tuple[Attempt, Metrics]:
+) -> tuple[Attempt, Metrics, Bool[Array, " keys"]]:
     return jax.vmap(lambda attempt: _chunk(game, solver, attempt, max_steps, until))(attempts)
 
 
 @eqx.filter_jit
 def _chunk(
     game: Game, solver: TrainingSolver, attempt: Attempt, max_steps: int, until: Int[Array, ""]
-) -> tuple[Attempt, Metrics]:
+) -> tuple[Attempt, Metrics, Bool[Array, ""]]:
     """Updates up to the step `until`, at most _CHUNK away, or up to the last retreat.
 
-    Row i + 1 of the metrics (_CHUNK + 1,) is what the i-th of these updates measured; row 0 is the update before them,
-    not a number unless it was made again.
+    Row i + 1 of the metrics (_CHUNK + 1,) is what the i-th of these updates measured, zero where there was none; row 0
+    is the update before them, where that was made again, which is told last.
     """
     first = attempt.step
 
-    def go_on(carry: tuple[Attempt, Metrics]) -> Bool[Array, ""]:
+    def go_on(carry: tuple[Attempt, Metrics, Array]) -> Bool[Array, ""]:
         return ~carry[0].failed & (carry[0].step < until)
 
-    def body(carry: tuple[Attempt, Metrics]) -> tuple[Attempt, Metrics]:
-        now, history = carry
+    def body(carry: tuple[Attempt, Metrics, Array]) -> tuple[Attempt, Metrics, Array]:
+        now, history, again = carry
         following, metrics = solver.slowed(now.scale).update(game, now.state, max_steps)
         history = jax.tree.map(lambda rows, one: rows.at[now.step - first + 1].set(one), history, metrics)
         measured = jnp.isfinite(metrics.mean_return) & jnp.isfinite(metrics.gradient_norm)
-        return _judged(now, following, measured, measured & _is_finite(solver.bound(following))), history
+        judged = _judged(now, following, measured, measured & _is_finite(solver.bound(following)))
+        return judged, history, again | (now.step < first)
 
-    rows = jnp.full(_CHUNK + 1, jnp.nan)
-    return jax.lax.while_loop(go_on, body, (attempt, Metrics(rows, rows)))
+    rows = jnp.zeros(_CHUNK + 1)  # no NaN, at which JAX would stop under `jax_debug_nans`
+    return jax.lax.while_loop(go_on, body, (attempt, Metrics(rows, rows), jnp.asarray(False)))
 
 
 def _judged(now: Attempt, following: Any, measured: Bool[Array, ""], sound: Bool[Array, ""]) -> Attempt:

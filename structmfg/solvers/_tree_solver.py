@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_between, check_name
+from structmfg._checks import check_between, check_name, plain_fields
 from structmfg.solvers._problem import Certificate, Information, TreeProblem
 from structmfg.solvers._tree import Table
 
@@ -36,6 +36,9 @@ class TreeSolver(eqx.Module):
 
     tolerance: eqx.AbstractVar[float]
     information: eqx.AbstractVar[Information]
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
 
     def __check_init__(self) -> None:
         check_between("tolerance", self.tolerance, 0, sys.float_info.max)

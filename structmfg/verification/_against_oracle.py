@@ -11,7 +11,7 @@ import scipy.sparse
 from jaxtyping import Array, PRNGKeyArray
 
 from structmfg._checks import check_kind
-from structmfg.games import AggregateState, Game, Noise
+from structmfg.games import AggregateState, Game, Noise, as_game
 from structmfg.verification._check import CheckResult, Measured, check
 from structmfg.verification.laws._probe import host
 from structmfg.verification.oracles import Model, moves
@@ -74,7 +74,7 @@ def matches_oracle(
 
     Raises `ValueError` if `game` is not a `Game`, or `model` lacks a method of `oracles.Model`.
     """
-    check_kind("game", game, Game)
+    game = as_game(game)
     check_kind("model", model, Model)
     checks = (start_matches_oracle, transitions_match_oracle, products_match_oracle)
     with jax.enable_x64(True):

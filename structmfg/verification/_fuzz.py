@@ -11,8 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from structmfg._checks import check_integer, check_kind, check_seed, check_shape
-from structmfg.games import AggregateState, Game, check_game
+from structmfg._checks import check_integer, check_seed, check_shape
+from structmfg.games import AggregateState, Game, as_game, check_game
 from structmfg.operators import TransitionKernel
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification.laws import KERNEL_LAWS, Probe, rounding
@@ -50,7 +50,7 @@ def fuzz(game: Game, num_examples: int = 100, *, seed: int = 0) -> list[CheckRes
     which it does: hypothesis takes simpler ones for as long as they fail too. The same seed gives the same points.
     Nothing the game raises gets out. Raises `ValueError` on bad arguments.
     """
-    check_kind("game", game, Game)
+    game = as_game(game)
     check_game(game)
     num_examples, seed = check_integer("num_examples", num_examples, at_least=1), check_seed(seed)
     worst: dict[str, tuple[CheckResult, Point]] = {}

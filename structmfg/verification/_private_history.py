@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from structmfg.games import AggregateState, Game, NoiseTree, make, noise_tree
+from structmfg.games import AggregateState, Game, NoiseTree, as_game, make, noise_tree
 from structmfg.policies import Policy, as_policy, uniform
 from structmfg.solvers import RESULTS, ExactEquilibrium, Kind, rollout, solve
 from structmfg.solvers._exploitability import in_double
@@ -63,6 +63,7 @@ def faced_population(game: Game, policy: Policy | ArrayLike, *, kind: Kind = "pu
 
     `ValueError` where the game's noise is not finite.
     """
+    game = as_game(game)
     with jax.enable_x64(True):
         scenarios = in_double(game.scenarios())
         if scenarios is None:
@@ -90,6 +91,7 @@ def value_of_private_history(game: Game, policy: Policy | ArrayLike, *, kind: Ki
 
 def perfect_recall(game: Game, policy: Policy | ArrayLike) -> bool:
     """Whether the package finds public best responses by backward induction, against others who follow a policy."""
+    game = as_game(game)
     with jax.enable_x64(True):
         tree = noise_tree(game, whole_levels=True)
         return bool(_recall(game, tree, in_double(as_policy(game, policy))))

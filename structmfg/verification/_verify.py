@@ -7,7 +7,8 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_kind
-from structmfg.games import Game
+from structmfg._flags import own_rules
+from structmfg.games import Game, as_game
 from structmfg.verification import _stages as stages
 from structmfg.verification import oracles
 from structmfg.verification._report import Report, Stage
@@ -16,6 +17,7 @@ from structmfg.verification._stages import Task
 Tell = Callable[[Stage], None]
 
 
+@own_rules()
 def verify(
     game: Game,
     *,
@@ -42,10 +44,10 @@ def verify(
 
     Raises `ValueError` if `game` is not a `Game`, `model` lacks a method, or a number is out of range.
     """
-    check_kind("game", game, Game)
+    game = as_game(game)
     num_points = check_integer("num_points", num_points, at_least=1)
     fuzz = check_integer("fuzz", fuzz, at_least=0)
-    check_between("level", level, 0, 1, open_low=True)
+    level = check_between("level", level, 0, 1, open_low=True)
     if model is None:
         model = oracles.model(game)
     check_kind("model", model, oracles.Model | None)

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
-from structmfg.games import AggregateState, Game, Noise
+from structmfg.games import AggregateState, Game, Noise, as_game
 from structmfg.games._population import count, move
-from structmfg.policies import Policy
+from structmfg.policies import Policy, as_policy
 from structmfg.solvers._evaluation import Trajectory, rollout
 from structmfg.verification._check import check, evidence
 from structmfg.verification._moments import path_moments
@@ -54,6 +54,8 @@ class Independent(NamedTuple):
 
 def independent(game: Game, policy: Policy, noise: Noise, *, num_agents: int, key: PRNGKeyArray) -> Independent:
     """N agents within the mean field that the operators push along one noise path."""
+    game = as_game(game)
+    policy = as_policy(game, policy)
     trajectory = _rollout(game, policy, noise)
     agents = population(game, policy, noise, num_agents=num_agents, key=key, within=trajectory.aggregates)
     return Independent(trajectory, agents)
@@ -81,7 +83,7 @@ def transitions(
     """
     for name, value in (("num_pairs", num_pairs), ("num_draws", num_draws)):
         check_integer(name, value, at_least=1)
-    times = np.asarray(aggregates.time)
+    game, times = as_game(game), np.asarray(aggregates.time)
     found = [
         _transitions_at(game, jax.tree.map(lambda x, i=i: x[i], aggregates), num_pairs, num_draws, k)
         for i, k in enumerate(jax.random.split(key, len(times)))

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
-from structmfg.games import AggregateState, Game, Noise
+from structmfg.games import AggregateState, Game, Noise, as_game
 from structmfg.games._population import count, draw_actions, move
-from structmfg.policies import Hidden, Policy
+from structmfg.policies import Hidden, Policy, as_policy
 from structmfg.solvers._evaluation import steps
 
 
@@ -45,7 +45,9 @@ def population(
 
     Memory is that of a few numbers an agent. `ValueError` unless `num_agents` is a whole number of at least one.
     """
-    return _population(game, policy, noise, check_integer("num_agents", num_agents, at_least=1), key, within)
+    num_agents = check_integer("num_agents", num_agents, at_least=1)
+    game = as_game(game)
+    return _population(game, as_policy(game, policy), noise, num_agents, key, within)
 
 
 @eqx.filter_jit

@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import t as student
 
 from structmfg._checks import check_integer
-from structmfg.games import Game, Noise
-from structmfg.policies import Policy
+from structmfg.games import Game, Noise, as_game
+from structmfg.policies import Policy, as_policy
 from structmfg.solvers._evaluation import rollout
 from structmfg.verification._check import check
 from structmfg.verification.populations._population import population
@@ -62,6 +62,8 @@ def rate_of_convergence(
 
     `ValueError` unless there are two sizes or more, each with at least two replicates.
     """
+    game = as_game(game)
+    policy = as_policy(game, policy)
     sizes = tuple(check_integer("every size", size, at_least=1) for size in sizes)
     replicates = tuple(check_integer("every number of replicates", count, at_least=2) for count in replicates)
     if len(set(sizes)) < 2 or len(sizes) != len(replicates):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_kind
-from structmfg.games import Game, NoisePaths, check_game
+from structmfg.games import Game, NoisePaths, as_game, check_game
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers import StructuralPolicyGradient, preset
 from structmfg.solvers._evaluation import Trajectory, rollout
@@ -96,7 +96,7 @@ def variance_study(
     takes one to three minutes for the games of the paper, most of it compilation. Raises `ValueError` on a number out
     of range.
     """
-    check_kind("game", game, Game)
+    game = as_game(game)
     check_game(game)
     if policy is None or num_paths is None:
         solver, _ = preset(game)

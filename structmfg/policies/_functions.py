@@ -1,0 +1,131 @@
+"""The functions of a network, in haiku, made from its settings; haiku appears in this module only."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from structmfg._checks import check_integer, check_kind, check_name
+from structmfg.games import Game
+from structmfg.policies._base import Hidden
+from structmfg.policies._heads import Head, ordered_logits
+
+Architecture = Literal["factored", "joint"]
+
+
+class NetworkSettings(NamedTuple):
+    """The shape of a network; see `recurrent`."""
+
+    recurrent: bool = True
+    architecture: Architecture = "factored"
+    head: Head = "categorical"
+    hidden: int = 64
+    width: int = 64
+    depth: int = 2
+    rank: int = 32
+    frequencies: int = 0
+    clock: bool = True
+
+    def check(self) -> None:
+        """Raise `ValueError` on an unknown architecture or head, or a size below one."""
+        check_name("architecture", self.architecture, get_args(Architecture))
+        check_name("head", self.head, get_args(Head))
+        for name in ("hidden", "width", "depth", "rank"):
+            check_integer(name, getattr(self, name), at_least=1)
+        check_integer("frequencies", self.frequencies, at_least=0)
+        for name in ("recurrent", "clock"):
+            check_kind(name, getattr(self, name), bool)
+
+
+class _Parts(NamedTuple):
+    """The parts of a policy (see `HistoryMap`)."""
+
+    prepare: Callable[..., Any]
+    start: Callable[..., Any]
+    update: Callable[..., Any]
+    decode: Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Functions:
+    """The pure functions of a network: each takes its parameters first.
+
+    It holds what they are made from and no function, so that it can be copied, pickled, and compared.
+    """
+
+    game: Game
+    settings: NetworkSettings
+    outputs: int
+    ordered: bool
+
+    def initialise(self, key: PRNGKeyArray, observation: Float[Array, " observation"]) -> PyTree[Array]:
+        """Random parameters, for observations like this one."""
+        return hk.multi_transform(self._build).init(key, observation)
+
+    def prepare(self, parameters: PyTree[Array]) -> Array:
+        """The trunk over individual states."""
+        return self._parts.prepare(parameters, None)
+
+    def start(self, parameters: PyTree[Array]) -> Hidden:
+        """The hidden state before the first observation."""
+        return self._parts.start(parameters, None)
+
+    def update(self, parameters: PyTree[Array], hidden: Hidden, observation: Array) -> Hidden:
+        """The hidden state after one more."""
+        return self._parts.update(parameters, None, hidden, observation)
+
+    def decode(self, parameters: PyTree[Array], prepared: Array, hidden: Hidden) -> Array:
+        """The outputs for every state."""
+        return self._parts.decode(parameters, None, prepared, hidden)
+
+    @property
+    def _parts(self) -> _Parts:
+        return hk.multi_transform(self._build).apply
+
+    def _build(self) -> tuple[Callable[..., Any], _Parts]:
+        recurrent, architecture, _, hidden, width, depth, rank, frequencies, _ = self.settings
+        game, outputs = self.game, self.outputs
+        core: hk.RNNCore = hk.GRU(hidden) if recurrent else hk.IdentityCore()
+        embed = hk.nets.MLP([hidden] * (1 if recurrent else 2), activation=jnp.tanh, activate_final=True, name="embed")
+        layers = [width] * depth
+        branch = hk.Linear(rank, name="branch")
+        trunk = hk.nets.MLP([*layers, outputs * (rank + 1)], activation=jax.nn.silu, name="trunk")
+        joint = hk.nets.MLP([*layers, outputs], activation=jax.nn.silu, name="joint")
+
+        def prepare() -> Array:
+            features = _harmonics(jnp.asarray(game.state_features(), float), frequencies)
+            if architecture == "joint":
+                return features
+            return trunk(features).reshape(game.num_states, outputs, rank + 1)
+
+        def start() -> Hidden:
+            return jnp.zeros(hidden)
+
+        def update(state: Hidden, observation: Array) -> Hidden:
+            embedded = embed(_harmonics(observation, frequencies))
+            return core(embedded, state)[1] if recurrent else embedded
+
+        def decode(prepared: Array, state: Hidden) -> Array:
+            if architecture == "joint":
+                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (len(prepared), hidden))], axis=-1)
+                out = joint(pairs)
+            else:
+                weights = jnp.concatenate([branch(state), jnp.ones(1)])
+                out = prepared @ weights
+            return ordered_logits(out, game.action_positions()) if self.ordered else out
+
+        def whole(observation: Array) -> Array:
+            return decode(prepare(), update(start(), observation))
+
+        return whole, _Parts(prepare, start, update, decode)
+
+
+def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Array, "*batch more"]:
+    """x, and sin(k pi x), cos(k pi x) for k = 1..frequencies."""
+    angles = x[..., None] * jnp.pi * jnp.arange(1, frequencies + 1)
+    angles = angles.reshape(*x.shape[:-1], -1)
+    return jnp.concatenate([x, jnp.sin(angles), jnp.cos(angles)], axis=-1)
