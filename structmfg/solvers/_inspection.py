@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg.games import AggregateState, Game, NoiseTree
+from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_paths
+from structmfg.policies import uniform
+from structmfg.solvers._evaluation import rollout
 from structmfg.solvers._tree import Flow
 
 ROW_TOLERANCE = 1e-5  # of the sum of a row, and of a probability below zero, in one step
@@ -46,7 +48,13 @@ def check_game_along(game: Game, steps: Steps, *, looked_at: int = _LOOKED_AT) -
 
     Mean fields are looked at everywhere, kernels as far as `looked_at` numbers go.
     """
+    first = np.flatnonzero(np.asarray(steps.nodes.time) == 0)
+    check_masses(jax.tree.map(lambda x: x[first], steps.nodes))
+    _check_rows(game, steps, looked_at)
     check_masses(steps.nodes)
+
+
+def _check_rows(game: Game, steps: Steps, looked_at: int) -> None:
     size = _size_of_kernel(game, steps)
     if size > _MOST_AT_ONE:
         return
@@ -85,6 +93,22 @@ def check_masses(aggregates: AggregateState) -> None:
         f"mean fields must be nonnegative and sum to 1, but {_place(nodes, flat)} the sum is {total[first]:.6g} and "
         f"the least entry {least[first]:.6g}: look at {source}"
     )
+
+
+def sampled_steps(game: Game) -> Steps:
+    """Those of the uniform policy along two noise paths, in JAX's default precision."""
+    scenarios = game.scenarios()
+    if scenarios is not None:
+        likely = np.argsort(-np.asarray(scenarios.probabilities))[:2]
+        noise = jax.tree.map(lambda z: jnp.asarray(z)[likely], scenarios.noise)
+    else:
+        noise = noise_paths(game, key=jax.random.key(0), num_paths=2).noise
+    return steps_on_paths(_under_uniform(game, noise))
+
+
+@eqx.filter_jit
+def _under_uniform(game: Game, noise: Noise) -> AggregateState:
+    return jax.lax.map(lambda path: rollout(game, uniform(game), path).aggregates, noise)
 
 
 def what_is_not_finite(game: Game, steps: Steps) -> str | None:

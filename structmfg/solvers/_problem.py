@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from structmfg._checks import check_rows, check_shape
-from structmfg.games import AggregateState, Game, Noise, NoiseTree, check_game, noise_tree
+from structmfg._checks import check_kind, check_rows, check_shape
+from structmfg.games import AggregateState, Game, Noise, NoisePaths, NoiseTree, check_game, noise_tree
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TreePolicy, tree_policy
 from structmfg.solvers._information import PublicSets, pool, pooling_mass, public_sets
@@ -278,10 +278,16 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
 def check_definition(game: Game, *, sampled: bool) -> None:
     """Raise `ValueError` unless sizes make sense and the game's methods return what they must; nothing is compiled.
 
+    Its scenarios, where it has some, must have probabilities.
+
     `sampled`: whether noise is going to be drawn; else it is that of the game's scenarios, if these are not too many.
     """
     check_game(game)
-    if not sampled and (scenarios := game.scenarios()) is not None:
+    scenarios = game.scenarios()
+    if scenarios is not None:
+        check_kind("what scenarios returns", scenarios, NoisePaths)
+        scenarios.validate()
+    if not sampled and scenarios is not None:
         check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
         return
 
