@@ -105,6 +105,7 @@ class TreeProblem(eqx.Module):
         default those of an agent who has played the population's policy; the worth at a node is that of the same policy
         in the node's own action values.
         """
+
         def rule(page: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
             own, known = page
             if known is None:
@@ -263,16 +264,17 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
     )
     check_shapes(game, noise, then)
 
-    @jax.jit
-    def masses_and_sums(noise: Noise) -> tuple[Array, Array]:
-        mean_field = game.initial_mean_field(noise)
-        now = AggregateState(mean_field, noise, jnp.asarray(0))
-        return mean_field, game.kernel(now).expect(jnp.ones(page[0]))
-
-    masses, sums = map(np.asarray, masses_and_sums(noise))
+    masses, sums = map(np.asarray, _masses_and_sums(game, noise))
     check_rows("initial_mean_field", masses[None])
     if not (np.abs(sums - 1) <= 1e-5).all():
         raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
+
+
+@eqx.filter_jit
+def _masses_and_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
+    mean_field = game.initial_mean_field(noise)
+    now = AggregateState(mean_field, noise, jnp.asarray(0))
+    return mean_field, game.kernel(now).expect(jnp.ones(game.num_states))
 
 
 def check_definition(game: Game, *, sampled: bool) -> None:
@@ -336,20 +338,22 @@ def check_shapes(game: Game, noise: Any, then: Any) -> None:
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
     """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
 
-    @jax.jit
-    def probed() -> tuple[Array, Array]:
-        uniform = jnp.full(game.num_states, 1 / game.num_states)
-        other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-        matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
-        return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
-
-    matrix, worst = probed()
+    matrix, worst = _probed(game)
     if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
         raise ValueError(
             f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
             "mean field where agents interact through something else"
         )
     return matrix
+
+
+@eqx.filter_jit
+def _probed(game: Game) -> tuple[Array, Array]:
+    """The aggregates' derivative, and by how much they differ from it elsewhere."""
+    uniform = jnp.full(game.num_states, 1 / game.num_states)
+    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
+    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
+    return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
 
 
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
