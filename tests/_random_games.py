@@ -1,7 +1,7 @@
 """Random games of a few states on trees of common noise, and the exploitability of a policy object in plain NumPy.
 
-Everything that is random sits in the noise itself, so that one compilation serves all games of one shape. The NumPy side
-shares no code with the package: it walks over histories, asks the policy for its logits at each, and enumerates.
+Everything that is random sits in the noise itself, so that one compilation serves all games of one shape. The NumPy
+side shares no code with the package: it walks over histories, asks the policy for its logits at each, and enumerates.
 """
 
 import dataclasses

@@ -258,7 +258,6 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
 
     Values are checked at one node at t = 0 only; `verification.verify` looks further.
     """
-    page = (game.num_states, game.num_actions)
     noise, then = (
         jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
     )
@@ -337,7 +336,6 @@ def check_shapes(game: Game, noise: Any, then: Any) -> None:
 
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
     """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-
     matrix, worst = _probed(game)
     if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
         raise ValueError(

@@ -93,8 +93,8 @@ def solve(
     described = _description(game, solver, key, max_steps)
     (solution,) = _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
     if solution.result is RESULTS.nonfinite and isinstance(loop, TrainingRun):
-        if (fault := what_is_not_finite(game, sampled_steps(game))) is not None:
-            solution.stats["failure"] += f": {fault}"
+        fault = what_is_not_finite(game, sampled_steps(game))
+        solution.stats["failure"] += f": {fault}" if fault else ""
     if throw and solution.result in (RESULTS.nonfinite, RESULTS.invalid):
         raise RuntimeError(f"{solution.result.value} {solution.stats['failure']}")
     return solution
