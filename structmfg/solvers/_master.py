@@ -215,14 +215,14 @@ def _check_stages(stages: Stages, *, clock: bool) -> None:
     With `clock` also if kernel or reward at some time is not that at time 0.
     """
     tables = [np.asarray(table) for table in at_times(stages, jnp.arange(stages.game.horizon))]
-    for time, kernels in enumerate(tables[0]):
+    for at, kernels in enumerate(tables[0]):
         sums, least = kernels.sum(-1), kernels.min(-1)
         bad = np.isfinite(sums) & ((np.abs(sums - 1) > ROW_TOLERANCE) | (least < -ROW_TOLERANCE))
         if bad.any():
             noise, _, state, action = map(int, np.argwhere(bad)[0])
             raise ValueError(
                 f"the rows of kernel must be nonnegative and sum to 1, but in state {state} under action {action} at "
-                f"time {time} in noise state {noise} the sum is {sums[bad][0]:.6g} and the least probability "
+                f"time {at} in noise state {noise} the sum is {sums[bad][0]:.6g} and the least probability "
                 f"{least[bad][0]:.6g}"
             )
     if not clock:

@@ -122,11 +122,11 @@ def carry_back(
         start, time, (page, lost) = inputs
         own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
 
-        def node(mean_field: Array, noise: Any, children: Array, chance: Array, page: Array) -> Array:
+        def node(page: Array, mean_field: Array, noise: Any, children: Array, chance: Array) -> Array:
             operator = game.kernel(AggregateState(mean_field, noise, time)).under(page)
             return operator.mv(chance @ sums[children])
 
-        return _put(sums, lost + game.discount * jax.vmap(node)(*own, page), start), None
+        return _put(sums, lost + game.discount * jax.vmap(node)(page, *own), start), None
 
     return jax.lax.scan(step, jnp.zeros_like(flow), _by_block(tree, (policy, losses)), reverse=True)[0]
 

@@ -154,9 +154,10 @@ class TreeRun(Run):
         if finite := bool(np.isfinite([gain, mean_return]).all()):
             return finite
         where = f"by update {step}" if step else "at the start, under the uniform policy"
-        self.failures[0] = f"{where}: exploitability {gain:g}, return {mean_return:g}"
+        said = f"{where}: exploitability {gain:g}, return {mean_return:g}"
+        self.failures[0] = said  # from here on the policy is the last good one
         if (fault := self.verdict().fault) is not None:
-            self.failures[0] += f": {fault}"
+            self.failures[0] = f"{said}: {fault}"
         return finite
 
     def policies(self) -> list[Policy]:
