@@ -106,7 +106,7 @@ def test_rewards_that_are_not_finite(unchecked):
         )
 
 
-@pytest.mark.parametrize("loss", [-1e9, -1e30])
+@pytest.mark.parametrize("loss", [pytest.param(-1e9, marks=pytest.mark.slow), -1e30])
 def test_large_losses(loss):
     """The status is true: the certificate is a number, that of the policy returned."""
     game = make(forbidden=loss)
@@ -236,7 +236,7 @@ class Cells(Two):
         return (jnp.arange(12) / 11 @ mean_field)[None]
 
 
-@pytest.mark.parametrize("max_steps", [1, 4, 15])
+@pytest.mark.parametrize("max_steps", [1, 4, pytest.param(15, marks=pytest.mark.slow)])
 def test_the_certificate_is_that_of_the_policy_returned(max_steps):
     """However early the solve ends: what stands in the statistics is what a user finds of the policy."""
     game = Cells()

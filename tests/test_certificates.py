@@ -53,8 +53,10 @@ def study(rng, shape, name, information, max_steps=150):
     return solution.result, found - stated, solver.tolerance
 
 
-@pytest.mark.parametrize(("information", "name"), [("full", "fictitious play"), ("public", "annealed")])
-def test_converged_is_true(information, name, precision):
+@pytest.mark.parametrize(
+    ("information", "name"), [("public", "annealed"), pytest.param("full", "fictitious play", marks=pytest.mark.slow)]
+)
+def test_converged_is_true(information, name):
     rng, converged = np.random.default_rng(7), 0
     for _ in range(6):
         result, off, tolerance = study(rng, SHAPES[0], name, information, 60)
