@@ -307,7 +307,8 @@ def test_not_finite():
     solution = solve(game, solver, max_steps=5, throw=False)
     assert solution.result is RESULTS.nonfinite
     assert not solution.result.succeeded
-    assert solution.stats["failure"] == "at the start, under the uniform policy: exploitability nan, return nan"
+    said = "at the start, under the uniform policy: exploitability nan, return nan: the reward of state 0, action 0 at "
+    assert solution.stats["failure"].startswith(said + "time 2 with common noise")
     assert solution.stats["steps"] == 0
     assert solution.stats["exploitability"] is None
     np.testing.assert_allclose(jax.nn.softmax(solution.policy.logits), 0.5, atol=1e-6)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import (
@@ -37,6 +38,7 @@ from structmfg.operators import TransitionKernel
 
 MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits
 MAX_HORIZON = 10**6
+_WEIGHT_TOLERANCE = 1e-4  # of the sum of 2^14 probabilities in single precision
 
 if TYPE_CHECKING:
     Noise: TypeAlias = Any
@@ -57,6 +59,29 @@ class NoisePaths(eqx.Module):
 
     noise: Noise
     probabilities: Float[Array, " paths"]
+
+    def validate(self) -> "NoisePaths":
+        """The same with probabilities divided by their sum.
+
+        Raises `ValueError` unless they are nonnegative and sum to one, one a path, and the noise is finite.
+        """
+        weights = np.asarray(self.probabilities, float)
+        name = "the probabilities of the noise paths (scenarios)"
+        if weights.ndim != 1 or not weights.size:
+            raise ValueError(f"{name} must be a vector, but have shape {weights.shape}")
+        total = weights.sum()
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and abs(total - 1) <= _WEIGHT_TOLERANCE):
+            raise ValueError(
+                f"{name} must be nonnegative and sum to 1, but the least is {weights.min():g} and they sum to "
+                f"{total:.8g}; counts or percentages must be divided by their sum"
+            )
+        for leaf in map(np.asarray, jax.tree.leaves(self.noise)):
+            if leaf.shape[:1] != weights.shape:
+                raise ValueError(f"{name} are {len(weights)}, but the noise has shape {leaf.shape}")
+            if not (good := np.isfinite(leaf)).all():
+                path, time, *_ = map(int, np.argwhere(~good)[0])
+                raise ValueError(f"noise must be finite, but is {leaf[path, time]} on path {path} at time {time}")
+        return NoisePaths(self.noise, jnp.asarray(weights / total))
 
     @property
     def num_paths(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtr
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows, check_shape
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, check_shape, concrete
 
 MAX_SCENARIOS = 2**14  # paths that are enumerated without being asked to
 _MOST_STATES = 2**10  # of a discretised process: its matrix is built in some seconds
@@ -28,7 +28,12 @@ class NoiseChain(NamedTuple):
         return len(self.initial)
 
     def validate(self) -> "NoiseChain":
-        """The chain as arrays. `ValueError` unless initial and transition are distributions, and all sizes match."""
+        """The chain as arrays, every row divided by its sum.
+
+        Raises `ValueError` unless initial and transition are distributions, all sizes match, and the values are finite
+        and different from each other in JAX's default float: `following` finds a state by its value, so of two equal
+        ones it would always take the first.
+        """
         count = self.num_states
         chain = NoiseChain(jax.tree.map(np.asarray, self.values), np.asarray(self.initial), np.asarray(self.transition))
         check_shape("initial probabilities of the noise chain", chain.initial, (count,))
@@ -37,7 +42,23 @@ class NoiseChain(NamedTuple):
         check_rows("transition probabilities of the noise chain", chain.transition)
         for leaf in jax.tree.leaves(chain.values):
             check_shape("values of the noise chain", leaf, (count, *leaf.shape[1:]))
-        return chain
+        self._check_values(chain.values)
+        return chain._replace(initial=_normalised(chain.initial), transition=_normalised(chain.transition))
+
+    def _check_values(self, values: Any) -> None:
+        rows = [[np.ravel(leaf[state]) for leaf in jax.tree.leaves(values)] for state in range(self.num_states)]
+        first: dict[bytes, int] = {}
+        for state, row in enumerate(rows):
+            if not all(np.isfinite(part).all() for part in row):
+                raise ValueError(f"values of the noise chain must be finite, but that of state {state} is {_told(row)}")
+            rounded = [part.astype(jax.dtypes.canonicalize_dtype(part.dtype)) + 0 for part in row]
+            other = first.setdefault(b"".join(part.tobytes() for part in rounded), state)
+            if other != state:
+                raise ValueError(
+                    f"the states of the noise chain must have different values, but states {other} and {state} have "
+                    f"{_told(rows[other])} and {_told(row)}, which are equal in JAX's default precision: give each a "
+                    "value of its own, for instance its index beside it"
+                )
 
     def widths(self, horizon: int) -> list[int]:
         """The number of histories z_0..z_t that can happen, for t = 0..T."""
@@ -62,11 +83,11 @@ class NoiseChain(NamedTuple):
 
     def first(self, uniform: Float[Array, ""]) -> Any:
         """z_0 from an innovation in (0, 1)."""
-        return self._value(_invert(jnp.asarray(self.initial), uniform))
+        return self._value(_invert(jnp.asarray(_normalised(self.initial)), uniform))
 
     def following(self, noise: Any, uniform: Float[Array, ""]) -> Any:
         """z_{t+1} from z_t, which must be one of the values, and an innovation in (0, 1)."""
-        return self._value(_invert(jnp.asarray(self.transition)[self.state_of(noise)], uniform))
+        return self._value(_invert(jnp.asarray(_normalised(self.transition))[self.state_of(noise)], uniform))
 
     def state_of(self, noise: Any) -> Array:
         """The state whose value is nearest to `noise`."""
@@ -76,6 +97,17 @@ class NoiseChain(NamedTuple):
 
     def _value(self, state: Array) -> Any:
         return jax.tree.map(lambda values: jnp.asarray(values)[state], self.values)
+
+
+def _normalised(rows: Any) -> Any:
+    """Every row divided by its sum, where the values are known."""
+    known = concrete(rows)
+    return rows if known is None else known / known.sum(-1, keepdims=True, dtype=float)
+
+
+def _told(row: list[np.ndarray]) -> str:
+    parts = [float(part[0]) if part.size == 1 else part.tolist() for part in row]
+    return f"{parts[0] if len(parts) == 1 else parts!r:.60}"
 
 
 def _invert(probabilities: Float[Array, " n"], uniform: Float[Array, ""]) -> Array:

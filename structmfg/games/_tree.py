@@ -87,7 +87,11 @@ def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: floa
 def tree_of(
     paths: NoisePaths, page: int, *, whole_levels: bool | None = False, max_bytes: float = MAX_BYTES
 ) -> NoiseTree:
-    """The tree of given paths, for tables of `page` entries a node; otherwise as `noise_tree`."""
+    """The tree of given paths, for tables of `page` entries a node; otherwise as `noise_tree`.
+
+    Raises `ValueError` also where the paths' probabilities are not a distribution.
+    """
+    paths = paths.validate()
     sets = histories(paths)
     widths = [int(level.max()) + 1 for level in sets]
     _check_size(widths, page, max_bytes, "the first {} steps would fit")

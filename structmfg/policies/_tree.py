@@ -51,7 +51,8 @@ class TreePolicy(Policy):
 
 def signal_of(noise: Noise) -> Float[Array, " signal"]:
     """z_t as one vector."""
-    return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, float)) for leaf in jax.tree.leaves(noise)])
+    leaves = [jnp.ravel(jnp.asarray(leaf, float)) for leaf in jax.tree.leaves(noise)]
+    return jnp.concatenate(leaves) if leaves else jnp.zeros(0)
 
 
 def tree_policy(

@@ -99,8 +99,7 @@ class Accelerated(eqx.Module):
 
         Where moves depend on the mean field, the policy of averaged occupancies has not quite their mean fields.
         """
-        policy = conditional(state.occupancy)
-        flow = problem.push(policy)
+        policy, flow = problem.settled(conditional(state.occupancy))
         certificate = problem.certify(flow, policy)
         gain = jnp.sum(certificate.gain)
         better = gain < state.gain

@@ -100,7 +100,8 @@ class Annealed(eqx.Module):
         lost = ~found & ((state.inner + 1 >= _INNER) | ~jnp.isfinite(error))
 
         def measure(_: None) -> tuple[Array, Array]:
-            certificate = problem.certify(flow, policy)
+            played, own = problem.settled(policy, flow)
+            certificate = problem.certify(own, played)
             return jnp.sum(certificate.gain), jnp.sum(certificate.mean_return)
 
         gain, mean_return = jax.lax.cond(found, measure, lambda _: (jnp.asarray(jnp.inf), state.mean_return), None)

@@ -74,7 +74,8 @@ class Classical(TreeSolver):
 
     def judge(self, problem: TreeProblem, state: Iterate) -> tuple[Iterate, Judged]:
         """The certificate of the policy."""
-        return state, Judged.of(problem.certify(state.flow, state.policy))
+        policy, flow = problem.settled(state.policy, state.flow)
+        return state, Judged.of(problem.certify(flow, policy))
 
     def table(self, problem: TreeProblem, state: Iterate) -> Table:
         """The policy reached."""

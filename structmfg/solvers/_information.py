@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from structmfg.games import AggregateState, Game, Noise, NoiseTree
 from structmfg.solvers._tree import Flow
 
-_LEAST = 1e-30  # stands for the mass of empty states, where the node's probability alone decides
+LEAST_MASS = 1e-30  # stands for the mass of empty states, where the node's probability alone decides
 
 
 class PublicSets(NamedTuple):
@@ -37,7 +37,7 @@ def public_sets(game: Game, tree: NoiseTree, flow: Flow) -> PublicSets:
         flow[:decisions], noise, tree.slot_time[:decisions]
     )
     scale = tolerance * (1 + jnp.max(jnp.abs(observations), axis=0))
-    by_level = observations.reshape(-1, size, observations.shape[1])
+    by_level = observations.reshape(decisions // size, size, observations.shape[1])
     parents = (tree.parent[:decisions] % size).reshape(-1, size)
 
     def step(before: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -56,13 +56,13 @@ def pool(
 ) -> Float[Array, "block states actions"]:
     """Action values averaged over every slot's information set with weights `mass`, p(n) mu_n(s)."""
     weights = together[:, :, None] * mass
-    return jnp.einsum("nms,msa->nsa", weights / jnp.maximum(weights.sum(1, keepdims=True), _LEAST**2), q)
+    return jnp.einsum("nms,msa->nsa", weights / jnp.maximum(weights.sum(1, keepdims=True), LEAST_MASS**2), q)
 
 
 def pooling_mass(tree: NoiseTree, flow: Flow) -> Float[Array, "decisions states"]:
     """p(n) mu_n(s); where nobody is, p(n) alone decides. Expected mean fields may be signed: that counts as nobody."""
     decisions = tree.num_decisions
-    return tree.probability[:decisions, None] * jnp.maximum(flow[:decisions], _LEAST)
+    return tree.probability[:decisions, None] * jnp.maximum(flow[:decisions], LEAST_MASS)
 
 
 def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets) -> Bool[Array, ""]:

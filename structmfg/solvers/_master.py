@@ -29,6 +29,7 @@ from jaxtyping import ArrayLike, Float
 from structmfg._checks import check_integer, check_positive, check_rows, check_shape
 from structmfg._flags import own_rules
 from structmfg.games import Game, NoiseChain, as_game, check_game
+from structmfg.solvers._inspection import ROW_TOLERANCE
 from structmfg.solvers._simplex import barycentric, simplex_grid
 from structmfg.solvers._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
 
@@ -162,8 +163,7 @@ def master_equation(
     with jax.enable_x64(True):
         points = simplex_grid(game.num_states, mesh)
         stages = Stages(game, mesh, jnp.asarray(points), jax.tree.map(jnp.asarray, chain))
-        if horizon is None:
-            _refuse_clock(stages)
+        _check_stages(stages, clock=horizon is None)
         spread = float(np.ptp(rewards_over_grid(stages)))
         scale = spread if 0 < spread < math.inf else 1.0
         temperature = scale / 100 if temperature is None else float(temperature)
@@ -213,10 +213,25 @@ def _checked_chain(game: Game) -> NoiseChain:
     return chain.validate()
 
 
-def _refuse_clock(stages: Stages) -> None:
-    """Raise `ValueError` if kernel or reward at some time is not that at time 0."""
-    tables = at_times(stages, jnp.arange(stages.game.horizon))
-    for name, table in zip(("kernel", "reward"), map(np.asarray, tables), strict=True):
+def _check_stages(stages: Stages, *, clock: bool) -> None:
+    """Raise `ValueError` unless rows of kernels are distributions at some points of the simplex, and all times.
+
+    With `clock` also if kernel or reward at some time is not that at time 0.
+    """
+    tables = [np.asarray(table) for table in at_times(stages, jnp.arange(stages.game.horizon))]
+    for at, kernels in enumerate(tables[0]):
+        sums, least = kernels.sum(-1), kernels.min(-1)
+        bad = np.isfinite(sums) & ((np.abs(sums - 1) > ROW_TOLERANCE) | (least < -ROW_TOLERANCE))
+        if bad.any():
+            noise, _, state, action = map(int, np.argwhere(bad)[0])
+            raise ValueError(
+                f"the rows of kernel must be nonnegative and sum to 1, but in state {state} under action {action} at "
+                f"time {at} in noise state {noise} the sum is {sums[bad][0]:.6g} and the least probability "
+                f"{least[bad][0]:.6g}"
+            )
+    if not clock:
+        return
+    for name, table in zip(("kernel", "reward"), tables, strict=True):
         same = np.isclose(table, table[:1], rtol=1e-9, atol=0, equal_nan=True).reshape(len(table), -1).all(1)
         if not same.all():
             raise ValueError(

@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from structmfg._checks import check_integer
 from structmfg._flags import own_rules
 from structmfg._memory import memory_left, peak_memory, resident_memory
-from structmfg.games import AggregateState, Game, NoiseTree, as_game, noise_paths, noise_tree
+from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
 from structmfg.solvers import _exploitability as evaluation
 from structmfg.solvers import _training_run as training_run
@@ -207,6 +207,7 @@ def meter_tree_solve(meter: Meter, game: Game, solver: TreeSolver, phase: str = 
         state = meter.run(phase, tree_run._first, plain, problem)
         state, _ = meter.run(phase, tree_run._round, plain, problem, state, jnp.zeros((), int), beside=state)
         found = meter.run(phase, tree_run._tree_policy, plain, problem, state)
+        meter.run(phase, tree_run._evaluate, problem, found, beside=(state, _as(found, jnp.float32)))
     return _as(found, jnp.zeros(()).dtype)
 
 
@@ -228,26 +229,20 @@ def meter_clairvoyant(meter: Meter, game: Game, policy: Policy, num_paths: int, 
     """Measure the clairvoyant exploitability, over `num_paths` paths where the noise is continuous."""
     if game.scenarios() is None:
         noise = noise_paths(game, key=jax.random.key(0), num_paths=num_paths).noise
-        aggregates, own = meter.run(phase, evaluation._path_values, game, policy, noise)
-        meter.run(phase, evaluation._clairvoyant_values, game, aggregates, beside=own)
+        with jax.enable_x64(True):
+            double, noise = _as(policy, np.float64), evaluation.in_double(noise)
+            meter.run(phase, evaluation._gains, game, double, noise, beside=policy)
         return
     with jax.enable_x64(True):
         double, paths = _as(policy, np.float64), evaluation.in_double(game.scenarios())
         try:
             tree = evaluation._tree(game, paths, whole_levels=None)
         except ValueError:  # it does not fit: path by path
-            aggregates, own = meter.run(phase, evaluation._path_values, game, double, paths.noise, beside=policy)
-            held: PyTree = (policy, double, own)
+            meter.run(phase, evaluation._gains, game, double, paths.noise, beside=policy)
         else:
             flow, table = meter.run(phase, evaluation._unroll, game, tree, double, beside=policy)
-            shape = (paths.num_paths, game.horizon + 1)
-            mean_field = np.broadcast_to(0.0, (*shape, game.num_states))
-            times = jnp.broadcast_to(jnp.arange(game.horizon + 1), shape)
-            aggregates = results(lambda mu: AggregateState(mu, paths.noise, times), mean_field)
-            held = (policy, double, flow)
-            own = meter.run(phase, evaluation._own_along, game, aggregates, table, tree.nodes.T, beside=held)
-            held = (*held, table, own)
-        meter.run(phase, evaluation._clairvoyant_values, game, aggregates, beside=held)
+            held = (policy, double)
+            meter.run(phase, evaluation._gains_on_tree, game, tree, flow, table, paths.noise, beside=held)
 
 
 def meter_informed(meter: Meter, game: Game, policy: Policy, information: Information, phase: str) -> None:
@@ -259,12 +254,11 @@ def meter_informed(meter: Meter, game: Game, policy: Policy, information: Inform
         )
         flow, table = meter.run(phase, evaluation._unroll, game, tree, double, beside=policy)
         held = (policy, double, flow, table)
-        own = meter.run(phase, evaluation._own_values, game, tree, flow, table, beside=held[:2])
-        problem = _problem(meter, phase, game, information, tree, beside=(*held, own))
-        values, response, _ = meter.run(
-            phase, evaluation._best_values, problem, flow, beside=(policy, double, table, own)
+        problem = _problem(meter, phase, game, information, tree, beside=held)
+        values, response, gains, _ = meter.run(
+            phase, evaluation._best_values, problem, flow, table, beside=(policy, double)
         )
         # The response becomes a policy, operation by operation: what is kept from zero and its logarithm are tables,
         # and of the public so is what is copied to all nodes of a set.
         sets = eqx.filter_eval_shape(public_sets, game, tree, flow) if information == "public" else ()
-        meter.note(phase, held, own, values, [response] * 3, stand_ins(sets))
+        meter.note(phase, held, values, gains, [response] * 3, stand_ins(sets))

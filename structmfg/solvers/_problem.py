@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from structmfg._checks import check_rows, check_shape
-from structmfg.games import AggregateState, Game, Noise, NoiseTree, check_game, noise_tree
+from structmfg._checks import check_kind, check_rows, check_shape
+from structmfg.games import AggregateState, Game, Noise, NoisePaths, NoiseTree, check_game, noise_tree
 from structmfg.games._methods import told
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TreePolicy, tree_policy
@@ -31,6 +31,7 @@ from structmfg.solvers._tree import Flow, Table, backward, push
 Information = Literal["full", "public"]
 
 _TIE = 1e4  # roundings within which action values count as equal
+_NEVER = -1e3  # the logit of what is not played: its exponential is zero in double precision, too
 
 Choice = Callable[[Any, Float[Array, "block states actions"]], tuple[Array, Array, PyTree[Array]]]
 
@@ -105,9 +106,6 @@ class TreeProblem(eqx.Module):
         default those of an agent who has played the population's policy; the worth at a node is that of the same policy
         in the node's own action values.
         """
-        sets = None
-        if self.information == "public":
-            sets = (self.sets(flow).together, pooling_mass(self.tree, flow) if mass is None else mass)
 
         def rule(page: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
             own, known = page
@@ -118,7 +116,13 @@ class TreeProblem(eqx.Module):
             policy, worth, besides = choose(own, pooled)
             return worth + jnp.sum(policy * (q - pooled), axis=-1), besides
 
-        return backward(self.game, self.tree, flow, rule, (pages, sets))
+        return backward(self.game, self.tree, flow, rule, (pages, self._known(flow, mass)))
+
+    def _known(self, flow: Flow, mass: Float[Array, "decisions states"] | None) -> tuple[Array, Array] | None:
+        """Under public information, which nodes are together, and the weights of their average."""
+        if self.information == "full":
+            return None
+        return self.sets(flow).together, pooling_mass(self.tree, flow) if mass is None else mass
 
     def certify(self, flow: Flow, policy: Table) -> Certificate:
         """What a best response, with the information of the problem, gains over the policy whose mean fields these are.
@@ -147,16 +151,85 @@ class TreeProblem(eqx.Module):
         best = jax.ops.segment_sum(start, self.group, num_segments=self.num_groups)
         return self.by_group(gaps), best, jnp.max(spreads)
 
-    def policy(self, table: Table, flow: Flow | None = None) -> TreePolicy:
+    def deviation(
+        self, flow: Flow, policy: Table, mass: Float[Array, "decisions states"] | None = None
+    ) -> tuple[Flow, Table, Float[Array, "decisions states"]]:
+        """A best response to given mean fields: its values (M, S), its table, and what the policy loses by a step.
+
+        The loss (D, S) is v_n - pi_n . q_n with the response's values; by the lemma, what the policy loses in all is
+        the sum of these under the policy, whatever the policy knows.
+        """
+
+        def rule(page: tuple[Table, Any], q: Array) -> tuple[Array, tuple[Array, Array]]:
+            played, known = page
+            pooled = q if known is None else pool(q, *known)
+            best, worth = greedy(pooled), jnp.max(pooled, axis=-1)
+            if known is not None:
+                worth = worth + jnp.sum(best * (q - pooled), axis=-1)
+            return worth, (best, jnp.sum(played * (worth[..., None] - q), axis=-1))
+
+        values, (response, losses) = backward(self.game, self.tree, flow, rule, (policy, self._known(flow, mass)))
+        return values, response, losses
+
+    def settled(self, policy: Table, flow: Flow | None = None) -> tuple[Table, Flow]:
+        """The table that is played by an agent who sees the observations only, and its mean fields.
+
+        A table made against other mean fields may differ between nodes that its own mean fields do not tell apart: of
+        such nodes the first one's page is played at all. `flow`: the mean fields of the table, where they are known.
+        """
+        flow = self.push(policy) if flow is None else flow
+        if self.information == "full":
+            return policy, flow
+
+        def step(state: tuple[Table, Flow, Array, Array]) -> tuple[Table, Flow, Array, Array]:
+            policy, flow, _, tries = state
+            played = policy[self.sets(flow).members]
+            return played, self.push(played), jnp.any(played != policy), tries + 1
+
+        def unsettled(state: tuple[Table, Flow, Array, Array]) -> Array:
+            # The observations at t = 0 are the same whatever is played; a step later so are those at t = 1; and so on.
+            return state[2] & (state[3] <= self.game.horizon)
+
+        start = policy, flow, jnp.asarray(True), jnp.zeros((), int)
+        policy, flow, *_ = jax.lax.while_loop(unsettled, step, start)
+        return policy, flow
+
+    def policy(self, table: Table, flow: Flow) -> TreePolicy:
         """The policy of a table, as one that follows the noise or the public observations.
 
-        The observations are those of the mean fields `flow`, by default the policy's own.
+        The observations are those of the mean fields `flow`. A probability of zero stays zero.
         """
-        logits = jnp.log(jnp.maximum(table, jnp.finfo(jnp.float32).tiny))
+        logits = jnp.where(table > 0, jnp.log(jnp.where(table > 0, table, 1)), _NEVER)
         if self.information == "full":
             return tree_policy(self.tree, logits)
-        sets = self.sets(self.push(table) if flow is None else flow)
+        sets = self.sets(flow)
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
+
+
+def check_noise_is_told_apart(tree: NoiseTree) -> None:
+    """Raise `ValueError` unless a policy that follows the noise, in JAX's default precision, finds every node.
+
+    To be called outside `enable_x64`, as the policy is.
+    """
+    decisions = tree.num_decisions
+    noise = [np.asarray(leaf)[:decisions].reshape(decisions, -1) for leaf in jax.tree.leaves(tree.noise)]
+    given = np.concatenate([leaf.astype(float) for leaf in [np.zeros((decisions, 0)), *noise]], axis=1)
+    kept = given.astype(jnp.zeros(()).dtype)
+    if (kept == given).all():
+        return  # nothing was rounded
+    parent = np.where(np.asarray(tree.slot_time) == 0, -1, np.asarray(tree.parent))[:decisions]
+    nodes = np.flatnonzero(np.asarray(tree.probability)[:decisions] > 0)
+    rows = np.column_stack([parent[nodes], kept[nodes] + 0.0])
+    _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(nodes):
+        return
+    twin = int(np.argmax(first[group.ravel()] != np.arange(len(nodes))))
+    pair = nodes[first[group.ravel()[twin]]], nodes[twin]
+    one, other = (", ".join(f"{x:.17g}" for x in given[node][:4]) for node in pair)
+    raise ValueError(
+        f"common noise at time {int(np.asarray(tree.slot_time)[pair[0]])} is either {one} or {other}, which are equal "
+        f"in {kept.dtype.name}, so that no policy can tell them apart: enable jax_enable_x64, or give other values"
+    )
 
 
 def groups(tree: NoiseTree, information: Information) -> tuple[Int[np.ndarray, " slots"], int]:
@@ -186,31 +259,37 @@ def check_pieces(game: Game, tree: NoiseTree) -> None:
 
     Values are checked at one node at t = 0 only; `verification.verify` looks further.
     """
-    page = (game.num_states, game.num_actions)
     noise, then = (
         jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
     )
     check_shapes(game, noise, then)
 
-    @jax.jit
-    def masses_and_sums(noise: Noise) -> tuple[Array, Array]:
-        mean_field = game.initial_mean_field(noise)
-        now = AggregateState(mean_field, noise, jnp.asarray(0))
-        return mean_field, game.kernel(now).expect(jnp.ones(page[0]))
-
-    masses, sums = map(np.asarray, masses_and_sums(noise))
+    masses, sums = map(np.asarray, _masses_and_sums(game, noise))
     check_rows("initial_mean_field", masses[None])
     if not (np.abs(sums - 1) <= 1e-5).all():
         raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
 
 
+@eqx.filter_jit
+def _masses_and_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
+    mean_field = game.initial_mean_field(noise)
+    now = AggregateState(mean_field, noise, jnp.asarray(0))
+    return mean_field, game.kernel(now).expect(jnp.ones(game.num_states))
+
+
 def check_definition(game: Game, *, sampled: bool) -> None:
     """Raise `ValueError` unless sizes make sense and the game's methods return what they must; nothing is compiled.
+
+    Its scenarios, where it has some, must have probabilities.
 
     `sampled`: whether noise is going to be drawn; else it is that of the game's scenarios, if these are not too many.
     """
     check_game(game)
-    if not sampled and (scenarios := game.scenarios()) is not None:
+    scenarios = game.scenarios()
+    if scenarios is not None:
+        check_kind("what scenarios returns", scenarios, NoisePaths)
+        scenarios.validate()
+    if not sampled and scenarios is not None:
         check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
         return
 
@@ -277,21 +356,22 @@ def _returned(found: Any) -> str:
 
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
     """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-
-    @jax.jit
-    def probed() -> tuple[Array, Array]:
-        uniform = jnp.full(game.num_states, 1 / game.num_states)
-        other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-        matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
-        return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
-
-    matrix, worst = probed()
+    matrix, worst = _probed(game)
     if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
         raise ValueError(
             f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
             "mean field where agents interact through something else"
         )
     return matrix
+
+
+@eqx.filter_jit
+def _probed(game: Game) -> tuple[Array, Array]:
+    """The aggregates' derivative, and by how much they differ from it elsewhere."""
+    uniform = jnp.full(game.num_states, 1 / game.num_states)
+    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
+    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
+    return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
 
 
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:

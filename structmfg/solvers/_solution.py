@@ -17,6 +17,7 @@ class RESULTS(enum.Enum):
     time_limit = "The time limit was reached before all planned updates were made; the policy is the one reached."
     interrupted = "The solve was interrupted; the policy is the one reached."
     nonfinite = "A number was not finite; the policy is the last good one."
+    invalid = "Under the policy reached the game is not one, so nothing is certified; see stats['failure']."
     uncertified = (
         "No change at a single information set gains more than the tolerance, but an agent's own past says something "
         "about the noise, so nothing certifies that no other policy does."
@@ -25,7 +26,7 @@ class RESULTS(enum.Enum):
     @property
     def succeeded(self) -> bool:
         """Whether the policy may be used as what the solver was asked for."""
-        return self not in (RESULTS.nonfinite, RESULTS.not_converged, RESULTS.uncertified)
+        return self not in (RESULTS.nonfinite, RESULTS.invalid, RESULTS.not_converged, RESULTS.uncertified)
 
 
 class Checkpoint(NamedTuple):

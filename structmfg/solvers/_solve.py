@@ -17,6 +17,7 @@ from structmfg._flags import own_rules
 from structmfg.games import Game, as_game, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._exploitability import Estimate
+from structmfg.solvers._inspection import check_game_along, sampled_steps, what_is_not_finite
 from structmfg.solvers._problem import check_definition
 from structmfg.solvers._run import Run
 from structmfg.solvers._snapshots import Snapshots
@@ -28,6 +29,7 @@ from structmfg.solvers._tree_solver import TreeSolver
 
 AnySolver = TypeVar("AnySolver", bound=TrainingSolver | TreeSolver)
 
+_LOOKED_AT = 2**22  # transition probabilities that are looked at before a training
 _CHUNK_SECONDS = 0.5  # about so long a chunk, so that progress and limits are seen
 
 
@@ -74,11 +76,15 @@ def solve(
     `stats` holds `steps`, `train_seconds`, `compile_seconds`, `returns`, `checkpoints` (a list of `Checkpoint`),
     `clock` (pairs of steps and seconds of training) and `failure` (None, or when and where a number was not finite).
     Those that train add `gradient_norms` and `retreats`, the updates at which it stepped back; returns and norms have
-    one entry an update. On trees `returns` and `exploitabilities` have one for each of the updates `certified`, those
-    of the policy that would be returned, by the solver's own kind of information; `exploitability` is the last.
+    one entry an update. On trees `returns` and `exploitabilities` have one for each of the updates `certified`, of the
+    table reached, by the solver's own kind of information. The last of them are those of the policy returned, after its
+    conversion to JAX's default precision, and so is `exploitability`: `converged` says that it is at most the
+    tolerance.
 
-    Raises `ValueError` on a number out of range, a missing key, a noise tree that does not fit, or snapshots of another
-    solve, and `RuntimeError` on a number that is not finite unless `throw` is False.
+    Raises `ValueError` on a number out of range, a missing key, a noise tree that does not fit, snapshots of another
+    solve, or a game that is not one under the uniform policy (masses, rows of kernels, public observations), and
+    `RuntimeError` on a number that is not finite, or a game that is not one under the policy reached, unless `throw` is
+    False.
     """
     game, solver = _settled(game, solver)
     steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
@@ -92,7 +98,10 @@ def solve(
         loop = TrainingRun(game, solver, key, max_steps)
     described = _description(game, solver, key, max_steps)
     (solution,) = _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
-    if throw and solution.result is RESULTS.nonfinite:
+    if solution.result is RESULTS.nonfinite and isinstance(loop, TrainingRun):
+        fault = what_is_not_finite(game, sampled_steps(game))
+        solution.stats["failure"] += f": {fault}" if fault else ""
+    if throw and solution.result in (RESULTS.nonfinite, RESULTS.invalid):
         raise RuntimeError(f"{solution.result.value} {solution.stats['failure']}")
     return solution
 
@@ -148,6 +157,7 @@ def _checked(
     """The steps at which a policy is measured, the last one `max_steps`, as plain numbers."""
     if isinstance(solver, TrainingSolver):
         check_definition(game, sampled=True)
+        check_game_along(game, sampled_steps(game), looked_at=_LOOKED_AT)
     else:
         check_game(game)  # what its methods return is looked at on the tree
     max_steps = check_integer("max_steps", max_steps, at_least=1)

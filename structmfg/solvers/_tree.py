@@ -5,7 +5,9 @@ whichever child is drawn. Backward,
 
     q_n = sum_c p(c | n) [ r(n, c) + gamma P_n v_c ],    v_n = rule(q_n),    v = 0 at t = T,
 
-with the sum over the children c of n; the rule is a mean under a policy, a maximum, or its softening.
+with the sum over the children c of n; the rule is a mean under a policy, a maximum, or its softening. The greatest
+reward of a node is taken off all its rewards, and added to its values at the end: a constant changes no choice, and
+however large it is, it must not cost the digits by which action values differ.
 """
 
 from collections.abc import Callable
@@ -76,16 +78,16 @@ def _forward(
 def backward(game: Game, tree: NoiseTree, flow: Flow, rule: Rule, pages: PyTree[Array]) -> tuple[Flow, PyTree[Array]]:
     """The values (M, S) at every node against the mean fields `flow`, and what the rule returns besides (D, ...).
 
-    `rule(pages, q)` gets a block's own part of `pages` (leading axis D) and its action values (B, S, A), and returns
-    the values (B, S) and anything else with leading axis B.
+    `rule(pages, q)` gets a block's own part of `pages` (leading axis D) and its action values (B, S, A), up to a
+    constant for every node, and returns the values (B, S) and anything else with leading axis B.
     """
     size = tree.block
 
-    def step(values: Array, inputs: tuple[Any, ...]) -> tuple[Array, Any]:
-        start, time, page = inputs
+    def step(carry: tuple[Array, Array], inputs: tuple[Any, ...]) -> tuple[tuple[Array, Array], Any]:
+        (values, constants), (start, time, page) = carry, inputs
         own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
 
-        def node(mean_field: Array, noise: Any, children: Array, chance: Array) -> Array:
+        def node(mean_field: Array, noise: Any, children: Array, chance: Array) -> tuple[Array, Array]:
             aggregate = AggregateState(mean_field, noise, time)
 
             def reward(child: Array) -> Array:
@@ -93,13 +95,40 @@ def backward(game: Game, tree: NoiseTree, flow: Flow, rule: Rule, pages: PyTree[
                 return game.reward(aggregate, AggregateState(flow[child], then, time + 1))
 
             rewards = jnp.tensordot(chance, jax.vmap(reward)(children), 1)
-            return rewards + game.discount * game.kernel(aggregate).expect(chance @ values[children])
+            greatest = jnp.max(rewards)
+            q = rewards - greatest + game.discount * game.kernel(aggregate).expect(chance @ values[children])
+            return q, greatest + game.discount * (chance @ constants[children])
 
-        now, besides = rule(page, jax.vmap(node)(*own))
-        return _put(values, now, start), besides
+        q, constant = jax.vmap(node)(*own)
+        now, besides = rule(page, q)
+        return (_put(values, now, start), _put(constants, constant, start)), besides
 
-    values, besides = jax.lax.scan(step, jnp.zeros_like(flow), _by_block(tree, pages), reverse=True)
-    return values, jax.tree.map(lambda x: x.reshape(tree.num_decisions, *x.shape[2:]), besides)
+    nothing = jnp.zeros_like(flow), jnp.zeros_like(flow[:, 0])
+    (values, constants), besides = jax.lax.scan(step, nothing, _by_block(tree, pages), reverse=True)
+    besides = jax.tree.map(lambda x: x.reshape(tree.num_decisions, *x.shape[2:]), besides)
+    return values + constants[:, None], besides
+
+
+def carry_back(
+    game: Game, tree: NoiseTree, flow: Flow, policy: Table, losses: Float[Array, "decisions states"]
+) -> Flow:
+    """What an agent loses from every node and state on (M, S) who loses so much a step while it plays the policy.
+
+    A sum of nothing but `losses` under the operators of the policy.
+    """
+    size = tree.block
+
+    def step(sums: Array, inputs: tuple[Any, ...]) -> tuple[Array, None]:
+        start, time, (page, lost) = inputs
+        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
+
+        def node(page: Array, mean_field: Array, noise: Any, children: Array, chance: Array) -> Array:
+            operator = game.kernel(AggregateState(mean_field, noise, time)).under(page)
+            return operator.mv(chance @ sums[children])
+
+        return _put(sums, lost + game.discount * jax.vmap(node)(page, *own), start), None
+
+    return jax.lax.scan(step, jnp.zeros_like(flow), _by_block(tree, (policy, losses)), reverse=True)[0]
 
 
 def _block(array: Array, start: Array, size: int) -> Array:
