@@ -16,6 +16,7 @@ class LINEAR_RESULTS(eqx.Enumeration):  # noqa: N801 (as lineax and optimistix n
     precision = "The residual stopped falling above the tolerance, at rounding or a breakdown of the method."
     not_unique = "There are several closed classes: the value is stationary, and so is one for each other class."
     nonfinite = "The data or the value is not finite."
+    residual = "The residual is within the tolerance; the error of the value is not known."
 
 
 def where(condition: Any, then: Any, otherwise: Any) -> LINEAR_RESULTS:
