@@ -9,7 +9,7 @@ a' is optimal; interpolation between these points gives consumption at the cash 
 them the limit binds; above the last one, a' stays at the end of the grid. This is one step T of the method.
 
 Steps alone converge like a power of the discount, too slowly where a period is a week. Newton's method solves
-log T c = log c instead, with the derivative of T as a sparse matrix; where it does not halve the residual, steps of T
+log T c = log c instead, with the derivative of T as a sparse matrix; where it does not lower the residual, steps of T
 follow. They never lead away: on consumption that increases in assets, T is monotone, and T(s c) > s T c for 0 < s < 1.
 
 The same two properties prove a bound on the error. T has at most one fixed point c* that increases in assets (as
@@ -35,6 +35,7 @@ from structmfg.solvers._linear import LINEAR_RESULTS
 _EPS = float(np.finfo(float).eps)
 _FLOOR = 8 * _EPS  # a residual that rounding leaves
 _FIRST_STEPS = 16  # of the method before Newton's method is tried, and after it failed for the first time
+_ENOUGH = 0.9  # of the residual must be left, at most, after Newton's method
 _FAILURES = 6  # of Newton's method at a residual within the tolerance: rounding allows no more
 _WIDENINGS = 40  # doublings of the distance from the policy at which the bound is tested
 
@@ -66,8 +67,8 @@ def optimal_saving(
         household: The problem; `discount * (1 + interest)` must be below 1.
         tolerance: Of the error of log consumption, anywhere on the grid. The method goes on to what rounding allows.
         max_steps: Evaluations of the Euler equation on the whole grid.
-        initial: Consumption (n, m) to start from, above 0 and increasing in assets; default: half of the cash on hand
-            above the borrowing limit.
+        initial: Consumption (n, m) to start from, above 0 and increasing in assets; default: about what a household
+            without risk would consume.
 
     Returns:
         `result` is `converged` if the bound is within the tolerance, and `residual` if only the residual is. `stats`:
@@ -83,7 +84,7 @@ def optimal_saving(
     shape = (household.grid.num_points, len(household.incomes))
     with jax.enable_x64(True):
         problem = _Problem.of(household)
-        start = (problem.cash - problem.assets[0]) / 2
+        start = _start(problem, household)
         if initial is not None:
             check_shape("initial", initial, shape)
             start = np.asarray(initial, np.float64)
@@ -131,6 +132,14 @@ class _Problem(NamedTuple):
         marginal = self.chain * np.where(self.chain > 0, following / least, 1) ** -self.risk_aversion
         expected = marginal.sum(-1)
         return least[..., 0] * (self.gross * expected) ** (-1 / self.risk_aversion), marginal / expected[..., None]
+
+
+def _start(problem: _Problem, household: Household) -> np.ndarray:
+    """The mean income and, of the rest, what is optimal without risk or a limit; but less than all there is."""
+    rate = 1 + float(household.interest)
+    share = max(1 - problem.gross ** (1 / problem.risk_aversion) / rate, 1 - float(household.discount))
+    spare = problem.cash - problem.assets[0]
+    return np.minimum(0.95 * spare, share * spare + (1 - share) * 0.9 * float(np.mean(household.incomes)))
 
 
 class _Step(NamedTuple):
@@ -198,14 +207,16 @@ def _solve(problem: _Problem, start: np.ndarray, tolerance: float, max_steps: in
     """The last step, and how many there were."""
     here, steps, failures, pause = _step(problem, start), 1, 0, _FIRST_STEPS
     while here.residual > _FLOOR and steps < max_steps:
-        for _ in range(min(pause, max_steps - steps)):
-            here, steps = _step(problem, here.following), steps + 1
-        pause = 0
+        here, taken = _steps(problem, here, min(pause, max_steps - steps))
+        steps, pause = steps + taken, 0
         if not np.isfinite(here.residual) or steps >= max_steps:
             break
         newton = np.clip(here.solve(here.change), -1, 1)
-        trial, steps = _step(problem, np.maximum.accumulate(here.consumption * np.exp(newton))), steps + 1
-        if trial.residual <= here.residual / 2:
+        trial = _step(problem, np.maximum.accumulate(here.consumption * np.exp(newton)))
+        # At kinks Newton's method leaves large errors of few points, which some steps take away.
+        trial, taken = _steps(problem, trial, min(_FIRST_STEPS, max_steps - steps - 1), _ENOUGH * here.residual)
+        steps += 1 + taken
+        if trial.residual <= _ENOUGH * here.residual:
             here = trial
         elif here.residual <= tolerance and failures >= _FAILURES:
             break
@@ -213,6 +224,14 @@ def _solve(problem: _Problem, start: np.ndarray, tolerance: float, max_steps: in
             failures += 1
             pause = _FIRST_STEPS * failures
     return here, steps
+
+
+def _steps(problem: _Problem, here: _Step, most: int, goal: float = _FLOOR) -> tuple[_Step, int]:
+    """Steps until the residual is at the goal or there were `most`, and how many there were."""
+    taken = 0
+    while taken < most and not here.residual <= goal:
+        here, taken = _step(problem, here.following), taken + 1
+    return here, taken
 
 
 @np.errstate(all="ignore")
