@@ -70,6 +70,12 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be finite and above 0, but is {value!r}")
 
 
+def plain(value: Any) -> Any:
+    """A number of NumPy's or JAX's as Python's, which compiled code can keep; anything else as it is."""
+    known = isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+    return value.item() if known and value.ndim == 0 else value
+
+
 def check_kind(name: str, value: Any, kind: Any) -> None:
     """Raise `ValueError` unless `value` is an instance of `kind`, a class or a union of some."""
     if not isinstance(value, kind):

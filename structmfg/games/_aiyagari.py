@@ -8,7 +8,15 @@ import dataclasses
 from typing import ClassVar
 
 from structmfg._checks import check_between, check_positive
-from structmfg.games._economy import Economy, Household, Income, check_assets, make_household, most_interest
+from structmfg.games._economy import (
+    Economy,
+    Household,
+    Income,
+    check_assets,
+    make_household,
+    most_interest,
+    plain_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Aiyagari(Economy):
     unknown: ClassVar[str] = "interest rate"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_between("discount", self.discount, 0, 1, open_low=True)
         check_between("depreciation", self.depreciation, 0, 1, open_low=True)
         check_positive("productivity", self.productivity)
@@ -79,6 +88,7 @@ class AiyagariCalibration(Economy):
     unknown: ClassVar[str] = "discount"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_between("depreciation", self.depreciation, 0, 1)
         check_positive("interest + depreciation", self.interest + self.depreciation)
         check_positive("output", self.output)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive, check_reals, check_shape, concrete
+from structmfg._checks import check_between, check_integer, check_positive, check_reals, check_shape, concrete, plain
 from structmfg.operators._base import Successors, TransitionKernel
 
 
@@ -92,10 +92,10 @@ class ArbitraryGrid(Grid):
 class GeometricGrid(Grid):
     """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0), with p = max(|lower|, pivot): dense near `lower`."""
 
-    num_points: int = eqx.field(static=True)
-    lower: float = eqx.field(static=True)
-    upper: float = eqx.field(static=True)
-    pivot: float = eqx.field(static=True, default=0.25)
+    num_points: int = eqx.field(static=True, converter=plain)
+    lower: float = eqx.field(static=True, converter=plain)
+    upper: float = eqx.field(static=True, converter=plain)
+    pivot: float = eqx.field(static=True, converter=plain, default=0.25)
 
     def __check_init__(self) -> None:
         check_integer("num_points", self.num_points, at_least=2)

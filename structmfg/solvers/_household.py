@@ -118,8 +118,8 @@ class _Problem(NamedTuple):
     @classmethod
     def of(cls, household: Household) -> "_Problem":
         gross = float(household.discount * (1 + household.interest))
-        arrays = (np.asarray(x, np.float64) for x in (household.assets, household.cash, household.chain))
-        return cls(*arrays, gross, float(household.risk_aversion))
+        assets, cash, chain = (np.asarray(x, np.float64) for x in (household.assets, household.cash, household.chain))
+        return cls(assets, cash, chain, gross, float(household.risk_aversion))
 
     def consumption_before(self, following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """c with u'(c) = beta (1 + r) E u'(c'), (..., m), from c' (..., m) or, for each income now, (..., m, m).
@@ -145,7 +145,7 @@ def _start(problem: _Problem, household: Household) -> np.ndarray:
 class _Step(NamedTuple):
     """A step from `consumption` to `following`; and how it was interpolated, which makes its derivative.
 
-    Consumption at cash (i, e) lies between that before assets `index` and `index` + 1, with `weight` on the latter;
+    Consumption at cash (i, e) lies between that before assets `interval` and `interval` + 1, with `weight` on the latter;
     `slope`, of savings in cash, is 0 where an end of the grid binds.
     """
 
@@ -153,7 +153,7 @@ class _Step(NamedTuple):
     following: np.ndarray
     before: np.ndarray
     shares: np.ndarray
-    index: np.ndarray
+    interval: np.ndarray
     weight: np.ndarray
     slope: np.ndarray
 
@@ -172,7 +172,7 @@ class _Step(NamedTuple):
         n, m = self.consumption.shape
         incomes, rows = np.arange(m), np.arange(n * m).reshape(n, m, 1)
         values, columns = [], []
-        for index, weight in ((self.index, 1 - self.weight), (self.index + 1, self.weight)):
+        for index, weight in ((self.interval, 1 - self.weight), (self.interval + 1, self.weight)):
             scale = self.slope * weight * self.before[index, incomes] / self.following
             values.append(scale[..., None] * self.shares[index, incomes])
             columns.append(index[..., None] * m + incomes)
