@@ -95,9 +95,9 @@ class AiyagariCalibration(Economy):
         _check_common(self)
 
     def bracket(self) -> tuple[float, float]:
-        """From half of 1 / (1 + r) to where saving has no bound."""
+        """From where consumption would halve in a period, without risk, or sooner, to where saving has no bound."""
         most = 1 / (1 + self.interest)
-        return most / 2, most - 1e-9
+        return most / 2 ** max(1.0, self.risk_aversion), most - 1e-9
 
     def household(self, x: float) -> Household:
         """With discount factor x, at the prices of the targets."""
