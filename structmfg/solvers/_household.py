@@ -145,8 +145,8 @@ def _start(problem: _Problem, household: Household) -> np.ndarray:
 class _Step(NamedTuple):
     """A step from `consumption` to `following`; and how it was interpolated, which makes its derivative.
 
-    Consumption at cash (i, e) lies between that before assets `interval` and `interval` + 1, with `weight` on the latter;
-    `slope`, of savings in cash, is 0 where an end of the grid binds.
+    Consumption at cash (i, e) lies between that before assets `interval` and `interval` + 1, with `weight` on the
+    latter; `slope`, of savings in cash, is 0 where an end of the grid binds.
     """
 
     consumption: np.ndarray
