@@ -206,6 +206,7 @@ def test_economies_that_left_their_grid(changes):
     assert found.stats["extended"] > 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy_are_parameters():
     """Of a compiled function, so they must not stay arrays."""
     with warnings.catch_warnings():

@@ -312,6 +312,9 @@ def test_a_short_grid_is_extended_and_told():
 class EvenlySpaced(Own):
     """On a grid that does not grow, so that it soon has ten times the points."""
 
+    def bracket(self):
+        return -0.05, 0.015
+
     def household(self, x):
         return dataclasses.replace(SMALL.household(x), grid=ArbitraryGrid(jnp.linspace(0.0, self.end, 20)))
 
@@ -406,7 +409,7 @@ def plain_steps(household, *, sign):
         problem = _household._Problem.of(household)
     spare = problem.cash - problem.assets[0]
     consumption = spare if sign > 0 else 1e-3 * household.least_spare + 1e-6 * (spare - spare.min())
-    for _ in range(20_000):
+    for _ in range(4_000):
         following = _household._step(problem, consumption).following
         if np.abs(following / consumption - 1).max() < 1e-15:
             break
@@ -415,7 +418,7 @@ def plain_steps(household, *, sign):
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(30), pytest.param(range(30, 600), marks=pytest.mark.slow)], ids=["few", "many"]
+    "seeds", [range(4), pytest.param(range(4, 504), marks=pytest.mark.slow)], ids=["few", "many"]
 )
 def test_bounds_of_policies_hold(seeds):
     """Against plain steps from above and below, which enclose every solution (see the module); and 1e-8 is reached."""
@@ -450,6 +453,7 @@ def test_units_do_not_matter_at_any_risk_aversion(scale):
     np.testing.assert_allclose(optimal_saving(scaled).savings / scale, optimal_saving(small).savings, atol=1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy_are_parameters():
     """Of economies, incomes and grids, without a warning."""
     with warnings.catch_warnings():
