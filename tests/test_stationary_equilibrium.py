@@ -316,7 +316,7 @@ class EvenlySpaced(Own):
         return -0.05, 0.015
 
     def household(self, x):
-        return dataclasses.replace(SMALL.household(x), grid=ArbitraryGrid(jnp.linspace(0.0, self.end, 20)))
+        return dataclasses.replace(SMALL.household(x), grid=ArbitraryGrid(jnp.linspace(0.0, self.end, 8)))
 
 
 def test_other_grids_are_extended_within_limits():
