@@ -9,7 +9,7 @@ a' is optimal; interpolation between these points gives consumption at the cash 
 them the limit binds; above the last one, a' stays at the end of the grid. This is one step T of the method.
 
 Steps alone converge like a power of the discount, too slowly where a period is a week. Newton's method solves
-log T c = log c instead, with the derivative of T as a sparse matrix; where it does not lower the residual, steps of T
+log T c = log c instead, with the derivative of T as a sparse matrix; where it does not lower the residual, a share of its step and steps of T
 follow. They never lead away: on consumption that increases in assets, T is monotone, and T(s c) > s T c for 0 < s < 1.
 
 The same two properties prove a bound on the error. T has at most one fixed point c* that increases in assets (as
@@ -35,7 +35,8 @@ from structmfg.solvers._linear import LINEAR_RESULTS
 _EPS = float(np.finfo(float).eps)
 _FLOOR = 8 * _EPS  # a residual that rounding leaves
 _FIRST_STEPS = 16  # of the method before Newton's method is tried, and after it failed for the first time
-_ENOUGH = 0.9  # of the residual must be left, at most, after Newton's method
+_ENOUGH = 0.1  # of what a share of Newton's step should take away must be gone
+_LEAST_SHARE = 1 / 32  # of Newton's step
 _FAILURES = 6  # of Newton's method at a residual within the tolerance: rounding allows no more
 _WIDENINGS = 40  # doublings of the distance from the policy at which the bound is tested
 
@@ -205,24 +206,25 @@ def _step(problem: _Problem, consumption: np.ndarray) -> _Step:
 @np.errstate(all="ignore")  # the status tells of what is not finite
 def _solve(problem: _Problem, start: np.ndarray, tolerance: float, max_steps: int) -> tuple[_Step, int]:
     """The last step, and how many there were."""
-    here, steps, failures, pause = _step(problem, start), 1, 0, _FIRST_STEPS
+    here, steps, failures, pause, share = _step(problem, start), 1, 0, _FIRST_STEPS, 1.0
     while here.residual > _FLOOR and steps < max_steps:
         here, taken = _steps(problem, here, min(pause, max_steps - steps))
         steps, pause = steps + taken, 0
         if not np.isfinite(here.residual) or steps >= max_steps:
             break
-        newton = np.clip(here.solve(here.change), -1, 1)
+        newton = share * np.clip(here.solve(here.change), -1, 1)
+        goal = (1 - _ENOUGH * share) * here.residual
         trial = _step(problem, np.maximum.accumulate(here.consumption * np.exp(newton)))
         # At kinks Newton's method leaves large errors of few points, which some steps take away.
-        trial, taken = _steps(problem, trial, min(_FIRST_STEPS, max_steps - steps - 1), _ENOUGH * here.residual)
+        trial, taken = _steps(problem, trial, min(_FIRST_STEPS, max_steps - steps - 1), goal)
         steps += 1 + taken
-        if trial.residual <= _ENOUGH * here.residual:
-            here = trial
+        if trial.residual <= goal:
+            here, share = trial, min(2 * share, 1.0)
         elif here.residual <= tolerance and failures >= _FAILURES:
             break
         else:
             failures += 1
-            pause = _FIRST_STEPS * failures
+            pause, share = _FIRST_STEPS * failures, max(share / 2, _LEAST_SHARE)
     return here, steps
 
 
