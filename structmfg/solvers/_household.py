@@ -9,8 +9,9 @@ a' is optimal; interpolation between these points gives consumption at the cash 
 them the limit binds; above the last one, a' stays at the end of the grid. This is one step T of the method.
 
 Steps alone converge like a power of the discount, too slowly where a period is a week. Newton's method solves
-log T c = log c instead, with the derivative of T as a sparse matrix; where it does not lower the residual, a share of its step and steps of T
-follow. They never lead away: on consumption that increases in assets, T is monotone, and T(s c) > s T c for 0 < s < 1.
+log T c = log c instead, with the derivative of T as a sparse matrix; where it does not lower the
+residual, steps of T follow, and less of Newton's step. Steps of T never lead away: on consumption that increases in
+assets, T is monotone, and T(s c) > s T c for 0 < s < 1.
 
 The same two properties prove a bound on the error. T has at most one fixed point c* that increases in assets (as
 Coleman 1991, Econometrica 59, pages 1091-1104, shows without a grid; Krasnosel'skii 1964, Positive Solutions of
