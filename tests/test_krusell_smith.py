@@ -1,6 +1,7 @@
 """Krusell & Smith's economy against its published parameters, matrix of transitions, and laws of motion."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -174,8 +175,51 @@ def test_status():
     narrow = dataclasses.replace(SMALL, capital_range=(0.99, 1.02))
     low = dataclasses.replace(SMALL, max_assets=25.0)
     for economy in (narrow, low):
-        found = forecasting_equilibrium(economy, **SHORT, tolerance=1e-2, throw=False)
+        found = forecasting_equilibrium(economy, **SHORT, tolerance=1e-2, extend=False, throw=False)
         assert found.result is FORECASTING_RESULTS.truncated
+        assert found.stats["extended"] == 0
+
+
+def test_grids_that_the_path_leaves_are_extended():
+    """Until the path stays on them; the points that were there stay, and the economy tells of the others."""
+    narrow = dataclasses.replace(SMALL, capital_range=(0.9, 1.03), max_assets=60.0, num_assets=40)
+    found = forecasting_equilibrium(narrow, **SHORT, tolerance=1e-2)
+    assert found.stats["extended"] >= 1
+    assert found.economy.max_assets == found.stats["max_assets"] > 100
+    assert found.economy.num_assets == len(found.savings) > 40
+    low, high = found.economy.capital_range
+    ratio = found.path.capital / narrow.steady_capital
+    assert low <= ratio.min() < 1.03 < ratio.max() <= high
+    with jax.enable_x64(True):
+        for grids in (e.grid for e in (narrow, found.economy)), (e.capital_grid for e in (narrow, found.economy)):
+            old, new = (np.asarray(grid.points()) for grid in grids)
+            nearest = np.abs(new - old[:, None]).min(1)
+            np.testing.assert_allclose(nearest, 0, atol=1e-12 * old[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{"risk_aversion": 5.0}, {"benefit": 0.15, "hours": 1 / 0.9}], ids=["risk aversion 5", "benefits"]
+)
+def test_economies_that_left_their_grid(changes):
+    found = forecasting_equilibrium(KrusellSmith(**changes), periods=2000, dropped=500)
+    assert found.stats["extended"] > 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_numpy_are_parameters():
+    """Of a compiled function, so they must not stay arrays."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        economy = KrusellSmith(
+            discount=np.float64(0.99),
+            productivity=np.array([0.99, 1.01]),
+            num_assets=np.int64(60),
+            max_assets=jnp.asarray(100.0),
+        )
+        assert economy == SMALL
+        assert hash(economy) == hash(SMALL)
+        economy.grid.points()
 
 
 @pytest.mark.parametrize(

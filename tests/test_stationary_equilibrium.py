@@ -274,18 +274,19 @@ def test_wrong_timing_is_seen(monkeypatch):
 
 
 def test_statuses():
-    short = stationary_equilibrium(dataclasses.replace(SMALL, max_assets=8.0), throw=False)
+    short = stationary_equilibrium(dataclasses.replace(SMALL, max_assets=8.0), extend=False, throw=False)
     assert short.result is EQUILIBRIUM_RESULTS.truncated
     assert short.stats["top_mass"] > 1e-3
     assert not short.succeeded
     with pytest.raises(RuntimeError, match=r"must reach further \(max_assets\)"):
-        stationary_equilibrium(dataclasses.replace(SMALL, max_assets=8.0))
+        stationary_equilibrium(dataclasses.replace(SMALL, max_assets=8.0), extend=False)
     early = stationary_equilibrium(SMALL, max_steps=3, throw=False)
     assert early.result is EQUILIBRIUM_RESULTS.market
     assert early.stats["steps"] == 3
     assert early.stats["market_residual"] > 1e-8
     assert stationary_equilibrium(Own(math.nan), throw=False).result is EQUILIBRIUM_RESULTS.nonfinite
     hurried = optimal_saving(BORROWER, max_steps=2)
+    assert hurried.stats["steps"] == 2
     assert hurried.result == LINEAR_RESULTS.max_steps
     assert not hurried.succeeded
     assert hurried.stats["residual"] > 1e-6
@@ -324,6 +325,11 @@ def own_household(**changes):
         (lambda: own_household(interest=0.07), r"must be below 1, .* but it is 1.0058 at discount 0.94 and .* 0.07"),
         (lambda: own_household(borrowing_limit=-30.0), "at the borrowing limit -30, the least income 0.5 must exceed"),
         (lambda: own_household(interest=-1.5), r"1 \+ interest must be finite and above 0"),
+        (lambda: own_household(chain=BORROWER.chain[:2]), r"shapes \(m,\) and \(m, m\), but have \(3,\) and \(2, 3\)"),
+        (
+            lambda: own_household(chain=0.9 * BORROWER.chain),
+            "transition probabilities of income must be nonnegative and",
+        ),
         (lambda: optimal_saving(BORROWER, tolerance=0.0), "tolerance must be finite and above 0"),
         (lambda: optimal_saving(BORROWER, initial=np.ones((3, 12))), r"initial must have shape \(12, 3\)"),
         (lambda: stationary_equilibrium(SMALL, bracket=(0.0, 0.03)), r"below 1, or assets grow without bound"),

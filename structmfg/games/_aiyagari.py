@@ -8,7 +8,15 @@ import dataclasses
 from typing import ClassVar
 
 from structmfg._checks import check_between, check_positive
-from structmfg.games._economy import Economy, Household, Income, check_assets, make_household, most_interest
+from structmfg.games._economy import (
+    Economy,
+    Household,
+    Income,
+    check_assets,
+    make_household,
+    most_interest,
+    plain_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Aiyagari(Economy):
     unknown: ClassVar[str] = "interest rate"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_between("discount", self.discount, 0, 1, open_low=True)
         check_between("depreciation", self.depreciation, 0, 1, open_low=True)
         check_positive("productivity", self.productivity)
@@ -79,15 +88,16 @@ class AiyagariCalibration(Economy):
     unknown: ClassVar[str] = "discount"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_between("depreciation", self.depreciation, 0, 1)
         check_positive("interest + depreciation", self.interest + self.depreciation)
         check_positive("output", self.output)
         _check_common(self)
 
     def bracket(self) -> tuple[float, float]:
-        """From half of 1 / (1 + r) to where saving has no bound."""
+        """From where consumption would halve in a period, without risk, or sooner, to where saving has no bound."""
         most = 1 / (1 + self.interest)
-        return most / 2, most - 1e-9
+        return most / 2 ** max(1.0, self.risk_aversion), most - 1e-9
 
     def household(self, x: float) -> Household:
         """With discount factor x, at the prices of the targets."""

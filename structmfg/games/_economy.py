@@ -15,7 +15,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain
 from structmfg.games._chain import rouwenhorst
 from structmfg.operators import ControlledOperator, GeometricGrid, Grid, KroneckerOperator, LotteryKernel
 
@@ -36,6 +36,8 @@ class Income:
     transition: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", tuple(map(plain, self.levels)))
+        object.__setattr__(self, "transition", tuple(tuple(map(plain, row)) for row in self.transition))
         for level in self.levels:
             check_positive("every level of income", level)
         widths = [len(row) for row in self.transition]
@@ -91,6 +93,11 @@ class Household(eqx.Module):
         check_positive("discount", self.discount)
         check_positive("1 + interest", 1 + self.interest)
         check_positive("risk_aversion", self.risk_aversion)
+        size = len(self.incomes)
+        if np.shape(self.incomes) != (size,) or np.shape(self.chain) != (size, size):
+            given = f"{np.shape(self.incomes)} and {np.shape(self.chain)}"
+            raise ValueError(f"incomes and chain must have shapes (m,) and (m, m), but have {given}")
+        check_rows("transition probabilities of income", self.chain)
         if not self.least_spare > 0:
             raise ValueError(
                 f"at the borrowing limit {self.borrowing_limit:g}, the least income {np.min(self.incomes):g} must "
@@ -173,6 +180,12 @@ def make_household(
     incomes = wage * np.asarray(income.levels)
     chain = np.asarray(income.transition)
     return Household(grid, borrowing_limit, incomes, chain, interest, discount, risk_aversion)
+
+
+def plain_fields(economy: Any) -> None:
+    """Makes Python's of the numbers that a frozen dataclass was given: NumPy's and JAX's cannot be compiled in."""
+    for field in dataclasses.fields(economy):
+        object.__setattr__(economy, field.name, plain(getattr(economy, field.name)))
 
 
 def check_assets(num_assets: int, max_assets: float, borrowing_limit: float, pivot: float) -> None:

@@ -7,7 +7,15 @@ import dataclasses
 from typing import ClassVar
 
 from structmfg._checks import check_between, check_positive
-from structmfg.games._economy import Economy, Household, Income, check_assets, make_household, most_interest
+from structmfg.games._economy import (
+    Economy,
+    Household,
+    Income,
+    check_assets,
+    make_household,
+    most_interest,
+    plain_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Huggett(Economy):
     unknown: ClassVar[str] = "interest rate"
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_between("discount", self.discount, 0, 1, open_low=True)
         check_positive("risk_aversion", self.risk_aversion)
         check_assets(self.num_assets, self.max_assets, self.borrowing_limit, self.pivot)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows
-from structmfg.games._economy import check_assets
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain
+from structmfg.games._economy import check_assets, plain_fields
 from structmfg.operators import ArbitraryGrid, ControlledOperator, GeometricGrid, KroneckerOperator, LotteryKernel
 
 Phase = int | Int[Array, ""]
@@ -63,6 +63,7 @@ class KrusellSmith:
     capital_range: Pair = (0.85, 1.15)
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         check_positive("discount", self.discount)
         check_positive("1 - discount", 1 - self.discount)
         check_between("depreciation", self.depreciation, 0, 1, open_low=True)
@@ -71,8 +72,9 @@ class KrusellSmith:
         check_positive("1 - capital_share", 1 - self.capital_share)
         check_between("phase_duration", self.phase_duration, 1, np.inf)
         for name in ("productivity", "unemployment", "unemployment_duration", "unemployed_on_change", "capital_range"):
-            if not isinstance(pair := getattr(self, name), tuple) or len(pair) != 2:
+            if not isinstance(pair := getattr(self, name), tuple | list | np.ndarray) or len(pair) != 2:
                 raise ValueError(f"{name} must be a tuple of two numbers, but is {pair!r}")
+            object.__setattr__(self, name, tuple(map(plain, pair)))
         for z in (0, 1):
             check_positive(f"productivity[{z}]", self.productivity[z])
             check_between(f"unemployment[{z}]", self.unemployment[z], 0, 1)

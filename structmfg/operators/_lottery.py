@@ -23,6 +23,7 @@ from structmfg._checks import (
     check_reals,
     check_shape,
     concrete,
+    plain,
 )
 from structmfg.operators._base import Successors, TransitionKernel
 
@@ -49,6 +50,21 @@ class Grid(eqx.Module):
 
         Below the first or above the last point, all the weight is on that end point.
         """
+
+    def extended(self, factor: float) -> "Grid":
+        """These points and more above them, to `factor` times the length or a little further, as dense as at the top.
+
+        The widths of intervals go on to grow by the ratio of the last two, or stay equal if those do not grow.
+        """
+        check_positive("factor - 1", factor - 1)
+        points = np.asarray(self.points())
+        widths = np.diff(points[-3:])
+        ratio = max(1.0, float(widths[-1] / widths[0]))
+        end, more, width = points[0] + factor * (points[-1] - points[0]), list(points), float(widths[-1])
+        while more[-1] < end:
+            width *= ratio
+            more.append(more[-1] + width)
+        return ArbitraryGrid(jnp.asarray(np.array(more), points.dtype))
 
 
 class ArbitraryGrid(Grid):
@@ -89,10 +105,10 @@ class ArbitraryGrid(Grid):
 class GeometricGrid(Grid):
     """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0), with p = max(|lower|, pivot): dense near `lower`."""
 
-    num_points: int = eqx.field(static=True)
-    lower: float = eqx.field(static=True)
-    upper: float = eqx.field(static=True)
-    pivot: float = eqx.field(static=True, default=0.25)
+    num_points: int = eqx.field(static=True, converter=plain)
+    lower: float = eqx.field(static=True, converter=plain)
+    upper: float = eqx.field(static=True, converter=plain)
+    pivot: float = eqx.field(static=True, converter=plain, default=0.25)
 
     def __check_init__(self) -> None:
         check_integer("num_points", self.num_points, at_least=2)
@@ -110,6 +126,15 @@ class GeometricGrid(Grid):
     def _log_ratio(self) -> float:
         """log of the ratio of neighbouring widths."""
         return float(np.log((self.upper + self._pivot) / (self.lower + self._pivot)) / (self.num_points - 1))
+
+    def extended(self, factor: float) -> "GeometricGrid":
+        """See `Grid.extended`: the ratio of neighbouring widths stays."""
+        check_positive("factor - 1", factor - 1)
+        p = self._pivot
+        end = self.lower + factor * (self.upper - self.lower)
+        more = int(np.ceil(np.log((end + p) / (self.upper + p)) / self._log_ratio))
+        upper = (self.upper + p) * float(np.exp(self._log_ratio * more)) - p
+        return GeometricGrid(self.num_points + more, self.lower, upper, self.pivot)
 
     def points(self) -> Float[Array, " points"]:
         """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere."""

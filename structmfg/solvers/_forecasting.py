@@ -7,6 +7,7 @@ phase z, and expect log K' = a_z + b_z log K. Given this rule, the endogenous gr
 rule that households had.
 """
 
+import dataclasses
 import enum
 import functools
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ from structmfg.games import KrusellSmith
 _POLICY_TOLERANCE = 1e-9  # of the change of savings in one step, in units of the capital of the steady state
 _POLICY_STEPS = 20_000
 _TOP_MASS = 1e-6  # more than this at the last grid point: the grid ends too early
+_ROUGH = 1e-3  # a rule with such a residual tells whether its path stays on the grid
+_PATIENCE = 10  # rules tried, after which the grid is extended anyway
+_MOST_EXTENSIONS = 20
 
 
 class FORECASTING_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
@@ -54,6 +58,7 @@ class ForecastingEquilibrium(NamedTuple):
 
     `rule` [z, (a, b)]: log K' = a_z + b_z log K. `savings` a'[a, e, z, K] on the economy's grids. `path`: what happened
     under it; `mean_field` (S,) follows. `result`, a member of `FORECASTING_RESULTS`; `stats`: see the function.
+    `economy`, with the grids that were used.
     """
 
     rule: Float[np.ndarray, "2 2"]
@@ -62,6 +67,7 @@ class ForecastingEquilibrium(NamedTuple):
     mean_field: Float[np.ndarray, " states"]
     result: FORECASTING_RESULTS
     stats: dict[str, Any]
+    economy: KrusellSmith
 
     @property
     def succeeded(self) -> bool:
@@ -79,9 +85,14 @@ def forecasting_equilibrium(
     damping: float = 0.3,
     max_steps: int = 100,
     initial: Float[Array | np.ndarray, "2 2"] | None = None,
+    extend: bool = True,
     throw: bool = True,
 ) -> ForecastingEquilibrium:
     """The rule that comes true when households forecast with it, in double precision.
+
+    Grids that the path leaves are extended: that of assets to twice its range where more than a millionth of the
+    households gather at its end, that of capital by half of its range on the side where the path leaves it, both as
+    dense as they are. `economy` of the result has the grids that were used. Grids that suffice are left alone.
 
     Args:
         economy: Its phases are drawn once, from `seed`.
@@ -92,6 +103,8 @@ def forecasting_equilibrium(
         damping: The share of the new rule in the next one.
         max_steps: Rules tried, at most.
         initial: The first of them; default: back to the capital of the steady state by a twentieth in a period.
+        extend: Whether the grids may be extended, up to 20 times; if not, or where that does not suffice, the result is
+            `truncated`.
         throw: Whether to raise `RuntimeError` if the result is not `converged`.
 
     Returns:
@@ -99,7 +112,9 @@ def forecasting_equilibrium(
         the standard deviation of the error of log K', each [z]; `drift`, the largest |log K - log K^| where K^ follows
         the rule alone from the first period kept, along the same phases, the sharper test of a rule (den Haan 2010,
         CEPR discussion paper 6971); `policy_residual`; `euler_error`, the mean over `mean_field` of |1 - c~ / c|,
-        with c~ what the Euler equation makes of the policy; `top_mass`; `steps`.
+        with c~ what the Euler equation makes of the policy; `top_mass`; `max_assets`, `num_assets`, `capital_range` and
+        `num_capital` of the grids; `extended`, how often they were; `steps`. All of them are residuals of the rule, the
+        path and the policy returned: how far the rule is from one that holds exactly is not known.
     """
     check_kind("economy", economy, KrusellSmith)
     check_integer("dropped", dropped, at_least=0)
@@ -115,7 +130,7 @@ def forecasting_equilibrium(
     if (rarest := int(np.bincount(phases[dropped : periods - 1], minlength=2).min())) < 10:
         raise ValueError(f"either phase must be seen at least 10 times to fit a rule, but one is seen {rarest} times")
     with jax.enable_x64(True):
-        found = _search(economy, first, phases, dropped, tolerance, damping, max_steps)
+        found = _search(economy, first, phases, dropped, tolerance, damping, max_steps, extend)
     if throw and not found.succeeded:
         raise RuntimeError(f"{found.result.value} Rule {found.rule.tolist()}: {found.stats}")
     return found
@@ -153,11 +168,20 @@ def _search(
     tolerance: float,
     damping: float,
     max_steps: int,
+    extend: bool,
 ) -> ForecastingEquilibrium:
-    trial, steps = _try(economy, first, _start(economy), phases, dropped), 1
-    while trial.residual > tolerance and trial.policy_residual <= _POLICY_TOLERANCE and steps < max_steps:
-        rule = trial.rule + damping * (trial.implied - trial.rule)
-        trial, steps = _try(economy, rule, trial.savings, phases, dropped), steps + 1
+    trial, steps, extended = _try(economy, first, _start(economy), phases, dropped), 1, 0
+    while trial.policy_residual <= _POLICY_TOLERANCE and steps < max_steps:
+        known = trial.residual <= max(tolerance, _ROUGH) or steps % _PATIENCE == 0
+        wider = _widened(economy, trial.path) if extend and known and extended < _MOST_EXTENSIONS else economy
+        if wider != economy:
+            economy, extended = wider, extended + 1
+            trial, steps = _try(economy, trial.rule, _start(economy), phases, dropped), steps + 1
+        elif trial.residual > tolerance:
+            rule = trial.rule + damping * (trial.implied - trial.rule)
+            trial, steps = _try(economy, rule, trial.savings, phases, dropped), steps + 1
+        else:
+            break
     error = _euler_error(economy, jnp.asarray(trial.rule), trial.savings, jnp.asarray(trial.mean_field))
     stats = {
         "rule_residual": trial.residual,
@@ -166,10 +190,33 @@ def _search(
         "policy_residual": trial.policy_residual,
         "euler_error": float(error),
         "top_mass": float(trial.path.top_mass.max()),
+        "max_assets": economy.max_assets,
+        "num_assets": economy.num_assets,
+        "capital_range": economy.capital_range,
+        "num_capital": economy.num_capital,
+        "extended": extended,
         "steps": steps,
     }
     result = _judged(economy, trial.path, stats, tolerance)
-    return ForecastingEquilibrium(trial.rule, np.asarray(trial.savings), trial.path, trial.mean_field, result, stats)
+    savings = np.asarray(trial.savings)
+    return ForecastingEquilibrium(trial.rule, savings, trial.path, trial.mean_field, result, stats, economy)
+
+
+def _widened(economy: KrusellSmith, path: Path) -> KrusellSmith:
+    """The economy with grids that reach further where the path leaves them; itself where it does not."""
+    changes: dict[str, Any] = {}
+    if path.top_mass.max() > _TOP_MASS:
+        longer = economy.grid.extended(2.0)
+        changes |= {"num_assets": longer.num_points, "max_assets": longer.upper}
+    low, high = economy.capital_range
+    width = (high - low) / (economy.num_capital - 1)
+    more = economy.num_capital // 2
+    above = more if path.capital.max() > high * economy.steady_capital else 0
+    below = min(more, int(0.9 * low / width)) if path.capital.min() < low * economy.steady_capital else 0
+    if above or below:
+        changes["capital_range"] = (low - below * width, high + above * width)
+        changes["num_capital"] = economy.num_capital + above + below
+    return dataclasses.replace(economy, **changes)
 
 
 def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarray, dropped: int) -> _Trial:
@@ -255,10 +302,13 @@ def _consumption_before(
     """c with u'(c) = beta E (1 + r') u'(c'), [a, e, z, K], from c' [a, e or 1, e', z', z, K]."""
     expected_capital = _forecast(rule, economy.capital_grid.points())
     interest = jnp.stack([economy.prices(expected_capital, z)[0] for z in (0, 1)])  # [z', z, K]
-    marginal = (1 + interest) * later**-economy.risk_aversion
     chances = jnp.einsum("zy,zyef->efyz", economy.phases(), economy.employment())[..., None]
-    expected = jnp.sum(jnp.where(chances > 0, chances * marginal, 0), axis=(2, 3))
-    return (economy.discount * expected) ** (-1 / economy.risk_aversion)
+    # Powers of ratios to the least c' that may come neither overflow nor vanish at any risk aversion.
+    least = jnp.min(jnp.where(chances > 0, later, jnp.inf), axis=(2, 3), keepdims=True)
+    least = jnp.where(least > 0, least, 1)  # who may be left with nothing consumes nothing now
+    marginal = (1 + interest) * jnp.where(chances > 0, later / least, 1) ** -economy.risk_aversion
+    expected = jnp.sum(chances * marginal, axis=(2, 3))
+    return least[:, :, 0, 0] * (economy.discount * expected) ** (-1 / economy.risk_aversion)
 
 
 @functools.partial(jax.jit, static_argnums=0)

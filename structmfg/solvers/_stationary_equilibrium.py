@@ -14,6 +14,7 @@ finds where excess demand for assets is zero.
 (True, True)
 """
 
+import dataclasses
 import enum
 import math
 from typing import Any, NamedTuple
@@ -31,15 +32,18 @@ from structmfg.solvers._household import SavingSolution, optimal_saving
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
 from structmfg.solvers._stationary import stationary
 
-_POLICY_TOLERANCE = 1e-12  # of the relative change of consumption
-_MASS_TOLERANCE = 1e-12  # of ||A^T mu - mu||_1
+_POLICY_TOLERANCE = 1e-8  # of the error of log consumption
+_MASS_TOLERANCE = 1e-5  # of the error of the mean field in L1, as far as it can be proven
 _TOP_MASS = 1e-6  # more than this at the last grid point: the grid ends too early
+_MOST_DOUBLINGS = 20  # of the length of the asset grid
+_MOST_POINTS = 10  # times as many as the economy has, after which the grid is not extended
 
 
 class EQUILIBRIUM_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
     """How the search for a stationary equilibrium ended; the value is the whole message."""
 
     converged = "Policy, mean field and market are in equilibrium within the tolerances."
+    residual = "The market clears, but of the policy or the mean field only the residual is known, not the error."
     market = "The market did not clear within the tolerance; the value nearest to it is the one reached."
     policy = "The policy of the households did not converge."
     distribution = "The stationary mean field was not found to the tolerance, or is not unique."
@@ -80,6 +84,26 @@ class _Trial(NamedTuple):
     aggregates: dict[str, float]
     excess: float
 
+    @property
+    def top_mass(self) -> float:
+        """Of households at the last point of the asset grid."""
+        return float(np.asarray(self.distribution.value).reshape(self.saving.savings.shape)[-1].sum())
+
+    @property
+    def failure(self) -> EQUILIBRIUM_RESULTS | None:
+        """Why `excess` says nothing, if so: the first thing that went wrong."""
+        if self.saving.result == LINEAR_RESULTS.nonfinite or not math.isfinite(self.aggregates["supply"]):
+            return EQUILIBRIUM_RESULTS.nonfinite
+        if not _is_usable(self.saving.result):
+            return EQUILIBRIUM_RESULTS.policy
+        if not _is_usable(self.distribution.result):
+            return EQUILIBRIUM_RESULTS.distribution
+        return None if math.isfinite(self.excess) else EQUILIBRIUM_RESULTS.nonfinite
+
+
+def _is_usable(result: LINEAR_RESULTS) -> bool:
+    return bool(result == LINEAR_RESULTS.converged) or bool(result == LINEAR_RESULTS.residual)
+
 
 def stationary_equilibrium(
     economy: Economy,
@@ -87,9 +111,15 @@ def stationary_equilibrium(
     bracket: tuple[float, float] | None = None,
     tolerance: float = 1e-8,
     max_steps: int = 100,
+    extend: bool = True,
     throw: bool = True,
 ) -> StationaryEquilibrium:
     """The stationary equilibrium of an economy between the ends of a bracket, in double precision.
+
+    A grid of assets at whose end more than a millionth of the households gather, or would at a lower excess demand, is
+    extended: the points of the economy's own grid stay, and others follow above them, as dense relative to their
+    distance, until the range has doubled, and again (see `Grid.extended`). `household.grid` of the result is the grid
+    that was used, and `stats` tell of it. A grid that suffices is left alone.
 
     Args:
         economy: See `structmfg.games.Economy`.
@@ -97,12 +127,20 @@ def stationary_equilibrium(
             economy's own.
         tolerance: Of excess demand, in units of mean labour income.
         max_steps: Values of the unknown tried, at most.
-        throw: Whether to raise `RuntimeError` if the result is not `converged`.
+        extend: Whether the grid may be extended, up to 20 times and to 10 times the points; if not, or where that does
+            not suffice, the result is `truncated`.
+        throw: Whether to raise `RuntimeError` if the result is neither `converged` nor `residual`.
 
     Returns:
-        `stats`: `market_residual`, |excess demand| / mean labour income; `stationarity_residual`, ||A^T mu - mu||_1;
-        `policy_residual` and `euler_error`, see `optimal_saving`; `top_mass`, at the last point of the asset grid;
-        `steps`, values of the unknown tried.
+        `result` is `converged` if, at the value returned, excess demand is within the tolerance, the policy within
+        1e-8 of the optimal one on the grid (in log consumption) and the mean field within 1e-5 of the stationary one
+        (in L1), both proven; the error of the unknown itself is known only as far as `bracket` tells. `stats`:
+        `market_residual`, |excess demand| / mean labour income; `bracket`, the nearest values tried on either side of
+        the root, at which excess demand has different signs; `stationarity_residual`, ||A^T mu - mu||_1;
+        `mean_field_bound`, on the error of mu, where `stationary` proves one, else infinite; `policy_residual`,
+        `policy_bound` and `euler_error`, see `optimal_saving`; `top_mass`, at the last point of the asset grid;
+        `max_assets`, that point; `num_assets`, points; `extended`, how often the grid was; `steps`, values of the
+        unknown tried.
 
     Raises:
         ValueError: If excess demand has the same sign at both ends, or a household's problem has no solution there.
@@ -117,37 +155,72 @@ def stationary_equilibrium(
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"bracket must be two finite values, the first below the second, but is ({low!r}, {high!r})")
     with jax.enable_x64(True):
-        search = _Search(economy, tolerance)
-        result = _bracketed(search, float(low), float(high), max_steps)
-        found = _equilibrium(search, result)
-    if throw and not found.succeeded:
+        search = _Search(economy, tolerance, extend)
+        found = _bracketed(search, float(low), float(high), max_steps)
+    if throw and found.result not in (EQUILIBRIUM_RESULTS.converged, EQUILIBRIUM_RESULTS.residual):
         raise RuntimeError(f"{found.result.value} {economy.unknown} {found.unknown:.10g}: {found.stats}")
     return found
 
 
-class _Search:
-    """Excess demand as a function of the unknown: remembers its trials, and starts policies from the last one."""
+class _Failure(Exception):  # noqa: N818 (it ends the search and is no error of the caller's)
+    """A trial whose excess demand must not be used."""
 
-    def __init__(self, economy: Economy, tolerance: float) -> None:
-        self.economy, self.tolerance = economy, tolerance
+    def __init__(self, trial: _Trial) -> None:
+        super().__init__()
+        self.trial = trial
+
+
+class _Search:
+    """Excess demand as a function of the unknown: remembers its trials, and starts policies from the last one.
+
+    Where the grid ends too early, households hold less than they would. So an excess above the tolerance has the right
+    sign anyway, and only at others the grid is extended; it stays so at the values tried later.
+    """
+
+    def __init__(self, economy: Economy, tolerance: float, extend: bool) -> None:
+        self.economy, self.tolerance, self.extend = economy, tolerance, extend
         self.trials: dict[float, _Trial] = {}
+        self.doublings = 0
         self._last: np.ndarray | None = None
 
     @property
     def best(self) -> _Trial:
-        return min(
-            self.trials.values(), key=lambda trial: abs(trial.excess) if math.isfinite(trial.excess) else math.inf
-        )
+        return min(self.trials.values(), key=lambda trial: abs(trial.excess))
+
+    @property
+    def bracket(self) -> tuple[float, float]:
+        """The values tried that are nearest to the best one, on either side, and at which excess has other signs."""
+        xs, best = sorted(self.trials), self.best.unknown
+        signs = [self.trials[x].excess > 0 for x in xs]
+        changes = [(low, high) for low, high, a, b in zip(xs, xs[1:], signs, signs[1:], strict=False) if a != b]
+        return min(changes, key=lambda ends: abs(ends[0] - best) + abs(ends[1] - best), default=(xs[0], xs[-1]))
 
     def excess(self, x: float) -> float:
         """Zero where it is within the tolerance, which ends Brent's method."""
         if x not in self.trials:
-            trial = self.trials[x] = _try(self.economy, x, self._last)
-            self._last = trial.saving.consumption if trial.saving.succeeded else None
+            trial = self._try(x)
+            while trial.excess <= self.tolerance and trial.top_mass > _TOP_MASS and self._may_extend(trial):
+                self.doublings, self._last = self.doublings + 1, None
+                trial = self._try(x)
+            self.trials[x] = trial
         excess = self.trials[x].excess
-        if not math.isfinite(excess):
-            raise FloatingPointError
         return 0.0 if abs(excess) <= self.tolerance else excess
+
+    def _may_extend(self, trial: _Trial) -> bool:
+        points = self.economy.household(trial.unknown).grid.num_points
+        few = trial.household.grid.num_points < _MOST_POINTS * points
+        return self.extend and few and self.doublings < _MOST_DOUBLINGS
+
+    def _try(self, x: float) -> _Trial:
+        household = self.economy.household(x)
+        if self.doublings:
+            grid = household.grid.extended(2.0**self.doublings)
+            household = dataclasses.replace(household, grid=grid)
+        trial = _try(self.economy, x, household, self._last)
+        self._last = trial.saving.consumption if trial.saving.succeeded else None
+        if trial.failure:
+            raise _Failure(trial)
+        return trial
 
 
 @jax.jit
@@ -163,8 +236,7 @@ def _mean_field(household: Household, saving: SavingSolution) -> LinearSolution:
     return stationary(_operator(household, saving.savings), tolerance=_MASS_TOLERANCE)
 
 
-def _try(economy: Economy, x: float, start: np.ndarray | None) -> _Trial:
-    household = economy.household(x)
+def _try(economy: Economy, x: float, household: Household, start: np.ndarray | None) -> _Trial:
     saving = optimal_saving(household, tolerance=_POLICY_TOLERANCE, initial=start)
     distribution = _mean_field(household, saving)
     mass = np.asarray(distribution.value).reshape(saving.savings.shape)
@@ -179,51 +251,55 @@ def _try(economy: Economy, x: float, start: np.ndarray | None) -> _Trial:
     return _Trial(x, household, saving, distribution, {**aggregates, **economy.quantities(x)}, excess)
 
 
-def _bracketed(search: _Search, low: float, high: float, max_steps: int) -> EQUILIBRIUM_RESULTS:
-    """Looks for the root; whether the market cleared."""
+def _bracketed(search: _Search, low: float, high: float, max_steps: int) -> StationaryEquilibrium:
+    """Looks for the root."""
     try:
         _check_signs(search, low, high)
         smallest = {"xtol": 1e-15, "rtol": 4 * float(np.finfo(float).eps)}
         scipy.optimize.brentq(search.excess, low, high, **smallest, maxiter=max_steps - 2, disp=False)
-    except FloatingPointError:
-        return EQUILIBRIUM_RESULTS.nonfinite
-    cleared = abs(search.best.excess) <= search.tolerance
-    return EQUILIBRIUM_RESULTS.converged if cleared else EQUILIBRIUM_RESULTS.market
+    except _Failure as failure:
+        return _equilibrium(search, failure.trial, failure.trial.failure)
+    return _equilibrium(search, search.best, None)
 
 
 def _check_signs(search: _Search, low: float, high: float) -> None:
     ends = search.excess(low), search.excess(high)
     if ends[0] * ends[1] > 0:
+        short = max(search.trials[x].top_mass for x in (low, high)) > _TOP_MASS
         raise ValueError(
             f"excess demand for assets must have different signs at the ends of the bracket, but at {low:.10g} it is "
             f"{ends[0]:.6g} and at {high:.10g} it is {ends[1]:.6g} times mean labour income; "
             f"the unknown is the {search.economy.unknown}"
+            + ("; households gather at the end of the asset grid: it must reach further (max_assets)" if short else "")
         )
 
 
-def _equilibrium(search: _Search, market: EQUILIBRIUM_RESULTS) -> StationaryEquilibrium:
-    trial = search.best
+def _equilibrium(search: _Search, trial: _Trial, failure: EQUILIBRIUM_RESULTS | None) -> StationaryEquilibrium:
     saving, distribution = trial.saving, trial.distribution
     mass = np.asarray(distribution.value)
     stats = {
         "market_residual": abs(trial.excess),
+        "bracket": search.bracket if search.trials else (math.nan, math.nan),
         "stationarity_residual": float(distribution.stats["residual"]),
+        "mean_field_bound": float(distribution.stats.get("bound", math.inf)),
         "policy_residual": saving.stats["residual"],
+        "policy_bound": saving.stats["bound"],
         "euler_error": saving.stats["euler_error"],
-        "top_mass": float(mass.reshape(saving.savings.shape)[-1].sum()),
+        "top_mass": trial.top_mass,
+        "max_assets": float(trial.household.assets[-1]),
+        "num_assets": trial.household.grid.num_points,
+        "extended": search.doublings,
         "steps": len(search.trials),
     }
-    result = _judged(trial, market, stats["top_mass"])
+    result = failure or _judged(trial, search.tolerance)
     policy, aggregates = (saving.savings, saving.consumption), trial.aggregates
     return StationaryEquilibrium(trial.unknown, trial.household, *policy, mass, aggregates, result, stats)
 
 
-def _judged(trial: _Trial, market: EQUILIBRIUM_RESULTS, top_mass: float) -> EQUILIBRIUM_RESULTS:
-    """The first thing that went wrong, in the order in which one leads to another."""
-    if market is EQUILIBRIUM_RESULTS.nonfinite:
-        return market
-    if not trial.saving.succeeded:
-        return EQUILIBRIUM_RESULTS.policy
-    if trial.distribution.result != LINEAR_RESULTS.converged:
-        return EQUILIBRIUM_RESULTS.distribution
-    return EQUILIBRIUM_RESULTS.truncated if top_mass > _TOP_MASS else market
+def _judged(trial: _Trial, tolerance: float) -> EQUILIBRIUM_RESULTS:
+    if trial.top_mass > _TOP_MASS:
+        return EQUILIBRIUM_RESULTS.truncated
+    if not abs(trial.excess) <= tolerance:
+        return EQUILIBRIUM_RESULTS.market
+    proven = trial.saving.succeeded and trial.distribution.result == LINEAR_RESULTS.converged
+    return EQUILIBRIUM_RESULTS.converged if proven else EQUILIBRIUM_RESULTS.residual
