@@ -113,7 +113,10 @@ HELD = [1.0]
         (made(lambda self: FACTOR), of_global),
         (made(cell(HELD)), lambda g: HELD.insert(0, 2.0)),
     ],
-    ids=str,
+    ids=[
+        *("number", "jax", "numpy", "list", "dictionary", "object"),
+        *("class", "method", "own method", "class of a field", "global", "closure"),
+    ],
 )
 def test_numbers_are_those_of_the_game_as_it_is(game, change):
     assert gain(game) == pytest.approx(0.5)
