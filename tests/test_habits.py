@@ -325,3 +325,22 @@ def test_ratios_to_scipy_are_measured():
     assert set(products.ratios(50, rounds=1)) == {
         f"{name} {dtype}" for name in ("A v", "A^T mu") for dtype in ("float32", "float64")
     }
+
+
+def test_an_explicit_product_of_known_entries_is_laid_out_by_rows(precision):
+    """Alone, jitted as a method, under grad and vmap; and not where entries are traced or few."""
+    random = np.random.default_rng(0)
+    columns, weights = random.integers(0, 4000, (4000, 3)), random.dirichlet(np.ones(3), 4000)
+    matrix = scipy.sparse.csr_array((weights.ravel(), columns.ravel(), np.arange(4001) * 3), shape=(4000, 4000))
+    operator = ops.from_scipy(matrix).explicit()
+    values = jnp.asarray(random.normal(size=4000), float)
+    for product in (operator.mv, jax.jit(operator.mv), jax.jit(lambda v: operator.mv(v))):
+        np.testing.assert_allclose(product(values), matrix @ np.asarray(values), atol=1e-5)
+    assert operator._rows is not None
+    gradient = jax.jit(jax.grad(lambda v: operator.mv(v)[7]))(values)
+    np.testing.assert_allclose(gradient, matrix.toarray()[7], atol=1e-6)
+    block = jax.vmap(operator.mv)(jnp.stack([values, 2 * values]))
+    np.testing.assert_allclose(block[1], 2 * block[0], rtol=1e-5)
+    inside = jax.jit(lambda a, v: a.mv(v))(operator, values)
+    np.testing.assert_allclose(inside, operator.mv(values), atol=1e-5)
+    assert ops.from_scipy(np.eye(3)).explicit()._rows is None

@@ -116,7 +116,10 @@ def to_linear_operator(operator: TransitionOperator) -> scipy.sparse.linalg.Line
 
 
 class ExplicitOperator(TransitionOperator):
-    """A in explicit form: an (S, S) BCOO matrix. `from_scipy` takes matrices of other kinds."""
+    """A in explicit form: an (S, S) BCOO matrix. `from_scipy` takes matrices of other kinds.
+
+    Where the entries are known and many, the first product A v lays them out by rows, for those after it.
+    """
 
     matrix: sparse.BCOO
 
@@ -147,12 +150,16 @@ class ExplicitOperator(TransitionOperator):
     def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
         """A v."""
         check_shape("values", values, (self.num_states,))
-        return pulled(self.matrix, values)
+        return pulled(self.matrix, values) if self._rows is None else self._rows @ values
 
     def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
         """A^T mu."""
         check_shape("mass", mass, (self.num_states,))
         return pushed(self.matrix, mass)
+
+    @functools.cached_property
+    def _rows(self) -> Rows | None:
+        return _known_rows(self.matrix)
 
     def as_bcoo(self) -> sparse.BCOO:
         """The matrix itself, merged and sorted."""
@@ -314,6 +321,23 @@ def _scattered(data: Array, targets: Array, sources: Array, vector: Array, size:
     """Out[target] = sum of data * vector[source]; entries out of range are unused slots, and count for nothing."""
     terms = data * vector.at[sources].get(mode="fill", fill_value=0)
     return jnp.zeros(size, terms.dtype).at[targets].add(terms, mode="drop", indices_are_sorted=is_sorted)
+
+
+_MANY = 10_000  # entries from which on laying them out by rows pays
+_MOST_LENGTHS = 8  # of rows: each compiles a loop of its own
+
+
+def _known_rows(matrix: sparse.BCOO) -> Rows | None:
+    """The rows of M where its entries are known, merged and many, and its rows of few lengths; else None."""
+    places, data = concrete(matrix.indices), concrete(matrix.data)
+    if places is None or data is None or matrix.nse < _MANY or not (matrix.indices_sorted and matrix.unique_indices):
+        return None
+    used = places[:, 0] < matrix.shape[0]
+    row, column = places[used].T
+    if np.count_nonzero(np.bincount(np.bincount(row, minlength=matrix.shape[0]))) > _MOST_LENGTHS:
+        return None
+    with jax.ensure_compile_time_eval():
+        return grouped(data[used], row, column, matrix.shape[0])
 
 
 def _dense_successors(probabilities: Float[Array, "*rows states"]) -> Successors:
