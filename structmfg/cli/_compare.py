@@ -65,7 +65,7 @@ def compare(arguments: argparse.Namespace) -> int:
     out.print(f"report: {result['report']}", soft_wrap=True)
     if arguments.json:
         print_json(result)
-    broken = [run for runs in found.runs.values() for run in runs if run.result == "nonfinite"]
+    broken = [run for runs in found.runs.values() for run in runs if run.result in ("nonfinite", "invalid")]
     if broken:
         print(f"structmfg: not finite: {', '.join(f'{run.solver} seed {run.seed}' for run in broken)}", file=sys.stderr)
     return 1 if broken else 0
