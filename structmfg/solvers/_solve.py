@@ -16,9 +16,9 @@ from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg._flags import own_rules
 from structmfg.games import Game, as_game, check_game
 from structmfg.policies import ParametricPolicy, Policy
+from structmfg.solvers._definition import check_definition
 from structmfg.solvers._exploitability import Estimate
 from structmfg.solvers._inspection import check_game_along, sampled_steps, what_is_not_finite
-from structmfg.solvers._problem import check_definition
 from structmfg.solvers._run import Run
 from structmfg.solvers._snapshots import Snapshots
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution

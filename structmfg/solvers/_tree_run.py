@@ -13,9 +13,10 @@ from jaxtyping import Array, Int, PyTree
 
 from structmfg.games import Game
 from structmfg.policies import Policy, TreePolicy
+from structmfg.solvers._definition import check_noise_is_told_apart
 from structmfg.solvers._exploitability import best_values, in_default, in_double
 from structmfg.solvers._inspection import check_game_along, check_observations, steps_on_tree, what_is_not_finite
-from structmfg.solvers._problem import TreeProblem, check_noise_is_told_apart
+from structmfg.solvers._problem import TreeProblem
 from structmfg.solvers._run import Reached, Run
 from structmfg.solvers._solution import RESULTS, Solution
 from structmfg.solvers._tree import Flow, unroll_on_tree

@@ -12,8 +12,8 @@ from structmfg._pages import Picture
 from structmfg.games import Game, check_game
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TabularPolicy, uniform
+from structmfg.solvers._definition import check_kernel
 from structmfg.solvers._evaluation import policy_gradient, policy_values, rollout
-from structmfg.solvers._problem import check_kernel
 from structmfg.verification import laws, oracles, populations, variance
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
