@@ -150,7 +150,7 @@ def test_births_and_deaths_take_linear_time(double):
 
 def test_lu_where_elimination_would_take_too_long(precision, monkeypatch):
     """With the bound by hitting times: honest where the chain nearly falls apart, and of use elsewhere."""
-    monkeypatch.setattr(module, "affordable", lambda size, band: False)
+    monkeypatch.setattr(module, "affordable", lambda size, band, modest=False: False)
     monkeypatch.setattr(module, "banded_order", lambda moves: (np.arange(moves.shape[0]), 2))
     random = np.random.default_rng(3)
     cases = [random.dirichlet(np.full(40, 0.3), 40) for _ in range(5)] + [revisions()[0], double_well(100)[0]]

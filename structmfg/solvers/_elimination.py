@@ -23,7 +23,8 @@ import scipy.sparse.csgraph
 from jaxtyping import Float
 
 UNIT = float(np.finfo(np.float64).eps) / 2  # the largest relative error of one operation
-_MOST_WORK = 2e10  # n b^2: some seconds
+_MODEST_WORK = 1e9  # n b^2: less than a second
+_MOST_WORK = 2e10  # some seconds
 _MOST_STATES = 200_000  # each costs some 30 microseconds
 _MOST_STORED = 1e8  # numbers, n b
 _DENSE = 64  # states that are not worth an ordering
@@ -121,10 +122,11 @@ def banded_order(moves: scipy.sparse.csr_array) -> tuple[np.ndarray, int]:
     return (other, narrower) if narrower < band else (own, band)
 
 
-def affordable(size: int, band: int) -> bool:
-    """Whether elimination takes seconds and fits the memory."""
+def affordable(size: int, band: int, *, modest: bool = False) -> bool:
+    """Whether elimination takes seconds, or less than one if `modest`, and fits the memory."""
     width = max(band, 1)
-    return size * float(width) ** 2 <= _MOST_WORK and size <= _MOST_STATES and size * float(width) <= _MOST_STORED
+    work = _MODEST_WORK if modest else _MOST_WORK
+    return size * float(width) ** 2 <= work and size <= _MOST_STATES and size * float(width) <= _MOST_STORED
 
 
 def eliminate(

@@ -42,8 +42,8 @@ def stationary(
 
     - `direct`: the closed classes of the graph; then, on the first, elimination without subtraction, in double
       precision, with a proven bound on the error. Births and deaths by products of ratios, other chains in an order of
-      small bandwidth b, in time S b^2; where that would take more than seconds, sparse LU, with the bound by hitting
-      times.
+      small bandwidth b, in time S b^2. Where that would take more than a second, sparse LU with the bound by hitting
+      times, and elimination only where this bound is above 1e-8.
     - `eigen`: the same, and the second largest eigenvalue of A on that class: LAPACK or ARPACK, on a matrix that the
       distribution has balanced (a symmetric one where the chain is reversible).
     - `power`: mu <- (mu + A^T mu) / 2, matrix-free, also inside jit. The lazy chain has the same stationary
@@ -192,8 +192,10 @@ def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
     data = 2 * known + 8 * UNIT  # of each probability
     if band == 1:
         return _births_and_deaths(moves, data)
-    if not affordable(size, band):
-        return _by_lu(moves, data)
+    if not affordable(size, band, modest=True):
+        found = _by_lu(moves, data)
+        if found.bound <= _PROVES_ENOUGH or not affordable(size, band):
+            return found
     pinned, others = order[:1], order[1:]
     leaving = moves[others][:, pinned].toarray()[:, 0]
     chain = eliminate(moves[others][:, others], leaving, np.arange(size - 1), min(band, size - 1))
@@ -243,7 +245,7 @@ def _by_lu(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
     return found
 
 
-_PROVES_LITTLE = 1e-7
+_PROVES_LITTLE, _PROVES_ENOUGH = 1e-7, 1e-8  # bounds by hitting times
 
 
 def _without(moves: scipy.sparse.csr_array, pinned: int, data: float) -> _Distribution:
