@@ -98,3 +98,15 @@ def test_refusals(call, message, unchecked):
 def test_status_where_the_bound_is_not_met(double):
     times = hitting_times(chain(np.full((3, 3), 1 / 3)), [0], tolerance=1e-300)
     assert times.result == LINEAR_RESULTS.precision
+
+
+def test_times_beyond_the_largest_number(double):
+    """They are no answer: a walk of 2000 states that drifts away from its target."""
+    times = hitting_times(ops.LatticeNoise(2000, (-1, 1), (0.3, 0.7)), [0])
+    assert not bool(times.succeeded)
+    assert times.result == LINEAR_RESULTS.nonfinite
+
+
+def test_rewards_that_are_not_finite_are_refused(unchecked):
+    with pytest.raises(ValueError, match="rewards must be finite, but that of state 1 is nan"):
+        total_rewards(chain([[1.0, 0.0], [0.5, 0.5]]), np.array([0, np.nan]), [0])

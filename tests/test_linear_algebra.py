@@ -274,6 +274,17 @@ def test_status_of_a_resolvent(method, precision):
         assert short.stats["steps"] <= 1
 
 
+def test_the_status_of_a_resolvent_is_that_of_the_value_returned():
+    """After it is rounded to single precision: too coarse for the tolerance, or beyond the largest number."""
+    operator = noise()
+    strict = resolvent(operator, np.full(S, 1 / 3), 0.9, tolerance=1e-12, method="direct")
+    assert strict.result == LINEAR_RESULTS.precision
+    assert strict.stats["bound"] > 1e-12 * (1 / 3) / 0.1
+    large = resolvent(operator, np.full(S, 1e38), 0.99, method="direct")
+    assert large.result == LINEAR_RESULTS.nonfinite
+    assert bool(resolvent(operator, [1.0] * S, jnp.float32(0.9)).succeeded)
+
+
 def dense_chain(matrix):
     matrix = np.asarray(matrix, float)
     return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))

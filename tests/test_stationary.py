@@ -11,6 +11,7 @@ from structmfg import operators as ops
 from structmfg.solvers import LINEAR_RESULTS, stationary
 from structmfg.solvers import _elimination as elimination
 from structmfg.solvers import _stationary as module
+from structmfg.solvers import _stationary_derivative as derivative
 
 
 def chain(matrix):
@@ -40,10 +41,10 @@ def eliminated(matrix):
     return mass / mass.sum()
 
 
-def revisions(players=27, mistakes=1e-2):
+def revisions(players=27, mistakes=1e-2, threshold=1 / 3):
     """One of `players` revises, and plays the best reply but for mistakes (Kandori, Mailath & Rob 1993)."""
     playing = np.arange(players + 1)
-    towards = np.where(playing / players > 1 / 3, 1 - mistakes / 2, mistakes / 2)
+    towards = np.where(playing / players > threshold, 1 - mistakes / 2, mistakes / 2)
     return line((players - playing) / players * towards, playing / players * (1 - towards))
 
 
@@ -210,6 +211,47 @@ def test_derivative(method, double):
     np.testing.assert_allclose(jax.grad(lambda step: mean(step, off_diagonal))(0.0), expected, rtol=1e-7)
     if method == "power":
         np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(mean)))(jnp.zeros(2)), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["elimination", "lu"])
+def test_derivative_of_a_chain_that_nearly_falls_apart(method, double, monkeypatch):
+    """By elimination all digits, against a difference quotient; by LU, whose digits are gone, NaN."""
+    if method == "lu":
+        monkeypatch.setattr(derivative, "affordable", lambda size, band: False)
+    matrix, _ = revisions(threshold=1 / 2)
+    direction = np.zeros_like(matrix)
+    direction[9, 10], direction[9, 9] = 1, -1
+
+    def last(step):
+        kernel = jnp.asarray(matrix)[:, None] + step * jnp.asarray(direction)[:, None]
+        return stationary(ops.DenseKernel(kernel).under(jnp.ones((28, 1)))).value[-1]
+
+    expected = (last(1e-6) - last(-1e-6)) / 2e-6
+    assert expected > 60
+    for slope in (jax.jvp(last, (0.0,), (1.0,))[1], jax.grad(last)(0.0)):
+        if method == "lu":
+            assert np.isnan(slope)
+        else:
+            np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+def test_derivative_of_two_states_that_hardly_meet(precision):
+    """Mu_0 = b / (a + b)."""
+
+    def first(a, b):
+        return stationary(ops.DenseKernel(jnp.array([[[1 - a, a]], [[b, 1 - b]]])).under(jnp.ones((2, 1)))).value[0]
+
+    np.testing.assert_allclose(jax.grad(first, (0, 1))(1e-8, 3e-8), [-1.875e7, 6.25e6], rtol=1e-5)
+
+
+def test_products_that_underflow_are_not_certified(double):
+    q = 10**-161.6
+    matrix = np.zeros((4, 4))
+    matrix[0, 2] = matrix[2, 1] = matrix[1, 0] = matrix[3, 1] = q
+    matrix[0, 0] = matrix[2, 0] = matrix[1, 3] = matrix[3, 3] = 1 - q
+    assert (
+        stationary(chain(matrix)).stats["bound"] >= np.abs(stationary(chain(matrix)).value - eliminated(matrix)).sum()
+    )
 
 
 def test_no_derivative_with_two_closed_classes(double):

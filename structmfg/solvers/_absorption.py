@@ -18,9 +18,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from structmfg._checks import check_kind, check_positive, check_reals, check_shape, check_whole
 from structmfg.operators import TransitionOperator
-from structmfg.solvers._elimination import UNIT, affordable, banded_order, eliminate
-from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced
-from structmfg.solvers._stationary import closed_classes, longest_time
+from structmfg.solvers._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, longest_time
+from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
+from structmfg.solvers._stationary import closed_classes
 
 States = ArrayLike | Sequence[int]
 
@@ -36,8 +36,9 @@ def hitting_times(operator: TransitionOperator, targets: States, *, tolerance: f
         tolerance: Of the largest relative error of an entry. Default: 1e-6 in double precision and 1e-3 in single.
 
     Returns:
-        `value` h; `result`: `converged` if `stats["relative_bound"]`, on the relative error of every finite entry, is
-        within the tolerance, else `precision`.
+        `value` h; `result`: `converged` if `stats["relative_bound"]`, on the relative error of every entry that is not
+        infinite because targets are missed, is within the tolerance; else `precision`, or `nonfinite` where a time is
+        beyond the largest number.
 
     Raises:
         ValueError: If targets are not states, or inside jit.
@@ -71,11 +72,18 @@ def total_rewards(
     check_shape("rewards", rewards, (operator.num_states,))
     check_reals("rewards", rewards)
     reward, goal = np.asarray(rewards, np.float64), _marked(targets, operator.num_states)
+    if not (finite := np.isfinite(reward)).all():
+        raise ValueError(f"rewards must be finite, but that of state {finite.argmin()} is {reward[finite.argmin()]:g}")
     missed = _may_miss(moves, goal)
     found = _until(moves, ~goal & ~missed, np.stack([np.maximum(reward, 0), np.maximum(-reward, 0)], 1), operator)
     exact = found.totals[:, 0] - found.totals[:, 1]
     exact[missed] = np.inf if (reward > 0).all() else np.nan
-    return _solution(exact, found, found.totals.sum(1), tolerance)
+    size = found.totals.sum(1)
+    error = np.inf if ((size > 0) & (size < UNDERFLOW)).any() else found.error
+    value = jnp.asarray(exact, float)
+    moved = np.abs(np.asarray(value, np.float64) - exact)[~missed & (size > 0)] / size[~missed & (size > 0)]
+    bound = error + float(moved.max(initial=0.0))
+    return _judged(value, bound, tolerance, np.isfinite(value)[~missed].all(), {"relative_bound": bound})
 
 
 def absorption(operator: TransitionOperator, *, tolerance: float | None = None) -> LinearSolution:
@@ -86,10 +94,10 @@ def absorption(operator: TransitionOperator, *, tolerance: float | None = None) 
 
     Args:
         operator: See `hitting_times`.
-        tolerance: See `hitting_times`.
+        tolerance: Of the error of each probability. Default: as in `hitting_times`.
 
     Returns:
-        As `hitting_times`.
+        `value` (S, classes); `result`: `converged` if `stats["bound"]`, on that error, is within the tolerance.
     """
     moves = _known(operator, None)
     classes = closed_classes(moves)
@@ -101,9 +109,9 @@ def absorption(operator: TransitionOperator, *, tolerance: float | None = None) 
     into = moves @ member
     found = _until(moves, transient, into, operator)
     exact = np.where(transient[:, None], found.totals, member)
-    solution = _solution(exact, found, np.ones_like(exact), tolerance)
-    solution.stats["classes"] = label
-    return solution
+    value = jnp.asarray(exact, float)
+    bound = found.error + float(np.abs(np.asarray(value, np.float64) - exact).max(initial=0.0))
+    return _judged(value, bound, tolerance, np.isfinite(value).all(), {"bound": bound, "classes": label})
 
 
 class _Totals(NamedTuple):
@@ -208,13 +216,12 @@ def _by_lu(
     return _Totals(totals, float((hitting * off.max(axis=0) / least).max()))
 
 
-def _solution(exact: np.ndarray, found: _Totals, size: np.ndarray, tolerance: float | None) -> LinearSolution:
+def _judged(
+    value: Float[Array, "states *columns"], bound: float, tolerance: float | None, finite: Any, stats: dict[str, Any]
+) -> LinearSolution:
+    """The status of a value as it is returned."""
     if tolerance is not None:
         check_positive("tolerance", tolerance)
-    value = jnp.asarray(exact, float)
-    known = np.isfinite(exact) & (size > 0)
-    moved = np.abs(np.asarray(value, np.float64)[known] - exact[known])
-    bound = found.error + float((moved / size[known]).max(initial=0.0))
     goal = (1e-6 if value.dtype == jnp.float64 else 1e-3) if tolerance is None else tolerance
-    result: Any = LINEAR_RESULTS.converged if bound <= goal else LINEAR_RESULTS.precision
-    return LinearSolution(value, result, {"relative_bound": bound})
+    result = where(bound <= goal, LINEAR_RESULTS.converged, LINEAR_RESULTS.precision)
+    return LinearSolution(value, where(finite, result, LINEAR_RESULTS.nonfinite), stats)

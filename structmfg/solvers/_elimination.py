@@ -22,6 +22,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 from jaxtyping import Float
 
+UNDERFLOW = 1e-290  # below this a product may have lost digits
 UNIT = float(np.finfo(np.float64).eps) / 2  # the largest relative error of one operation
 _MODEST_WORK = 1e9  # n b^2: less than a second
 _MOST_WORK = 2e10  # some seconds
@@ -89,6 +90,10 @@ class Elimination(NamedTuple):
     def right(self, rewards: Float[np.ndarray, "states columns"]) -> Float[np.ndarray, "states columns"]:
         """x = (I - D)^-1 r for r >= 0: the rewards collected from each state until the chain leaves, (n, m)."""
         r = np.asarray(rewards, float)[self.order].copy()
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite totals are the caller's to see
+            return self._right(r)
+
+    def _right(self, r: Float[np.ndarray, "states columns"]) -> Float[np.ndarray, "states columns"]:
         for low, first, last, into, _, _ in reversed(self.panels):
             for k in range(last - 1, first - 1, -1):
                 r[low:k] += into[: k - low, k - first, None] * r[k]
@@ -183,4 +188,48 @@ def _eliminate_panel(window: np.ndarray, left: np.ndarray, low: int, first: int,
     if start:
         window[:start, :start] += columns[:start] @ out[:, :start]
         error += 2.0 * start * (last - first + 2)
-    return Panel(low, first, last, columns, out, pivots), error
+    panel = Panel(low, first, last, columns, out, pivots)
+    if _has_underflow(panel, window[:, :start], left[low:last]):
+        error = np.inf
+    return panel, error
+
+
+def _has_underflow(panel: Panel, reached: np.ndarray, left: np.ndarray) -> bool:
+    """Whether a product of two probabilities may have lost digits that matter in the sum it went into.
+
+    `reached` (window, states before the panel) and `left` (window,) are the sums.
+    """
+    into, out = panel.into, panel.out
+    if _least(into) * min(_least(out), _least(left)) >= UNDERFLOW:
+        return False
+    size, width = into.shape
+    sums = np.concatenate([reached, into * panel.pivots], axis=1)
+    np.fill_diagonal(sums, 1)  # returns to the same state do not count
+    for j in range(width):
+        before = size - width + j
+        source = into[:before, j, None]
+        for factor, total in ((out[j, None, :before], sums[:before, :before]), (left[before], left[:before, None])):
+            lost = (source * factor < UNDERFLOW) & (source > 0) & (np.asarray(factor) > 0)
+            if (lost & (total < UNDERFLOW / UNIT)).any():
+                return True
+    return False
+
+
+def _least(array: np.ndarray) -> float:
+    """The least entry above zero, and at most one."""
+    return float(np.min(array, where=array > 0, initial=1.0))
+
+
+def longest_time(
+    moves: scipy.sparse.csr_array, total: Float[np.ndarray, " states"], times: Float[np.ndarray, " states"]
+) -> float:
+    """A proven bound on the largest row sum of (D - P)^-1, from a guess of its row sums; infinite where it fails.
+
+    P are the probabilities of moves to other states, D a diagonal of at least their sums.
+    """
+    if not (np.isfinite(times).all() and (times > 0).all()):
+        return np.inf
+    gone, back = total * times, moves @ times
+    rounding = UNIT * (np.diff(moves.indptr) + 4) * (gone + back)
+    least = float((gone - back - rounding).min())
+    return float(times.max()) / least if least > 0 else np.inf

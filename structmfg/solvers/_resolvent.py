@@ -21,7 +21,16 @@ import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
+from structmfg._checks import (
+    as_array,
+    as_reals,
+    check_integer,
+    check_kind,
+    check_name,
+    check_positive,
+    check_shape,
+    plain,
+)
 from structmfg._flags import own_rules
 from structmfg.operators import TransitionOperator
 from structmfg.solvers._linear import (
@@ -131,8 +140,15 @@ def resolvent(
     """
     check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
-    if is_traced(discount) or not isinstance(discount, int | float | np.number) or not 0 <= discount < 1:
+    discount = plain(discount)
+    if (
+        is_traced(discount)
+        or isinstance(discount, bool)
+        or not isinstance(discount, int | float | np.number)
+        or not 0 <= discount < 1
+    ):
         raise ValueError(f"discount must be a number in [0, 1), but is {discount!r}")
+    rewards = as_array("rewards", rewards)
     check_shape("rewards", rewards, (operator.num_states,))
     discount = float(discount)
     terms = operator.num_states if transpose else terms_of(operator)
@@ -163,7 +179,8 @@ def resolvent(
         solve = solve if method == "direct" else eqx.filter_jit(solve)
         solution = solve(in_double(operator), jnp.asarray(np.asarray(rewards), float))
         exact = np.asarray(solution.value)
-    return _rounded(solution, jnp.asarray(exact, given.dtype), transpose)
+    allowed = _allowed(np.asarray(rewards, np.float64), discount, transpose, tolerance)
+    return _rounded(solution, jnp.asarray(exact, given.dtype), transpose, allowed)
 
 
 class _Data(NamedTuple):
@@ -213,13 +230,23 @@ def _judge(
     return LinearSolution(value, result, figures)
 
 
-def _rounded(solution: LinearSolution, value: Float[Array, " states"], transpose: bool) -> LinearSolution:
-    """With the value in the dtype that it is returned in, and a bound that knows of it."""
-    off = np.abs(np.asarray(value, np.float64) - np.asarray(solution.value))
-    moved = float(off.sum() if transpose else off.max())
+def _allowed(rewards: np.ndarray, discount: float, transpose: bool, tolerance: float) -> float:
+    """The error at which a solution of concrete values is `converged`."""
+    sizes = np.abs(rewards)
+    return tolerance * float(sizes.sum() if transpose else sizes.max()) / (1 - discount)
+
+
+def _rounded(
+    solution: LinearSolution, value: Float[Array, " states"], transpose: bool, allowed: float
+) -> LinearSolution:
+    """With the value in the dtype that it is returned in, and a bound and a status that know of it."""
+    returned = np.asarray(value, np.float64)
+    off = np.abs(returned - np.asarray(solution.value))
     stats = {name: np.asarray(figure).item() for name, figure in solution.stats.items()}
-    stats["bound"] += moved
-    return LinearSolution(value, solution.result, stats)
+    stats["bound"] += float(off.sum() if transpose else off.max())
+    within = (solution.result != LINEAR_RESULTS.converged) | (stats["bound"] <= allowed)
+    result = where(within, solution.result, LINEAR_RESULTS.precision)
+    return LinearSolution(value, where(np.isfinite(returned).all(), result, LINEAR_RESULTS.nonfinite), stats)
 
 
 def _direct(system: _System, rewards: Float[Array, " states"]) -> Float[Array, " states"]:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg._flags import own_rules
 from structmfg.operators import TransitionOperator
-from structmfg.solvers._elimination import UNIT, affordable, banded_order, eliminate
+from structmfg.solvers._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, longest_time
 from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
 from structmfg.solvers._stationary_derivative import with_derivative
 
@@ -171,7 +171,8 @@ def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
     rows, columns = moves.nonzero()
     closed = np.ones(count, bool)
     closed[labels[rows[labels[rows] != labels[columns]]]] = False
-    found = [np.flatnonzero(labels == label) for label in np.flatnonzero(closed)]
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=count))[:-1])
+    found = [by_class[label] for label in np.flatnonzero(closed)]
     return sorted(found, key=lambda states: int(states[0]))
 
 
@@ -206,7 +207,7 @@ def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
 
 def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distribution:
     """Normalised, from entries mantissa * 2^exponent > 0."""
-    if not (np.isfinite(mantissa).all() and (mantissa > 0).all()):
+    if not (np.isfinite(mantissa).all() and (mantissa > UNDERFLOW).all()):
         bound = np.inf
     with np.errstate(divide="ignore"):
         logarithm = np.log(mantissa) + exponent * np.log(2)
@@ -266,21 +267,6 @@ def _without(moves: scipy.sparse.csr_array, pinned: int, data: float) -> _Distri
     off = np.abs(inflow - outflow) + UNIT * (terms + 3) * (inflow + outflow)
     with np.errstate(divide="ignore"):
         return _Distribution(mass, np.log(mass), 2.2 * hitting * float(off[others].sum() + 2 * data))
-
-
-def longest_time(
-    moves: scipy.sparse.csr_array, total: Float[np.ndarray, " states"], times: Float[np.ndarray, " states"]
-) -> float:
-    """A proven bound on the largest row sum of (D - P)^-1, from a guess of its row sums; infinite where it fails.
-
-    P are the probabilities of moves to other states, D a diagonal of at least their sums.
-    """
-    if not (np.isfinite(times).all() and (times > 0).all()):
-        return np.inf
-    gone, back = total * times, moves @ times
-    rounding = UNIT * (np.diff(moves.indptr) + 4) * (gone + back)
-    least = float((gone - back - rounding).min())
-    return float(times.max()) / least if least > 0 else np.inf
 
 
 _DENSE = 400  # states whose eigenvalues LAPACK finds in a moment

@@ -2,8 +2,10 @@
 
 From mu = A^T mu and sum mu = 1 follows (I - A^T) d mu = dA^T mu with sum d mu = 0. Without the row and the column of
 one state p, I - A^T is regular if there is one closed class and p is in it; a solution x with x_p = 0 becomes
-d mu = x - mu sum x. The diagonal of A takes up what a row gains off the diagonal. With several closed classes there is
-no derivative, and it is NaN.
+d mu = x - mu sum x. The diagonal of A takes up what a row gains off the diagonal.
+
+Where values are known the system is solved by elimination without subtraction, and inside jit by GMRES, which knows its
+residual only. The derivative is NaN where there is none, with several closed classes, and where it was not found.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from structmfg.operators import TransitionOperator
+from structmfg.solvers._elimination import UNIT, affordable, banded_order, eliminate, longest_time
 from structmfg.solvers._linear import LinearSolution, as_matrix, is_traced
+
+_FEW_DIGITS = 1e-6  # what an error by rounding may be, relative to the largest entry, before there is no answer
 
 Solve = Callable[[TransitionOperator], LinearSolution]
 
@@ -73,7 +78,7 @@ def _slope(
 
 
 def _solvers(operator: TransitionOperator, mass: Array, others: Array) -> tuple[Any, Any]:
-    """Solve with the pinned system and with its transpose: sparse LU, or GMRES where values are traced."""
+    """Solve with the system and with its transpose: by elimination, or by GMRES where values are traced."""
     if is_traced((operator, mass)):
 
         def krylov(matvec: Any, b: Array) -> Array:
@@ -86,24 +91,48 @@ def _solvers(operator: TransitionOperator, mass: Array, others: Array) -> tuple[
             return jnp.where(small, solution.value, jnp.nan)
 
         return krylov, krylov
-    keep = np.asarray(others)
-    diagonal = scipy.sparse.diags_array(keep.astype(float))
-    matrix = scipy.sparse.eye_array(len(keep)) - diagonal @ as_matrix(operator).T @ diagonal
+    return _eliminated(operator, np.asarray(others))
+
+
+def _eliminated(operator: TransitionOperator, others: np.ndarray) -> tuple[Any, Any]:
+    """Solutions from both sides by elimination without subtraction, of the positive and the negative part of b."""
+    moves, states = as_matrix(operator), np.flatnonzero(others)
+    within, leaving = moves[states][:, states], moves[states][:, np.flatnonzero(~others)].toarray()[:, 0]
+    order, band = banded_order(within)
+    if not affordable(len(states), band):
+        return _factorised(within, leaving, states)
+    chain = eliminate(within, leaving, order, band)
+    if not np.isfinite(chain.error):
+        return _undefined, _undefined
+    return (
+        _on_host(states, lambda b: np.ldexp(*chain.left(np.maximum(b, 0))) - np.ldexp(*chain.left(np.maximum(-b, 0)))),
+        _on_host(states, lambda b: chain.right(np.stack([np.maximum(b, 0), np.maximum(-b, 0)], 1)) @ [1, -1]),
+    )
+
+
+def _factorised(within: scipy.sparse.csr_array, leaving: np.ndarray, states: np.ndarray) -> tuple[Any, Any]:
+    """By sparse LU, where the time to the state that is left out proves that digits are left."""
+    within = within - scipy.sparse.diags_array(within.diagonal())
+    total = within.sum(axis=1) + leaving
     try:
-        factors = scipy.sparse.linalg.splu(matrix.tocsc())
-    except RuntimeError:  # exactly singular: several closed classes
+        factors = scipy.sparse.linalg.splu((scipy.sparse.diags_array(total) - within).tocsc())
+    except RuntimeError:  # exactly singular
+        return _undefined, _undefined
+    if not longest_time(within, total, factors.solve(np.ones(len(states)))) * UNIT < _FEW_DIGITS:
+        return _undefined, _undefined
+    return _on_host(states, lambda b: factors.solve(b, trans="T")), _on_host(states, factors.solve)
 
-        def undefined(_: Any, b: Array) -> Array:
-            return jnp.full_like(b, jnp.nan)
 
-        return undefined, undefined
+def _undefined(_: Any, b: Array) -> Array:
+    return jnp.full_like(b, jnp.nan)
 
-    def by_factors(transposed: bool) -> Any:
-        def on_host(b: Array) -> np.ndarray:
-            return factors.solve(np.asarray(b, float), trans="T" if transposed else "N").astype(b.dtype)
 
-        return lambda _, b: jax.pure_callback(
-            on_host, jax.ShapeDtypeStruct(b.shape, b.dtype), b, vmap_method="sequential"
-        )
+def _on_host(states: np.ndarray, solve: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """A solve in the other states as one in all, where the state that is left out stays what it is."""
 
-    return by_factors(False), by_factors(True)
+    def called(b: Array) -> np.ndarray:
+        x = np.array(b, np.float64)
+        x[states] = solve(x[states])
+        return x.astype(b.dtype)
+
+    return lambda _, b: jax.pure_callback(called, jax.ShapeDtypeStruct(b.shape, b.dtype), b, vmap_method="sequential")
