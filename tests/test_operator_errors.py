@@ -1,5 +1,6 @@
 """A wrong shape or a bad row is named: what was given, and what is allowed."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -120,3 +121,14 @@ def test_validate(build, message):
 def test_bad_construction(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_geometric_points_that_rounding_makes_one():
+    """Between two equal points a weight is 0 / 0; one grid of equal points was taken, and gave NaN."""
+    grid = ops.GeometricGrid(40, 1000.0, 1000.001)
+    for use in (grid.points, jax.jit(grid.points), lambda: grid.lottery(jnp.array([1000.0]))):
+        with pytest.raises(ValueError, match=r"in float32 points 0 and 1 are both 1000; take fewer points"):
+            use()
+    with jax.enable_x64(True):
+        assert (np.diff(grid.points()) > 0).all()
+        assert np.isfinite(grid.lottery(jnp.array([1000.0, 1000.0004]))[1]).all()

@@ -196,7 +196,9 @@ class TransitionKernel(_Convertible):
 
     def as_dense(self) -> Float[Array, "states actions states"]:
         """The dense array P[s, a, s']."""
-        return self.as_bcoo().todense().reshape(self.num_states, self.num_actions, self.num_states)
+        from structmfg.operators._explicit import filled
+
+        return filled(self.as_bcoo()).reshape(self.num_states, self.num_actions, self.num_states)
 
 
 class TransitionOperator(_Convertible, SquareMatrix):
@@ -281,7 +283,9 @@ class TransitionOperator(_Convertible, SquareMatrix):
 
     def as_dense(self) -> Float[Array, "states states"]:
         """The dense matrix A[s, s']."""
-        return self.as_bcoo().todense()
+        from structmfg.operators._explicit import filled
+
+        return filled(self.as_bcoo())
 
     def as_scipy(self) -> "scipy.sparse.csr_array":
         """The matrix as `scipy.sparse.csr_array` (concrete values only)."""

@@ -40,6 +40,12 @@ def assemble(successors: Successors, num_states: int, *, row_bound: int) -> spar
     return matrix.sum_duplicates(nse=columns.shape[0] * min(row_bound, width, num_states), remove_zeros=False)
 
 
+def filled(matrix: sparse.BCOO) -> Float[Array, "rows columns"]:
+    """The dense matrix. JAX's own `todense` has a derivative in the entries that fails under vmap (JAX 0.10)."""
+    row, column = matrix.indices[:, 0], matrix.indices[:, 1]
+    return jnp.zeros(matrix.shape, matrix.dtype).at[row, column].add(matrix.data, mode="drop")
+
+
 def to_bcsr(matrix: sparse.BCOO) -> sparse.BCSR:
     """Compressed rows of a matrix without duplicates; unused slots fall behind the last row."""
     rows = sparse.BCSR.from_bcoo(matrix)
@@ -167,7 +173,7 @@ class ExplicitOperator(TransitionOperator):
 
     def successors(self) -> Successors:
         """Every state in every row, (S, S): the dense matrix, for checks on small problems."""
-        return _dense_successors(self.matrix.todense())
+        return _dense_successors(filled(self.matrix))
 
 
 class CompressedOperator(TransitionOperator):
@@ -284,7 +290,7 @@ class ExplicitKernel(TransitionKernel):
 
     def successors(self) -> Successors:
         """Every state in every row, (S, A, S): the dense array, for checks on small problems."""
-        return _dense_successors(self.matrix.todense().reshape(self.num_states, self.num_actions, self.num_states))
+        return _dense_successors(filled(self.matrix).reshape(self.num_states, self.num_actions, self.num_states))
 
 
 def _check_matrix(matrix: Any) -> None:

@@ -137,9 +137,20 @@ class GeometricGrid(Grid):
         return GeometricGrid(self.num_points + more, self.lower, upper, self.pivot)
 
     def points(self) -> Float[Array, " points"]:
-        """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere."""
-        p = self._pivot
-        return jnp.asarray(np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0), float)
+        """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere.
+
+        Raises `ValueError` where rounding makes two of them one, as weights between them would be NaN.
+        """
+        p, kind = self._pivot, np.dtype(jnp.result_type(float))
+        points = np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0).astype(kind)
+        equal = np.flatnonzero(~(np.diff(points) > 0))
+        if equal.size:
+            i = int(equal[0])
+            raise ValueError(
+                f"a grid must increase, but in {kind} points {i} and {i + 1} are both {points[i]:g}; take fewer "
+                "points, a wider range, or jax_enable_x64"
+            )
+        return jnp.asarray(points)
 
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
         """See `Grid.lottery`; i is the floor of log((x + p) / (lower + p)) / log(ratio).
