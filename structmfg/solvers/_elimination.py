@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 UNDERFLOW = 1e-290  # below this a product may have lost digits
 UNIT = float(np.finfo(np.float64).eps) / 2  # the largest relative error of one operation
@@ -46,6 +46,19 @@ class Panel(NamedTuple):
     pivots: Float[np.ndarray, " panel"]
 
 
+class Visits(NamedTuple):
+    """x = mantissa * 2^exponent (n,); `lost`: whether digits fell below the least number on the way."""
+
+    mantissa: Float[np.ndarray, " states"]
+    exponent: Int[np.ndarray, " states"]
+    lost: bool
+
+    @property
+    def values(self) -> Float[np.ndarray, " states"]:
+        """X, where it is within the range of doubles."""
+        return np.ldexp(self.mantissa, self.exponent)
+
+
 class Elimination(NamedTuple):
     """A chain whose states have been eliminated, in the order `order`, the last first.
 
@@ -57,13 +70,17 @@ class Elimination(NamedTuple):
     panels: list[Panel]
     error: float
 
-    def left(self, inflow: Float[np.ndarray, " states"]) -> tuple[np.ndarray, np.ndarray]:
-        """x (I - D) = b for b >= 0: visits of the states, as x = mantissa * 2^exponent, each (n,)."""
+    def left(self, inflow: Float[np.ndarray, " states"]) -> "Visits":
+        """x (I - D) = b for b >= 0: visits of the states."""
         b = np.asarray(inflow, float)[self.order].copy()
+        lost = False
         for low, first, last, _, out, pivots in reversed(self.panels):
             for k in range(last - 1, first - 1, -1):
                 if b[k]:
-                    b[low:k] += (b[k] / pivots[k - first]) * out[k - first, : k - low]
+                    row = out[k - first, : k - low]
+                    share = (b[k] / pivots[k - first]) * row
+                    b[low:k] += share
+                    lost |= bool(((share < UNDERFLOW) & (row > 0) & (b[low:k] < UNDERFLOW / UNIT)).any())
         x, exponent = np.zeros(len(b)), np.zeros(len(b), int)
         scale = 0
         for low, first, last, into, _, pivots in self.panels:
@@ -74,7 +91,7 @@ class Elimination(NamedTuple):
                     scale += self._rescale(x, exponent, max(0, min(low, k)), k + 1)
         mantissa, power = np.empty_like(x), np.empty_like(exponent)
         mantissa[self.order], power[self.order] = x, exponent
-        return mantissa, power
+        return Visits(mantissa, power, lost)
 
     @staticmethod
     def _rescale(x: np.ndarray, exponent: np.ndarray, low: int, stop: int) -> int:

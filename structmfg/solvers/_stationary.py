@@ -201,8 +201,10 @@ def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
     leaving = moves[others][:, pinned].toarray()[:, 0]
     chain = eliminate(moves[others][:, others], leaving, np.arange(size - 1), min(band, size - 1))
     mantissa, exponent = np.ones(size), np.zeros(size, int)
-    mantissa[others], exponent[others] = chain.left(moves[pinned][:, others].toarray()[0])
-    return _scaled(mantissa, exponent, 1.1 * (chain.error + 2 * size * data) + size * UNIT)
+    visits = chain.left(moves[pinned][:, others].toarray()[0])
+    mantissa[others], exponent[others] = visits.mantissa, visits.exponent
+    error = np.inf if visits.lost else 1.1 * (chain.error + 2 * size * data) + size * UNIT
+    return _scaled(mantissa, exponent, error)
 
 
 def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distribution:

@@ -105,7 +105,7 @@ def _eliminated(operator: TransitionOperator, others: np.ndarray) -> tuple[Any, 
     if not np.isfinite(chain.error):
         return _undefined, _undefined
     return (
-        _on_host(states, lambda b: np.ldexp(*chain.left(np.maximum(b, 0))) - np.ldexp(*chain.left(np.maximum(-b, 0)))),
+        _on_host(states, lambda b: chain.left(np.maximum(b, 0)).values - chain.left(np.maximum(-b, 0)).values),
         _on_host(states, lambda b: chain.right(np.stack([np.maximum(b, 0), np.maximum(-b, 0)], 1)) @ [1, -1]),
     )
 
