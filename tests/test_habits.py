@@ -290,7 +290,10 @@ def explicit(matrix, num_actions=None):
         (lambda: formed("noise", "explicit", False).T @ formed("noise", "explicit", False), "TransposedOperator"),
         (lambda: ops.kron(P, P), "move must be a TransitionKernel or TransitionOperator, but is a ndarray"),
         (lambda: ops.kron(ops.LatticeKernel(3, (0,)), ops.LatticeKernel(3, (0,))), r"chain.under\(policy\)"),
-        (lambda: ops.kron(ops.LatticeKernel(3, (0,)), np.ones(3)), r"square matrix, but has shape \(3,\)"),
+        (
+            lambda: ops.kron(ops.LatticeKernel(3, (0,)), np.ones(3)),
+            r"square matrix, of one state at least, but has shape \(3,\)",
+        ),
         (lambda: ops.LatticeKernel2d(9), "shape must be a Sequence or ndarray, but is a int"),
         (lambda: ops.LatticeKernel2d((3, 3, 3)), r"pair \(H, W\), rows and columns, but is \(3, 3, 3\)"),
         (lambda: ops.LatticeKernel2d((0, 3)), "number of rows must be a whole number of at least 1, but is 0"),

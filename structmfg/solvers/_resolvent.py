@@ -9,7 +9,7 @@ taken as ((D - A) + (1 - gamma) A') x = r with D = diag(A 1) and A' = A + I - D:
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -48,10 +48,16 @@ ResolventMethod = Literal["direct", "gmres", "bicgstab", "neumann"]
 
 
 class _System(NamedTuple):
-    """(I - gamma B) x = r with B = A' or A'^T, and when to stop; `sums` are A 1."""
+    """(I - gamma B) x = r with B = A' or A'^T, and when to stop.
+
+    `sums` are A 1 in rows that sum to one up to rounding, and 1 in others (of a matrix that is none of a chain), which
+    are taken as they are; `largest` is the largest sum of such a row, or 1.
+    """
 
     operator: TransitionOperator
     sums: Float[Array, " states"]
+    largest: Float[Array, ""]
+    stochastic: Bool[Array, ""]
     discount: float
     transpose: bool
     tolerance: float
@@ -80,6 +86,7 @@ class _System(NamedTuple):
         Constants are eigenvectors of A, so most of a large x can be taken off before it rounds.
         """
         level = jnp.zeros((), x.dtype) if self.transpose else (jnp.max(x) + jnp.min(x)) / 2
+        level = jnp.where(self.stochastic, level, 0)
         rest = x - level
         left = (rewards - self.rate * level) - self.matvec(rest)
         sizes = self.norm(rewards) + self.norm(self.rate * level * jnp.ones_like(x)) + (2 * terms + 6) * self.norm(rest)
@@ -161,8 +168,7 @@ def resolvent(
     steps = min(enough if max_steps is None else check_integer("max_steps", max_steps, at_least=1), 2**31 - 2)
 
     def solve(operator: TransitionOperator, rewards: Float[Array, " states"]) -> LinearSolution:
-        sums = operator.mv(jnp.ones(operator.num_states, rewards.dtype))
-        system = _System(operator, sums, discount, transpose, float(tolerance), steps)
+        system = _system(operator, rewards.dtype, discount, transpose, float(tolerance), steps)
         data = _Data(2 * known, terms)
         if method == "direct":
             return _judge(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)), data)
@@ -181,6 +187,19 @@ def resolvent(
         exact = np.asarray(solution.value)
     allowed = _allowed(np.asarray(rewards, np.float64), discount, transpose, tolerance)
     return _rounded(solution, jnp.asarray(exact, given.dtype), transpose, allowed)
+
+
+_ROUNDING = 1e-4  # a row whose sum is so near one is one of a chain
+
+
+def _system(
+    operator: TransitionOperator, dtype: Any, discount: float, transpose: bool, tolerance: float, steps: int
+) -> _System:
+    # Rounding is no part of A: a derivative in one entry is that of the entry alone.
+    sums = lax.stop_gradient(operator.mv(jnp.ones(operator.num_states, dtype)))
+    near = jnp.abs(sums - 1) <= _ROUNDING
+    largest = jnp.max(jnp.where(near, 1, sums), initial=1.0)
+    return _System(operator, jnp.where(near, sums, 1), largest, jnp.all(near), discount, transpose, tolerance, steps)
 
 
 class _Data(NamedTuple):
@@ -219,9 +238,11 @@ def _judge(
     )
     difference, rounding = system.residual(rewards, x, data.terms)
     # Probabilities that change in a row add up to nothing, so values matter up to a constant, and masses do not.
-    doubt = 2 * data.error * (system.norm(x) if system.transpose else (jnp.max(x) - jnp.min(x)) / 2)
+    span = jnp.where(system.stochastic, (jnp.max(x) - jnp.min(x)) / 2, system.norm(x))
+    doubt = 2 * data.error * (system.norm(x) if system.transpose else span)
     size, largest = system.norm(difference), system.norm(rewards) / system.rate
-    bound = (size + rounding + doubt) / system.rate
+    rate = jnp.where(system.largest > 1, 1 - system.discount * system.largest, system.rate)
+    bound = jnp.where(rate > 0, (size + rounding + doubt) / rate, jnp.inf)
     result = where(aux.ran_out, LINEAR_RESULTS.max_steps, LINEAR_RESULTS.precision)
     result = where(size <= system.tolerance * system.norm(rewards), LINEAR_RESULTS.residual, result)
     result = where(bound <= system.tolerance * largest, LINEAR_RESULTS.converged, result)
