@@ -9,6 +9,7 @@ taken as ((D - A) + (1 - gamma) A') x = r with D = diag(A 1) and A' = A + I - D:
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -19,7 +20,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from structmfg._checks import (
     as_array,
@@ -99,8 +100,8 @@ class _System(NamedTuple):
 @own_rules()
 def resolvent(
     operator: TransitionOperator,
-    rewards: Float[Array | np.ndarray, " states"],
-    discount: float,
+    rewards: ArrayLike | Sequence[float],
+    discount: ArrayLike,
     *,
     method: ResolventMethod = "gmres",
     transpose: bool = False,
@@ -147,17 +148,12 @@ def resolvent(
     """
     check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
-    discount = plain(discount)
-    if (
-        is_traced(discount)
-        or isinstance(discount, bool)
-        or not isinstance(discount, int | float | np.number)
-        or not 0 <= discount < 1
-    ):
+    number = plain(discount)
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not 0 <= number < 1:
         raise ValueError(f"discount must be a number in [0, 1), but is {discount!r}")
+    discount = float(number)
     rewards = as_array("rewards", rewards)
     check_shape("rewards", rewards, (operator.num_states,))
-    discount = float(discount)
     terms = operator.num_states if transpose else terms_of(operator)
     known = float(jnp.finfo(dtype_of(operator)).eps)
     given = as_reals("rewards", rewards, float)
