@@ -158,7 +158,7 @@ def test_bounds_of_policies_hold(seeds):
         assert np.log(low / solved.consumption).max() <= slack, (seed, solved.stats)
 
 
-@pytest.mark.parametrize("days", [1, 7, 30, 365])
+@pytest.mark.parametrize("days", [7, *(pytest.param(days, marks=pytest.mark.slow) for days in (1, 30, 365))])
 def test_short_periods_need_no_more_steps(days):
     """Plain steps need as many as there are periods in some decades."""
     discount = 0.96 ** (days / 365)
@@ -170,7 +170,7 @@ def test_short_periods_need_no_more_steps(days):
     assert solved.stats["steps"] < 200
 
 
-@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e5])
+@pytest.mark.parametrize("scale", [1e-5, pytest.param(1.0, marks=pytest.mark.slow), 1e5])
 def test_units_do_not_matter_at_any_risk_aversion(scale):
     """c^-80 overflows below c = 1e-4 and vanishes above 1e4."""
     small = dataclasses.replace(BORROWER, risk_aversion=80.0)
