@@ -92,7 +92,10 @@ class _Reader:
 
     def __init__(self) -> None:
         self.held: list[Any] = []
-        self._seen: dict[int, tuple[int, Any]] = {}  # and keeps them, so that no address is taken twice
+        self._open: list[int] = []  # the addresses of what is being read, one inside the other
+        self._read: dict[
+            int, tuple[bytes, Any]
+        ] = {}  # digests; and keeps the values, so that no address is taken twice
 
     def digest(self, value: Any) -> bytes:
         """Of what it holds."""
@@ -112,15 +115,24 @@ class _Reader:
             yield f"{value.dtype} {value!r};".encode()
         elif isinstance(value, jax.Array):
             yield self._jax_array(value)
-        elif id(value) in self._seen:
-            yield f"again {self._seen[id(value)][0]};".encode()
+        elif id(value) in self._open:  # it holds itself
+            yield f"{len(self._open) - self._open.index(id(value))} levels up;".encode()
         else:
-            self._seen[id(value)] = len(self._seen), value
-            try:
-                pieces = list(self._inner(value))
-            except Exception:  # of an object that cannot be read: a user's code may raise anything
-                pieces = [self._address(value)]
-            yield from pieces
+            if id(value) not in self._read:
+                self._read[id(value)] = self._digest_of_inner(value), value
+            yield self._read[id(value)][0]
+
+    def _digest_of_inner(self, value: Any) -> bytes:
+        self._open.append(id(value))
+        found = hashlib.blake2b(digest_size=16)
+        try:
+            pieces = list(self._inner(value))
+        except Exception:  # of an object that cannot be read: a user's code may raise anything
+            pieces = [self._address(value)]
+        self._open.pop()
+        for piece in pieces:
+            found.update(piece)
+        return found.digest()
 
     def _inner(self, value: Any) -> Iterator[bytes | memoryview]:
         """Of what holds other values."""

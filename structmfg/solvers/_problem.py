@@ -192,15 +192,16 @@ class TreeProblem(eqx.Module):
         policy, flow, *_ = jax.lax.while_loop(unsettled, step, start)
         return policy, flow
 
-    def policy(self, table: Table, flow: Flow) -> TreePolicy:
+    def policy(self, table: Table, flow: Flow | None = None) -> TreePolicy:
         """The policy of a table, as one that follows the noise or the public observations.
 
-        The observations are those of the mean fields `flow`. A probability of zero stays zero.
+        The observations are those of the mean fields `flow`, by default the table's own. A probability of zero stays
+        zero.
         """
         logits = jnp.where(table > 0, jnp.log(jnp.where(table > 0, table, 1)), _NEVER)
         if self.information == "full":
             return tree_policy(self.tree, logits)
-        sets = self.sets(flow)
+        sets = self.sets(self.push(table) if flow is None else flow)
         return tree_policy(self.tree, logits[sets.members], members=sets.members, observations=sets.observations)
 
 
