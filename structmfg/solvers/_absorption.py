@@ -81,7 +81,8 @@ def total_rewards(
     size = found.totals.sum(1)
     error = np.inf if ((size > 0) & (size < UNDERFLOW)).any() else found.error
     value = jnp.asarray(exact, float)
-    moved = np.abs(np.asarray(value, np.float64) - exact)[~missed & (size > 0)] / size[~missed & (size > 0)]
+    reached = ~missed & (size > 0) & np.isfinite(exact)
+    moved = np.abs(np.asarray(value, np.float64)[reached] - exact[reached]) / size[reached]
     bound = error + float(moved.max(initial=0.0))
     return _judged(value, bound, tolerance, np.isfinite(value)[~missed].all(), {"relative_bound": bound})
 
