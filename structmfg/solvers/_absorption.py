@@ -67,6 +67,9 @@ def total_rewards(
 
     Returns:
         As `hitting_times`; `relative_bound` is on the error relative to the total of |r|.
+
+    Raises:
+        ValueError: As `hitting_times`, or where a reward is not finite.
     """
     moves = _known(operator, (targets, rewards))
     check_shape("rewards", rewards, (operator.num_states,))
