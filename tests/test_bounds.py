@@ -54,6 +54,7 @@ def one_ended(random, size):
     """Births and deaths with all the mass at either end."""
     up = 10.0 ** random.uniform(-4, -0.5, size)
     down = 10.0 ** random.uniform(-4, -0.5, size) * 10.0 ** random.uniform(-0.4, 0.4)
+    down = np.minimum(down, 1 - up)
     up[-1] = down[0] = 0
     return np.diag(1 - up - down) + np.diag(up[:-1], 1) + np.diag(down[1:], -1)
 

@@ -285,6 +285,18 @@ def test_the_status_of_a_resolvent_is_that_of_the_value_returned():
     assert bool(resolvent(operator, [1.0] * S, jnp.float32(0.9)).succeeded)
 
 
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("method", ["direct", "gmres"])
+def test_rows_that_are_no_distributions_are_taken_as_they_are(method, transpose, double):
+    """Some lose mass, one gains: the bound holds as long as discounting outweighs it."""
+    matrix = np.random.default_rng(6).dirichlet(np.ones(5), 5) * np.array([1.0, 0.9, 0.5, 1.02, 1.0])[:, None]
+    operator = ops.DenseKernel(jnp.asarray(matrix[:, None]), checks=False).under(np.ones((5, 1)))
+    solution = resolvent(operator, VALUES[:5], 0.9, method=method, transpose=transpose)
+    expected = np.linalg.solve(np.eye(5) - 0.9 * (matrix.T if transpose else matrix), VALUES[:5])
+    np.testing.assert_allclose(solution.value, expected, rtol=1e-10)
+    assert np.abs(solution.value - expected).max() <= solution.stats["bound"] < 1e-10
+
+
 def dense_chain(matrix):
     matrix = np.asarray(matrix, float)
     return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))

@@ -126,7 +126,7 @@ def resolvent(
 
     Args:
         operator: A. Its probabilities off the diagonal are taken as known within 2 epsilon of their dtype; its diagonal
-            is what they lack to one.
+            is what they lack to one, but for rows whose sum is off by more than 1e-4, which are taken as they are.
         rewards: r (S,).
         discount: gamma, a number that is not traced.
         method: See above.
@@ -268,10 +268,12 @@ def _rounded(
 
 def _direct(system: _System, rewards: Float[Array, " states"]) -> Float[Array, " states"]:
     moves = as_matrix(system.operator)
-    moves = moves - scipy.sparse.diags_array(moves.diagonal())
+    staying, near = moves.diagonal(), np.abs(moves.sum(axis=1) - 1) <= _ROUNDING
+    moves = moves - scipy.sparse.diags_array(staying)
     leaving = moves.sum(axis=1)
+    diagonal = np.where(near, system.rate + system.discount * leaving, 1 - system.discount * staying)
     moved = moves.T if system.transpose else moves
-    matrix = scipy.sparse.diags_array(system.rate + system.discount * leaving) - system.discount * moved
+    matrix = scipy.sparse.diags_array(diagonal) - system.discount * moved
     return jnp.asarray(scipy.sparse.linalg.splu(matrix.tocsc()).solve(np.asarray(rewards, np.float64)), rewards.dtype)
 
 
