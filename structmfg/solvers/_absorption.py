@@ -83,7 +83,8 @@ def total_rewards(
     exact[missed] = np.inf if (reward > 0).all() else np.nan
     size = found.totals.sum(1)
     error = np.inf if ((size > 0) & (size < UNDERFLOW)).any() else found.error
-    value = jnp.asarray(exact, float)
+    with np.errstate(over="ignore"):  # in single precision; the status tells of it
+        value = jnp.asarray(exact, float)
     reached = ~missed & (size > 0) & np.isfinite(exact)
     moved = np.abs(np.asarray(value, np.float64)[reached] - exact[reached]) / size[reached]
     bound = error + float(moved.max(initial=0.0))
