@@ -10,6 +10,8 @@ u in (0, 1). One definition then serves independent, antithetic and stratified p
 
 import abc
 import contextlib
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
@@ -92,6 +94,16 @@ class NoisePaths(eqx.Module):
         return int(self.probabilities.shape[0])
 
 
+def _within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The same comparison, for objects of one class: JAX's caches compare a game with games of any other class."""
+
+    @functools.wraps(equal)
+    def __eq__(self: Any, other: Any) -> Any:  # noqa: N807
+        return equal(self, other) if type(self) is type(other) else NotImplemented
+
+    return __eq__
+
+
 class Game(abc.ABC):
     """A mean field game with common noise and partial observation.
 
@@ -100,7 +112,8 @@ class Game(abc.ABC):
 
     Games are equal where they are of one class and held the same when they were first used (see `games._content`), so
     that arrays, lists and other objects may be fields. A game that has changed is compiled anew when it is used again.
-    A class that defines `__eq__` and `__hash__` itself answers for them: equal games share compiled programs.
+    A class that defines `__eq__` and `__hash__` itself answers for them: equal games share compiled programs. Its
+    `__eq__` is asked about games of the same class only.
     """
 
     _own_equality: ClassVar[frozenset[str]] = frozenset()
@@ -109,6 +122,8 @@ class Game(abc.ABC):
         super().__init_subclass__(**kwargs)
         if "_own_equality" not in vars(cls):  # else `dataclass(slots=True)` has made the class again
             cls._own_equality = frozenset({"__eq__", "__hash__"} & vars(cls).keys())
+            if "__eq__" in cls._own_equality:
+                cls.__eq__ = _within_a_class(vars(cls)["__eq__"])  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Before the first object: the equality that a dataclass brings would fail on arrays."""
