@@ -1,8 +1,9 @@
 """Shapes and types are checked while the tests run; every numerical test runs in single and in double precision."""
 
+import helpers.typechecker  # noqa: F401
 from jaxtyping import install_import_hook
 
-install_import_hook("structmfg", "_typechecker.typechecker")  # before anything imports structmfg
+install_import_hook("structmfg", "helpers.typechecker.typechecker")  # before anything imports structmfg
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -65,14 +66,14 @@ def compiled_once(tmp_path_factory):
 @pytest.fixture(scope="module")
 def spared_estimates():
     """For tests that train many tiny policies by the command line: their memory is not estimated."""
-    from structmfg import reports
+    from structmfg import runs
     from structmfg.solvers import MemoryEstimate, TrainingSolver
 
-    check, spared = reports.check_memory, MemoryEstimate(2**30, 2**30, 0, "spared", 2**34, 0.0)
+    check, spared = runs.check_memory, MemoryEstimate(2**30, 2**30, 0, "spared", 2**34, 0.0)
 
     def quick(game, solver, **options):
         return spared if isinstance(solver, TrainingSolver) else check(game, solver, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports, "check_memory", quick)
+        patch.setattr(runs, "check_memory", quick)
         yield

@@ -1,6 +1,7 @@
 """The shape of the repository: imports run one way, outside libraries stay behind one module, files stay short."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,20 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-LAYERS = [
-    "_checks",
-    "_flags",
-    "_json",
-    "_memory",
-    "_pages",
-    "operators",
-    "games",
-    "policies",
-    "solvers",
-    "verification",
-]
-LAYERS += ["reports", "benchmarks", "cli"]
+GROUND = ["_checks", "_flags", "_json", "_memory", "_typed", "_reading", "_files", "_pages"]
+ROOMS = ["operators", "linear", "games", "policies", "economies", "evaluation", "solvers"]
+ROOMS += ["verification", "reports", "runs", "benchmarks", "cli"]
+LAYERS = GROUND + ROOMS
 FILES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
 def layer_of(file):
@@ -59,9 +52,26 @@ def users(library):
     }
 
 
+def module_of(file):
+    """The dotted name of a file; of a folder's `__init__.py`, its face, that of the folder."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def own_imports(file):
+    """The modules of this package that a file imports, with the name it takes from each (None for the module)."""
+    for name, _ in imported(file):
+        if name in MODULES:
+            yield name, None
+        elif name.split(".")[0] == "structmfg":
+            yield tuple(name.rsplit(".", 1))
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_run_one_way(file):
-    """operators -> games -> policies -> solvers -> verification -> reports -> benchmarks -> cli."""
+def test_imports_run_downward(file):
+    """From the command line down to the operators, also those within functions and for types only."""
     layer = layer_of(file)
     allowed = {*LAYERS[: LAYERS.index(layer) + 1], "__version__"} if layer in LAYERS else {*LAYERS}
     for name, _ in imported(file):
@@ -69,10 +79,29 @@ def test_imports_run_one_way(file):
             assert [*name.split("."), ""][1] in allowed, f"{layer} must not import {name}"
 
 
-def test_every_folder_is_a_layer():
-    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert folders <= set(LAYERS)
-    assert {"operators", "games", "policies", "solvers"} <= folders
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_what_is_private_stays_in_its_folder(file):
+    """A module `_x` is imported within its folder and the folders below it; a name `_x` only within its module."""
+    for module, name in own_imports(file):
+        folder = MODULES[module].parent
+        if module.rsplit(".", 1)[-1].startswith("_"):
+            assert folder in file.parents, f"import it from the face of {folder.name}: {module}"
+        assert name is None or not name.startswith("_") or name == "__version__", f"{module}.{name} is private"
+
+
+def test_no_circles():
+    """No module imports itself by way of others, not even within a function or for types only."""
+    below = {module: {other for other, _ in own_imports(file)} - {module} for module, file in MODULES.items()}
+    graphlib.TopologicalSorter(below).prepare()  # which names a circle where there is one
+
+
+def test_every_folder_is_a_room():
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ROOMS)
+
+
+@pytest.mark.parametrize("folder", sorted({file.parent for file in [*FILES, *TESTS]}), ids=lambda path: path.name)
+def test_folders_are_not_crowded(folder):
+    assert len(list(folder.glob("*.py"))) <= 16
 
 
 def test_haiku_stays_behind_one_module():
@@ -116,8 +145,7 @@ def test_no_data_is_run(file):
 
 
 def test_files_are_short():
-    tests = Path(__file__).parent.glob("*.py")
-    lengths = {str(file): len(file.read_text().splitlines()) for file in [*FILES, *tests]}
+    lengths = {str(file): len(file.read_text().splitlines()) for file in [*FILES, *TESTS]}
     assert {file: length for file, length in lengths.items() if length > 400} == {}
 
 

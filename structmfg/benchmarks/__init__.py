@@ -5,10 +5,26 @@
 players. `benchmarks.comparison`, on the command line `structmfg compare`, sets solvers on one clock.
 """
 
-from structmfg.benchmarks._cases import Case, NotRun
+from structmfg.benchmarks._cases import Case, NotRun, Row
 from structmfg.benchmarks._peers import Peer, Update
 from structmfg.benchmarks._plan import FULL, QUICK, Plan, cases
+from structmfg.benchmarks._report import describe
 from structmfg.benchmarks._run import run, save
 from structmfg.benchmarks._targets import Target, targets
 
-__all__ = ["FULL", "QUICK", "Case", "NotRun", "Peer", "Plan", "Target", "Update", "cases", "run", "save", "targets"]
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Case",
+    "NotRun",
+    "Peer",
+    "Plan",
+    "Row",
+    "Target",
+    "Update",
+    "cases",
+    "describe",
+    "run",
+    "save",
+    "targets",
+]

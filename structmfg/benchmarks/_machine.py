@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from structmfg.benchmarks._timing import Effort, time_scan
-from structmfg.reports import versions
+from structmfg.runs import versions
 
 _MEGABYTES = 128  # of each array: far beyond the caches
 

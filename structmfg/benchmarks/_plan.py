@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from structmfg._checks import check_integer, check_name, check_seed
 from structmfg.benchmarks._cases import Case
 from structmfg.benchmarks._peers import BUILT_IN, check_peer
+from structmfg.benchmarks._training_run import SHORT
 from structmfg.benchmarks._updates import UPDATES
 from structmfg.games import make
 
 GAMES = ("beach_bar", "linear_quadratic", "macro")  # those with sizes, peers and published results
-SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of a short schedule of the defaults
 PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from structmfg._files import write_bytes, write_json
 from structmfg.benchmarks._cases import FAILED, NOT_RUN, OK, Case, Row
 from structmfg.benchmarks._children import run_case
 from structmfg.benchmarks._machine import machine
 from structmfg.benchmarks._report import render
 from structmfg.benchmarks._targets import scaling, targets
-from structmfg.reports._files import write_bytes, write_json
 
 FORMAT = 1
 

@@ -10,10 +10,11 @@ from jaxtyping import Array
 
 from structmfg.benchmarks._forms import generic
 from structmfg.benchmarks._timing import Effort, time_calls
+from structmfg.benchmarks._training_run import train
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import TransitionKernel
-from structmfg.solvers import StructuralPolicyGradient, preset
-from structmfg.solvers._presets import PresetName
+from structmfg.solvers import PresetName, preset
+from structmfg.solvers.gradient import StructuralPolicyGradient
 
 # name: (preset, overrides, whether the operators are lists of successors)
 UPDATES: dict[str, tuple[Any, dict[str, Any], bool]] = {
@@ -60,7 +61,6 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[f
 
 def training_curve(game: str, parameters: dict[str, Any], seed: int, evaluations: int) -> Callable[..., dict[str, Any]]:
     """Measures a training run: its seconds per update, and exploitability against seconds."""
-    from structmfg.benchmarks.training import train  # here: `python -m` must find it not yet imported
 
     def measure(*, preset: PresetName, steps: int) -> dict[str, Any]:
         run = train(make(game, **parameters), seed, evaluations=evaluations, name=preset, steps=steps)

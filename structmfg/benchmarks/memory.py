@@ -16,11 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from structmfg.benchmarks._exact_tables import table
+from structmfg._files import drop_folder, new_folder, write_json
 from structmfg.benchmarks._machine import machine
+from structmfg.benchmarks.exact import table
 from structmfg.games import GAMES
-from structmfg.reports import drop_folder, new_folder
-from structmfg.reports._files import write_json
 
 SIZES: dict[str, tuple[dict[str, Any], ...]] = {
     "beach_bar": ({}, {"num_states": 151}, {"num_states": 201}),
@@ -44,14 +43,14 @@ _COLUMNS = {
 _CHILD = """
 import json, sys
 import structmfg.cli._solve
-from structmfg import reports
+from structmfg import runs
 from structmfg._memory import peak_memory
 from structmfg.cli import main
-base, check, found = peak_memory(), reports.check_memory, []
+base, check, found = peak_memory(), runs.check_memory, []
 def keep(*arguments, **options):
     found.append(check(*arguments, **options))
     return found[-1]
-reports.check_memory = keep
+runs.check_memory = keep
 code = main(sys.argv[1:])
 estimate = found[0]
 print(json.dumps({

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import jax
 
-from structmfg.benchmarks._exact_tables import table
+from structmfg._files import drop_folder, new_folder, write_bytes, write_json
 from structmfg.benchmarks._machine import machine
+from structmfg.benchmarks.exact import table
 from structmfg.games import make
-from structmfg.reports import draw_players, drop_folder, new_folder, players_basis, players_object
-from structmfg.reports._files import write_bytes, write_json
-from structmfg.solvers import PlayersEvaluation, players, preset, solve
+from structmfg.reports import draw_players, players_basis, players_object
+from structmfg.solvers import preset
+from structmfg.solvers.loop import solve
+from structmfg.solvers.n_players import PlayersEvaluation, players
 
 CASES = ("beach_bar_crowded:exact", "linear_quadratic:rspg")
 PLAYERS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)

@@ -17,16 +17,16 @@ from typing import Any
 
 import jax
 
-from structmfg.benchmarks._exact_tables import table
+from structmfg._files import drop_folder, new_folder, write_bytes, write_json
 from structmfg.benchmarks._machine import machine
-from structmfg.benchmarks._plan import SHORT
+from structmfg.benchmarks._training_run import SHORT
+from structmfg.benchmarks.exact import table
 from structmfg.games import make
 from structmfg.policies import NetworkPolicy, Policy
-from structmfg.reports import drop_folder, new_folder
-from structmfg.reports._files import write_bytes, write_json
-from structmfg.solvers import StructuralPolicyGradient, preset, solve
-from structmfg.verification import VarianceStudy, variance_study
-from structmfg.verification.variance import Interval, figures
+from structmfg.solvers import preset
+from structmfg.solvers.gradient import StructuralPolicyGradient
+from structmfg.solvers.loop import solve
+from structmfg.verification.variance import Interval, VarianceStudy, figures, variance_study
 
 _GRADIENTS = {
     "estimator": "estimator", "sampling": "noise paths", "num_agents": "agents", "baseline": "baseline",

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from structmfg import benchmarks, reports
-from structmfg.benchmarks._cases import Case, Row
-from structmfg.benchmarks._report import describe
+from structmfg import benchmarks
+from structmfg._files import drop_folder, new_folder
+from structmfg.benchmarks import Case, Row, describe
 from structmfg.cli._output import console, print_json
 
 
@@ -21,7 +21,7 @@ def bench(arguments: argparse.Namespace) -> int:
         plan, games=arguments.games, sizes=arguments.sizes, peers=arguments.peer, seed=arguments.seed
     )
     given = arguments.out is not None and Path(arguments.out).exists()
-    folder = reports.new_folder(arguments.out, "bench")
+    folder = new_folder(arguments.out, "bench")
     out = console(arguments)
     try:
         result = benchmarks.run(planned, timeout=plan.timeout, tell=lambda *case: _tell(out, *case))
@@ -29,7 +29,7 @@ def bench(arguments: argparse.Namespace) -> int:
         result = {**result, "settings": named, "out": str(folder), "report": str(folder / "report.html")}
         benchmarks.save(folder, result)
     except BaseException:
-        reports.drop_folder(folder, keep=given)
+        drop_folder(folder, keep=given)
         raise
     out.print(_targets(result))
     out.print(f"\n{_counts(result)}; report: {result['report']}", soft_wrap=True)

@@ -11,20 +11,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from structmfg import reports
+from structmfg import runs
 from structmfg._checks import check_name
+from structmfg._files import drop_folder, new_folder
 from structmfg.benchmarks import comparison
-from structmfg.benchmarks.comparison._plan import FILE
-from structmfg.benchmarks.comparison._report import speed_up
+from structmfg.benchmarks.comparison import FILE, speed_up
 from structmfg.cli._output import console, print_json
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.games import make
-from structmfg.solvers import Progress
+from structmfg.solvers.loop import Progress
 
 
 def compare(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where numbers of a run did not stay finite."""
-    check_name("precision", arguments.precision, get_args(reports.Precision))
+    check_name("precision", arguments.precision, get_args(runs.Precision))
     game = make(arguments.game, **arguments.game_parameters)
     out = console(arguments)
     with jax.enable_x64(arguments.precision == "float64"), Interrupt() as interrupt:
@@ -34,7 +34,7 @@ def compare(arguments: argparse.Namespace) -> int:
             with Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds) as display:
 
                 def follow(solver: str, seed: int, progress: Progress) -> None:
-                    display.training(progress, f"{reports.spoken(solver)}, seed {seed}")
+                    display.training(progress, f"{runs.spoken(solver)}, seed {seed}")
                     interrupt.check(progress)
 
                 found = comparison.compare(
@@ -52,7 +52,7 @@ def compare(arguments: argparse.Namespace) -> int:
             raise KeyboardInterrupt(message) from None
         except ValueError:
             if fresh and not (folder / FILE).exists():
-                reports.drop_folder(folder, keep=given)
+                drop_folder(folder, keep=given)
             raise
     result = found.result
     out.print(_table(result))
@@ -75,7 +75,7 @@ def _folder(arguments: argparse.Namespace) -> tuple[Path, bool]:
     """The folder, and whether it is new; an existing one is gone on with if it holds a comparison."""
     if arguments.out is not None and os.path.lexists(Path(arguments.out, FILE)):
         return Path(arguments.out), False
-    return reports.new_folder(arguments.out, f"compare-{arguments.game}"), True
+    return new_folder(arguments.out, f"compare-{arguments.game}"), True
 
 
 def _tell(out: Console, display: Display, line: str) -> None:
@@ -85,7 +85,7 @@ def _tell(out: Console, display: Display, line: str) -> None:
 
 def _table(result: dict[str, Any]) -> Table:
     """The rows for people."""
-    against = reports.spoken(result["reference"])
+    against = runs.spoken(result["reference"])
     columns = ("solver", "exploitability", f"of {against}'s", "to half-way", f"{against} sooner by")
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
@@ -94,7 +94,7 @@ def _table(result: dict[str, Any]) -> Table:
         half = f" ± {row['half_width']:.2g}" if len(row["by_seed"]) > 1 else ""
         seconds = row["seconds_to_half_way"]
         table.add_row(
-            reports.spoken(row["solver"]),
+            runs.spoken(row["solver"]),
             Text(f"{row['exploitability']:.4g}{half}", style="bold"),
             "–" if row["of_reference"] is None else f"{row['of_reference']:.3g}",
             "never" if seconds is None else f"{seconds:.2g} s",

@@ -4,15 +4,15 @@ import argparse
 
 import jax
 
-from structmfg import reports
+from structmfg import reports, runs
 from structmfg.cli._output import basis, console, players_table, print_json, summary, title
-from structmfg.solvers import PlayersEvaluation, players
+from structmfg.solvers.n_players import PlayersEvaluation, players
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print return and exploitabilities, and the anchors."""
-    with jax.enable_x64(reports.load_settings(arguments.run).precision == "float64"):
-        run = reports.load_run(arguments.run)
+    with jax.enable_x64(runs.load_settings(arguments.run).precision == "float64"):
+        run = runs.load_run(arguments.run)
         kinds = None if arguments.kind is None else [arguments.kind]
         evaluation = reports.evaluate(run.game, run.policy, kinds=kinds, num_paths=arguments.paths, seed=arguments.seed)
         measured = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
@@ -21,8 +21,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     result = {
         **run.result,
         **{name: getattr(run.settings, name) for name in ("game", "solver", "seed")},
-        **reports.measures(evaluation),
-        "anchors": reports.anchors_object(beside),
+        **runs.measures(evaluation),
+        "anchors": runs.anchors_object(beside),
         "out": str(run.path),
         "report": str(run.path / "report.html"),
     }
@@ -42,7 +42,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _players(arguments: argparse.Namespace, run: reports.Run) -> list[PlayersEvaluation]:
+def _players(arguments: argparse.Namespace, run: runs.Run) -> list[PlayersEvaluation]:
     """The policy in finite games, if that was asked for."""
     if arguments.players is None:
         if arguments.games is not None or arguments.deviator is not None:

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, get_args
 import jax
 from jaxtyping import Array, Key
 
-from structmfg import reports, solvers
+from structmfg import solvers
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
+from structmfg._files import new_folder, read_json, write_json
+from structmfg._reading import check_no_link
 from structmfg.cli._early import COMMAND, Early, saved_command
 from structmfg.cli._parser import parse
 from structmfg.games import Game, make
-from structmfg.reports._files import read_json, write_json
-from structmfg.reports._loading import blamed
-from structmfg.reports._reading import check_no_link
+from structmfg.runs import Precision, Settings, blamed, load_run, load_settings, save_settings, versions
 
 _SEEDS = "seeds.json"
 _MAY_GO_ON = ("interrupted", "time_limit")  # results of which more can come
@@ -34,13 +34,13 @@ class Job(NamedTuple):
     folder: Path
     game: Game
     solver: solvers.TrainingSolver | solvers.TreeSolver
-    runs: list[tuple[Path, reports.Settings]]
+    runs: list[tuple[Path, Settings]]
     many: bool
     new: bool
     made: bool
 
     @property
-    def settings(self) -> reports.Settings:
+    def settings(self) -> Settings:
         """Which all have in common but for the seed."""
         return self.runs[0][1]
 
@@ -55,8 +55,7 @@ class Job(NamedTuple):
         if not all((path / "result.json").exists() for path, _ in self.runs):
             return []
         results = [
-            {**reports.load_run(path).result, "out": str(path), "report": str(path / "report.html")}
-            for path, _ in self.runs
+            {**load_run(path).result, "out": str(path), "report": str(path / "report.html")} for path, _ in self.runs
         ]
         return [] if any(result["result"] in _MAY_GO_ON for result in results) else results
 
@@ -99,9 +98,9 @@ def anew(arguments: argparse.Namespace) -> argparse.Namespace:
 def precision(arguments: argparse.Namespace) -> str:
     """That of the numbers, which is chosen before anything is computed."""
     if arguments.resume is None:
-        check_name("precision", arguments.precision, get_args(reports.Precision))
+        check_name("precision", arguments.precision, get_args(Precision))
         return str(arguments.precision)
-    return reports.load_settings(_folders(Path(arguments.resume))[0], policy=False).precision
+    return load_settings(_folders(Path(arguments.resume))[0], policy=False).precision
 
 
 def begin(arguments: argparse.Namespace) -> Job:
@@ -116,7 +115,7 @@ def begin(arguments: argparse.Namespace) -> Job:
     if many and not isinstance(chosen.solver, solvers.TrainingSolver):
         raise ValueError(f"{arguments.solver} draws nothing at random: --seeds is for solvers that train")
     settings = [
-        reports.Settings.of(
+        Settings.of(
             game,
             chosen.solver,
             name=arguments.solver,
@@ -133,11 +132,11 @@ def begin(arguments: argparse.Namespace) -> Job:
         made, folder = arguments.early.made, arguments.early.folder
     else:
         made = arguments.out is None or not Path(arguments.out).exists()
-        folder = reports.new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
+        folder = new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
     runs = [(folder / f"seed-{one.seed}" if many else folder, one) for one in settings]
     for path, one in runs:
         path.mkdir(exist_ok=True)
-        reports.save_settings(path, one)
+        save_settings(path, one)
     if many:
         write_json(folder / _SEEDS, {"seeds": list(seeds)})
     (folder / COMMAND).unlink(missing_ok=True)  # from here on there are the settings
@@ -147,7 +146,7 @@ def begin(arguments: argparse.Namespace) -> Job:
 def resume(arguments: argparse.Namespace) -> Job:
     """From the folder of a run. `ValueError` where it is not one, or where more is asked for than can be changed."""
     folder = Path(arguments.resume)
-    runs = [(path, reports.load_settings(path, policy=False)) for path in _folders(folder)]
+    runs = [(path, load_settings(path, policy=False)) for path in _folders(folder)]
     settings = runs[0][1]
     if any(one._replace(seed=settings.seed) != settings for _, one in runs):
         raise ValueError(f"the runs in {folder} differ in more than the seed")
@@ -156,7 +155,7 @@ def resume(arguments: argparse.Namespace) -> Job:
         check_positive("max_seconds", arguments.max_seconds)
         runs = [(path, one._replace(max_seconds=arguments.max_seconds)) for path, one in runs]
     game = settings.build_game()
-    if settings.versions != reports.versions():
+    if settings.versions != versions():
         print(f"structmfg: begun with {settings.versions}: numbers may differ in rounding", file=sys.stderr)
     many = (folder / _SEEDS).is_file()
     return Job(folder, game, settings.build_solver(game), runs, many, new=False, made=False)

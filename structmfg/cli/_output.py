@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg._json import to_json
-from structmfg.benchmarks.comparison._statistics import mean_and_half_width
-from structmfg.reports import spoken
-from structmfg.solvers import PlayersEvaluation
+from structmfg.benchmarks.comparison import mean_and_half_width
+from structmfg.runs import spoken
+from structmfg.solvers.n_players import PlayersEvaluation
 
 _WIDTH = 120  # where no terminal says how much room there is
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from structmfg._checks import check_name
+from structmfg.evaluation import Kind
 from structmfg.games import GAMES
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkPolicy, NetworkSettings, ParametricPolicy
-from structmfg.solvers import SOLVERS, Deviator, Kind, TrainingSolver
-from structmfg.solvers._presets import PresetName
+from structmfg.solvers import SOLVERS, PresetName, TrainingSolver
+from structmfg.solvers.n_players import Deviator
 
 _COMMANDS = {
     "games": "list the games with their sizes, parameters and defaults",

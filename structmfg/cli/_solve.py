@@ -8,14 +8,15 @@ from typing import Any
 
 import jax
 
-from structmfg import reports, solvers
+from structmfg import reports, runs, solvers
 from structmfg._checks import check_positive, printable
+from structmfg._files import write_json
 from structmfg.cli._job import Job, anew, begin, precision, resume
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt, Terminated
 from structmfg.games import Game
-from structmfg.reports._files import write_json
-from structmfg.solvers import RESULTS, Snapshots, Solution
+from structmfg.solvers import RESULTS, Solution
+from structmfg.solvers.loop import Snapshots
 
 _EVALUATIONS = 12
 
@@ -67,7 +68,7 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
             for (path, _), solution in zip(job.runs, solutions, strict=True):
                 solution.stats["memory"] = {"estimate": memory.total, "available": memory.available}
                 solution.stats["compile_seconds"] += memory.compile_seconds  # of the program that was run
-                reports.save_policy(path, solution)
+                runs.save_policy(path, solution)
                 (path / "result.json").unlink(missing_ok=True)  # of an earlier policy
             if interrupt.terminated:
                 raise Terminated
@@ -87,8 +88,8 @@ def _memory(arguments: argparse.Namespace, job: Job, display: Display) -> solver
 
     display.stage("estimating memory")
     seeds = len(job.runs) if job.many else None
-    found = reports.check_memory(job.game, job.solver, max_steps=asked.max_steps, num_seeds=seeds, fitted=fitted)
-    total, available = map(reports.gibibytes, (found.total, found.available))
+    found = runs.check_memory(job.game, job.solver, max_steps=asked.max_steps, num_seeds=seeds, fitted=fitted)
+    total, available = map(runs.gibibytes, (found.total, found.available))
     console(arguments).print(f"memory: about {total} of {available} available")
     return found
 
@@ -151,8 +152,8 @@ def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[d
             about: dict[str, Any] = {"kinds": kinds, "information": settings.information, "tell": display.stage}
             beside = reports.anchors(job.game, settings.solver, **about)
         display.stage("writing the report")
-        reports.save_settings(path, settings)
-        results.append(reports.save_run(path, settings, job.game, solution, evaluation, beside).result)
+        runs.save_settings(path, settings)
+        results.append(runs.save_run(path, settings, job.game, solution, evaluation, beside).result)
     return results
 
 

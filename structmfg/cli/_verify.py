@@ -10,17 +10,19 @@ from typing import Any, get_args
 
 import jax
 
-from structmfg import reports
+from structmfg import runs
 from structmfg._checks import check_integer, check_name, check_seed, printable
+from structmfg._files import drop_folder, new_folder
 from structmfg.cli._output import console, print_json
 from structmfg.games import Game, make
-from structmfg.verification import Report, Stage, self_test, stage_text
+from structmfg.verification import Report, Stage, stage_text
 from structmfg.verification import verify as verify_game
+from structmfg.verification.selftest import self_test
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where a check failed."""
-    check_name("precision", arguments.precision, get_args(reports.Precision))
+    check_name("precision", arguments.precision, get_args(runs.Precision))
     seed, examples = check_seed(arguments.seed), check_integer("fuzz", arguments.fuzz, at_least=0)
     out = console(arguments)
 
@@ -42,7 +44,7 @@ def verify(arguments: argparse.Namespace) -> int:
             report.save(folder / "verify.json")
             report.save(folder / "report.html")
         except BaseException:
-            reports.drop_folder(folder, keep=given)
+            drop_folder(folder, keep=given)
             raise
     return _tell(arguments, report, folder)
 
@@ -50,7 +52,7 @@ def verify(arguments: argparse.Namespace) -> int:
 def _folder(out: str | None, name: str) -> tuple[Path, bool]:
     """The folder, and whether it was there already."""
     given = out is not None and Path(out).exists()
-    return reports.new_folder(out, name), given
+    return new_folder(out, name), given
 
 
 def _tell(arguments: argparse.Namespace, report: Report, folder: Path) -> int:

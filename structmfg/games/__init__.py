@@ -1,25 +1,22 @@
-"""Games, one file each, and `make`, which builds one by name; economies, of `KrusellSmith` with common noise."""
+"""Games, one file each, and `make`, which builds one by name."""
 
 import dataclasses
 from typing import Any
 
 from structmfg._checks import check_name
-from structmfg.games._aiyagari import Aiyagari, AiyagariCalibration
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, as_game, check_game
-from structmfg.games._beach_bar import BeachBar, BeachNoise
-from structmfg.games._beach_bar_crowded import BeachBarCrowded
+from structmfg.games._beach_bar import BeachBar, BeachBarCrowded, BeachNoise
 from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
-from structmfg.games._chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._crowd_modelling import CrowdModelling
-from structmfg.games._economy import Economy, Household, Income
-from structmfg.games._huggett import Huggett
-from structmfg.games._krusell_smith import KrusellSmith
 from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
-from structmfg.games._noise import Sampling, innovations, noise_path, noise_paths
-from structmfg.games._population import PopulationGame, PopulationState, Seen
-from structmfg.games._tree import NoiseTree, histories, noise_tree, tree_of
+from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
+from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
+from structmfg.games._noise_tree import NoiseTree, histories, noise_tree, tree_of
+from structmfg.games._population import PopulationGame, PopulationState, Seen, count, draw_actions, move
+from structmfg.games._sampling import draw
+from structmfg.games._validate import check_definition, check_kernel, check_noise_is_told_apart, check_pieces
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
@@ -45,19 +42,12 @@ __all__ = [
     "GAMES",
     "MAX_SCENARIOS",
     "AggregateState",
-    "Aiyagari",
-    "AiyagariCalibration",
     "BeachBar",
     "BeachBarCrowded",
     "BeachNoise",
     "CarmonaFouqueSun",
     "CrowdModelling",
-    "Economy",
     "Game",
-    "Household",
-    "Huggett",
-    "Income",
-    "KrusellSmith",
     "LeftRight",
     "LinearQuadratic",
     "Macro",
@@ -70,10 +60,18 @@ __all__ = [
     "Sampling",
     "Seen",
     "as_game",
+    "check_definition",
     "check_game",
+    "check_kernel",
+    "check_noise_is_told_apart",
+    "check_pieces",
+    "count",
+    "draw",
+    "draw_actions",
     "histories",
     "innovations",
     "make",
+    "move",
     "noise_path",
     "noise_paths",
     "noise_tree",

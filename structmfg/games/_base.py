@@ -32,10 +32,10 @@ from structmfg._checks import (
     check_whole,
     plain,
 )
-from structmfg.games._chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._content import first_digest, settled
-from structmfg.games._draw import draw
 from structmfg.games._methods import check_methods
+from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
+from structmfg.games._sampling import draw
 from structmfg.operators import TransitionKernel
 
 MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits

@@ -1,6 +1,7 @@
 """`beach_bar`: where to lie on a beach whose bar may close at half time (Wibault et al. 2026, one-dimensional).
 
-Rewards and moves do not depend on the mean field: it is a control problem under common noise.
+Rewards and moves do not depend on the mean field: it is a control problem under common noise. In `beach_bar_crowded`
+agents dislike a crowd, as in Perrin et al. 2020, arXiv 2007.03458, so that where to lie depends on all others.
 """
 
 import dataclasses
@@ -12,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from structmfg._checks import check_integer, plain_fields
+from structmfg._checks import check_between, check_integer, plain_fields
 from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
-from structmfg.games._chain import MAX_SCENARIOS
+from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
 
 _NOISE = (-2, -1, 0, 1, 2)
 _NOISE_PROBABILITIES = (0.05, 0.1, 0.7, 0.1, 0.05)
+_LEAST_MASS = 1e-10  # keeps the reward finite in an empty cell
 
 
 class BeachNoise(NamedTuple):
@@ -159,3 +161,23 @@ class BeachBar(Game):
     def noise_label(self, noise: BeachNoise) -> str:
         """Bar and outcome."""
         return f"bar at {int(noise.bar[0])}, {'stays open' if int(noise.open[-1]) else 'closes'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BeachBarCrowded(BeachBar):
+    """As `BeachBar`, with -crowd_aversion * log(mu(s) + 1e-10) added to the reward in s, mu being that at t."""
+
+    crowd_aversion: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_between("crowd_aversion", self.crowd_aversion, 0, jnp.inf)
+
+    def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
+        """See the class."""
+        crowd = jnp.log(aggregate.mean_field + _LEAST_MASS)
+        return super().reward(aggregate, following) - self.crowd_aversion * crowd[:, None]
+
+    def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, " states"]:
+        """The whole mean field."""
+        return mean_field

@@ -18,7 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
 from structmfg.games._base import MAX_HORIZON, AggregateState, Game, NoisePaths, check_game
-from structmfg.games._chain import MAX_SCENARIOS
+from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
 from structmfg.games._base import AggregateState, Game, check_game
-from structmfg.games._chain import NoiseChain, rouwenhorst, tauchen
+from structmfg.games._noise_chain import NoiseChain, rouwenhorst, tauchen
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
 Discretisation = Literal["rouwenhorst", "tauchen"]

@@ -17,13 +17,13 @@ from structmfg.operators._composite import (
 from structmfg.operators._cost import Cost, cost
 from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
 from structmfg.operators._from_scipy import from_scipy
-from structmfg.operators._kernels import DenseKernel, SuccessorKernel
 from structmfg.operators._kron import LiftedOperator, kron
 from structmfg.operators._lattice import LatticeKernel, LatticeNoise
 from structmfg.operators._lattice2d import LatticeKernel2d
 from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
 from structmfg.operators._powers import PowerOperator
 from structmfg.operators._product import ProductOperator, power, product
+from structmfg.operators._unstructured import DenseKernel, SuccessorKernel
 
 __all__ = [
     "ArbitraryGrid",

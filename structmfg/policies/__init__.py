@@ -3,14 +3,7 @@
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy, Policy
 from structmfg.policies._binned import BinnedPolicy, BinnedSettings, binned
 from structmfg.policies._functions import NetworkSettings
-from structmfg.policies._network import (
-    Critic,
-    NetworkPolicy,
-    critic,
-    memoryless,
-    network_policy,
-    recurrent,
-)
+from structmfg.policies._network import Critic, Network, NetworkPolicy, critic, memoryless, network_policy, recurrent
 from structmfg.policies._tabular import TabularPolicy, as_policy, tabular, uniform
 from structmfg.policies._tree import TreePolicy, signal_of, tree_policy
 
@@ -19,6 +12,7 @@ __all__ = [
     "BinnedSettings",
     "Critic",
     "Hidden",
+    "Network",
     "NetworkPolicy",
     "NetworkSettings",
     "Parametric",

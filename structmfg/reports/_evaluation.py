@@ -10,21 +10,13 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
+from structmfg.evaluation import Estimate, Information, Kind, best_response, evaluate_paths, exploitability
 from structmfg.games import Game, noise_paths, noise_tree
 from structmfg.policies import Policy, TreePolicy, uniform
 from structmfg.reports._published import Published, published
-from structmfg.solvers import (
-    RESULTS,
-    Estimate,
-    ExactEquilibrium,
-    Information,
-    Kind,
-    Progress,
-    best_response,
-    evaluate_paths,
-    exploitability,
-    solve,
-)
+from structmfg.solvers import RESULTS
+from structmfg.solvers.exact import ExactEquilibrium
+from structmfg.solvers.loop import Progress, solve
 
 KINDS: tuple[str, ...] = get_args(Kind)
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from structmfg._files import subfolder, write_bytes
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
-from structmfg.reports._files import subfolder, write_bytes
-from structmfg.solvers import Deviator, Estimate, PlayersEvaluation, gain_rate
-from structmfg.solvers._players import is_fitted
+from structmfg.evaluation import Estimate
+from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, is_fitted
 
 _KNOWS: dict[Deviator, str] = {
     "non_anticipative": "its own state and the noise so far",

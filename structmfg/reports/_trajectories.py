@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from structmfg._files import file_name
+from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
-from structmfg.reports._files import file_name
 from structmfg.reports._views import noise_series, shown_paths
-from structmfg.solvers import rollout
 
 _MOST_ENTRIES = 1_000_000  # of the policy: beyond that, fewer times are kept
 
@@ -52,7 +52,7 @@ def trajectories(game: Game, policy: Policy) -> Trajectories:
     """The policy along the paths worth showing."""
     shown = shown_paths(game)
     times = kept_times(game, shown.paths.num_paths)
-    mean_field, quantities, kept = _along(game, policy, shown.paths.noise, jnp.asarray(times))
+    mean_field, quantities, kept = quantities_along(game, policy, shown.paths.noise, jnp.asarray(times))
     means_first = sorted(quantities, key=lambda name: not name.startswith("mean "))
     arrays = {name: np.asarray(quantities[name]) for name in means_first}
     return Trajectories(shown.labels, shown.paths.noise, np.asarray(mean_field), arrays, np.asarray(kept), times)
@@ -68,7 +68,7 @@ def kept_times(game: Game, num_paths: int) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _along(game: Game, policy: Policy, noise: Noise, times: Array) -> tuple[Array, dict[str, Array], Array]:
+def quantities_along(game: Game, policy: Policy, noise: Noise, times: Array) -> tuple[Array, dict[str, Array], Array]:
     def along(path: Noise) -> tuple[Array, dict[str, Array], Array]:
         trajectory = rollout(game, policy, path)
         quantities = jax.vmap(game.quantities)(trajectory.aggregates) | noise_series(game, path)

@@ -8,54 +8,79 @@ resolvents, stationary distributions, hitting times and absorption. Economies: s
 noise, forecasting rules with it.
 """
 
-from structmfg.solvers._absorption import absorption, hitting_times, total_rewards
-from structmfg.solvers._classical import (
-    FictitiousPlay,
-    FixedPoint,
-    MunchausenMirrorDescent,
-    OnlineMirrorDescent,
-    PolicyIteration,
-    PriorDescent,
+from structmfg.economies import (
+    EQUILIBRIUM_RESULTS,
+    FORECASTING_RESULTS,
+    ForecastingEquilibrium,
+    SavingSolution,
+    StationaryEquilibrium,
+    forecasting_equilibrium,
+    optimal_saving,
+    stationary_equilibrium,
 )
-from structmfg.solvers._equilibrium import ExactEquilibrium
-from structmfg.solvers._evaluation import Form, Trajectory, policy_gradient, policy_values, rollout
-from structmfg.solvers._exploitability import (
+from structmfg.evaluation import (
     BestResponse,
     Estimate,
+    Form,
+    Information,
     Kind,
     PathEvaluation,
+    Trajectory,
     best_response,
     best_response_gains,
     evaluate_paths,
     exploitability,
+    policy_gradient,
+    policy_values,
+    rollout,
 )
-from structmfg.solvers._floor import Floor, floor
-from structmfg.solvers._forecasting import FORECASTING_RESULTS, ForecastingEquilibrium, forecasting_equilibrium
-from structmfg.solvers._household import SavingSolution, optimal_saving
-from structmfg.solvers._linear import LINEAR_RESULTS, LinearSolution
-from structmfg.solvers._master import MASTER_RESULTS, MasterSolution, master_equation
-from structmfg.solvers._memory import MemoryEstimate, estimate_memory
-from structmfg.solvers._munchausen_dqn import MunchausenOMD, MunchausenState
-from structmfg.solvers._players import Deviator, PlayersEvaluation, gain_rate, players
-from structmfg.solvers._ppo import IPPO, RIPPO, PPOState, ProximalPolicyOptimisation
-from structmfg.solvers._presets import SOLVERS, Preset, preset
-from structmfg.solvers._problem import Information
-from structmfg.solvers._resolvent import ResolventMethod, resolvent
-from structmfg.solvers._rspg import RSPG, SPG, StructuralPolicyGradient, TabularSPG, TrainingState
-from structmfg.solvers._simplex import Barycentric, barycentric, simplex_grid
-from structmfg.solvers._snapshots import Snapshots
+from structmfg.linear import (
+    LINEAR_RESULTS,
+    LinearSolution,
+    ResolventMethod,
+    StationaryMethod,
+    absorption,
+    hitting_times,
+    resolvent,
+    stationary,
+    total_rewards,
+)
+from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
-from structmfg.solvers._solve import Progress, solve, solve_seeds
-from structmfg.solvers._stationary import StationaryMethod, stationary
-from structmfg.solvers._stationary_equilibrium import (
-    EQUILIBRIUM_RESULTS,
-    StationaryEquilibrium,
-    stationary_equilibrium,
-)
-from structmfg.solvers._structural import StructuralSolver
 from structmfg.solvers._training import Metrics, TrainingSolver
 from structmfg.solvers._tree_solver import TreeSolver
-from structmfg.solvers._windowed import WindowedRSPG, WindowedState
+from structmfg.solvers.exact import (
+    ExactEquilibrium,
+    FictitiousPlay,
+    FixedPoint,
+    Floor,
+    MunchausenMirrorDescent,
+    OnlineMirrorDescent,
+    PolicyIteration,
+    PriorDescent,
+    floor,
+)
+from structmfg.solvers.gradient import (
+    RSPG,
+    SPG,
+    StructuralPolicyGradient,
+    StructuralSolver,
+    TabularSPG,
+    TrainingState,
+    WindowedRSPG,
+    WindowedState,
+)
+from structmfg.solvers.loop import MemoryEstimate, Progress, Snapshots, estimate_memory, solve, solve_seeds
+from structmfg.solvers.master import (
+    MASTER_RESULTS,
+    Barycentric,
+    MasterSolution,
+    barycentric,
+    master_equation,
+    simplex_grid,
+)
+from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, players
+from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD, MunchausenState, PPOState, ProximalPolicyOptimisation
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
@@ -94,6 +119,7 @@ __all__ = [
     "PlayersEvaluation",
     "PolicyIteration",
     "Preset",
+    "PresetName",
     "PriorDescent",
     "Progress",
     "ProximalPolicyOptimisation",

@@ -7,7 +7,10 @@ from typing import Any, Literal, NamedTuple, get_args
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
-from structmfg.solvers._classical import (
+from structmfg.solvers._training import TrainingSolver
+from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers.exact import (
+    ExactEquilibrium,
     FictitiousPlay,
     FixedPoint,
     MunchausenMirrorDescent,
@@ -15,13 +18,8 @@ from structmfg.solvers._classical import (
     PolicyIteration,
     PriorDescent,
 )
-from structmfg.solvers._equilibrium import ExactEquilibrium
-from structmfg.solvers._munchausen_dqn import MunchausenOMD
-from structmfg.solvers._ppo import IPPO, RIPPO
-from structmfg.solvers._rspg import RSPG, SPG, TabularSPG
-from structmfg.solvers._training import TrainingSolver
-from structmfg.solvers._tree_solver import TreeSolver
-from structmfg.solvers._windowed import WindowedRSPG
+from structmfg.solvers.gradient import RSPG, SPG, TabularSPG, WindowedRSPG
+from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD
 
 SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
     "rspg": RSPG,

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from structmfg._checks import check_between, check_name, plain_fields
-from structmfg.solvers._problem import Certificate, Information, TreeProblem
-from structmfg.solvers._tree import Table
+from structmfg.evaluation import Certificate, Information, Table, TreeProblem
 
 INFORMATION: tuple[Information, ...] = ("full", "public")
 

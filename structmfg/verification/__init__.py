@@ -11,8 +11,8 @@ from structmfg.verification._private_history import (
     value_of_private_history,
 )
 from structmfg.verification._report import Report, Stage, Table, stage_text
-from structmfg.verification._self_test import self_test
 from structmfg.verification._verify import verify
+from structmfg.verification.selftest import self_test
 from structmfg.verification.variance import VarianceStudy, variance_study
 
 __all__ = [

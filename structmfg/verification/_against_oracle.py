@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from structmfg._checks import check_kind
 from structmfg.games import AggregateState, Game, Noise, as_game
 from structmfg.verification._check import CheckResult, Measured, check
-from structmfg.verification.laws._probe import host
+from structmfg.verification.laws import host
 from structmfg.verification.oracles import Model, moves
 
 # Of the largest number compared: rounding, with room for what magnifies it.

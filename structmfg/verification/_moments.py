@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from structmfg.evaluation import Trajectory, steps
 from structmfg.games import AggregateState, Game
-from structmfg.solvers._evaluation import Trajectory, steps
 
 
 def path_moments(game: Game, trajectory: Trajectory) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from structmfg.evaluation import Kind, has_perfect_recall, in_double, public_sets, rollout, unroll_on_tree
 from structmfg.games import AggregateState, Game, NoiseTree, as_game, make, noise_tree
 from structmfg.policies import Policy, as_policy, uniform
-from structmfg.solvers import RESULTS, ExactEquilibrium, Kind, rollout, solve
-from structmfg.solvers._exploitability import in_double
-from structmfg.solvers._information import has_perfect_recall, public_sets
-from structmfg.solvers._tree import unroll_on_tree
+from structmfg.solvers import RESULTS
+from structmfg.solvers.exact import ExactEquilibrium
+from structmfg.solvers.loop import solve
 from structmfg.verification._tiny import Coin, Jammed, Swap
 from structmfg.verification.oracles import Population, PrivateHistory, population, private_history
 

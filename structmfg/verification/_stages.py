@@ -9,11 +9,10 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from structmfg._pages import Picture
-from structmfg.games import Game, check_game
+from structmfg.evaluation import policy_gradient, policy_values, rollout
+from structmfg.games import Game, check_game, check_kernel
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TabularPolicy, uniform
-from structmfg.solvers._definition import check_kernel
-from structmfg.solvers._evaluation import policy_gradient, policy_values, rollout
 from structmfg.verification import laws, oracles, populations, variance
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
@@ -21,7 +20,7 @@ from structmfg.verification._figures import population_figures
 from structmfg.verification._fuzz import fuzz
 from structmfg.verification._private_history import value_of_private_history
 from structmfg.verification._report import Stage, Table
-from structmfg.verification.laws._gradients import rspg_descent
+from structmfg.verification.laws import rspg_descent
 from structmfg.verification.oracles import PrivateHistory
 from structmfg.verification.variance import figures, variance_study
 

@@ -6,8 +6,20 @@ goes on where it was; each run in it is a run folder that `structmfg evaluate` r
 """
 
 from structmfg.benchmarks.comparison._compare import Comparison, compare
-from structmfg.benchmarks.comparison._plan import ClockPlan
+from structmfg.benchmarks.comparison._plan import FILE, ClockPlan
+from structmfg.benchmarks.comparison._report import speed_up
 from structmfg.benchmarks.comparison._runs import ClockedRun
-from structmfg.benchmarks.comparison._statistics import Band, band, time_to
+from structmfg.benchmarks.comparison._statistics import Band, band, mean_and_half_width, time_to
 
-__all__ = ["Band", "ClockPlan", "ClockedRun", "Comparison", "band", "compare", "time_to"]
+__all__ = [
+    "FILE",
+    "Band",
+    "ClockPlan",
+    "ClockedRun",
+    "Comparison",
+    "band",
+    "compare",
+    "mean_and_half_width",
+    "speed_up",
+    "time_to",
+]

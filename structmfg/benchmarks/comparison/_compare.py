@@ -11,14 +11,15 @@ import jax
 import numpy as np
 
 from structmfg import reports
+from structmfg._files import subfolder, write_bytes, write_json
 from structmfg.benchmarks.comparison._figures import figures
 from structmfg.benchmarks.comparison._plan import ClockPlan, planned
 from structmfg.benchmarks.comparison._report import render
 from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
 from structmfg.benchmarks.comparison._statistics import mean_and_half_width, time_to
 from structmfg.games import Game
-from structmfg.reports._files import subfolder, write_bytes, write_json
-from structmfg.solvers import Progress
+from structmfg.runs import anchors_object
+from structmfg.solvers.loop import Progress
 
 Follow = Callable[[str, int, Progress], None]
 
@@ -100,7 +101,7 @@ def summarise(
         **plan._asdict(),
         "reference": against,
         "half_way": half_way if math.isfinite(half_way) else None,
-        "anchors": reports.anchors_object(beside),
+        "anchors": anchors_object(beside),
         "device": jax.devices()[0].platform,
         "rows": [
             {

@@ -7,12 +7,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from structmfg import reports
+from structmfg import reports, runs
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.benchmarks.comparison._runs import ClockedRun
 from structmfg.benchmarks.comparison._statistics import band
 from structmfg.games import Game
 from structmfg.policies import Policy
+from structmfg.runs import spoken
 
 Runs = dict[str, list[ClockedRun]]
 
@@ -20,8 +21,7 @@ Runs = dict[str, list[ClockedRun]]
 def figures(game: Game, runs: Runs, beside: reports.Anchors) -> list[Picture]:
     """The learning curves and the mean fields."""
     shown = {
-        reports.spoken(solver): reports.trajectories(game, _policy_of(game, median_run(of)))
-        for solver, of in runs.items()
+        spoken(solver): reports.trajectories(game, _policy_of(game, median_run(of))) for solver, of in runs.items()
     }
     with mpl.rc_context(STYLE):
         return [
@@ -36,7 +36,7 @@ def figures(game: Game, runs: Runs, beside: reports.Anchors) -> list[Picture]:
 
 def _policy_of(game: Game, of: ClockedRun) -> Policy:
     """A run's policy. `ValueError` where its folder holds one of another game."""
-    run = reports.load_run(of.folder)
+    run = runs.load_run(of.folder)
     if run.game != game:
         raise ValueError(f"{of.folder} holds a run of another game: {run.game!r}, not {game!r}")
     return run.policy
@@ -58,7 +58,7 @@ def draw_comparison(runs: Runs, beside: reports.Anchors) -> Figure:
         drawn, colour = band([run.curve for run in of]), COLOURS[i % len(COLOURS)]
         style = ("-", "--", ":")[i // len(COLOURS) % 3]
         positive = np.where(drawn.mean > 0, drawn.mean, np.nan)
-        axes.plot(drawn.seconds, positive, color=colour, linestyle=style, label=reports.spoken(solver))
+        axes.plot(drawn.seconds, positive, color=colour, linestyle=style, label=spoken(solver))
         for run in of if len(of) > 1 else ():
             axes.plot(*np.array(run.curve)[:, :2].T, color=colour, linestyle=style, linewidth=0.7, alpha=0.4)
         if len(of) > 1:

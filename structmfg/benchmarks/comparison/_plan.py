@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, get_type_hints
 import jax
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
+from structmfg._files import read_json, write_json
+from structmfg._typed import check_types
 from structmfg.games import Game
-from structmfg.reports import game_name, versions
-from structmfg.reports._files import read_json, write_json
-from structmfg.reports._settings import parameters
-from structmfg.reports._typed import check_types
-from structmfg.solvers import SOLVERS, TreeSolver, preset, solve
+from structmfg.reports import game_name
+from structmfg.runs import parameters, versions
+from structmfg.solvers import SOLVERS, TreeSolver, preset
+from structmfg.solvers.loop import solve
 
 FILE = "plan.json"
 _TRIAL = 0.1  # of the clock: how long a trial may take, outside it

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from structmfg._pages import Picture, page
-from structmfg.reports import spoken
-from structmfg.reports._published import SOURCE
+from structmfg.reports import SOURCE
+from structmfg.runs import spoken
 
 
 def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:

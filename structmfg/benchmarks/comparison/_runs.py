@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from structmfg import reports
+from structmfg import reports, runs
 from structmfg._checks import check_name
+from structmfg._files import read_json, subfolder, write_json
+from structmfg._reading import check_no_link
+from structmfg._typed import check_types
 from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.reports._files import read_json, subfolder, write_json
-from structmfg.reports._reading import check_no_link
-from structmfg.reports._typed import check_types
-from structmfg.solvers import RESULTS, Progress, Snapshots, preset, solve
+from structmfg.solvers import RESULTS, preset
+from structmfg.solvers.loop import Progress, Snapshots, solve
 
 FILE = "learning_curve.json"
 _CHECKPOINTS = 16
@@ -94,11 +95,11 @@ def train(
     """
     chosen, _ = preset(game, solver)
     max_steps, path = plan.steps[solver], subfolder(folder, *place(Path(), solver, seed).parts)
-    settings = reports.Settings.of(
+    settings = runs.Settings.of(
         game, chosen, name=solver, preset="default", overrides={}, max_steps=max_steps, max_seconds=plan.max_seconds,
         seed=seed,
     )  # fmt: skip
-    reports.save_settings(path, settings)
+    runs.save_settings(path, settings)
     with Snapshots(path / "snapshots") as snapshots:
         solution = solve(
             game,
@@ -114,7 +115,7 @@ def train(
         )
     if solution.result.name == "interrupted":
         raise KeyboardInterrupt
-    reports.save_policy(path, solution)
+    runs.save_policy(path, solution)
     stats, last = solution.stats, _final(game, solution.policy)
     curve = [(point.train_seconds, point.value, point.stderr) for point in stats["checkpoints"]]
     curve = [*(point for point in curve if point[0] < stats["train_seconds"]), (stats["train_seconds"], *last)]

@@ -7,6 +7,7 @@ from structmfg.verification.laws._aggregates import aggregates_tell_all
 from structmfg.verification.laws._gradients import (
     gradient_is_a_difference_quotient,
     no_gradient_through_the_mean_field,
+    rspg_descent,
 )
 from structmfg.verification.laws._kernels import (
     KERNEL_LAWS,
@@ -21,13 +22,7 @@ from structmfg.verification.laws._kernels import (
     structure_agrees,
     twin_agrees,
 )
-from structmfg.verification.laws._operators import (
-    OPERATOR_LAWS,
-    contraction,
-    monotone,
-    powers_repeat,
-    resolvent_solves,
-)
+from structmfg.verification.laws._operators import OPERATOR_LAWS, contraction, monotone, powers_repeat, resolvent_solves
 from structmfg.verification.laws._paths import (
     Path,
     forms_agree_along_the_path,
@@ -38,11 +33,12 @@ from structmfg.verification.laws._paths import (
     paths_side_by_side,
     random_path,
     return_both_ways,
+    rewards_along,
     rewards_are_finite,
     rows_along_the_path,
     values_are_sums_of_products,
 )
-from structmfg.verification.laws._probe import Probe, probe, rounding
+from structmfg.verification.laws._probe import Probe, host, probe, rounding
 
 __all__ = [
     "KERNEL_LAWS",
@@ -55,6 +51,7 @@ __all__ = [
     "forms_agree",
     "forms_agree_along_the_path",
     "gradient_is_a_difference_quotient",
+    "host",
     "linear",
     "mass_kept",
     "mass_over_many_moves",
@@ -71,10 +68,12 @@ __all__ = [
     "relabelling_changes_nothing",
     "resolvent_solves",
     "return_both_ways",
+    "rewards_along",
     "rewards_are_finite",
     "rounding",
     "rows_along_the_path",
     "rows_sum_to_one",
+    "rspg_descent",
     "sign_kept",
     "structure_agrees",
     "twin_agrees",

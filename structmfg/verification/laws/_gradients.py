@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from structmfg.evaluation import Trajectory, policy_gradient, policy_values, rollout
 from structmfg.games import AggregateState, Game, NoisePaths, noise_paths
 from structmfg.policies import NetworkPolicy, recurrent
-from structmfg.solvers import RSPG
-from structmfg.solvers._evaluation import Trajectory, policy_gradient, policy_values, rollout
+from structmfg.solvers.gradient import RSPG
 from structmfg.verification._check import Measured, check
 from structmfg.verification.laws._paths import random_path, rewards_along
 

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
+from structmfg.linear import resolvent
 from structmfg.operators import TransitionKernel, power
-from structmfg.solvers import resolvent
 from structmfg.verification._check import Measured, check
 from structmfg.verification.laws._kernels import Law, backwards, forwards
 from structmfg.verification.laws._probe import Probe, host, largest, prepare, worst

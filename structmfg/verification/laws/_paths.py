@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_shape
+from structmfg.evaluation import policy_values, rollout, steps
 from structmfg.games import AggregateState, Game, Noise, innovations, noise_path
 from structmfg.policies import Policy, TabularPolicy
-from structmfg.solvers._evaluation import policy_values, rollout, steps
 from structmfg.verification._check import Measured, check
 from structmfg.verification.laws._probe import host, rounding, worst
 

@@ -14,13 +14,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
-from structmfg.games import AggregateState, Game, Noise, as_game
-from structmfg.games._population import count, move
+from structmfg.evaluation import Trajectory, rollout
+from structmfg.games import AggregateState, Game, Noise, as_game, count, move
 from structmfg.policies import Policy, as_policy
-from structmfg.solvers._evaluation import Trajectory, rollout
 from structmfg.verification._check import check, evidence
 from structmfg.verification._moments import path_moments
-from structmfg.verification.laws._paths import rewards_along
+from structmfg.verification.laws import rewards_along
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
 from structmfg.verification.populations._population import Population, population
 

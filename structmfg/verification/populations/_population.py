@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
-from structmfg.games import AggregateState, Game, Noise, as_game
-from structmfg.games._population import count, draw_actions, move
+from structmfg.evaluation import steps
+from structmfg.games import AggregateState, Game, Noise, as_game, count, draw_actions, move
 from structmfg.policies import Hidden, Policy, as_policy
-from structmfg.solvers._evaluation import steps
 
 
 class Population(NamedTuple):

@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.stats import t as student
 
 from structmfg._checks import check_integer
+from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise, as_game
 from structmfg.policies import Policy, as_policy
-from structmfg.solvers._evaluation import rollout
 from structmfg.verification._check import check
 from structmfg.verification.populations._population import population
 

@@ -10,10 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from structmfg.games import AggregateState, Game
-from structmfg.games._draw import draw
-from structmfg.games._population import move
-from structmfg.solvers._evaluation import Trajectory, steps
+from structmfg.evaluation import Trajectory, steps
+from structmfg.games import AggregateState, Game, draw, move
 
 
 class Agents(NamedTuple):

@@ -20,10 +20,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_name
+from structmfg.evaluation import Trajectory, policy_gradient, policy_values, rollout
 from structmfg.games import Game, NoisePaths
 from structmfg.policies import NetworkPolicy
-from structmfg.solvers._evaluation import Trajectory, policy_gradient, policy_values, rollout
-from structmfg.solvers._structural import _SMALL
+from structmfg.solvers.gradient import MAX_PAIRS_SIDE_BY_SIDE
 from structmfg.verification.variance._agents import Agents, rewards_to_go, sample_agents
 
 Baseline = Literal["none", "mean", "values"]
@@ -105,6 +105,6 @@ def gradients(
 
 def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
     """As RSPG does: side by side in a small game, one after the other in a large one."""
-    if game.num_states * game.num_actions <= _SMALL:
+    if game.num_states * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
         return jax.vmap(function)(paths)
     return jax.lax.map(function, paths)

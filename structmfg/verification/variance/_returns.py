@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from structmfg.evaluation import rollout
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.policies import Policy
-from structmfg.solvers._evaluation import rollout
 from structmfg.verification._moments import path_moments
 from structmfg.verification.variance._agents import rewards_to_go, sample_agents
 from structmfg.verification.variance._statistics import Interval, interval, squares

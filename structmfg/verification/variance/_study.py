@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_kind
+from structmfg.evaluation import Trajectory, rollout
 from structmfg.games import Game, NoisePaths, as_game, check_game
 from structmfg.policies import NetworkPolicy
-from structmfg.solvers import StructuralPolicyGradient, preset
-from structmfg.solvers._evaluation import Trajectory, rollout
+from structmfg.solvers import preset
+from structmfg.solvers.gradient import StructuralPolicyGradient
 from structmfg.verification._check import CheckResult, check, evidence
 from structmfg.verification.variance._gradients import Baseline, InLogits, gradients, over_paths, reinforce, structural
 from structmfg.verification.variance._returns import LEAST, TOGETHER, PathReturns, ReturnSpread, return_spread

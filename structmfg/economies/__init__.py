@@ -1,0 +1,38 @@
+"""Economies of households that choose how much to save: Huggett, Aiyagari, Krusell and Smith, and their equilibria.
+
+Their choices are continuous, so that they are no `Game`.
+"""
+
+from structmfg.economies._aiyagari import Aiyagari, AiyagariCalibration
+from structmfg.economies._economy import Economy, Household, Income
+from structmfg.economies._forecasting_equilibrium import (
+    FORECASTING_RESULTS,
+    ForecastingEquilibrium,
+    forecasting_equilibrium,
+)
+from structmfg.economies._huggett import Huggett
+from structmfg.economies._krusell_smith import KrusellSmith
+from structmfg.economies._optimal_saving import SavingSolution, optimal_saving
+from structmfg.economies._stationary_equilibrium import (
+    EQUILIBRIUM_RESULTS,
+    StationaryEquilibrium,
+    stationary_equilibrium,
+)
+
+__all__ = [
+    "EQUILIBRIUM_RESULTS",
+    "FORECASTING_RESULTS",
+    "Aiyagari",
+    "AiyagariCalibration",
+    "Economy",
+    "ForecastingEquilibrium",
+    "Household",
+    "Huggett",
+    "Income",
+    "KrusellSmith",
+    "SavingSolution",
+    "StationaryEquilibrium",
+    "forecasting_equilibrium",
+    "optimal_saving",
+    "stationary_equilibrium",
+]

@@ -1,0 +1,160 @@
+"""`KrusellSmith`: households save in capital, firms' productivity and employment move together (Krusell & Smith 1998).
+
+Krusell & Smith (1998), doi:10.1086/250034, the benchmark economy. A household of assets a, employed (e = 1) or not,
+solves
+
+    max E sum_t beta^t u(c_t),   c + a' = (1 + r) a + w y_e,   a' >= 0,   u(c) = c^(1 - sigma) / (1 - sigma)
+
+(log c at sigma = 1), at r + delta = alpha Y / K, w = (1 - alpha) Y / L, with Y = z K^alpha L^(1 - alpha), K mean assets
+and L mean hours. The employed work h hours: y_1 = h and y_0 = 0, but for benefits. Productivity z is high or low, and
+with it unemployment: e moves by a chain that depends on z now and a period later, such that the share of the unemployed
+depends on z alone.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain
+from structmfg.economies._economy import check_assets, plain_fields
+from structmfg.operators import ArbitraryGrid, ControlledOperator, GeometricGrid, KroneckerOperator, LotteryKernel
+
+Phase = int | Int[Array, ""]
+Pair = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class KrusellSmith:
+    """Phases z are 0, bad, and 1, good; pairs of parameters are in this order. A period is a quarter.
+
+    State (a, e), e = 0 unemployed, e = 1 employed, has index asset_index * 2 + e. The mean length of a phase is
+    `phase_duration`, that of unemployment while the phase stays `unemployment_duration`. Where the phase changes to z',
+    the unemployed stay so with `unemployed_on_change`[z'] times the probability of phases that stay z'; what the
+    employed do follows, as the unemployed must be `unemployment`[z'] afterwards. So e' is drawn once z' is known, and a
+    step of the mean field needs both phases (see `operator`). This is no `Game`: the kernel of one knows z, not z'; its
+    noise would have to be (z, z'), drawn a period ahead, with z' hidden from the public.
+
+    `hours` of an employed household, 0.3271 as in the paper, set the unit of capital: at beta (1 + r) = 1 the ratio K/L
+    is 38, and mean L is 0.304, so K is about 11.6. The unemployed receive `benefit` wages, which a tax on the wages of
+    the employed pays: none in the paper. Den Haan, Judd & Juillard (2010, doi:10.1016/j.jedc.2009.07.001) take 1 / 0.9
+    hours and a benefit of 0.15.
+
+    Grids: assets from 0, geometric (see `GeometricGrid`); capital, on which households forecast, `num_capital` points
+    within `capital_range` times `steady_capital`.
+    """
+
+    discount: float = 0.99
+    risk_aversion: float = 1.0
+    capital_share: float = 0.36
+    depreciation: float = 0.025
+    productivity: Pair = (0.99, 1.01)
+    unemployment: Pair = (0.10, 0.04)
+    unemployment_duration: Pair = (2.5, 1.5)
+    unemployed_on_change: Pair = (1.25, 0.75)
+    phase_duration: float = 8.0
+    hours: float = 0.3271
+    benefit: float = 0.0
+    num_assets: int = 200
+    max_assets: float = 200.0
+    pivot: float = 0.25
+    num_capital: int = 12
+    capital_range: Pair = (0.85, 1.15)
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
+        check_positive("discount", self.discount)
+        check_positive("1 - discount", 1 - self.discount)
+        check_between("depreciation", self.depreciation, 0, 1, open_low=True)
+        for name in ("risk_aversion", "capital_share", "hours"):
+            check_positive(name, getattr(self, name))
+        check_positive("1 - capital_share", 1 - self.capital_share)
+        check_between("phase_duration", self.phase_duration, 1, np.inf)
+        for name in ("productivity", "unemployment", "unemployment_duration", "unemployed_on_change", "capital_range"):
+            if not isinstance(pair := getattr(self, name), tuple | list | np.ndarray) or len(pair) != 2:
+                raise ValueError(f"{name} must be a tuple of two numbers, but is {pair!r}")
+            object.__setattr__(self, name, tuple(map(plain, pair)))
+        for z in (0, 1):
+            check_positive(f"productivity[{z}]", self.productivity[z])
+            check_between(f"unemployment[{z}]", self.unemployment[z], 0, 1)
+            check_positive(f"1 - unemployment[{z}]", 1 - self.unemployment[z])
+            check_between(f"unemployment_duration[{z}]", self.unemployment_duration[z], 1, np.inf)
+        check_assets(self.num_assets, self.max_assets, 0.0, self.pivot)
+        check_integer("num_capital", self.num_capital, at_least=2)
+        check_positive("capital_range[0]", self.capital_range[0])
+        check_positive("capital_range[1] - capital_range[0]", self.capital_range[1] - self.capital_range[0])
+        check_between("benefit", self.benefit, 0, float(np.min(self.incomes()[:, 1])))
+        check_rows("transition probabilities of employment", self.employment())
+
+    def phases(self) -> Float[np.ndarray, "2 2"]:
+        """The chain of z, [z, z']."""
+        change = 1 / self.phase_duration
+        return np.array([[1 - change, change], [change, 1 - change]])
+
+    def employment(self) -> Float[np.ndarray, "2 2 2 2"]:
+        """The chain of e between phases z and z', [z, z', e, e']."""
+        staying = 1 - 1 / np.array(self.unemployment_duration)
+        out_of_work = np.where(np.eye(2), 1.0, self.unemployed_on_change) * staying  # [z, z'], of the unemployed
+        before, after = np.array(self.unemployment)[:, None], np.array(self.unemployment)
+        losing_work = (after - before * out_of_work) / (1 - before)
+        return np.stack([np.stack([p, 1 - p], -1) for p in (out_of_work, losing_work)], -2)
+
+    @property
+    def grid(self) -> GeometricGrid:
+        """Of assets."""
+        return GeometricGrid(self.num_assets, 0.0, self.max_assets, self.pivot)
+
+    @property
+    def capital_grid(self) -> ArbitraryGrid:
+        """Of mean assets."""
+        low, high = self.capital_range
+        return ArbitraryGrid(self.steady_capital * jnp.linspace(low, high, self.num_capital))
+
+    @property
+    def steady_capital(self) -> float:
+        """Capital where beta (1 + r) = 1, at mean productivity and labour."""
+        cost = 1 / self.discount - 1 + self.depreciation
+        ratio = (self.capital_share * np.mean(self.productivity) / cost) ** (1 / (1 - self.capital_share))
+        return float(ratio * np.mean(self.labour()))
+
+    def labour(self) -> Float[np.ndarray, "2"]:
+        """Mean hours in each phase."""
+        return self.hours * (1 - np.array(self.unemployment))
+
+    def incomes(self) -> Float[np.ndarray, "2 2"]:
+        """Labour income y_e, in wages, [z, e]; its mean is labour."""
+        out_of_work = np.array(self.unemployment)
+        taxed = self.hours - self.benefit * out_of_work / (1 - out_of_work)
+        return np.stack([np.full(2, self.benefit), taxed], -1)
+
+    def output(self, capital: Float[Array, "*shape"], phase: Phase) -> Float[Array, "*shape"]:
+        """Y."""
+        labour = jnp.asarray(self.labour())[phase]
+        return jnp.asarray(self.productivity)[phase] * capital**self.capital_share * labour ** (1 - self.capital_share)
+
+    def prices(
+        self, capital: Float[Array, "*shape"], phase: Phase
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """The interest rate r, net of depreciation, and the wage w."""
+        output = self.output(capital, phase)
+        interest = self.capital_share * output / capital - self.depreciation
+        return interest, (1 - self.capital_share) * output / jnp.asarray(self.labour())[phase]
+
+    def cash(self, capital: Float[Array, ""], phase: Phase) -> Float[Array, "assets 2"]:
+        """Cash on hand (1 + r) a + w y_e, [a, e]."""
+        interest, wage = self.prices(capital, phase)
+        return (1 + interest) * self.grid.points()[:, None] + wage * jnp.asarray(self.incomes())[phase]
+
+    def operator(self, savings: Float[Array, "assets 2"], phase: Phase, following: Phase) -> ControlledOperator:
+        """The transition operator of the policy a'(a, e) from one phase to the next: a lottery, then employment."""
+        index, weight = self.grid.lottery(savings.reshape(-1, 1))
+        employment = KroneckerOperator(savings.size, jnp.asarray(self.employment())[phase, following])
+        return (LotteryKernel(self.num_assets, index, weight) >> employment).under(jnp.ones(index.shape))
+
+    def initial_mean_field(self, phase: Phase) -> Float[Array, " states"]:
+        """Everybody at `steady_capital`, by lottery; the unemployed as many as in this phase."""
+        index, weight = self.grid.lottery(jnp.asarray(self.steady_capital))
+        assets = jnp.zeros(self.num_assets).at[index].add(1 - weight).at[index + 1].add(weight)
+        unemployed = jnp.asarray(self.unemployment)[phase]
+        return (assets[:, None] * jnp.stack([unemployed, 1 - unemployed])).ravel()

@@ -1,0 +1,307 @@
+"""Stationary distributions mu = A^T mu of a transition operator.
+
+A finite chain has one stationary distribution for each closed class (a set of states that reach each other and nothing
+else), and their mixtures; elsewhere it has no mass.
+
+The residual ||A^T mu - mu||_1 is no measure of the error: where a chain nearly falls apart, any mixture of what its
+pieces settle to has a small one. Errors are bounded here by elimination without subtraction (see `_elimination`), or
+by hitting times: with the state p left out, I - A has a nonnegative inverse, whose largest row sum H is the longest
+expected time to reach p, and ||mu - mu*||_1 <= 2 H ||A^T mu - mu||_1. Any h > 0 with (I - A) h >= c > 0 proves that
+H <= max h / c.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
+from structmfg._flags import own_rules
+from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, longest_time
+from structmfg.linear._solution import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
+from structmfg.linear._stationary_derivative import with_derivative
+from structmfg.operators import TransitionOperator
+
+StationaryMethod = Literal["direct", "eigen", "power"]
+
+
+@own_rules()
+def stationary(
+    operator: TransitionOperator,
+    *,
+    method: StationaryMethod = "direct",
+    tolerance: float | None = None,
+    max_steps: int = 100_000,
+    initial: Float[Array | np.ndarray, " states"] | None = None,
+) -> LinearSolution:
+    """The stationary distribution mu (S,), mu >= 0 and sum mu = 1.
+
+    - `direct`: the closed classes of the graph; then, on the first, elimination without subtraction, in double
+      precision, with a proven bound on the error. Births and deaths by products of ratios, other chains in an order of
+      small bandwidth b, in time S b^2. Where that would take more than a second, sparse LU with the bound by hitting
+      times, and elimination only where this bound is above 1e-8.
+    - `eigen`: the same, and the second largest eigenvalue of A on that class: LAPACK or ARPACK, on a matrix that the
+      distribution has balanced (a symmetric one where the chain is reversible).
+    - `power`: mu <- (mu + A^T mu) / 2, matrix-free, also inside jit. The lazy chain has the same stationary
+      distributions and no period. It cannot see classes: with several of them, the limit depends on `initial`. It
+      knows its residual only, so it never ends `converged`.
+
+    The first two need concrete values. The chain is read from the probabilities off the diagonal, each known within
+    2 epsilon of the operator's own dtype; the diagonal is what they lack to one.
+
+    The value has a derivative in the operator's numbers by the implicit function, d mu = (I - A^T)^-1 dA^T mu with
+    sum d mu = 0, for one closed class: of the first two methods by `jax.grad` and `jax.jvp` outside jit, of `power`
+    everywhere.
+
+    Args:
+        operator: A.
+        method: See above.
+        tolerance: Of the error ||value - mu||_1; of `power`, of the residual. Default: 1e-6 in double precision and
+            1e-3 in single; of `power`, 64 epsilon.
+        max_steps: Of `power`.
+        initial: Where `power` starts; default: uniform.
+
+    Returns:
+        `result`: `converged` if `bound` is within the tolerance; `residual` if `power` stopped with a residual within
+        it; `not_unique` if `direct` or `eigen` found several closed classes: `value` is then the stationary
+        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed anew from the
+        value; `bound`, on ||value - mu||_1, rounding to the value's dtype included (of `direct` and `eigen`); `steps`
+        of `power`; `closed_classes`, their number; of `eigen`, `second`, the second largest modulus of an eigenvalue
+        in the class (1 if it is periodic), and `gap`, 1 - `second`, NaN where ARPACK did not find it.
+
+    Raises:
+        ValueError: If an argument is not allowed, or `direct` or `eigen` is called inside jit.
+    """
+    check_kind("operator", operator, TransitionOperator)
+    check_name("method", method, ("direct", "eigen", "power"))
+    check_integer("max_steps", max_steps, at_least=1)
+    if tolerance is not None:
+        check_positive("tolerance", tolerance)
+    size = operator.num_states
+    start = None
+    if method == "power":
+        start = jnp.full(size, 1 / size) if initial is None else _checked_initial(initial, size)
+    elif initial is not None:
+        raise ValueError(f"initial is for method 'power', but was given with method {method!r}")
+
+    def solve(operator: TransitionOperator) -> LinearSolution:
+        if start is not None:
+            return _power(operator, start, tolerance, max_steps)
+        if is_traced(operator):
+            raise ValueError(f"method {method!r} needs concrete values, but some are traced; inside jit, use 'power'")
+        return _on_closed_class(operator, tolerance, spectrum=method == "eigen")
+
+    return with_derivative(solve, operator)
+
+
+def _checked_initial(initial: Float[Array | np.ndarray, " states"], size: int) -> Float[Array, " states"]:
+    check_shape("initial", initial, (size,))
+    mass = as_reals("initial", initial, float)
+    if not is_traced(mass):
+        negative = np.flatnonzero(~(np.asarray(mass) >= 0))
+        if negative.size:
+            raise ValueError(f"initial must be nonnegative, but entry {negative[0]} is {mass[negative[0]]:g}")
+        if abs(mass.sum() - 1) > 1e-4:
+            raise ValueError(f"initial must sum to 1, but sums to {mass.sum():g}")
+    return mass
+
+
+def _power(
+    operator: TransitionOperator, start: Float[Array, " states"], tolerance: float | None, max_steps: int
+) -> LinearSolution:
+    goal = 64 * float(jnp.finfo(start.dtype).eps) if tolerance is None else tolerance
+
+    def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        mass, *_, steps = state
+        moved = operator.rmv(mass)
+        following = (mass + moved) / 2
+        following = following / jnp.sum(following)
+        return following, jnp.sum(jnp.abs(moved - mass)), jnp.all(following == mass), steps + 1
+
+    def unfinished(state: tuple[Array, ...]) -> Bool[Array, ""]:
+        _, residual, stuck, steps = state
+        return (residual > goal) & ~stuck & (steps < max_steps)
+
+    first: tuple[Array, ...] = (start, jnp.asarray(jnp.inf, start.dtype), jnp.asarray(False), jnp.asarray(0))
+    mass, _, stuck, steps = lax.while_loop(unfinished, body, first)
+    residual = jnp.sum(jnp.abs(operator.rmv(mass) - mass))
+    result = where(stuck | (steps < max_steps), LINEAR_RESULTS.precision, LINEAR_RESULTS.max_steps)
+    result = where(residual <= goal, LINEAR_RESULTS.residual, result)
+    result = where(jnp.isfinite(residual), result, LINEAR_RESULTS.nonfinite)
+    return LinearSolution(mass, result, {"residual": residual, "steps": steps})
+
+
+def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, spectrum: bool) -> LinearSolution:
+    moves = as_matrix(operator)
+    if not np.isfinite(moves.data).all() or (moves.data < 0).any():
+        missing = jnp.full(operator.num_states, jnp.nan)
+        nonfinite: Any = LINEAR_RESULTS.nonfinite
+        return LinearSolution(missing, nonfinite, {"residual": np.nan, "bound": np.inf})
+    classes = closed_classes(moves)
+    states = classes[0]
+    inside = moves[states][:, states]
+    found = _distribution(inside, float(jnp.finfo(dtype_of(operator)).eps))
+    exact = np.zeros(operator.num_states)
+    exact[states] = found.mass
+    value = jnp.asarray(exact, float)
+    returned = np.asarray(value, np.float64)
+    finite = bool(np.isfinite(returned).all())
+    bound = float(found.bound + np.abs(returned - exact).sum()) if finite else np.inf
+    stats: dict[str, Any] = {
+        "residual": float(np.abs(moves.T @ returned - returned).sum()),
+        "bound": bound,
+        "closed_classes": len(classes),
+    }
+    if spectrum:
+        stats["second"] = _second(inside, found)
+        stats["gap"] = 1 - stats["second"]
+    goal = (1e-6 if value.dtype == jnp.float64 else 1e-3) if tolerance is None else tolerance
+    good = LINEAR_RESULTS.converged if len(classes) == 1 else LINEAR_RESULTS.not_unique
+    result = where(bound <= goal, good, LINEAR_RESULTS.precision)
+    return LinearSolution(value, where(finite, result, LINEAR_RESULTS.nonfinite), stats)
+
+
+def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
+    """The states of each closed class, in increasing order, by their first state."""
+    count, labels = scipy.sparse.csgraph.connected_components(moves, directed=True, connection="strong")
+    rows, columns = moves.nonzero()
+    closed = np.ones(count, bool)
+    closed[labels[rows[labels[rows] != labels[columns]]]] = False
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=count))[:-1])
+    found = [by_class[label] for label in np.flatnonzero(closed)]
+    return sorted(found, key=lambda states: int(states[0]))
+
+
+class _Distribution(NamedTuple):
+    """The distribution of one closed class, the logarithms of its entries, and a bound on its error in the 1-norm."""
+
+    mass: Float[np.ndarray, " states"]
+    logarithm: Float[np.ndarray, " states"]
+    bound: float
+
+
+def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
+    """On one closed class, whose probabilities are `known` up to this relative error of rounding, twice."""
+    size = moves.shape[0]
+    if size == 1:
+        return _Distribution(np.ones(1), np.zeros(1), 0.0)
+    order, band = banded_order(moves)
+    data = 2 * known + 8 * UNIT  # of each probability
+    if band == 1:
+        return _births_and_deaths(moves, data)
+    if not affordable(size, band, modest=True):
+        found = _by_lu(moves, data)
+        if found.bound <= _PROVES_ENOUGH or not affordable(size, band):
+            return found
+    pinned, others = order[:1], order[1:]
+    leaving = moves[others][:, pinned].toarray()[:, 0]
+    chain = eliminate(moves[others][:, others], leaving, np.arange(size - 1), min(band, size - 1))
+    mantissa, exponent = np.ones(size), np.zeros(size, int)
+    visits = chain.left(moves[pinned][:, others].toarray()[0])
+    mantissa[others], exponent[others] = visits.mantissa, visits.exponent
+    error = np.inf if visits.lost else 1.1 * (chain.error + 2 * size * data) + size * UNIT
+    return _scaled(mantissa, exponent, error)
+
+
+def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distribution:
+    """Normalised, from entries mantissa * 2^exponent > 0."""
+    if not (np.isfinite(mantissa).all() and (mantissa > UNDERFLOW).all()):
+        bound = np.inf
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(mantissa) + exponent * np.log(2)
+    fraction, power = np.frexp(mantissa)
+    power = power + exponent
+    mass = np.ldexp(fraction, np.maximum(power - power.max(), -2000))
+    return _Distribution(mass / mass.sum(), logarithm, bound if bound < 0.1 else np.inf)
+
+
+def _births_and_deaths(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
+    """mu_{s+1} / mu_s = up_s / down_{s+1}: products of ratios, exponents kept apart, in blocks that cannot overflow."""
+    size, block = moves.shape[0], 512
+    ratios, shifts = np.frexp(moves.diagonal(1) / moves.diagonal(-1))
+    padded = np.ones(-(-size // block) * block)
+    padded[1:size] = ratios
+    blocks = np.cumprod(padded.reshape(-1, block), axis=1)
+    starts, powers = np.ones(len(blocks)), np.zeros(len(blocks), int)
+    for i in range(1, len(blocks)):
+        starts[i], change = np.frexp(starts[i - 1] * blocks[i - 1, -1])
+        powers[i] = powers[i - 1] + change
+    mantissa = (blocks * starts[:, None]).ravel()[:size]
+    exponent = np.repeat(powers, block)[:size] + np.concatenate([[0], np.cumsum(shifts, dtype=int)])
+    found = _scaled(mantissa, exponent, 0.0)
+    # The ratio of two entries is a product of as many quotients as there are steps between them.
+    distance = np.abs(np.arange(size) - found.mass.argmax())
+    bound = 2.2 * float(found.mass @ distance) * (2 * data + 4 * UNIT) + size * UNIT
+    return found._replace(bound=found.bound + bound)
+
+
+def _by_lu(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
+    """Sparse LU of I - A without one state: the first, and where that proves little, one that has much mass."""
+    moves = moves - scipy.sparse.diags_array(moves.diagonal())
+    found = _without(moves, 0, data)
+    if found.bound > _PROVES_LITTLE and np.isfinite(found.mass).all():
+        found = min(found, _without(moves, int(found.mass.argmax()), data), key=lambda one: one.bound)
+    return found
+
+
+_PROVES_LITTLE, _PROVES_ENOUGH = 1e-7, 1e-8  # bounds by hitting times
+
+
+def _without(moves: scipy.sparse.csr_array, pinned: int, data: float) -> _Distribution:
+    """By LU without the state `pinned`, with the bound by its hitting times."""
+    size, total = moves.shape[0], moves.sum(axis=1)
+    others = np.delete(np.arange(size), pinned)
+    within = moves[others][:, others]
+    try:
+        factors = scipy.sparse.linalg.splu((scipy.sparse.diags_array(total[others]) - within).T.tocsc())
+    except RuntimeError:  # exactly singular
+        return _Distribution(np.full(size, np.nan), np.full(size, np.nan), np.inf)
+    mass = np.ones(size)
+    mass[others] = factors.solve(moves[[pinned]][:, others].toarray()[0])
+    mass = np.maximum(mass, 0) / np.maximum(mass, 0).sum()
+    hitting = longest_time(within, total[others], factors.solve(np.ones(size - 1), trans="T"))
+    inflow, outflow = moves.T @ mass, mass * total
+    terms = np.bincount(moves.indices, minlength=size)
+    off = np.abs(inflow - outflow) + UNIT * (terms + 3) * (inflow + outflow)
+    with np.errstate(divide="ignore"):
+        return _Distribution(mass, np.log(mass), 2.2 * hitting * float(off[others].sum() + 2 * data))
+
+
+_DENSE = 400  # states whose eigenvalues LAPACK finds in a moment
+_ARNOLDI_WORK = 1e9  # restarts * 20^2 * states: some seconds
+
+
+def _second(moves: scipy.sparse.csr_array, found: _Distribution) -> float:
+    """The second largest modulus of an eigenvalue; NaN where ARPACK did not find it within bounded work.
+
+    D^(1/2) A D^(-1/2) with D = diag(mu) has the eigenvalues of A, and is symmetric where the chain is reversible, as a
+    walk on a line is: those of A itself, far from normal, may be beyond what rounding leaves of them.
+    """
+    size = moves.shape[0]
+    if size == 1:
+        return 0.0
+    rows, columns = moves.nonzero()
+    scale = np.exp(np.clip((found.logarithm[rows] - found.logarithm[columns]) / 2, -300, 300))
+    values = moves.tocsr()[rows, columns] * scale
+    balanced = scipy.sparse.csr_array((values, (rows, columns)), shape=moves.shape)
+    asymmetry = abs(balanced - balanced.T)
+    symmetric = asymmetry.max() <= 1e-10 * abs(balanced).max()
+    if symmetric:
+        balanced = (balanced + balanced.T) / 2
+    if size <= _DENSE:
+        dense = balanced.toarray()
+        eigenvalues = np.linalg.eigvalsh(dense) if symmetric else np.linalg.eigvals(dense)
+    else:
+        start = 1 + 0.5 * np.cos(np.arange(size))  # no eigenvector, and the same each time
+        find = scipy.sparse.linalg.eigsh if symmetric else scipy.sparse.linalg.eigs
+        restarts = max(10, int(_ARNOLDI_WORK / (20**2 * size)))
+        try:
+            eigenvalues = find(balanced, k=2, which="LM", v0=start, maxiter=restarts, return_eigenvectors=False)
+        except (scipy.sparse.linalg.ArpackError, scipy.sparse.linalg.ArpackNoConvergence):
+            return np.nan
+    first = int(np.abs(eigenvalues - 1).argmin())
+    return float(np.abs(np.delete(eigenvalues, first)).max(initial=0.0))

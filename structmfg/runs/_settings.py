@@ -1,0 +1,183 @@
+"""What a run was asked for, and all that is needed to build its game and its policy again."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+
+import jax
+
+from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
+from structmfg._reading import machine_memory
+from structmfg._typed import check_types
+from structmfg.evaluation import Information
+from structmfg.games import GAMES, Game, make
+from structmfg.policies import (
+    BinnedPolicy,
+    BinnedSettings,
+    NetworkSettings,
+    ParametricPolicy,
+    binned,
+    network_policy,
+)
+from structmfg.reports import game_name
+from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver
+
+Precision = Literal["float32", "float64"]
+_MOST = 2**31 - 1  # of a whole number: what JAX holds in single precision
+_WIDEST, _DEEPEST = 2**20, 256  # units in a layer of a network, and layers, which are built one by one
+_Asked = str | int | float | bool | tuple[float, ...] | None
+
+
+class Settings(NamedTuple):
+    """`overrides` is what was asked for beyond the preset; `hyper_parameters` and `network` are what came of it.
+
+    `network` holds the settings of the network that is trained, or of the table; null where there is neither.
+    """
+
+    game: str
+    game_parameters: dict[str, Any]
+    solver: str
+    preset: str
+    overrides: dict[str, Any]
+    hyper_parameters: dict[str, Any]
+    network: dict[str, Any] | None
+    max_steps: int
+    max_seconds: float | None
+    seed: int
+    precision: Precision
+    versions: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        game: Game,
+        solver: TrainingSolver | TreeSolver,
+        *,
+        name: str,
+        preset: str,
+        overrides: dict[str, Any],
+        max_steps: int,
+        max_seconds: float | None,
+        seed: int,
+    ) -> "Settings":
+        """The settings of a solve that is about to start."""
+        return cls(
+            game=game_name(game),
+            game_parameters=parameters(game),
+            solver=name,
+            preset=preset,
+            overrides=overrides,
+            hyper_parameters={
+                field.name: getattr(solver, field.name)
+                for field in dataclasses.fields(solver)
+                if field.name != "policy"
+            },
+            network=solver.policy.settings._asdict() if isinstance(solver, TrainingSolver) else None,
+            max_steps=max_steps,
+            max_seconds=max_seconds,
+            seed=seed,
+            precision="float64" if jax.config.read("jax_enable_x64") else "float32",
+            versions=versions(),
+        )
+
+    @classmethod
+    def parse(cls, saved: dict[str, Any]) -> "Settings":
+        """From JSON. `ValueError` names what is missing, unknown, out of range or of a wrong type."""
+        missing = [field for field in cls._fields if field not in saved]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        check_types(saved, get_type_hints(cls))
+        check_name("solver", saved["solver"], SOLVERS)
+        check_name("precision", saved["precision"], get_args(Precision))
+        check_name("game", saved["game"], GAMES)
+        check_seed(saved["seed"])
+        check_between("max_steps", check_integer("max_steps", saved["max_steps"], at_least=1), 1, _MOST)
+        if saved["max_seconds"] is not None:
+            check_positive("max_seconds", saved["max_seconds"])
+        settings = cls(**{field: saved[field] for field in cls._fields})
+        _check_fields(f"parameter of {settings.game}", settings.game_parameters, GAMES[settings.game], most=_MOST)
+        _check_fields(f"setting of {settings.solver}", settings.hyper_parameters, SOLVERS[settings.solver])
+        check_types(settings.overrides, dict.fromkeys(settings.overrides, _Asked), of="overrides: ")
+        if settings.network is not None:
+            kind = BinnedSettings if settings.trains_table else NetworkSettings
+            _check_fields("network setting", settings.network, kind, most=_WIDEST)
+            check_between("depth", settings.network.get("depth", 1), 1, _DEEPEST)
+        return settings
+
+    def build_game(self) -> Game:
+        """The game. `ValueError` where it is so large that not even one of its policies would fit into this machine."""
+        game = make(self.game, **self.game_parameters)
+        states, actions, horizon = game.num_states, game.num_actions, game.horizon
+        size = f"{states} states, {actions} actions and a horizon of {horizon}"
+        check_fits(f"a game of {size}", states * (actions + horizon + 1))
+        return game
+
+    def build_policy(self, game: Game) -> ParametricPolicy:
+        """The network or table, without parameters. `ValueError` where the settings have none."""
+        if self.network is None:
+            raise ValueError(f"there is no network, but {self.solver} trains one")
+        return binned(game, **self.network) if self.trains_table else network_policy(game, **self.network)
+
+    def build_solver(self, game: Game) -> TrainingSolver | TreeSolver:
+        """The solver."""
+        kind = SOLVERS[self.solver]
+        if issubclass(kind, TrainingSolver):
+            return kind(policy=self.build_policy(game), **self.hyper_parameters)
+        return kind(**self.hyper_parameters)
+
+    @property
+    def trains_table(self) -> bool:
+        """Whether the solver trains a table over bins of observations."""
+        kind = SOLVERS[self.solver]
+        return issubclass(kind, TrainingSolver) and issubclass(kind.trains, BinnedPolicy)
+
+    @property
+    def on_tree(self) -> bool:
+        """Whether the solver works on a noise tree."""
+        return issubclass(SOLVERS[self.solver], TreeSolver)
+
+    @property
+    def information(self) -> Information:
+        """What the policy knows."""
+        return "full" if self.hyper_parameters.get("information") == "full" else "public"
+
+    @property
+    def own_kind(self) -> str:
+        """The kind of exploitability that is followed over the solve."""
+        if not self.on_tree:
+            return "clairvoyant"
+        return "non_anticipative" if self.information == "full" else "public"
+
+
+def check_fits(what: str, numbers: int) -> None:
+    """Raise `ValueError` where so many numbers in single precision are more than this machine can hold."""
+    if 4 * numbers > machine_memory():
+        there = machine_memory() / 2**30
+        raise ValueError(
+            f"{what} does not fit: {4 * numbers / 2**30:.4g} GiB at least, of the {there:.4g} GiB there are"
+        )
+
+
+def _check_fields(what: str, values: dict[str, Any], kind: type, *, most: int = 2**63) -> None:
+    """Raise `ValueError` unless these are fields of `kind`, of their types, whole numbers at most `most`."""
+    kinds = get_type_hints(kind)
+    for name in values:
+        check_name(what, name, kinds)
+    check_types(values, kinds)
+    for name, value in values.items():
+        if isinstance(value, int) and abs(value) > most:
+            raise ValueError(f"{name} must be at most {most}, but is {value}")
+
+
+def parameters(game: Game) -> dict[str, Any]:
+    """The parameters of a game that is a dataclass."""
+    return dataclasses.asdict(game) if dataclasses.is_dataclass(game) else {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    from structmfg import __version__
+
+    found = {name: importlib.metadata.version(name) for name in ("jax", "dm-haiku", "optax", "numpy")}
+    return {"structmfg": __version__, **found, "python": platform.python_version()}

@@ -1,0 +1,147 @@
+"""Accelerated mirror descent on occupancies, for games that interact through the whole mean field.
+
+A mirror step is the best response to fixed mean fields that pays KL divergence from the policy before it,
+
+    pi+ = argmax J(pi; mu) - lambda * sum_n w_n sum_s mu_n(s) KL(pi(. | s) || pi_before(. | s)),
+
+one soft sweep backward (online mirror descent; Perolat et al. 2021, arXiv 2103.00623). Unlike a soft fixed point it
+needs no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 2008; Hanzely, Richtarik & Xiao 2021,
+doi:10.1007/s10589-021-00273-8), lambda = stiffness * theta_k and theta_k = 2 / (k + 2), and restarts at the end of
+cycles that get longer, it takes about the square root of the number of steps. A group whose exploitability does not
+fall over a cycle gets a greater stiffness, and shorter cycles again.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from structmfg.evaluation import Flow, Table, TreeProblem, soft
+
+_FALLS = 0.9  # a cycle at whose end more than so much of the exploitability is left has failed
+_STIFFEN = 1.6
+_CAUTION = 0.75  # of the estimate: too small is found out, too great is only slow
+CERTIFY = 20  # steps between certificates
+LEAST_PROBABILITY = 1e-250  # below that, an action could not come back
+_LEAST_STIFFNESS = 1e-4  # of the spread of action values
+
+
+class AcceleratedState(NamedTuple):
+    """The average (occupancies and their mean fields), and the mirror iterate (policy and mean fields).
+
+    By group the stiffness, the exploitability at the last restart, and the `step` of the `cycle`; the best average.
+    """
+
+    occupancy: Table
+    flow: Flow
+    policy: Table
+    mirror_flow: Flow
+    stiffness: Float[Array, " groups"]
+    before: Float[Array, " groups"]
+    step: Int[Array, " groups"]
+    cycle: Int[Array, " groups"]
+    gain: Float[Array, ""]
+    mean_return: Float[Array, ""]
+    best: Table
+
+
+class Accelerated(eqx.Module):
+    """`stiffness`: in units of the reward; None for an estimate.
+
+    `cycle`: steps to the first restart, doubled with every second one.
+    """
+
+    stiffness: float | None = None
+    cycle: int = 60
+
+    def init(self, problem: TreeProblem) -> AcceleratedState:
+        """The uniform policy."""
+        policy = problem.uniform()
+        flow = problem.push(policy)
+        certificate = problem.certify(flow, policy)
+        zero = jnp.zeros(problem.num_groups, int)
+        stiffness = (
+            _stiffness(problem, flow, policy)
+            if self.stiffness is None
+            else jnp.full(problem.num_groups, float(self.stiffness))
+        )
+        return AcceleratedState(
+            problem.occupancy(flow, policy), flow, policy, flow, stiffness, certificate.gain, zero, zero,
+            jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), policy,
+        )  # fmt: skip
+
+    def step(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
+        """One mirror step, and the average."""
+        theta = 2 / (state.step + 2.0)
+        of_slot = theta[problem.group][:, None]
+        own = problem.group[: problem.tree.num_decisions]
+
+        def choose(page: tuple[Array, Array], q: Array) -> tuple[Array, Array, Array]:
+            prior, temperature = page
+            policy, worth = soft(q, temperature[:, None], jnp.maximum(prior, LEAST_PROBABILITY))
+            return policy, worth, policy
+
+        towards = (1 - of_slot) * state.flow + of_slot * state.mirror_flow
+        _, policy = problem.backward(towards, choose, (state.policy, (state.stiffness * theta)[own]))
+        mirror_flow, of_page = problem.push(policy), theta[own][:, None, None]
+        return state._replace(
+            occupancy=(1 - of_page) * state.occupancy + of_page * problem.occupancy(mirror_flow, policy),
+            flow=(1 - of_slot) * state.flow + of_slot * mirror_flow,
+            policy=policy,
+            mirror_flow=mirror_flow,
+            step=state.step + 1,
+        )
+
+    def judge(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
+        """A certificate; and in groups whose cycle is over, a new one from the average.
+
+        Where moves depend on the mean field, the policy of averaged occupancies has not quite their mean fields.
+        """
+        policy, flow = problem.settled(conditional(state.occupancy))
+        certificate = problem.certify(flow, policy)
+        gain = jnp.sum(certificate.gain)
+        better = gain < state.gain
+        over = state.step >= self.cycle * 2 ** (state.cycle // 2)
+        failed = over & (certificate.gain > _FALLS * state.before)
+        of_slot, of_page = over[problem.group][:, None], over[problem.group[: len(policy)]][:, None, None]
+        return state._replace(
+            occupancy=jnp.where(of_page, problem.occupancy(flow, policy), state.occupancy),
+            flow=jnp.where(of_slot, flow, state.flow),
+            policy=jnp.where(of_page, policy, state.policy),
+            mirror_flow=jnp.where(of_slot, flow, state.mirror_flow),
+            stiffness=jnp.where(failed, _STIFFEN * state.stiffness, state.stiffness),
+            before=jnp.where(over, certificate.gain, state.before),
+            step=jnp.where(over, 0, state.step),
+            cycle=jnp.where(failed, state.cycle // 2, state.cycle + over),
+            gain=jnp.where(better, gain, state.gain),
+            mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
+            best=jnp.where(better, policy, state.best),
+        )
+
+
+def conditional(occupancy: Table) -> Table:
+    """The policy of occupancies; uniform in states that nobody is in."""
+    mass = jnp.sum(occupancy, axis=-1, keepdims=True)
+    return jnp.where(mass > 0, occupancy / jnp.where(mass > 0, mass, 1), 1 / occupancy.shape[-1])
+
+
+def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, " groups"]:
+    """A start: how far rewards fall where a soft response to the uniform policy's mean fields goes, per divergence."""
+
+    def choose(own: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
+        spread = jnp.max(jnp.max(q, axis=-1) - jnp.min(q, axis=-1))
+        response, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny ** 0.5))
+        return own, jnp.sum(own * q, axis=-1), (response, jnp.broadcast_to(spread, q.shape[:1]))
+
+    _, (response, spread) = problem.backward(flow, choose, policy)
+    moved = problem.push(response)
+    before, after = problem.occupancy(flow, policy), problem.occupancy(moved, response)
+    fall = sum(
+        sign * problem.gains(at, occupancy)[0]
+        for at, occupancy, sign in ((flow, before, 1), (flow, after, -1), (moved, before, -1), (moved, after, 1))
+    )
+    relative = jnp.log(jnp.maximum(response, LEAST_PROBABILITY) / policy)
+    divergence = problem.by_group(jnp.sum(after * relative, axis=(-1, -2)))
+    least = _LEAST_STIFFNESS * jnp.max(spread) + jnp.finfo(flow.dtype).tiny ** 0.5
+    return jnp.maximum(fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny ** 0.5), least)

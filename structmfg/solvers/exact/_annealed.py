@@ -1,0 +1,223 @@
+"""The annealed soft fixed point with Anderson acceleration, in the aggregates through which agents interact.
+
+At temperature lambda a guess x of the aggregates at every node gives soft values backward, a policy
+softmax(q / lambda), its mean fields forward and so aggregates F(x). Anderson's method (Walker & Ni 2011,
+doi:10.1137/10078356X, type II) solves F(x) = x, group by group; then lambda falls, and the fixed point is followed down
+to where the policy's certificate is as small as asked. Where it is lost, lambda goes back and falls more slowly.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from structmfg.evaluation import Flow, Table, TreeProblem, soft
+
+_INNER = 40  # evaluations at one temperature, at most
+_FOUND = 1e-2  # the relative residual at which the fixed point counts as found, times lambda over the first lambda
+_LOOSEST = 1e-3  # and at most so much
+_SLOWEST = 0.97
+_HOT = 1e20  # times the first temperature: where soft responses are uniform, up to rounding
+_COLD = 1e-9  # of the spread of action values: the first temperature where agents do not interact
+_RIDGE = 1e-13
+
+
+class Point(NamedTuple):
+    """A guess: the mean fields that agents expect (M, S), and the temperature at which they respond."""
+
+    flow: Flow
+    temperature: Float[Array, ""]
+
+
+class AnnealedState(NamedTuple):
+    """Where the iteration stands.
+
+    `guess` (M, K) and the mean fields it stands for; the guess and residual before it; `steps` and `changes` (m, M, K),
+    differences of guesses and of residuals; the fixed point found last, as (guess, point); the point of
+    the least gain.
+    """
+
+    guess: Float[Array, "slots aggregates"]
+    now: Point
+    before: tuple[Float[Array, "slots aggregates"], Float[Array, "slots aggregates"]]
+    steps: Float[Array, "memory slots aggregates"]
+    changes: Float[Array, "memory slots aggregates"]
+    inner: Int[Array, ""]
+    first: Float[Array, ""]
+    rate: Float[Array, ""]
+    found: tuple[Float[Array, "slots aggregates"], Point]
+    best: Point
+    gain: Float[Array, ""]
+    mean_return: Float[Array, ""]
+    residual: Float[Array, ""]
+
+
+class Annealed(eqx.Module):
+    """`rate`: the factor of the temperature where following succeeds. `memory`: differences that Anderson combines."""
+
+    rate: float = 0.5
+    memory: int = eqx.field(static=True, default=8)
+
+    def init(self, problem: TreeProblem) -> AnnealedState:
+        """The uniform policy's mean fields, and the spread of its action values for a temperature."""
+        policy = problem.uniform()
+        flow = problem.push(policy)
+        gain, best, spread = problem.gains(flow, problem.occupancy(flow, policy))
+        count = problem.aggregates.shape[0]
+        first = jnp.maximum(spread * (_COLD if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
+        guess = flow @ problem.aggregates.T
+        history = jnp.zeros((self.memory, *guess.shape))
+        start = Point(flow, first)
+        return AnnealedState(
+            guess=guess,
+            now=start,
+            before=(guess, guess),
+            steps=history,
+            changes=history,
+            inner=jnp.zeros((), int),
+            first=first,
+            rate=jnp.asarray(self.rate),
+            found=(guess, Point(flow, first / self.rate)),
+            best=Point(flow, _HOT * first),
+            gain=jnp.sum(gain),
+            mean_return=jnp.sum(best - gain),
+            residual=jnp.asarray(jnp.inf),
+        )
+
+    def step(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
+        """One evaluation of F, and what follows from it: Anderson's step, or another temperature."""
+        temperature = state.now.temperature
+        policy = respond(problem, state.now)
+        flow = problem.push(policy)
+        reached = flow @ problem.aggregates.T
+        residual = reached - state.guess
+        scale = jnp.max(jnp.abs(reached), axis=0) + jnp.finfo(flow.dtype).tiny
+        error = jnp.max(jnp.abs(residual) / scale, initial=0.0)
+        found = error <= jnp.minimum(_LOOSEST, _FOUND * temperature / state.first)
+        lost = ~found & ((state.inner + 1 >= _INNER) | ~jnp.isfinite(error))
+
+        def measure(_: None) -> tuple[Array, Array]:
+            played, own = problem.settled(policy, flow)
+            certificate = problem.certify(own, played)
+            return jnp.sum(certificate.gain), jnp.sum(certificate.mean_return)
+
+        gain, mean_return = jax.lax.cond(found, measure, lambda _: (jnp.asarray(jnp.inf), state.mean_return), None)
+        better = gain < state.gain
+        state = state._replace(
+            best=_where(better, state.now, state.best),
+            gain=jnp.where(better, gain, state.gain),
+            mean_return=jnp.where(better, mean_return, state.mean_return),
+            residual=error,
+        )
+        state = self._remembered(state, residual)
+        colder = self._colder(problem, state, reached, flow)
+        again = self._again(problem, state)
+        nearer = self._nearer(problem, state, residual, flow)
+        return _where(found, colder, _where(lost, again, nearer))
+
+    def _remembered(self, state: AnnealedState, residual: Array) -> AnnealedState:
+        """With the newest differences, if the guess before was at the same temperature."""
+        guess, other = state.before
+        new = (state.guess - guess, residual - other)
+        steps, changes = (
+            jnp.where(state.inner > 0, jnp.roll(old, -1, axis=0).at[-1].set(one), old)
+            for old, one in zip((state.steps, state.changes), new, strict=True)
+        )
+        return state._replace(steps=steps, changes=changes, before=(state.guess, residual))
+
+    def _nearer(self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow) -> AnnealedState:
+        """Anderson's step."""
+        guess = _bounded(problem, state.guess + residual - _anderson(problem, state.steps, state.changes, residual))
+        point = Point(lift(problem, flow, guess), state.now.temperature)
+        return state._replace(guess=guess, now=point, inner=state.inner + 1)
+
+    def _colder(self, problem: TreeProblem, state: AnnealedState, reached: Array, flow: Flow) -> AnnealedState:
+        """The fixed point is found: the next temperature, from where the last two fixed points lead.
+
+        Responses steepen like 1 / temperature, and so, to start with, are the differences of F kept.
+        """
+        temperature, (earlier, warmer) = state.now.temperature, state.found
+        rate = jnp.maximum(state.rate**2, self.rate)
+        following = temperature * rate
+        slope = (reached - earlier) / (temperature - warmer.temperature)
+        guess = _bounded(problem, reached + slope * (following - temperature))
+        return state._replace(
+            guess=guess,
+            now=Point(lift(problem, flow, guess), following),
+            changes=(state.changes + state.steps) / rate - state.steps,
+            inner=jnp.zeros_like(state.inner),
+            rate=rate,
+            found=(reached, Point(flow, temperature)),
+        )
+
+    def _again(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
+        """The fixed point is lost: from the one found last, a smaller step in temperature."""
+        guess, point = state.found
+        rate = jnp.minimum(jnp.sqrt(state.rate), _SLOWEST)
+        return state._replace(
+            guess=guess,
+            now=Point(lift(problem, point.flow, guess), point.temperature * rate),
+            steps=jnp.zeros_like(state.steps),
+            changes=jnp.zeros_like(state.changes),
+            inner=jnp.zeros_like(state.inner),
+            rate=rate,
+        )
+
+    def table(self, problem: TreeProblem, state: AnnealedState) -> Table:
+        """The policy of the least gain."""
+        return respond(problem, state.best)
+
+
+def respond(problem: TreeProblem, point: Point) -> Table:
+    """The soft best response."""
+
+    def choose(_: None, q: Array) -> tuple[Array, Array, Array]:
+        policy, worth = soft(q, point.temperature)
+        return policy, worth, policy
+
+    return problem.backward(point.flow, choose, None)[1]
+
+
+def lift(problem: TreeProblem, flow: Flow, aggregates: Float[Array, "slots aggregates"]) -> Flow:
+    """The mean fields nearest to `flow` that have these aggregates.
+
+    Only aggregates matter, so they may be signed; where these are the whole mean field, they are distributions.
+    """
+    lifted = flow + (aggregates - flow @ problem.aggregates.T) @ problem.pseudoinverse.T
+    if problem.aggregates.shape[0] < problem.aggregates.shape[1]:
+        return lifted
+    masses = jnp.maximum(lifted, 0)
+    return masses / jnp.sum(masses, axis=-1, keepdims=True)
+
+
+def _where(which: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)
+
+
+def _bounded(problem: TreeProblem, guess: Float[Array, "slots aggregates"]) -> Float[Array, "slots aggregates"]:
+    """Within what distributions can have."""
+    return jnp.clip(guess, jnp.min(problem.aggregates, axis=1), jnp.max(problem.aggregates, axis=1))
+
+
+def _anderson(
+    problem: TreeProblem,
+    steps: Float[Array, "memory slots aggregates"],
+    changes: Float[Array, "memory slots aggregates"],
+    residual: Float[Array, "slots aggregates"],
+) -> Float[Array, "slots aggregates"]:
+    """In every group the combination of changes nearest to the residual, with its steps: what to take off."""
+
+    def inner(left: Array, right: Array) -> Array:
+        products = jnp.sum(left * right, axis=-1)
+        return jax.vmap(lambda p: jax.ops.segment_sum(p, problem.group, num_segments=problem.num_groups))(products)
+
+    sizes = jnp.sqrt(inner(changes, changes))
+    empty = sizes == 0
+    sizes = jnp.where(empty, 1, sizes)
+    gram = jax.vmap(lambda change: inner(changes, change[None]))(changes) / (sizes[:, None] * sizes[None])
+    gram = jnp.moveaxis(gram, -1, 0) + jnp.eye(len(steps)) * (_RIDGE + empty.T[:, None, :])
+    right = jnp.moveaxis(inner(changes, residual[None]) / sizes, -1, 0)
+    weights = jnp.linalg.solve(gram, right[..., None])[..., 0] / sizes.T
+    return jnp.einsum("mj,jmk->mk", weights[problem.group], steps + changes)

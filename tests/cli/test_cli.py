@@ -1,0 +1,371 @@
+"""The command line, in process: what it prints, what it leaves, and how it refuses."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from structmfg.cli import _progress, main
+from structmfg.cli._parser import game_fields, network_fields, parse, solver_fields, table_fields
+from structmfg.games import GAMES
+from structmfg.solvers import SOLVERS, TreeSolver
+
+pytestmark = pytest.mark.usefixtures("compiled_once", "spared_estimates")
+TINY = [
+    "linear_quadratic",
+    "--num-states",
+    "15",
+    "--horizon",
+    "5",
+    "--iterations",
+    "3",
+    "--hidden",
+    "4",
+    "--width",
+    "4",
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, compiled_once: None, spared_estimates: None) -> Path:
+    """A run of the tiny game."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["solve", *TINY, "--quiet", "--out", str(folder)]) == 0
+    return folder
+
+
+def last_object(text: str) -> dict[str, Any]:
+    """The last line, read by a parser that accepts no NaN and no Infinity."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    value = json.loads(text.rstrip("\n").rpartition("\n")[2], parse_constant=refuse)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_games_lists_every_game_with_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["games"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in GAMES)
+    assert main(["games", "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    games = {game["name"]: game for game in last_object(captured.out)["games"]}
+    assert captured.err == ""
+    assert games.keys() == GAMES.keys()
+    assert games["beach_bar"]["noise_paths"] == 102
+    assert games["macro"]["noise_paths"] is None
+    assert games["macro"]["parameters"]["num_wealth"] == 200
+
+
+def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    results = []
+    for _ in range(2):
+        assert main(["solve", *TINY, "--json"]) == 0
+        captured = capsys.readouterr()
+        assert captured.out.count("\n") == 1
+        assert "non_anticipative" in captured.err
+        assert "report.html" in captured.err
+        results.append(last_object(captured.out))
+    first, second = results
+    assert {
+        "game",
+        "solver",
+        "seed",
+        "iterations",
+        "train_seconds",
+        "compile_seconds",
+        "return",
+        "result",
+    } <= first.keys()
+    assert (first["game"], first["solver"], first["seed"], first["iterations"]) == ("linear_quadratic", "rspg", 0, 3)
+    assert first["result"] == "completed"
+    assert set(first["exploitability"]) == {"clairvoyant", "non_anticipative", "public"}
+    assert first["exploitability"] == second["exploitability"]  # the seed decides
+    assert first["anchors"]["uniform"]["clairvoyant"] > first["exploitability"]["clairvoyant"] > 0
+    assert first["anchors"]["paper"] is None  # not the paper's sizes
+    assert (first["out"], second["out"]) == ("runs/linear_quadratic-rspg-0", "runs/linear_quadratic-rspg-0-2")
+    assert json.loads(Path(first["out"], "result.json").read_text()) == first
+
+
+def test_every_solver_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Solvers on trees: with the same run folder; not reaching the tolerance is said, with exit code 1."""
+    for solver in sorted(name for name, kind in SOLVERS.items() if issubclass(kind, TreeSolver)):
+        assert main(["solve", *TINY[:5], "--iterations", "2", "--solver", solver, "--json"]) == int(solver == "exact")
+        captured = capsys.readouterr()
+        result = last_object(captured.out)
+        assert (result["solver"], result["iterations"]) == (solver, 2)
+        assert result["result"] == ("not_converged" if solver == "exact" else "completed")
+        assert result["certificate"]["kind"] == "non_anticipative"
+        assert Path(result["report"]).stat().st_size > 10_000
+    assert main(["evaluate", result["out"], "--json", "--quiet"]) == 0
+    assert last_object(capsys.readouterr().out)["exploitability"] == result["exploitability"]
+
+
+def test_evaluate_gives_what_solve_gave(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = json.loads((tiny / "result.json").read_text())
+    assert main(["evaluate", str(tiny), "--json"]) == 0
+    again = last_object(capsys.readouterr().out)
+    assert again["exploitability"] == saved["exploitability"]
+    assert again["return"] == saved["return"]
+    assert main(["evaluate", str(tiny), "--kind", "clairvoyant", "--json"]) == 0
+    one = last_object(capsys.readouterr().out)["exploitability"]
+    assert one == {"clairvoyant": saved["exploitability"]["clairvoyant"], "non_anticipative": None, "public": None}
+    assert main(["evaluate", str(tiny)]) == 0
+    assert "clairvoyant" in capsys.readouterr().out
+
+
+def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tiny), "--quiet"]) == 0
+    assert main(["solve", *TINY, "--quiet"]) == 0
+    assert main(["games", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_options_reach_game_solver_and_network() -> None:
+    solve = [
+        "solve",
+        "--seed",
+        "7",
+        *TINY,
+        "--learning_rate=0.5",
+        "--solver",
+        "spg",
+        "--sampling",
+        "iid",
+        "--preset",
+        "paper",
+    ]
+    assert main([*solve, "--precision", "float64", "--push", "2.5", "--quiet", "--max-seconds", "60"]) == 0
+    settings = json.loads(Path("runs/linear_quadratic-spg-7/settings.json").read_text())
+    assert settings["game_parameters"]["push"] == 2.5
+    assert settings["game_parameters"]["num_states"] == 15
+    assert settings["hyper_parameters"]["learning_rate"] == 0.5
+    assert settings["hyper_parameters"]["sampling"] == "iid"
+    assert settings["hyper_parameters"]["schedule"] == "linear"
+    assert settings["network"]["architecture"] == "joint"
+    assert settings["network"]["recurrent"] is False
+    assert (settings["precision"], settings["preset"], settings["max_seconds"]) == ("float64", "paper", 60)
+    assert not jax.config.read("jax_enable_x64")  # nothing is left behind
+    result = json.loads(Path("runs/linear_quadratic-spg-7/result.json").read_text())
+    assert main(["evaluate", "runs/linear_quadratic-spg-7", "--quiet"]) == 0
+    assert result["precision"] == "float64"
+
+
+def test_every_parameter_is_an_option() -> None:
+    values = {int: ["3"], float: ["0.5"], bool: []}
+    values |= {int | None: ["3"], float | None: ["0.5"]}
+    values |= {int | tuple[int, ...]: ["3"], float | tuple[float, ...]: ["0.5"]}
+    for field in [*game_fields(), *solver_fields(), *network_fields(), *table_fields()]:
+        given = parse(["solve", "macro", f"--{field.name.replace('_', '-')}", *values.get(field.kind, ["name"])])
+        assert {**given.game_parameters, **given.overrides}.keys() == {field.name}
+
+
+def test_an_option_that_may_be_none_is_read_as_its_type() -> None:
+    assert parse(["solve", "macro", "--gradient-discount", "0.9"]).overrides == {"gradient_discount": 0.9}
+    with pytest.raises(ValueError, match="must be a number, but is 'even'"):
+        parse(["solve", "macro", "--gradient-discount", "even"])
+
+
+def test_a_choice_is_read_by_name() -> None:
+    given = parse(["solve", "macro", "--noise-states", "3", "--discretisation", "tauchen"]).game_parameters
+    assert given == {"noise_states": 3, "discretisation": "tauchen"}
+
+
+def test_a_switch_can_be_turned_off() -> None:
+    assert parse(["solve", "macro", "--no-clock"]).overrides == {"clock": False}
+    assert parse(["solve", "macro", "--clock"]).overrides == {"clock": True}
+    with pytest.raises(ValueError, match="unexpected argument 'false'"):
+        parse(["solve", "macro", "--clock", "false"])
+
+
+SMALL = ["solve", *TINY, "--quiet"]
+
+BAD: list[tuple[Sequence[str], str]] = [
+    ([], "COMMAND"),
+    (["sovle"], "did you mean solve"),
+    (["solve"], "GAME"),
+    (["solve", "beachbar"], "did you mean beach_bar"),
+    (["solve", "macro", "--num-states", "5"], "num_wealth"),
+    ([*SMALL, "--solver", "rpsg"], "did you mean rspg"),
+    ([*SMALL, "--preset", "papr"], "did you mean paper"),
+    (["solve", "macro", "--solver", "exact"], "noise is continuous"),
+    (["solve", "macro", "--noise-states", "3", "--solver", "exact"], "a horizon of 9 would fit"),
+    (["solve", "left_right", "--solver", "fixed_point", "--damping", "2"], "damping must lie in"),
+    (["solve", "left_right", "--solver", "exact", "--hidden", "4"], "unknown setting of exact 'hidden'"),
+    ([*SMALL, "--precision", "float16"], "float32"),
+    ([*SMALL, "--schedule", "cosin"], "did you mean cosine"),
+    ([*SMALL, "--num-stats", "5"], "did you mean --num-states"),
+    ([*SMALL, "more"], "'more'"),
+    ([*SMALL, "--num-states", "1"], "at least 2"),
+    ([*SMALL, "--num-states", "few"], "'few'"),
+    ([*SMALL, "--num-states", "2.5"], "whole number"),
+    ([*SMALL, "--num-states", "1000000000000"], "at most 2147483647 pairs"),
+    ([*SMALL, "--horizon", "0"], "at least 1"),
+    ([*SMALL, "--discount", "0"], "(0, 1]"),
+    ([*SMALL, "--discount", "1.01"], "(0, 1]"),
+    ([*SMALL, "--discount", "nan"], "(0, 1]"),
+    ([*SMALL, "--num-paths", "0"], "num_paths"),
+    ([*SMALL, "--iterations", "0"], "iterations"),
+    ([*SMALL, "--max-seconds", "0"], "max_seconds"),
+    ([*SMALL, "--seed", "-1"], "seed"),
+    ([*SMALL, "--learning-rate", "fast"], "'fast'"),
+    ([*SMALL, "--num-paths", "3", "--sampling", "antithetic"], "even"),
+    ([*SMALL, "--out", "file/below"], "cannot write"),
+    ([*SMALL, "--out", "/proc/nowhere"], "cannot write"),
+    ([*SMALL, "--out", "full"], "not empty"),
+    (["evaluate"], "RUN"),
+    (["evaluate", "nowhere"], "no such folder"),
+    (["evaluate", "full"], "settings.json"),
+    (["evaluate", "TINY", "--kind", "clairvoiant"], "did you mean clairvoyant"),
+    (["evaluate", "TINY", "--paths", "1"], "at least 2"),
+    (["evaluate", "TINY", "--paths", "many"], "'many'"),
+    (["evaluate", "TINY", "--seed", "-1"], "seed must be"),
+    (["evaluate", "TINY", "--players", "1"], "at least 2"),
+    (["evaluate", "TINY", "--players", "10", "--deviator", "ful"], "did you mean full"),
+    (["evaluate", "TINY", "--games", "10"], "--players"),
+    (["evaluate", "TINY", "--seed", "4294967296"], "at most 4294967295"),
+    (["bench", "--games", "beachbar"], "did you mean beach_bar"),
+    (["bench", "--games", "left_right"], "allowed: beach_bar, linear_quadratic, macro"),
+    (["solve", "macro", "--noise-states", "3", "--discretisation", "tauchn"], "did you mean tauchen"),
+    (["bench", "--sizes", "3"], "at least 10"),
+    (["bench", "--peer", "openspiel"], "module:Class"),
+    (["bench", "--seed", "-1"], "seed must be"),
+    (["bench", "--out", "full"], "not empty"),
+]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "said"), BAD, ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else ""
+)
+def test_bad_input_is_refused_in_one_line(
+    arguments: list[str], said: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    Path("full").mkdir()
+    Path("full", "notes.txt").touch()
+    assert main([str(tiny) if argument == "TINY" else argument for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_interrupt_saves_what_was_learned(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One Ctrl-C, in the midst of training."""
+    shown = _progress.Display.training
+
+    def interrupted(display: _progress.Display, progress: Any) -> None:
+        shown(display, progress)
+        if progress.step == 1:  # once: a second one must not be needed
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_progress.Display, "training", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["solve", *TINY, "--json", "--out", "run"]) == 0
+    assert signal.getsignal(signal.SIGINT) is before
+    captured = capsys.readouterr()
+    result = last_object(captured.out)
+    assert result["result"] == "interrupted"
+    assert result["iterations"] == 1
+    assert "interrupted" in captured.err
+    monkeypatch.setattr(_progress.Display, "training", shown)
+    assert main(["evaluate", "run", "--quiet"]) == 0
+
+
+def test_an_impatient_interrupt_keeps_the_policy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the trained policy is evaluated."""
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("structmfg.reports.evaluate", interrupted)
+    assert main(["solve", *TINY, "--out", "run"]) == 130
+    assert "the policy is saved in run" in capsys.readouterr().err
+    assert Path("run/policy.npz").is_file()
+
+
+def test_training_that_is_not_finite_is_saved_with_the_last_good_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["solve", *TINY, "--learning-rate", "1e30", "--json", "--out", "run"]) == 1
+    captured = capsys.readouterr()
+    result = last_object(captured.out)
+    assert result["result"] == "nonfinite"
+    assert "update 1" in result["message"]
+    assert "not finite" in captured.err
+    assert Path("run/report.html").is_file()
+    assert result["exploitability"]["clairvoyant"] > 0  # the last good policy can be measured
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert main(["solve", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "beach_bar 101, beach_bar_crowded 101, crowd_modelling 10, linear_quadratic 99" in text
+    assert main(["--version"]) == 0
+
+
+def test_module_runs_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "structmfg", "solve", "beachbar"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("structmfg: unknown game 'beachbar'")
+
+
+def test_evaluate_among_players(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tiny), "--players", "2", "5", "--games", "8", "--json"]) == 0
+    captured = capsys.readouterr()
+    result = last_object(captured.out)
+    assert [(row["num_players"], row["games"], row["neglected"]) for row in result["players"]] == [
+        (2, 8, ["reaction"]),
+        (5, 8, ["reaction"]),
+    ]
+    assert result["players"][0]["mean_field_return"] == pytest.approx(result["return"], rel=1e-4)
+    expected = result["exploitability"]["non_anticipative"]
+    assert result["players"][0]["mean_field_gain"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert result["gain_rate"] is None
+    assert "deviator's gain" in captured.err
+    assert Path(result["players_figure"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_without_its_report_can_still_be_evaluated(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = (tiny / "result.json").read_text()
+    (tiny / "result.json").unlink()
+    try:
+        assert main(["evaluate", str(tiny), "--json"]) == 0
+    finally:
+        (tiny / "result.json").write_text(saved)
+    assert last_object(capsys.readouterr().out)["exploitability"] == json.loads(saved)["exploitability"]
+
+
+def test_a_report_that_fails_leaves_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("structmfg.runs.save_run", fail)
+    tiny = ["--num-states", "15", "--horizon", "5", "--iterations", "1", "--quiet"]
+    assert main(["solve", "linear_quadratic", *tiny, "--out", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert "no ink" in said
+    assert "the policy is saved in" in said
+    assert (tmp_path / "run" / "policy.npz").exists()

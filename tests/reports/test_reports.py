@@ -1,0 +1,325 @@
+"""Run folders, figures and the page: complete, rebuilt exactly, self-contained, escaped."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from structmfg import _files, reports, runs
+from structmfg._json import to_json
+from structmfg._pages import Picture
+from structmfg.games import (
+    BeachBar,
+    BeachBarCrowded,
+    CarmonaFouqueSun,
+    CrowdModelling,
+    Game,
+    LeftRight,
+    LinearQuadratic,
+    Macro,
+)
+from structmfg.policies import uniform
+from structmfg.reports._views import shown_paths
+from structmfg.solvers import Checkpoint, preset, solve
+
+GAME = LinearQuadratic(num_states=15, horizon=5)
+SMALL: list[Game] = [
+    GAME,
+    BeachBar(num_states=9, horizon=6),
+    Macro(num_wealth=8, num_income=3, horizon=5),
+    Macro(num_wealth=8, num_income=3, horizon=5, noise_states=3),
+    BeachBarCrowded(num_states=9, horizon=6),
+    CarmonaFouqueSun(num_steps=4),
+    CrowdModelling(),
+    LeftRight(),
+]
+NONE: dict[str, None] = dict.fromkeys(reports.KINDS)
+NO_ANCHORS = reports.Anchors(NONE, NONE, "public", None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """A saved solve of three updates."""
+    folder = tmp_path_factory.mktemp("run")
+    chosen = preset(GAME, "rspg", hidden=4, width=4, max_steps=3)
+    settings = runs.Settings.of(
+        GAME, chosen.solver, name="rspg", preset="default", overrides={"hidden": 4, "width": 4},
+        max_steps=3, max_seconds=None, seed=0,
+    )  # fmt: skip
+    runs.save_settings(folder, settings)
+    solution = solve(
+        GAME, chosen.solver, key=jax.random.key(0), max_steps=3, evaluate=reports.checkpoint_evaluation(GAME),
+        evaluations=2,
+    )  # fmt: skip
+    evaluation = reports.evaluate(GAME, solution.policy)
+    beside = reports.anchors(GAME, "rspg", kinds=reports.KINDS)
+    return runs.save_run(folder, settings, GAME, solution, evaluation, beside)
+
+
+def test_a_run_is_rebuilt_exactly(run: runs.Run) -> None:
+    again = runs.load_run(run.path)
+    assert again.game == GAME
+    assert again.settings == run.settings
+    assert again.result == json.loads(to_json(run.result))
+    measured = reports.evaluate(again.game, again.policy)
+    assert measured.exploitability["clairvoyant"].value == run.result["exploitability"]["clairvoyant"]
+    assert measured.exploitability["non_anticipative"].value == run.result["exploitability"]["non_anticipative"]
+    assert measured.mean_return.value == run.result["return"]
+
+
+def test_a_run_folder_is_complete(run: runs.Run) -> None:
+    names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+    figures = {f"figures/{name}.png" for name in ("exploitability", "mean_field", "quantities", "policy")}
+    files = {"settings.json", "metrics.jsonl", "policy.npz", "trajectories.npz", "result.json", "report.html"}
+    assert names == files | figures
+
+
+def test_policy_is_kept_without_pickle_under_the_paths_of_its_parameters(run: runs.Run) -> None:
+    with np.load(run.path / "policy.npz", allow_pickle=False) as saved:
+        arrays = {name: saved[name] for name in saved.files}
+    assert arrays.keys() == {
+        f"{module}/{name}" for module, parameters in run.policy.parameters.items() for name in parameters
+    }
+    assert all(array.dtype == np.float32 for array in arrays.values())
+
+
+def test_metrics_have_a_line_an_update_and_a_line_a_checkpoint(run: runs.Run) -> None:
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    updates = [line for line in lines if "return" in line]
+    checkpoints = [line for line in lines if "exploitability" in line]
+    assert [line["step"] for line in updates] == [1, 2, 3]
+    assert all(line["gradient_norm"] > 0 for line in updates)
+    seconds = [line["train_seconds"] for line in updates]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] == pytest.approx(run.result["train_seconds"])
+    assert [line["step"] for line in checkpoints] == [2, 3]
+    assert checkpoints[-1]["exploitability"]["clairvoyant"] == run.result["exploitability"]["clairvoyant"]
+
+
+def test_trajectories_are_distributions(run: runs.Run) -> None:
+    with np.load(run.path / "trajectories.npz", allow_pickle=False) as saved:
+        assert saved["mean_field"].shape == (2, 6, 15)
+        assert saved["policy"].shape == (2, 5, 15, 7)
+        assert saved["noise"].shape == (2, 6)
+        np.testing.assert_allclose(saved["mean_field"].sum(-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(saved["policy"].sum(-1), 1, rtol=1e-5)
+        expected = saved["mean_field"] @ np.arange(15)
+        np.testing.assert_allclose(saved["quantities/mean position"], expected, rtol=1e-5)
+
+
+def test_the_page_needs_nothing_else(run: runs.Run) -> None:
+    page = (run.path / "report.html").read_text()
+    assert not re.search(r"https?:|//cdn|<script|<link|@import|url\(", page)
+    sources = re.findall(r'src="([^"]*)"', page)
+    assert len(sources) == 4
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(kind in page for kind in reports.KINDS)
+    assert run.result["message"] in page
+
+
+def test_the_page_escapes_what_it_is_given(run: runs.Run) -> None:
+    evil = "<script>alert('x')</script>"
+    settings = run.settings._replace(game=evil, overrides={evil: 1}, network={**run.settings.network, evil: evil})
+    page = runs.render(settings, {**run.result, "out": evil, "message": evil}, [Picture("name", f'"{evil}', b"")])
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 5
+
+
+def test_a_page_without_numbers_is_still_written(run: runs.Run) -> None:
+    nan = float("nan")
+    result = {**run.result, "return": nan, "exploitability": {**NONE, "clairvoyant": nan}}
+    assert "–" in runs.render(run.settings, result, [])
+
+
+@pytest.mark.parametrize("missing", ["settings.json", "policy.npz"])
+def test_what_is_not_a_run_is_refused_by_what_it_lacks(run: runs.Run, tmp_path: Path, missing: str) -> None:
+    copy(run.path, tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(ValueError, match=f"is not a run folder: it has no {missing}$"):
+        runs.load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("settings.json", b"{", "not a readable JSON"),
+        ("settings.json", b"[]", "must hold a JSON object"),
+        ("settings.json", b'{"game": "macro"}', "lacks game_parameters, solver"),
+        ("policy.npz", b"PK", "not a readable .npz"),
+        ("result.json", b"nothing", "not a readable JSON"),
+        ("result.json", b"{}", "lacks game, solver"),
+    ],
+)
+def test_a_damaged_run_is_refused(run: runs.Run, tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    copy(run.path, tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        runs.load_run(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["full", "public"])
+def exact_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """A saved exact solve."""
+    folder = tmp_path_factory.mktemp("exact")
+    chosen = preset(GAME, "exact", information=request.param)
+    settings = runs.Settings.of(
+        GAME, chosen.solver, name="exact", preset="default", overrides={"information": request.param},
+        max_steps=chosen.max_steps, max_seconds=None, seed=0,
+    )  # fmt: skip
+    runs.save_settings(folder, settings)
+    solution = solve(GAME, chosen.solver, max_steps=chosen.max_steps)
+    evaluation = reports.evaluate(GAME, solution.policy)
+    kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
+    beside = reports.anchors(GAME, "exact", kinds=kinds, information=settings.information)
+    return runs.save_run(folder, settings, GAME, solution, evaluation, beside)
+
+
+def test_an_exact_run_is_rebuilt_and_certified(exact_run: runs.Run) -> None:
+    again, result = runs.load_run(exact_run.path), exact_run.result
+    assert again.settings == exact_run.settings
+    assert result["result"] == "converged"
+    certificate = result["certificate"]
+    assert certificate["kind"] == again.settings.own_kind
+    assert 0 <= certificate["exploitability"] <= certificate["tolerance"] == 1e-4
+    measured = reports.evaluate(again.game, again.policy)
+    assert measured.exploitability[certificate["kind"]].value == pytest.approx(certificate["exploitability"], abs=2e-5)
+    assert (measured.exploitability["public"] is None) == (again.settings.information == "full")  # it knows more
+    assert measured.mean_return.value == result["return"]
+    floor = result["anchors"]["floor"]
+    assert floor[certificate["kind"]] == 0
+    assert floor["clairvoyant"] == pytest.approx(result["exploitability"]["clairvoyant"], abs=1e-4)
+    lines = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == result["iterations"]
+    assert lines[-1]["exploitability"] == {certificate["kind"]: certificate["exploitability"]}
+    assert "certificate" in (again.path / "report.html").read_text()
+
+
+def test_pages_of_another_game_are_refused(exact_run: runs.Run, tmp_path: Path) -> None:
+    copy(exact_run.path, tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings["game_parameters"]["num_states"] = 16
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"does not fit the game of settings\.json: logits"):
+        runs.load_run(tmp_path)
+
+
+def test_the_floor_is_that_of_the_exact_equilibrium(run: runs.Run, exact_run: runs.Run) -> None:
+    if exact_run.settings.information == "public":
+        floor, exact = run.result["anchors"]["floor"], exact_run.result["exploitability"]
+        assert floor["clairvoyant"] == pytest.approx(exact["clairvoyant"], abs=1e-3)
+        assert floor["public"] == 0
+    unknown = reports.anchors(SMALL[2], "rspg", kinds=["clairvoyant"])  # continuous noise
+    assert unknown.floor == NONE
+
+
+def test_parameters_of_another_network_are_refused(run: runs.Run, tmp_path: Path) -> None:
+    copy(run.path, tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    settings["network"]["width"] = 5
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="does not fit the network"):
+        runs.load_run(tmp_path)
+
+
+def copy(source: Path, target: Path) -> None:
+    for name in ("settings.json", "policy.npz", "result.json"):
+        (target / name).write_bytes((source / name).read_bytes())
+
+
+@pytest.mark.parametrize("game", SMALL, ids=reports.game_name)
+def test_every_game_has_figures(game: Game) -> None:
+    shown = reports.trajectories(game, uniform(game))
+    assert len(set(shown.labels)) == len(shown.labels) == shown_paths(game).paths.num_paths
+    pictures = reports.figures(game, "rspg", shown, [Checkpoint(2, 0.5, 1.5, 0.1)], NO_ANCHORS)
+    assert [picture.name for picture in pictures] == ["exploitability", "mean_field", "quantities", "policy"]
+    assert all(picture.png.startswith(b"\x89PNG") and len(picture.png) > 10_000 for picture in pictures)
+
+
+@pytest.mark.parametrize(
+    "curve", [[], [Checkpoint(1, 0.1, float("nan"), float("nan"))], [Checkpoint(1, 0.1, 0.0, 0.0)]]
+)
+def test_a_curve_that_cannot_be_drawn_does_no_harm(curve: list[Checkpoint]) -> None:
+    shown = reports.trajectories(GAME, uniform(GAME))
+    assert reports.figures(GAME, "spg", shown, curve, NO_ANCHORS)
+
+
+def test_macro_is_shown_by_wealth() -> None:
+    from structmfg.reports._views import state_axis
+
+    game = Macro(num_wealth=8, num_income=3, horizon=5)
+    mean_field = np.random.default_rng(0).dirichlet(np.ones(24), size=(2, 3))
+    mass = state_axis(game).collapse(mean_field)
+    assert mass.shape == (2, 3, 8)
+    np.testing.assert_allclose(mass[1, 2, 5], mean_field[1, 2, 15:18].sum())
+
+
+def test_continuous_noise_has_no_non_anticipative_exploitability() -> None:
+    game = SMALL[2]
+    evaluation = reports.evaluate(game, uniform(game), num_paths=4)
+    assert evaluation.exploitability["non_anticipative"] is None
+    assert evaluation.exploitability["clairvoyant"].stderr > 0
+    assert (evaluation.num_paths, evaluation.exact) == (4, False)
+    with pytest.raises(ValueError, match="continuous"):
+        reports.evaluate(game, uniform(game), kinds=["non_anticipative"])
+    other = reports.evaluate(game, uniform(game), num_paths=4, seed=1)
+    assert other.exploitability["clairvoyant"] != evaluation.exploitability["clairvoyant"]
+
+
+def test_published_figures_are_for_published_sizes_only() -> None:
+    assert reports.published(LinearQuadratic(), "rspg") == (3.9, 120)
+    assert reports.published(Macro(), "spg") == (0.022, 250)
+    assert reports.published(LinearQuadratic(num_states=98), "rspg") is None
+
+
+def test_the_default_folder_is_numbered_and_a_chosen_one_must_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [str(_files.new_folder(None, "a")) for _ in range(3)] == ["runs/a", "runs/a-2", "runs/a-3"]
+    assert _files.new_folder("b/c", "a") == Path("b/c")
+    assert _files.new_folder("b/c", "a") == Path("b/c")  # still empty
+    Path("b/c/notes").touch()
+    with pytest.raises(ValueError, match="not empty"):
+        _files.new_folder("b/c", "a")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    _files.write_bytes(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_files.os, "fsync", full)
+    with pytest.raises(ValueError, match="No space left"):
+        _files.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+def test_json_is_strict() -> None:
+    value = {"a": float("nan"), "b": [np.float32(1.5), float("inf")], "c": (np.int64(2), None, True)}
+    assert json.loads(to_json(value)) == {"a": None, "b": [1.5, None], "c": [2, None, True]}
+    with pytest.raises(TypeError):
+        to_json({"a": object()})
+
+
+def test_objects_are_not_pickled(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pickle"):
+        _files.write_arrays(tmp_path / "objects.npz", {"a": np.array([object()])})
+
+
+def test_estimates_of_unknown_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match="did you mean clairvoyant"):
+        reports.evaluate(GAME, uniform(GAME), kinds=["clairvoiant"])
+
+
+def test_parameters_that_are_not_finite_are_refused(run: runs.Run, tmp_path: Path) -> None:
+    copy(run.path, tmp_path)
+    with np.load(tmp_path / "policy.npz") as saved:
+        arrays = {name: np.full_like(array, np.nan) for name, array in saved.items()}
+    np.savez(tmp_path / "policy.npz", **arrays)
+    with pytest.raises(ValueError, match="must hold finite real numbers"):
+        runs.load_run(tmp_path)
