@@ -3,6 +3,9 @@
 # make test-all  the same with the slow tests, then test-versions
 # make test-versions  the fast tests with the lowest dependencies, and on every Python from 3.11 on that there is
 # make fast      the fast tests alone
+# make slow      the slow tests alone
+# make docs      the examples in README.md and docs/, run as tests
+# make wheel     build the package into dist/
 # make lint      ruff and mypy alone
 # make format    rewrite the sources as `make lint` wants them
 # make clean     remove builds and caches (not the environment, not run folders)
@@ -18,7 +21,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-all test-versions fast lint format clean
+.PHONY: demo test test-all test-versions fast slow docs wheel lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/structmfg solve beach_bar --seed 0
@@ -35,6 +38,15 @@ test-versions:
 
 fast: $(INSTALLED)
 	$(PYTEST)
+
+slow: $(INSTALLED)
+	$(PYTEST) -m slow
+
+docs: $(INSTALLED)
+	$(PYTEST) README.md docs
+
+wheel: $(INSTALLED)
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
