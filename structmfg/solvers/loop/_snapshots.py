@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg._json import to_json
+from structmfg._files import to_json
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 _LARGEST_RECORD = 2**24  # bytes
