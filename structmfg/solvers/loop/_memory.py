@@ -214,7 +214,7 @@ def _problem(
     meter: Meter, phase: str, game: Game, information: Information, tree: NoiseTree | None = None, beside: PyTree = ()
 ) -> TreeProblem:
     """As `TreeProblem.of`, without the aggregates' matrix and its pseudoinverse."""
-    tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
+    tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
     mean_field = jax.ShapeDtypeStruct((game.num_states,), float)
     count = jax.eval_shape(lambda mu: jnp.asarray(game.aggregates(mu), float), mean_field).shape[0]
     functions = np.broadcast_to(0.0, (count, game.num_states))
@@ -235,7 +235,7 @@ def meter_clairvoyant(meter: Meter, game: Game, policy: Policy, num_paths: int, 
     with jax.enable_x64(True):
         double, paths = _as(policy, np.float64), evaluation.in_double(game.scenarios())
         try:
-            tree = evaluation.exploitability_tree(game, paths, whole_levels=None)
+            tree = evaluation.exploitability_tree(game, paths, pad_levels=None)
         except ValueError:  # it does not fit: path by path
             meter.run(phase, evaluation.clairvoyant_gains, game, double, paths.noise, beside=policy)
         else:
@@ -249,7 +249,7 @@ def meter_informed(meter: Meter, game: Game, policy: Policy, information: Inform
     with jax.enable_x64(True):
         double, tree = (
             _as(policy, np.float64),
-            evaluation.exploitability_tree(game, None, whole_levels=information == "public" or None),
+            evaluation.exploitability_tree(game, None, pad_levels=information == "public" or None),
         )
         flow, table = meter.run(phase, evaluation.compiled_unroll, game, tree, double, beside=policy)
         held = (policy, double, flow, table)
