@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg.evaluation._information_sets import PublicSets, pool, pooling_mass, public_sets
 from structmfg.evaluation._tree_sweeps import Flow, Table, backward, push
-from structmfg.games import Game, NoiseTree, check_pieces, noise_tree
+from structmfg.games import Game, NoiseTree, check_game_at_start, noise_tree
 from structmfg.policies import TreePolicy, tree_policy
 
 Information = Literal["full", "public"]
@@ -60,8 +60,8 @@ class TreeProblem(eqx.Module):
     @classmethod
     def of(cls, game: Game, information: Information, tree: NoiseTree | None = None) -> "TreeProblem":
         """The problem of a game. `ValueError` where its noise has no tree that fits."""
-        tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
-        check_pieces(game, tree)
+        tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
+        check_game_at_start(game, tree)
         functions, (group, number) = aggregate_functions(game), groups(tree, information)
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         return cls(game, tree, functions, inverse, jnp.asarray(group), information, number)
@@ -119,7 +119,7 @@ class TreeProblem(eqx.Module):
         """Under public information, which nodes are together, and the weights of their average."""
         if self.information == "full":
             return None
-        return self.sets(flow).together, pooling_mass(self.tree, flow) if mass is None else mass
+        return self.sets(flow).same_information_set, pooling_mass(self.tree, flow) if mass is None else mass
 
     def certify(self, flow: Flow, policy: Table) -> Certificate:
         """What a best response, with the information of the problem, gains over the policy whose mean fields these are.

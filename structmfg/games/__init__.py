@@ -13,10 +13,22 @@ from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
-from structmfg.games._noise_tree import NoiseTree, histories, noise_tree, tree_of
-from structmfg.games._population import PopulationGame, PopulationState, Seen, count, draw_actions, move
-from structmfg.games._sampling import draw
-from structmfg.games._validate import check_definition, check_kernel, check_noise_is_told_apart, check_pieces
+from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, tree_of
+from structmfg.games._population import (
+    Observation,
+    PopulationGame,
+    PopulationState,
+    count_agents,
+    draw_actions,
+    sample_next_states,
+)
+from structmfg.games._sampling import draw_categorical
+from structmfg.games._validate import (
+    check_definition,
+    check_game_at_start,
+    check_kernel,
+    check_noise_is_distinguishable,
+)
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
@@ -55,27 +67,27 @@ __all__ = [
     "NoiseChain",
     "NoisePaths",
     "NoiseTree",
+    "Observation",
     "PopulationGame",
     "PopulationState",
     "Sampling",
-    "Seen",
     "as_game",
     "check_definition",
     "check_game",
+    "check_game_at_start",
     "check_kernel",
-    "check_noise_is_told_apart",
-    "check_pieces",
-    "count",
-    "draw",
+    "check_noise_is_distinguishable",
+    "count_agents",
     "draw_actions",
-    "histories",
+    "draw_categorical",
+    "history_indices",
     "innovations",
     "make",
-    "move",
     "noise_path",
     "noise_paths",
     "noise_tree",
     "rouwenhorst",
+    "sample_next_states",
     "tauchen",
     "tree_of",
 ]

@@ -32,10 +32,10 @@ from structmfg._checks import (
     check_whole,
     plain,
 )
-from structmfg.games._content import first_digest, settled
+from structmfg.games._content import digest_at_first_use, settled
 from structmfg.games._methods import check_methods
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
-from structmfg.games._sampling import draw
+from structmfg.games._sampling import draw_categorical
 from structmfg.operators import TransitionKernel
 
 MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits
@@ -135,10 +135,10 @@ class Game(abc.ABC):
         return super().__new__(cls)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and first_digest(self) == first_digest(other))
+        return self is other or (type(self) is type(other) and digest_at_first_use(self) == digest_at_first_use(other))
 
     def __hash__(self) -> int:
-        return hash(first_digest(self))
+        return hash(digest_at_first_use(self))
 
     if TYPE_CHECKING:  # read-only, so that a subclass may also derive them by properties
 
@@ -198,7 +198,7 @@ class Game(abc.ABC):
         """
         kernel = self.kernel(aggregate)
         indices, probabilities = (list_[states, actions] for list_ in kernel.successors())
-        return jnp.take_along_axis(indices, draw(key, probabilities)[:, None], axis=-1)[:, 0]
+        return jnp.take_along_axis(indices, draw_categorical(key, probabilities)[:, None], axis=-1)[:, 0]
 
     def noise_chain(self) -> NoiseChain | None:
         """The common noise as a Markov chain of finitely many states, the same at all times, where it is one."""

@@ -57,7 +57,7 @@ def settled(game: T) -> T:
     return renewed
 
 
-def first_digest(game: Any) -> bytes:
+def digest_at_first_use(game: Any) -> bytes:
     """Of all that the game held when it was first used."""
     known = _RECORDS.get(id(game))
     return known.digest if known and known.of() is game else _first(game, _recorded(game)).digest

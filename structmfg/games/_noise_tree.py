@@ -16,28 +16,31 @@ from structmfg.games._base import Game, Noise, NoisePaths
 
 MAX_BYTES = 2**34  # that a solver on a tree may take, about
 _TABLES = 8  # of the size of a policy, in double precision, that it holds at once; and numbers a path and time
-MAX_TOGETHER = 1024  # nodes of a time that are compared with each other
+MAX_LEVEL_WIDTH = 1024  # nodes of a time that are compared with each other
 _WHOLE = 2**18  # state-action pairs of a level that costs little more in one block
 _BLOCK = 2**16  # state-action pairs, at most, that a block of several nodes holds
 _OVERHEAD = 2**12  # state-action pairs that could be computed in the time a block costs for itself
 
 
 class NoiseTree(eqx.Module):
-    """M slots in M / B blocks; the D decision slots, at t < T, come first.
+    """A noise tree of M slots in M / B blocks; the D decision slots, those at t < T, come first.
 
-    - `noise`: z at every slot, leading axis M.
-    - `time` (M / B,): of every block.
-    - `parent` (M,): the slot of the history without its last entry; the slot itself at t = 0.
-    - `children`, `chance` (D, C): the slots one step later and their conditional probabilities, zero beyond the last.
-    - `probability` (M,): of the history; zero in a slot left over.
-    - `nodes` (T+1, N): the slot that every path passes at every time.
+    Attributes:
+        noise: z at every slot, leading axis M.
+        time: (M / B,); the time of every block.
+        parent: (M,); the slot of the history without its last entry, or the slot itself at t = 0.
+        children: (D, C); the slots one step later that a slot may lead to.
+        branch_probability: (D, C); the probability of each child given the slot, zero beyond the last child.
+        probability: (M,); the probability of the history, zero in a padding slot.
+        nodes: (T+1, N); the slot that every path passes at every time.
+        block: B, the number of slots in a block.
     """
 
     noise: Noise
     time: Int[Array, " blocks"]
     parent: Int[Array, " slots"]
     children: Int[Array, "decisions branches"]
-    chance: Float[Array, "decisions branches"]
+    branch_probability: Float[Array, "decisions branches"]
     probability: Float[Array, " slots"]
     nodes: Int[Array, "times paths"]
     block: int = eqx.field(static=True)
@@ -58,10 +61,10 @@ class NoiseTree(eqx.Module):
         return jnp.repeat(self.time, self.block)
 
 
-def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: float = MAX_BYTES) -> NoiseTree:
+def noise_tree(game: Game, *, pad_levels: bool | None = False, max_bytes: float = MAX_BYTES) -> NoiseTree:
     """The tree of a game's finite noise.
 
-    With `whole_levels` a block holds all nodes of a time, as public information needs (None: where that is cheap).
+    With `pad_levels` a block holds all nodes of a time, as public information needs (None: where that is cheap).
 
     Raises `ValueError` if the noise is continuous, if its chain is not one, or if solvers on the tree, with tables
     (S, A) a node, would take more than `max_bytes`: with the size of the tree, and the horizon that fits.
@@ -81,29 +84,29 @@ def noise_tree(game: Game, *, whole_levels: bool | None = False, max_bytes: floa
             "a noise tree needs finite common noise, but this game's noise is continuous, or has too many paths: "
             "discretise it (for macro, noise_states=3 and a short horizon)"
         )
-    return tree_of(paths, page, whole_levels=whole_levels, max_bytes=max_bytes)
+    return tree_of(paths, page, pad_levels=pad_levels, max_bytes=max_bytes)
 
 
 def tree_of(
-    paths: NoisePaths, page: int, *, whole_levels: bool | None = False, max_bytes: float = MAX_BYTES
+    paths: NoisePaths, page: int, *, pad_levels: bool | None = False, max_bytes: float = MAX_BYTES
 ) -> NoiseTree:
     """The tree of given paths, for tables of `page` entries a node; otherwise as `noise_tree`.
 
     Raises `ValueError` also where the paths' probabilities are not a distribution.
     """
     paths = paths.validate()
-    sets = histories(paths)
+    sets = history_indices(paths)
     widths = [int(level.max()) + 1 for level in sets]
     _check_size(widths, page, max_bytes, "the first {} steps would fit")
     widest = max(widths)
-    if whole_levels and widest > MAX_TOGETHER:
+    if pad_levels and widest > MAX_LEVEL_WIDTH:
         raise ValueError(
-            f"public information compares all nodes of a time with each other: at most {MAX_TOGETHER} of them, but "
+            f"public information compares all nodes of a time with each other: at most {MAX_LEVEL_WIDTH} of them, but "
             f"this tree has {widest} at one time"
         )
-    if whole_levels is None:
-        whole_levels = widest <= MAX_TOGETHER and widest * page <= _WHOLE
-    block = widest if whole_levels else _block(widths, page)
+    if pad_levels is None:
+        pad_levels = widest <= MAX_LEVEL_WIDTH and widest * page <= _WHOLE
+    block = widest if pad_levels else _block(widths, page)
     weights = np.asarray(paths.probabilities, float)
     first_slot = block * np.concatenate([[0], np.cumsum([-(-width // block) for width in widths])])
     num_slots, num_decisions = int(first_slot[-1]), int(first_slot[-2])
@@ -122,30 +125,33 @@ def tree_of(
     family = [np.unique(nodes[time : time + 2], axis=1) for time in range(len(sets) - 1)]
     branches = max(int(np.bincount(pairs[0]).max()) for pairs in family)
     children = np.zeros((num_decisions, branches), int)
-    chance = np.zeros((num_decisions, branches))
+    branch_probability = np.zeros((num_decisions, branches))
     for time, (above, below) in enumerate(family):
         rank = np.arange(above.size) - np.searchsorted(above, above)
         children[above, rank] = below
         total = probability[above]
-        chance[above, rank] = np.where(
+        branch_probability[above, rank] = np.where(
             total > 0, probability[below] / np.where(total > 0, total, 1), 1 / np.bincount(above)[above]
         )
         left_over = slice(first_slot[time] + widths[time], first_slot[time + 1])
-        children[left_over], chance[left_over] = children[nodes[time, 0]], chance[nodes[time, 0]]
+        children[left_over], branch_probability[left_over] = (
+            children[nodes[time, 0]],
+            branch_probability[nodes[time, 0]],
+        )
 
     return NoiseTree(
         noise=jax.tree.map(lambda z: jnp.asarray(np.asarray(z)[example[:, 0], example[:, 1]]), paths.noise),
         time=jnp.asarray(np.repeat(np.arange(len(widths)), np.diff(first_slot) // block)),
         parent=jnp.asarray(parent),
         children=jnp.asarray(children),
-        chance=jnp.asarray(chance),
+        branch_probability=jnp.asarray(branch_probability),
         probability=jnp.asarray(probability),
         nodes=jnp.asarray(nodes),
         block=block,
     )
 
 
-def histories(paths: NoisePaths) -> Int[np.ndarray, "times paths"]:
+def history_indices(paths: NoisePaths) -> Int[np.ndarray, "times paths"]:
     """The history of every path at t = 0..T, (T+1, N): two paths share one while their noise z_{0:t} is the same.
 
     Histories are numbered from 0 at every time, those with the same past next to each other.

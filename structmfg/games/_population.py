@@ -15,7 +15,7 @@ from structmfg._checks import check_integer, check_kind, check_shape, check_whol
 from structmfg.games._base import AggregateState, Game, Noise
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What N agents see: each its own state (N,), and all of them the public observation and the clock."""
 
     states: Int[Array, "*populations agents"]
@@ -45,7 +45,7 @@ class PopulationGame:
         check_kind("game", self.game, Game)
         check_integer("num_agents", self.num_agents, at_least=1)
 
-    def reset(self, key: PRNGKeyArray) -> tuple[Seen, PopulationState]:
+    def reset(self, key: PRNGKeyArray) -> tuple[Observation, PopulationState]:
         """A population at t = 0, drawn from mu_0, and what it sees."""
         noise_key, agents_key = jax.random.split(key)
         state = self.start(agents_key, self.game.initial_noise(_uniform(noise_key)))
@@ -53,7 +53,7 @@ class PopulationGame:
 
     def step(
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"]
-    ) -> tuple[Seen, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
+    ) -> tuple[Observation, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
         """What the agents see next, the state, the reward of each, and whether the horizon was reached.
 
         Where it was, state and what is seen are those of a new population at t = 0. `ValueError` on actions that are
@@ -62,7 +62,7 @@ class PopulationGame:
         noise_key, move_key, reset_key = jax.random.split(key, 3)
         aggregate = state.aggregate
         noise = self.game.next_noise(aggregate.noise, _uniform(noise_key), aggregate.time)
-        moved, rewards = self.move(move_key, state, actions, noise)
+        moved, rewards = self.advance(move_key, state, actions, noise)
         done = moved.aggregate.time >= self.game.horizon
         state = jax.tree.map(lambda new, old: jnp.where(done, new, old), self.reset(reset_key)[1], moved)
         return self.seen(state), state, rewards, done
@@ -73,23 +73,23 @@ class PopulationGame:
         agents = jax.random.choice(key, self.game.num_states, (self.num_agents,), p=mass)
         return PopulationState(agents, self._living(agents, noise, jnp.zeros((), int)))
 
-    def move(
+    def advance(
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"], noise: Noise
     ) -> tuple[PopulationState, Float[Array, " agents"]]:
         """One step to a given common noise z_{t+1}, without starting anew: the state, and the reward of each agent."""
         check_actions(actions, self.game.num_actions)
         agents, aggregate = state
         check_shape("actions", jnp.asarray(actions), agents.shape)
-        moved = move(self.game, aggregate, agents, actions, key)
+        moved = sample_next_states(self.game, aggregate, agents, actions, key)
         following = self._living(moved, noise, aggregate.time + 1)
         return PopulationState(moved, following), self.game.reward(aggregate, following)[agents, actions]
 
-    def seen(self, state: PopulationState) -> Seen:
+    def seen(self, state: PopulationState) -> Observation:
         """What the agents see in a state."""
-        return Seen(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
+        return Observation(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
 
     def _living(self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]) -> AggregateState:
-        return AggregateState(count(agents, self.game.num_states) / self.num_agents, noise, time)
+        return AggregateState(count_agents(agents, self.game.num_states) / self.num_agents, noise, time)
 
 
 def check_actions(actions: Int[Array, " agents"], num_actions: int) -> None:
@@ -104,7 +104,7 @@ def _uniform(key: PRNGKeyArray) -> Float[Array, ""]:
     return jnp.clip(uniform, edge, 1 - edge)
 
 
-def move(
+def sample_next_states(
     game: Game,
     aggregate: AggregateState,
     states: Int[Array, " agents"],
@@ -119,7 +119,7 @@ def move(
     return moved.astype(states.dtype)
 
 
-def count(states: Int[Array, " agents"], num_states: int) -> Int[Array, " states"]:
+def count_agents(states: Int[Array, " agents"], num_states: int) -> Int[Array, " states"]:
     """The number of agents in every state; those outside 0..S-1 are left out."""
     inside = jnp.where(states < 0, num_states, states)  # a negative index would count from the end
     return jnp.zeros(num_states, int).at[inside].add(1, mode="drop")

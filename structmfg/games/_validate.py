@@ -26,7 +26,7 @@ def check_kernel(game: Game, kernel: Any) -> None:
         raise ValueError(f"kernel must be of (S, A) = {needed}, but is of {sizes}")
 
 
-def check_pieces(game: Game, tree: NoiseTree) -> None:
+def check_game_at_start(game: Game, tree: NoiseTree) -> None:
     """Raise `ValueError` unless what the game's methods return has the right shapes, and masses and rows sum to one.
 
     Values are checked at one node at t = 0 only; `verification.verify` looks further.
@@ -126,7 +126,7 @@ def _returned(found: Any) -> str:
     return f"{'a number' if shape is None else f'one of shape {shape}'}{hint}"
 
 
-def check_noise_is_told_apart(tree: NoiseTree) -> None:
+def check_noise_is_distinguishable(tree: NoiseTree) -> None:
     """Raise `ValueError` unless a policy that follows the noise, in JAX's default precision, finds every node.
 
     To be called outside `enable_x64`, as the policy is.

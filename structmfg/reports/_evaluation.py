@@ -186,7 +186,7 @@ def _floor(
     """The exploitability of the exact equilibrium by kind. `ValueError` where it is not found well enough."""
     solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
     log("compiling the search for the floor")
-    tree = noise_tree(game, whole_levels=information == "public")
+    tree = noise_tree(game, pad_levels=information == "public")
     steps = int(_FLOOR_WORK / (tree.num_decisions * game.num_states * game.num_actions))
     steps = min(max(steps, 1), _FLOOR_MAX_STEPS)
 

@@ -40,7 +40,7 @@ class TrainingSolver(eqx.Module):
         use = f"use policies.{wanted}(game)"
         if not isinstance(policy, self.trains):
             given = type(policy).__name__
-            raise ValueError(f"{name} trains a {self.trains.noun}: {use}, but was given a {given}")
+            raise ValueError(f"{name} trains a {self.trains.kind_name}: {use}, but was given a {given}")
         if self.recurrent is not None and policy.settings.recurrent != self.recurrent:
             given = "recurrent" if policy.settings.recurrent else "memoryless"
             raise ValueError(f"{name} trains a {wanted} policy, but was given a {given} one; {use}")

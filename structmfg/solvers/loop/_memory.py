@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from structmfg import evaluation
 from structmfg._checks import check_integer
 from structmfg._flags import own_rules
 from structmfg._memory import memory_left, peak_memory, resident_memory
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
-from structmfg.evaluation import _exploitability as evaluation
 from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
 from structmfg.solvers._training import TrainingSolver
@@ -214,7 +214,7 @@ def _problem(
     meter: Meter, phase: str, game: Game, information: Information, tree: NoiseTree | None = None, beside: PyTree = ()
 ) -> TreeProblem:
     """As `TreeProblem.of`, without the aggregates' matrix and its pseudoinverse."""
-    tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
+    tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
     mean_field = jax.ShapeDtypeStruct((game.num_states,), float)
     count = jax.eval_shape(lambda mu: jnp.asarray(game.aggregates(mu), float), mean_field).shape[0]
     functions = np.broadcast_to(0.0, (count, game.num_states))
@@ -230,18 +230,18 @@ def meter_clairvoyant(meter: Meter, game: Game, policy: Policy, num_paths: int, 
         noise = noise_paths(game, key=jax.random.key(0), num_paths=num_paths).noise
         with jax.enable_x64(True):
             double, noise = _as(policy, np.float64), evaluation.in_double(noise)
-            meter.run(phase, evaluation._gains, game, double, noise, beside=policy)
+            meter.run(phase, evaluation.clairvoyant_gains, game, double, noise, beside=policy)
         return
     with jax.enable_x64(True):
         double, paths = _as(policy, np.float64), evaluation.in_double(game.scenarios())
         try:
-            tree = evaluation._tree(game, paths, whole_levels=None)
+            tree = evaluation.exploitability_tree(game, paths, pad_levels=None)
         except ValueError:  # it does not fit: path by path
-            meter.run(phase, evaluation._gains, game, double, paths.noise, beside=policy)
+            meter.run(phase, evaluation.clairvoyant_gains, game, double, paths.noise, beside=policy)
         else:
-            flow, table = meter.run(phase, evaluation._unroll, game, tree, double, beside=policy)
+            flow, table = meter.run(phase, evaluation.compiled_unroll, game, tree, double, beside=policy)
             held = (policy, double)
-            meter.run(phase, evaluation._gains_on_tree, game, tree, flow, table, paths.noise, beside=held)
+            meter.run(phase, evaluation.clairvoyant_gains_on_tree, game, tree, flow, table, paths.noise, beside=held)
 
 
 def meter_informed(meter: Meter, game: Game, policy: Policy, information: Information, phase: str) -> None:
@@ -249,13 +249,13 @@ def meter_informed(meter: Meter, game: Game, policy: Policy, information: Inform
     with jax.enable_x64(True):
         double, tree = (
             _as(policy, np.float64),
-            evaluation._tree(game, None, whole_levels=information == "public" or None),
+            evaluation.exploitability_tree(game, None, pad_levels=information == "public" or None),
         )
-        flow, table = meter.run(phase, evaluation._unroll, game, tree, double, beside=policy)
+        flow, table = meter.run(phase, evaluation.compiled_unroll, game, tree, double, beside=policy)
         held = (policy, double, flow, table)
         problem = _problem(meter, phase, game, information, tree, beside=held)
         values, response, gains, _ = meter.run(
-            phase, evaluation._best_values, problem, flow, table, beside=(policy, double)
+            phase, evaluation.best_response_on_tree, problem, flow, table, beside=(policy, double)
         )
         # The response becomes a policy, operation by operation: what is kept from zero and its logarithm are tables,
         # and of the public so is what is copied to all nodes of a set.

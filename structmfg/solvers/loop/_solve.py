@@ -14,7 +14,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg._flags import own_rules
-from structmfg.evaluation import Estimate, check_game_along, sampled_steps, what_is_not_finite
+from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
@@ -97,7 +97,7 @@ def solve(
     described = _description(game, solver, key, max_steps)
     (solution,) = _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
     if solution.result is RESULTS.nonfinite and isinstance(loop, TrainingRun):
-        fault = what_is_not_finite(game, sampled_steps(game))
+        fault = describe_nonfinite(game, sampled_steps(game))
         solution.stats["failure"] += f": {fault}" if fault else ""
     if throw and solution.result in (RESULTS.nonfinite, RESULTS.invalid):
         raise RuntimeError(f"{solution.result.value} {solution.stats['failure']}")

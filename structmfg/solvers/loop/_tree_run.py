@@ -17,13 +17,13 @@ from structmfg.evaluation import (
     best_values,
     check_game_along,
     check_observations,
+    describe_nonfinite,
     in_default,
     in_double,
     steps_on_tree,
     unroll_on_tree,
-    what_is_not_finite,
 )
-from structmfg.games import Game, check_noise_is_told_apart
+from structmfg.games import Game, check_noise_is_distinguishable
 from structmfg.policies import Policy, TreePolicy
 from structmfg.solvers._solution import RESULTS, Solution
 from structmfg.solvers._tree_solver import Judged, TreeSolver
@@ -73,7 +73,7 @@ class TreeRun(Run):
         with jax.enable_x64(True):
             self.problem = TreeProblem.of(game, solver.information)
         if solver.information == "full":
-            check_noise_is_told_apart(self.problem.tree)
+            check_noise_is_distinguishable(self.problem.tree)
         with jax.enable_x64(True):
             self.reached = Reached(_first(self.solver, self.problem), 0, 0.0)
             _, start = jax.block_until_ready(_round(self.solver, self.problem, self.reached.state, jnp.zeros((), int)))
@@ -101,7 +101,7 @@ class TreeRun(Run):
             except ValueError as error:
                 fault, broken = str(error), True
             if fault is None and not np.isfinite([gain, mean_return]).all():
-                fault = what_is_not_finite(problem.game, steps) or "the sum of all rewards overflows"
+                fault = describe_nonfinite(problem.game, steps) or "the sum of all rewards overflows"
         if -_ROUNDING * (1 + abs(mean_return)) <= gain < 0:
             gain = 0.0
         return Verdict(gain, mean_return, exact, fault, broken)
@@ -238,7 +238,7 @@ def _strong(tree: PyTree[Array]) -> PyTree[Array]:
 def _evaluate(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Array, Array, Array]:
     """Mean fields of a policy, its exploitability and return, and whether the former is exact.
 
-    A policy that knows the noise finds every node, see `check_noise_is_told_apart`.
+    A policy that knows the noise finds every node, see `check_noise_is_distinguishable`.
     """
     if problem.information == "full":
         table = jax.nn.softmax(policy.logits)
