@@ -116,8 +116,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of numbers and texts as a compressed .npz, for other programs: the package does not read it."""
     if pickled := [name for name, array in arrays.items() if array.dtype.hasobject]:
         raise ValueError(f"only numbers and texts are saved, as nothing is pickled, but not {', '.join(pickled)}")
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    buffer, keywords = io.BytesIO(), dict[str, Any](arrays)
+    np.savez_compressed(buffer, **keywords)
     write_bytes(path, buffer.getvalue())
 
 

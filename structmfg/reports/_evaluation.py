@@ -99,9 +99,7 @@ def evaluate(
     return Evaluation(Estimate(float(jnp.mean(returns)), error), measured, num_paths, False, seed)
 
 
-def _evaluate_exactly(
-    game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int
-) -> Evaluation:
+def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     informed = isinstance(policy, TreePolicy) and policy.informed
     default = [kind for kind in KINDS if not (informed and kind == "public")]  # an informed policy knows more

@@ -1,13 +1,14 @@
 """Keep runs: the folder of a solve with its settings, policy, result, figures and report."""
 
 from structmfg.runs._html import display_name, render
-from structmfg.runs._load import Run, load_run, load_settings
+from structmfg.runs._load import POLICY_FILE, Run, load_run, load_settings
 from structmfg.runs._memory import check_memory, estimate_run, gibibytes
 from structmfg.runs._result import measures, reference_object, result_object
 from structmfg.runs._save import save_figures, save_policy, save_run, save_settings
 from structmfg.runs._settings import Precision, Settings, parameters, versions
 
 __all__ = [
+    "POLICY_FILE",
     "Precision",
     "Run",
     "Settings",

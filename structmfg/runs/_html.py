@@ -40,6 +40,7 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
             "Environment": machine | settings.versions,
         },
         overrides=settings.overrides,
+        saved=f"Saved in {result['out']}.",
     )
 
 

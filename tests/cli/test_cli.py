@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import pytest
 
+import structmfg
 from structmfg.cli import _progress, main
 from structmfg.cli._parser import game_fields, network_fields, parse, solver_fields, table_fields
 from structmfg.games import GAMES
@@ -300,7 +301,7 @@ def test_an_impatient_interrupt_keeps_the_policy(
     monkeypatch.setattr("structmfg.reports.evaluate", interrupted)
     assert main(["solve", *TINY, "--out", "run"]) == 130
     assert "the policy is saved in run" in capsys.readouterr().err
-    assert Path("run/policy.npz").is_file()
+    assert Path("run/policy.safetensors").is_file()
 
 
 def test_training_that_is_not_finite_is_saved_with_the_last_good_policy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,6 +321,12 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "beach_bar 101, beach_bar_crowded 101, crowd_modelling 10, linear_quadratic 99" in text
     assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"structmfg {structmfg.__version__}\n"
+    for words in (["--version", "--json"], ["--json", "--version"]):
+        assert main(words) == 0
+        versions = last_object(capsys.readouterr().out)
+        assert versions["structmfg"] == structmfg.__version__
+        assert versions.keys() == {"structmfg", "python", "jax", "jaxlib", "numpy", "platform"}
 
 
 def test_module_runs_as_the_command() -> None:
@@ -368,4 +375,4 @@ def test_a_report_that_fails_leaves_the_policy(
     said = capsys.readouterr().err
     assert "no ink" in said
     assert "the policy is saved in" in said
-    assert (tmp_path / "run" / "policy.npz").exists()
+    assert (tmp_path / "run" / "policy.safetensors").exists()

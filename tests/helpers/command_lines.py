@@ -4,11 +4,11 @@ import argparse
 
 from hypothesis import strategies as st
 
-from structmfg.cli._parser import _build
+from structmfg.cli._parser import build_parser
 from structmfg.games import GAMES
 from structmfg.solvers import SOLVERS
 
-_PARSER, _ = _build()
+_PARSER, _ = build_parser()
 (_COMMANDS,) = (action.choices for action in _PARSER._actions if isinstance(action, argparse._SubParsersAction))
 
 NUMBERS = ["0", "1", "2", "5", "-1", "3.5", "1e308", "-1e308", "1e-320", "nan", "inf", "-inf", "10" + "0" * 30, "0x10"]

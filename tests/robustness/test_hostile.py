@@ -16,13 +16,13 @@ import pytest
 from helpers.hostile import GAME, POLICY, RESULT, SETTINGS, Case, good_run
 from helpers.hostile_cases import BOMBS, CASES
 
-from structmfg import reports, runs
+from structmfg import runs
 from structmfg._files import subfolder
+from structmfg._pages import Picture
 from structmfg.benchmarks.comparison import ClockPlan, _plan, _runs
 from structmfg.cli import main
 from structmfg.games import make
 from structmfg.runs import versions
-from structmfg.solvers import Estimate, PlayersEvaluation
 
 GoodRun = Callable[[str], Path]
 
@@ -40,7 +40,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> GoodRun:
     return run
 
 
-FOUND = PlayersEvaluation(10, Estimate(1.0, 0.1), 1.0, Estimate(0.5, 0.1), 0.1, "clairvoyant", 8, ())
+FIGURE = Picture("players", "A figure.", b"\x89PNG")
 
 
 def spoiled(case: Case, good: GoodRun, folder: Path) -> Path:
@@ -55,7 +55,7 @@ def test_it_is_refused(case: Case, good: GoodRun, tmp_path: Path) -> None:
     before, start = sorted(tmp_path.rglob("*")), time.perf_counter()
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=re.escape(case.said)) as refused:
+        with pytest.raises(ValueError, match=re.escape(case.words)) as refused:
             runs.load_run(folder)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -68,7 +68,7 @@ def test_it_is_refused(case: Case, good: GoodRun, tmp_path: Path) -> None:
 
 
 def test_there_are_enough() -> None:
-    assert len({case.name for case in CASES}) == len(CASES) >= 150
+    assert len({case.name for case in CASES}) == len(CASES) >= 180
     assert len(BOMBS) >= 12
 
 
@@ -144,7 +144,7 @@ def test_a_planted_link_is_replaced_and_not_written_through(tmp_path: Path, name
     precious.write_text("mine")
     (run / "figures").mkdir(parents=True)
     (run / "figures" / name).symlink_to(precious)
-    path = reports.save_players(run, "title", [FOUND])
+    path = runs.save_figures(run, [FIGURE])[0]
     assert precious.read_text() == "mine"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert not path.is_symlink()
@@ -156,7 +156,7 @@ def test_a_planted_folder_is_not_written_into(tmp_path: Path, plant: Callable[[P
     (tmp_path / "run").mkdir()
     plant(tmp_path / "run" / "figures")
     with pytest.raises(ValueError, match="figures"):
-        reports.save_players(tmp_path / "run", "title", [FOUND])
+        runs.save_figures(tmp_path / "run", [FIGURE])
     assert not list((tmp_path / "elsewhere").iterdir())
 
 

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from structmfg import reports
-from structmfg._files import subfolder, write_bytes, write_json
+from structmfg._files import write_bytes, write_json
 from structmfg.benchmarks.comparison._figures import figures
 from structmfg.benchmarks.comparison._plan import ClockPlan, planned
 from structmfg.benchmarks.comparison._report import render
 from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
 from structmfg.benchmarks.comparison._statistics import mean_and_half_width, time_to
 from structmfg.games import Game
-from structmfg.runs import reference_object
+from structmfg.runs import reference_object, save_figures
 from structmfg.solvers.loop import Progress
 
 Follow = Callable[[str, int, Progress], None]
@@ -68,8 +68,7 @@ def compare(
     reference_values = reports.reference_values(game, reference(runs), kinds=["clairvoyant"])
     result = summarise(game, plan, runs, reference_values)
     pictures = figures(game, runs, reference_values)
-    for drawn in pictures:
-        write_bytes(subfolder(folder, "figures") / f"{drawn.name}.png", drawn.png)
+    save_figures(folder, pictures)
     result = {**result, "out": str(folder), "report": str(folder / "report.html")}
     write_bytes(folder / "report.html", render(result, pictures).encode())
     write_json(folder / "result.json", result)
