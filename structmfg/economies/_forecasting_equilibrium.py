@@ -8,7 +8,6 @@ rule that households had.
 """
 
 import dataclasses
-import enum
 import functools
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from structmfg._checks import check_between, check_integer, check_kind, check_positive, check_shape
+from structmfg._results import RESULTS
 from structmfg.economies._krusell_smith import KrusellSmith
 
 _POLICY_TOLERANCE = 1e-9  # of the change of savings in one step, in units of the capital of the steady state
@@ -27,16 +27,6 @@ _TOP_MASS = 1e-6  # more than this at the last grid point: the grid ends too ear
 _ROUGH = 1e-3  # a rule with such a residual tells whether its path stays on the grid
 _PATIENCE = 10  # rules tried, after which the grid is extended anyway
 _MOST_EXTENSIONS = 20
-
-
-class FORECASTING_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
-    """How the search for a forecasting rule ended; the value is the whole message."""
-
-    converged = "The path that the rule leads to has this rule, within the tolerance."
-    max_steps = "The step limit was reached before the tolerance; the rule is the one reached."
-    policy = "The policy of the households did not converge."
-    truncated = "The path leaves the grid: assets (max_assets) or capital (capital_range) must reach further."
-    nonfinite = "A number was not finite."
 
 
 class Path(NamedTuple):
@@ -57,7 +47,7 @@ class ForecastingEquilibrium(NamedTuple):
     """What `forecasting_equilibrium` found, in float64.
 
     `rule` [z, (a, b)]: log K' = a_z + b_z log K. `savings` a'[a, e, z, K] on the economy's grids. `path`: what happened
-    under it; `mean_field` (S,) follows. `result`, a member of `FORECASTING_RESULTS`; `stats`: see the function.
+    under it; `mean_field` (S,) follows. `result`, a member of `RESULTS`; `stats`: see the function.
     `economy`, with the grids that were used.
     """
 
@@ -65,14 +55,14 @@ class ForecastingEquilibrium(NamedTuple):
     savings: Float[np.ndarray, "assets 2 2 capital"]
     path: Path
     mean_field: Float[np.ndarray, " states"]
-    result: FORECASTING_RESULTS
+    result: RESULTS
     stats: dict[str, Any]
     economy: KrusellSmith
 
     @property
     def succeeded(self) -> bool:
         """Whether this is an equilibrium."""
-        return self.result is FORECASTING_RESULTS.converged
+        return self.result.succeeded
 
 
 def forecasting_equilibrium(
@@ -229,17 +219,17 @@ def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarr
     return _Trial(rule, savings, float(policy_residual), path, np.asarray(mean_field), implied, fit, residual)
 
 
-def _judged(economy: KrusellSmith, path: Path, stats: dict[str, Any], tolerance: float) -> FORECASTING_RESULTS:
+def _judged(economy: KrusellSmith, path: Path, stats: dict[str, Any], tolerance: float) -> RESULTS:
     """The first thing that went wrong, in the order in which one leads to another."""
     if not np.isfinite([stats["policy_residual"], stats["rule_residual"]]).all():
-        return FORECASTING_RESULTS.nonfinite
+        return RESULTS.nonfinite
     if stats["policy_residual"] > _POLICY_TOLERANCE:
-        return FORECASTING_RESULTS.policy
+        return RESULTS.policy
     if stats["rule_residual"] > tolerance:
-        return FORECASTING_RESULTS.max_steps
+        return RESULTS.max_steps
     low, *_, high = np.asarray(economy.capital_grid.points())
     inside = (low <= path.capital.min()) & (path.capital.max() <= high) & (stats["top_mass"] <= _TOP_MASS)
-    return FORECASTING_RESULTS.converged if inside else FORECASTING_RESULTS.truncated
+    return RESULTS.converged if inside else RESULTS.truncated
 
 
 def _cash(economy: KrusellSmith) -> Float[Array, "assets 2 2 capital"]:

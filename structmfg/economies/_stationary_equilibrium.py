@@ -15,7 +15,6 @@ finds where excess demand for assets is zero.
 """
 
 import dataclasses
-import enum
 import math
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ import scipy.optimize
 from jaxtyping import Array, Float
 
 from structmfg._checks import check_integer, check_kind, check_positive
+from structmfg._results import RESULTS
 from structmfg.economies._economy import Economy, Household
 from structmfg.economies._optimal_saving import SavingSolution, optimal_saving
 from structmfg.linear import LINEAR_RESULTS, LinearSolution, stationary
@@ -38,24 +38,12 @@ _MOST_DOUBLINGS = 20  # of the length of the asset grid
 _MOST_POINTS = 10  # times as many as the economy has, after which the grid is not extended
 
 
-class EQUILIBRIUM_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
-    """How the search for a stationary equilibrium ended; the value is the whole message."""
-
-    converged = "Policy, mean field and market are in equilibrium within the tolerances."
-    residual = "The market clears, but of the policy or the mean field only the residual is known, not the error."
-    market = "The market did not clear within the tolerance; the value nearest to it is the one reached."
-    policy = "The policy of the households did not converge."
-    distribution = "The stationary mean field was not found to the tolerance, or is not unique."
-    truncated = "Households gather at the end of the asset grid: it must reach further (max_assets)."
-    nonfinite = "Excess demand was not finite."
-
-
 class StationaryEquilibrium(NamedTuple):
     """`unknown` x; `household` at x; `savings` a'(a, e) and `consumption` (n, m); `mean_field` (n * m,); all float64.
 
     State (a, e) has index asset_index * m + income_index. `aggregates`: per household, `assets` at the beginning of the
     period, `savings`, `consumption`, `supply` of assets and `income` from labour, and the economy's own quantities.
-    `result`, a member of `EQUILIBRIUM_RESULTS`; `stats`: see `stationary_equilibrium`.
+    `result`, a member of `RESULTS`; `stats`: see `stationary_equilibrium`.
     """
 
     unknown: float
@@ -64,13 +52,13 @@ class StationaryEquilibrium(NamedTuple):
     consumption: Float[np.ndarray, "assets incomes"]
     mean_field: Float[np.ndarray, " states"]
     aggregates: dict[str, float]
-    result: EQUILIBRIUM_RESULTS
+    result: RESULTS
     stats: dict[str, Any]
 
     @property
     def succeeded(self) -> bool:
         """Whether this is an equilibrium."""
-        return self.result is EQUILIBRIUM_RESULTS.converged
+        return self.result.succeeded
 
 
 class _Trial(NamedTuple):
@@ -89,15 +77,15 @@ class _Trial(NamedTuple):
         return float(np.asarray(self.distribution.value).reshape(self.saving.savings.shape)[-1].sum())
 
     @property
-    def failure(self) -> EQUILIBRIUM_RESULTS | None:
+    def failure(self) -> RESULTS | None:
         """Why `excess` says nothing, if so: the first thing that went wrong."""
         if self.saving.result == LINEAR_RESULTS.nonfinite or not math.isfinite(self.aggregates["supply"]):
-            return EQUILIBRIUM_RESULTS.nonfinite
+            return RESULTS.nonfinite
         if not _is_usable(self.saving.result):
-            return EQUILIBRIUM_RESULTS.policy
+            return RESULTS.policy
         if not _is_usable(self.distribution.result):
-            return EQUILIBRIUM_RESULTS.distribution
-        return None if math.isfinite(self.excess) else EQUILIBRIUM_RESULTS.nonfinite
+            return RESULTS.distribution
+        return None if math.isfinite(self.excess) else RESULTS.nonfinite
 
 
 def _is_usable(result: LINEAR_RESULTS) -> bool:
@@ -156,7 +144,7 @@ def stationary_equilibrium(
     with jax.enable_x64(True):
         search = _Search(economy, tolerance, extend)
         found = _bracketed(search, float(low), float(high), max_steps)
-    if throw and found.result not in (EQUILIBRIUM_RESULTS.converged, EQUILIBRIUM_RESULTS.residual):
+    if throw and found.result not in (RESULTS.converged, RESULTS.residual):
         raise RuntimeError(f"{found.result.value} {economy.unknown} {found.unknown:.10g}: {found.stats}")
     return found
 
@@ -273,7 +261,7 @@ def _check_signs(search: _Search, low: float, high: float) -> None:
         )
 
 
-def _equilibrium(search: _Search, trial: _Trial, failure: EQUILIBRIUM_RESULTS | None) -> StationaryEquilibrium:
+def _equilibrium(search: _Search, trial: _Trial, failure: RESULTS | None) -> StationaryEquilibrium:
     saving, distribution = trial.saving, trial.distribution
     mass = np.asarray(distribution.value)
     stats = {
@@ -295,10 +283,10 @@ def _equilibrium(search: _Search, trial: _Trial, failure: EQUILIBRIUM_RESULTS | 
     return StationaryEquilibrium(trial.unknown, trial.household, *policy, mass, aggregates, result, stats)
 
 
-def _judged(trial: _Trial, tolerance: float) -> EQUILIBRIUM_RESULTS:
+def _judged(trial: _Trial, tolerance: float) -> RESULTS:
     if trial.top_mass > _TOP_MASS:
-        return EQUILIBRIUM_RESULTS.truncated
+        return RESULTS.truncated
     if not abs(trial.excess) <= tolerance:
-        return EQUILIBRIUM_RESULTS.market
+        return RESULTS.market
     proven = trial.saving.succeeded and trial.distribution.result == LINEAR_RESULTS.converged
-    return EQUILIBRIUM_RESULTS.converged if proven else EQUILIBRIUM_RESULTS.residual
+    return RESULTS.converged if proven else RESULTS.residual

@@ -13,11 +13,11 @@ from jaxtyping import Array, PyTree
 
 from structmfg._checks import check_name
 from structmfg._reading import Header, read_arrays, read_json
+from structmfg._results import SOLVE_RESULTS
 from structmfg._typed import check_types
 from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy, signal_of
 from structmfg.runs._settings import Settings, check_fits
-from structmfg.solvers import RESULTS
 
 _Number = float | None
 _RESULT: dict[str, Any] = {
@@ -64,7 +64,7 @@ def load_result(path: Path, settings: Settings) -> dict[str, Any]:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     with blamed(path):
         check_types(result, _RESULT | _MORE)
-        check_name("result", result["result"], RESULTS.__members__)
+        check_name("result", result["result"], SOLVE_RESULTS)
         for name in ("game", "solver", "seed"):
             if result[name] != (asked := getattr(settings, name)):
                 raise ValueError(f"{name} is {result[name]!r}, but that of settings.json is {asked!r}")

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from structmfg._results import RESULTS
 from structmfg.evaluation import Information, exploitability
 from structmfg.games import MAX_SCENARIOS, Game
-from structmfg.solvers._solution import RESULTS
 from structmfg.solvers.exact._equilibrium import ExactEquilibrium
 from structmfg.solvers.loop import solve
 

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate
 from structmfg.policies import Policy
-from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
+from structmfg.solvers._solution import Checkpoint, Solution
 from structmfg.solvers.loop._snapshots import Shapes, Snapshot, Snapshots
 
 

@@ -14,10 +14,11 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg._flags import own_rules
+from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate, check_game_along, sampled_steps, what_is_not_finite
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
-from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
+from structmfg.solvers._solution import Checkpoint, Solution
 from structmfg.solvers._training import TrainingSolver
 from structmfg.solvers._tree_solver import TreeSolver
 from structmfg.solvers.loop._run import Run

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
+from structmfg._results import RESULTS
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.solvers._solution import RESULTS, Solution, describe_failure
+from structmfg.solvers._solution import Solution, describe_failure
 from structmfg.solvers._training import Metrics, TrainingSolver
 from structmfg.solvers.loop._run import Reached, Run, is_key
 

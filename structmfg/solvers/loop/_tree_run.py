@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
+from structmfg._results import RESULTS
 from structmfg.evaluation import (
     Flow,
     TreeProblem,
@@ -25,7 +26,7 @@ from structmfg.evaluation import (
 )
 from structmfg.games import Game, check_noise_is_told_apart
 from structmfg.policies import Policy, TreePolicy
-from structmfg.solvers._solution import RESULTS, Solution
+from structmfg.solvers._solution import Solution
 from structmfg.solvers._tree_solver import Judged, TreeSolver
 from structmfg.solvers.loop._run import Reached, Run
 
