@@ -45,7 +45,7 @@ class TrainingSolver(eqx.Module):
             given = "recurrent" if policy.settings.recurrent else "memoryless"
             raise ValueError(f"{name} trains a {wanted} policy, but was given a {given} one; {use}")
 
-    def slowed(self, factor: Float[Array, ""]) -> "TrainingSolver":
+    def scale_learning_rates(self, factor: Float[Array, ""]) -> "TrainingSolver":
         """The same solver with its learning rates times a factor."""
         rates = [getattr(self, name) for name in self.rates]
         return eqx.tree_at(lambda of: [getattr(of, name) for name in of.rates], self, [factor * x for x in rates])
@@ -55,9 +55,9 @@ class TrainingSolver(eqx.Module):
         """The state before the first update: arrays only, on the key alone."""
 
     @abc.abstractmethod
-    def update(self, game: Game, state: Any, max_steps: int) -> tuple[Any, Metrics]:
+    def step(self, game: Game, state: Any, max_steps: int) -> tuple[Any, Metrics]:
         """One update of `max_steps` planned ones, and what it measured of the state it started from."""
 
     @abc.abstractmethod
-    def bound(self, state: Any) -> ParametricPolicy:
+    def policy_at(self, state: Any) -> ParametricPolicy:
         """The policy with the parameters reached."""

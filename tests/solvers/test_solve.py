@@ -118,8 +118,8 @@ class Spoiled(RSPG):
 
     bearable: float = 0.0
 
-    def update(self, game, state, max_steps):
-        following, metrics = super().update(game, state, max_steps)
+    def step(self, game, state, max_steps):
+        following, metrics = super().step(game, state, max_steps)
         bad = (state.step == 3) & (self.learning_rate > self.bearable)
         return following, metrics._replace(gradient_norm=jnp.where(bad, jnp.inf, metrics.gradient_norm))
 
@@ -127,8 +127,8 @@ class Spoiled(RSPG):
 class Exploding(Spoiled):
     """The same of the parameters that it leads to."""
 
-    def update(self, game, state, max_steps):
-        following, metrics = RSPG.update(self, game, state, max_steps)
+    def step(self, game, state, max_steps):
+        following, metrics = RSPG.step(self, game, state, max_steps)
         bad = (state.step == 3) & (self.learning_rate > self.bearable)
         parameters = jax.tree.map(lambda x: jnp.where(bad, jnp.nan, x), following.parameters)
         return following._replace(parameters=parameters), metrics
@@ -172,8 +172,8 @@ def test_every_learning_rate_is_slowed(name):
     """With a factor of zero no parameter moves; with one, all do as without."""
     chosen = preset(GAME, name, **SIZES).solver
     state = chosen.init(GAME, KEY)
-    still, _ = jax.jit(lambda state: chosen.slowed(jnp.zeros(())).update(GAME, state, 5))(state)
-    moved, _ = jax.jit(lambda state: chosen.slowed(jnp.ones(())).update(GAME, state, 5))(state)
+    still, _ = jax.jit(lambda state: chosen.scale_learning_rates(jnp.zeros(())).step(GAME, state, 5))(state)
+    moved, _ = jax.jit(lambda state: chosen.scale_learning_rates(jnp.ones(())).step(GAME, state, 5))(state)
     for before, after, other in zip(*(jax.tree.leaves(of.parameters) for of in (state, still, moved)), strict=True):
         np.testing.assert_array_equal(after, before)
         assert not np.array_equal(other, before) or not before.any()
@@ -202,8 +202,8 @@ def test_of_several_keys_one_may_fail():
     first = solve(GAME, solver(), key=jax.random.key(0), max_steps=1).stats["returns"][0]
 
     class Unlucky(RSPG):
-        def update(self, game, state, max_steps):
-            following, metrics = super().update(game, state, max_steps)
+        def step(self, game, state, max_steps):
+            following, metrics = super().step(game, state, max_steps)
             norm = jnp.where(jnp.abs(metrics.mean_return - first) < 1e-6, jnp.nan, metrics.gradient_norm)
             return following, metrics._replace(gradient_norm=norm)
 

@@ -86,7 +86,7 @@ class TrainingRun(Run):
     def policies(self) -> list[Policy]:
         """With the parameters reached."""
         state = self.reached.state.state
-        return [self.solver.bound(of_one(state, self._keys, i)) for i in range(len(self.failures))]
+        return [self.solver.policy_at(of_one(state, self._keys, i)) for i in range(len(self.failures))]
 
     def solutions(self, result: RESULTS) -> list[Solution]:
         """A policy whose numbers did not stay finite has that as its result."""
@@ -188,10 +188,10 @@ def _chunk(
 
     def body(carry: tuple[Attempt, Metrics, Array]) -> tuple[Attempt, Metrics, Array]:
         now, history, again = carry
-        following, metrics = solver.slowed(now.scale).update(game, now.state, max_steps)
+        following, metrics = solver.scale_learning_rates(now.scale).step(game, now.state, max_steps)
         history = jax.tree.map(lambda rows, one: rows.at[now.step - first + 1].set(one), history, metrics)
         measured = jnp.isfinite(metrics.mean_return) & jnp.isfinite(metrics.gradient_norm)
-        judged = _judged(now, following, measured, measured & _is_finite(solver.bound(following)))
+        judged = _judged(now, following, measured, measured & _is_finite(solver.policy_at(following)))
         return judged, history, again | (now.step < first)
 
     rows = jnp.zeros(_CHUNK + 1)  # no NaN, at which JAX would stop under `jax_debug_nans`

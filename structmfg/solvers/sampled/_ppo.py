@@ -137,7 +137,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             key,
         )
 
-    def bound(self, state: PPOState) -> NetworkPolicy:
+    def policy_at(self, state: PPOState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
@@ -152,7 +152,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             optax.scale_by_learning_rate(optax.linear_schedule(self.learning_rate, 0.0, total)),
         )
 
-    def update(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
+    def step(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
         """A rollout, and some epochs on it."""
         key, play_key, *epoch_keys = jax.random.split(state.key, self.num_epochs + 2)
         populations, hidden, rewards, batch = self._experience(game, state, play_key)
