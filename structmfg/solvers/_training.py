@@ -59,5 +59,5 @@ class TrainingSolver(eqx.Module):
         """One update of `max_steps` planned ones, and what it measured of the state it started from."""
 
     @abc.abstractmethod
-    def policy_at(self, state: Any) -> ParametricPolicy:
+    def policy_at(self, game: Game, state: Any) -> ParametricPolicy:
         """The policy with the parameters reached."""

@@ -45,14 +45,14 @@ class StructuralPolicyGradient(StructuralSolver):
         parameters = self.policy.initialised(parameter_key).parameters
         return TrainingState(parameters, self._optimiser(1).init(parameters), key, jnp.zeros((), int))
 
-    def policy_at(self, state: TrainingState) -> ParametricPolicy:
+    def policy_at(self, game: Game, state: TrainingState) -> ParametricPolicy:
         """The policy with the parameters reached."""
         return self.policy.with_parameters(state.parameters)
 
     def step(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
         """One update."""
         key, noise_key = jax.random.split(state.key)
-        paths, policy = self._noise_paths(game, noise_key), self.policy_at(state)
+        paths, policy = self._noise_paths(game, noise_key), self.policy_at(game, state)
         trajectories = self._along(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
         temperature = self._temperature(state.step, max_steps)
         returns, descent = self._returns_and_descent(game, state.parameters, trajectories, paths, temperature)

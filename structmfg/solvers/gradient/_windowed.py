@@ -124,7 +124,7 @@ class WindowedRSPG(StructuralSolver):
         policy: Any = self.policy
         return policy.with_parameters(parameters.policy), critic(policy).with_parameters(parameters.critic)
 
-    def policy_at(self, state: WindowedState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: WindowedState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self._networks(state.parameters)[0]
 

@@ -195,7 +195,7 @@ def meter_solve(
     keys = jax.random.key(0) if num_seeds is None else jax.random.split(jax.random.key(0), num_seeds)
     attempt = results(training_run.start, game, solver, keys)
     meter.compile("training", training_run.lowered(game, solver, attempt, max_steps))
-    return results(lambda state: solver.policy_at(training_run.of_one(state, keys)), attempt.state)
+    return results(lambda state: solver.policy_at(game, training_run.of_one(state, keys)), attempt.state)
 
 
 def meter_tree_solve(meter: Meter, game: Game, solver: TreeSolver, phase: str = "solving on the tree") -> Policy:

@@ -151,7 +151,7 @@ class MunchausenOMD(TrainingSolver):
             jnp.zeros((), int),
         )
 
-    def policy_at(self, state: MunchausenState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: MunchausenState) -> NetworkPolicy:
         """The policy softmax(Q / tau) of the Q reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
@@ -172,7 +172,7 @@ class MunchausenOMD(TrainingSolver):
         """One iteration."""
         key, start_key, turns_key = jax.random.split(state.key, 3)
         optimiser, target = self._optimiser(max_steps), state.parameters
-        policy, exploration = self.policy_at(state), self._exploration(state.step, max_steps)
+        policy, exploration = self.policy_at(game, state), self._exploration(state.step, max_steps)
         temperature, prepared = self.tau / state.scale, policy.prepare()
 
         def act(memory: None, seen: Seen, key: PRNGKeyArray) -> tuple[None, Array, None]:

@@ -137,7 +137,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             key,
         )
 
-    def policy_at(self, state: PPOState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: PPOState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
