@@ -27,7 +27,7 @@ def result_object(
         **measures(evaluation),
         "result": solution.result.name,
         "certificate": certificate(settings, solution),
-        "retreats": stats.get("retreats", []),
+        "rollbacks": stats.get("rollbacks", []),
         "message": _message(solution),
         "anchors": anchors_object(beside),
         "memory": stats.get("memory"),
@@ -41,10 +41,10 @@ def result_object(
 
 def _message(solution: Solution) -> str:
     stats = solution.stats
-    retreats = ", ".join(str(step) for step in stats.get("retreats", ()))
-    back = f"Numbers were not finite: stepped back at update {retreats}, each time to a quarter of the learning rates."
+    rollbacks = ", ".join(str(step) for step in stats.get("rollbacks", ()))
+    back = f"Numbers were not finite: stepped back at update {rollbacks}, each time to a quarter of the learning rates."
     failure = stats["failure"] and f"{stats['failure']}."
-    return " ".join(part for part in (solution.result.value, failure, back if retreats else None) if part)
+    return " ".join(part for part in (solution.result.value, failure, back if rollbacks else None) if part)
 
 
 def certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:

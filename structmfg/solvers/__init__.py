@@ -45,9 +45,7 @@ from structmfg.linear import (
     total_rewards,
 )
 from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
-from structmfg.solvers._solution import Checkpoint, Solution
-from structmfg.solvers._training import Metrics, TrainingSolver
-from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers._base import Checkpoint, Metrics, Solution, Solver, TrainingSolver, TreeSolver
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,
@@ -127,6 +125,7 @@ __all__ = [
     "SavingSolution",
     "Snapshots",
     "Solution",
+    "Solver",
     "StationaryEquilibrium",
     "StationaryMethod",
     "StructuralPolicyGradient",

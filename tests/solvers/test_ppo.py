@@ -209,7 +209,7 @@ def test_populations_and_agents_are_met_in_equal_measure():
             return super()._loss(parameters, hidden, batch)
 
     watched = Watched(chosen.policy, **SMALL, num_epochs=2)
-    jax.block_until_ready(jax.jit(watched.update, static_argnums=(0, 2))(GAME, state, 5))
+    jax.block_until_ready(jax.jit(watched.step, static_argnums=(0, 2))(GAME, state, 5))
     jax.effects_barrier()
     assert [x.shape for x in seen] == [(8, 2, 2)] * 6
     play_key = jax.random.split(state.key, 4)[1]

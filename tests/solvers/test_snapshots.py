@@ -67,7 +67,7 @@ def numbers(solution):
     """All that does not depend on the clock, bit for bit."""
     leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(solution.policy)]
     measured = [(point.step, point.value) for point in solution.stats["checkpoints"]]
-    names = ("steps", "returns", "gradient_norms", "exploitabilities", "certified", "retreats", "failure")
+    names = ("steps", "returns", "gradient_norms", "exploitabilities", "certified", "rollbacks", "failure")
     return solution.result, leaves, measured, {name: solution.stats.get(name) for name in names}
 
 

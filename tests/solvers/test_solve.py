@@ -140,12 +140,12 @@ def spoiled(kind, bearable):
 
 @pytest.mark.parametrize(("kind", "what"), [(Spoiled, "the gradient was"), (Exploding, "the parameters after it were")])
 def test_not_finite_later_names_the_update(kind, what):
-    """After five retreats: the numbers of the three updates before are kept."""
+    """After five rollbacks: the numbers of the three updates before are kept."""
     solution = solve(GAME, spoiled(kind, 0.0), key=KEY, max_steps=20, throw=False)
     assert solution.result is RESULTS.nonfinite
     assert solution.stats["steps"] == len(solution.stats["returns"]) == 3
     assert solution.stats["failure"].startswith(f"update 3: {what} not finite")
-    assert solution.stats["retreats"] == [3, 3, 3, 3, 3]
+    assert solution.stats["rollbacks"] == [3, 3, 3, 3, 3]
     assert np.isfinite(parameters_of(solution)).all()
 
 
@@ -156,7 +156,7 @@ def test_steps_back_with_a_smaller_step(kind, seconds, reference, monkeypatch):
     monkeypatch.setattr(_solve, "_CHUNK_SECONDS", seconds)
     solution = solve(GAME, spoiled(kind, 1e-3), key=KEY, max_steps=20)
     assert solution.result is RESULTS.completed
-    assert solution.stats["retreats"] == [3, 3]
+    assert solution.stats["rollbacks"] == [3, 3]
     assert solution.stats["steps"] == len(solution.stats["returns"]) == len(solution.stats["gradient_norms"]) == 20
     assert solution.stats["returns"][:3] == reference.stats["returns"][:3]
     assert np.isfinite(solution.stats["gradient_norms"]).all()

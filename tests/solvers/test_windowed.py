@@ -301,7 +301,7 @@ def test_update_moves_both_networks(double):
     """Down each descent by Adam's first step, with its own rate; the mean return is that of whole paths."""
     game, solver = made("linear_quadratic", window=3, learning_rate=1e-2, critic_rate=1e-3)
     state = started(game, solver)
-    following, metrics = jax.jit(functools.partial(solver.update, game, max_steps=10))(state)
+    following, metrics = jax.jit(functools.partial(solver.step, game, max_steps=10))(state)
     descent = seen(game, solver, state, 0.0).descent
     assert float(metrics.gradient_norm) == pytest.approx(float(optax.tree.norm(descent)))
     for rate, new, old, down in zip((1e-2, 1e-3), following.parameters, state.parameters, descent, strict=True):

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from structmfg.evaluation import Backward, Trajectory, rollout
 from structmfg.games import Game, NoisePaths
 from structmfg.policies import BinnedPolicy, ParametricPolicy
-from structmfg.solvers._training import Metrics
+from structmfg.solvers._base import Metrics
 from structmfg.solvers.gradient._structural import Stretch, StructuralSolver
 
 

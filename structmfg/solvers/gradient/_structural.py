@@ -18,7 +18,7 @@ from structmfg._checks import check_between, check_integer, check_name, check_po
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
-from structmfg.solvers._training import TrainingSolver
+from structmfg.solvers._base import TrainingSolver
 
 _HELD = 2**21  # numbers held at once for each array over times and states: more would leave the caches
 MAX_PAIRS_SIDE_BY_SIDE = (

@@ -27,7 +27,7 @@ from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.evaluation import Backward, Position, beginning, gradient_along, policy_values, rollout, rollout_from
 from structmfg.games import Game, Noise, NoisePaths
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics
+from structmfg.solvers._base import Metrics
 from structmfg.solvers.gradient._structural import Stretch, StructuralSolver
 
 _WINDOW = 32  # the most steps of a window that is chosen by itself

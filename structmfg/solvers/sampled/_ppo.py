@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games import Game, PopulationGame, PopulationState, Seen
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics, TrainingSolver
+from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
     histories,
     latest_rewards,
