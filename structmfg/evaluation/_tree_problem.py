@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg.evaluation._information_sets import PublicSets, pool, pooling_mass, public_sets
 from structmfg.evaluation._tree_sweeps import Flow, Table, backward, push
-from structmfg.games import Game, NoiseTree, check_game_at_start, noise_tree
+from structmfg.games import Game, NoiseTree, aggregate_functions, check_game_at_start, noise_tree
 from structmfg.policies import TreePolicy, tree_policy
 
 Information = Literal["full", "public"]
@@ -214,26 +214,6 @@ def groups(tree: NoiseTree, information: Information) -> tuple[Int[np.ndarray, "
     for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
         group[slot] = group[parent[slot]]
     return group, len(roots)
-
-
-def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
-    """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-    matrix, worst = _probed(game)
-    if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
-        raise ValueError(
-            f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
-            "mean field where agents interact through something else"
-        )
-    return matrix
-
-
-@eqx.filter_jit
-def _probed(game: Game) -> tuple[Array, Array]:
-    """The aggregates' derivative, and by how much they differ from it elsewhere."""
-    uniform = jnp.full(game.num_states, 1 / game.num_states)
-    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
-    return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
 
 
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
