@@ -4,7 +4,7 @@ At each value of the unknown, `optimal_saving` gives the policy, the two-point l
 chain of income turns it into a sparse transition operator, and `stationary` gives its mean field; Brent's method (1973)
 finds where excess demand for assets is zero.
 
->>> from structmfg.games import Huggett
+>>> from structmfg.economies import Huggett
 >>> found = stationary_equilibrium(Huggett(num_assets=100))
 >>> round(found.unknown, 5)  # the interest rate
 0.00557

@@ -17,13 +17,16 @@ LEAST_MASS = 1e-30  # stands for the mass of empty states, where the node's prob
 
 
 class PublicSets(NamedTuple):
-    """The sets, on trees whose blocks are whole levels.
+    """The information sets of a tree whose blocks are whole levels.
 
-    `together` (D, B): the slots of its own level that a slot cannot be told from by the observations (D, O); `members`
-    (D,): the first of them.
+    Attributes:
+        same_information_set: (D, B); whether slot n and the b-th slot of its level have the same history of
+            observations.
+        members: (D,); the first slot of the information set of each slot, which stands for the set.
+        observations: (D, O); the public observation at each slot.
     """
 
-    together: Bool[Array, "decisions block"]
+    same_information_set: Bool[Array, "decisions block"]
     members: Int[Array, " decisions"]
     observations: Float[Array, "decisions observation"]
 
@@ -43,19 +46,21 @@ def public_sets(game: Game, tree: NoiseTree, flow: Flow) -> PublicSets:
     def step(before: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         seen, parent = inputs
         alike = jnp.all(jnp.abs(seen[:, None] - seen) <= scale, axis=-1)
-        together = alike & before[parent][:, parent]
-        return together, together
+        same_information_set = alike & before[parent][:, parent]
+        return same_information_set, same_information_set
 
-    _, together = jax.lax.scan(step, jnp.ones((size, size), bool), (by_level, parents))
-    first = jnp.argmax(together, axis=-1) + size * jnp.arange(len(together))[:, None]
-    return PublicSets(together.reshape(decisions, size), first.reshape(decisions), observations)
+    _, same_information_set = jax.lax.scan(step, jnp.ones((size, size), bool), (by_level, parents))
+    first = jnp.argmax(same_information_set, axis=-1) + size * jnp.arange(len(same_information_set))[:, None]
+    return PublicSets(same_information_set.reshape(decisions, size), first.reshape(decisions), observations)
 
 
 def pool(
-    q: Float[Array, "block states actions"], together: Bool[Array, "block block"], mass: Float[Array, "block states"]
+    q: Float[Array, "block states actions"],
+    same_information_set: Bool[Array, "block block"],
+    mass: Float[Array, "block states"],
 ) -> Float[Array, "block states actions"]:
     """Action values averaged over every slot's information set with weights `mass`, p(n) mu_n(s)."""
-    weights = together[:, :, None] * mass
+    weights = same_information_set[:, :, None] * mass
     return jnp.einsum("nms,msa->nsa", weights / jnp.maximum(weights.sum(1, keepdims=True), LEAST_MASS**2), q)
 
 
@@ -91,13 +96,13 @@ def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets
 
     def step(before: tuple[Array, Array], inputs: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
         beliefs, kernels = before
-        mark, parent, real, together = inputs
+        mark, parent, real, same_information_set = inputs
         one_parent = parent[:, None] == parent
         beliefs = beliefs[parent][:, parent] & (one_parent | kernels[parent][:, parent])
-        judged = together & real[:, None] & real & ~jnp.eye(size, dtype=bool)
+        judged = same_information_set & real[:, None] & real & ~jnp.eye(size, dtype=bool)
         return (beliefs, same(mark)), jnp.all(beliefs | ~judged)
 
     # The slots at t = 0 are their own parents: what counts there is where the population starts.
     first = (same(start), jnp.ones((size, size), bool))
-    _, good = jax.lax.scan(step, first, (marks, parents, real, sets.together.reshape(-1, size, size)))
+    _, good = jax.lax.scan(step, first, (marks, parents, real, sets.same_information_set.reshape(-1, size, size)))
     return jnp.all(good)

@@ -30,7 +30,7 @@ class Steps(eqx.Module):
 
 def steps_on_tree(tree: NoiseTree, flow: Flow) -> Steps:
     """Those of a tree that can happen."""
-    chance = np.asarray(tree.chance) * (np.asarray(tree.probability)[: tree.num_decisions, None] > 0)
+    chance = np.asarray(tree.branch_probability) * (np.asarray(tree.probability)[: tree.num_decisions, None] > 0)
     node, branch = np.nonzero(chance)
     nodes = AggregateState(flow, tree.noise, tree.slot_time)
     return Steps(nodes, node, np.asarray(tree.children)[node, branch])
@@ -111,7 +111,7 @@ def _under_uniform(game: Game, noise: Noise) -> AggregateState:
     return jax.lax.map(lambda path: rollout(game, uniform(game), path).aggregates, noise)
 
 
-def what_is_not_finite(game: Game, steps: Steps) -> str | None:
+def describe_nonfinite(game: Game, steps: Steps) -> str | None:
     """The first reward, in time, that is not finite, or else the first mean field or kernel; in words."""
     place, value = map(np.asarray, _rewards(game, steps.nodes, jnp.asarray(steps.before), jnp.asarray(steps.after)))
     times = np.asarray(steps.nodes.time)

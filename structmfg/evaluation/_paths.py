@@ -37,7 +37,7 @@ class Position(NamedTuple):
     hidden: Hidden
 
 
-def beginning(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
+def initial_position(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
     """Where the path begins, at t = 0; a critic has hidden states as a policy does."""
     first = jax.tree.map(lambda z: z[0], noise)
     return Position(
@@ -49,7 +49,7 @@ def beginning(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
 def rollout(game: Game, policy: Policy, noise: Noise, *, form: Form = "matrix_free") -> Trajectory:
     """The deterministic path of the mean field under a policy along one noise path z_0..z_T."""
     later = jax.tree.map(lambda z: z[1:], noise)
-    return rollout_from(game, policy, beginning(game, policy, noise), later, form=form)[0]
+    return rollout_from(game, policy, initial_position(game, policy, noise), later, form=form)[0]
 
 
 def rollout_from(
@@ -67,7 +67,7 @@ def rollout_from(
     ) -> tuple[tuple[AggregateState, TransitionKernel, Hidden], tuple[AggregateState, Array, Array]]:
         aggregate, kernel, hidden = carry
         observation = game.observe(aggregate)
-        hidden = policy.update(hidden, policy.sees(aggregate, observation), aggregate.time)
+        hidden = policy.update(hidden, policy.signal(aggregate, observation), aggregate.time)
         probabilities = jax.nn.softmax(policy.decode(prepared, hidden))
         operator: TransitionOperator = kernel.under(probabilities)
         if form == "explicit":

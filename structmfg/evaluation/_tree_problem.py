@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg.evaluation._information_sets import PublicSets, pool, pooling_mass, public_sets
 from structmfg.evaluation._tree_sweeps import Flow, Table, backward, push
-from structmfg.games import Game, NoiseTree, check_pieces, noise_tree
+from structmfg.games import Game, NoiseTree, aggregate_functions, check_game_at_start, noise_tree
 from structmfg.policies import TreePolicy, tree_policy
 
 Information = Literal["full", "public"]
@@ -60,8 +60,8 @@ class TreeProblem(eqx.Module):
     @classmethod
     def of(cls, game: Game, information: Information, tree: NoiseTree | None = None) -> "TreeProblem":
         """The problem of a game. `ValueError` where its noise has no tree that fits."""
-        tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
-        check_pieces(game, tree)
+        tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
+        check_game_at_start(game, tree)
         functions, (group, number) = aggregate_functions(game), groups(tree, information)
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         return cls(game, tree, functions, inverse, jnp.asarray(group), information, number)
@@ -119,7 +119,7 @@ class TreeProblem(eqx.Module):
         """Under public information, which nodes are together, and the weights of their average."""
         if self.information == "full":
             return None
-        return self.sets(flow).together, pooling_mass(self.tree, flow) if mass is None else mass
+        return self.sets(flow).same_information_set, pooling_mass(self.tree, flow) if mass is None else mass
 
     def certify(self, flow: Flow, policy: Table) -> Certificate:
         """What a best response, with the information of the problem, gains over the policy whose mean fields these are.
@@ -214,26 +214,6 @@ def groups(tree: NoiseTree, information: Information) -> tuple[Int[np.ndarray, "
     for slot in range(tree.block * int(np.sum(np.asarray(tree.time) == 0)), tree.num_slots):
         group[slot] = group[parent[slot]]
     return group, len(roots)
-
-
-def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
-    """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-    matrix, worst = _probed(game)
-    if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
-        raise ValueError(
-            f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
-            "mean field where agents interact through something else"
-        )
-    return matrix
-
-
-@eqx.filter_jit
-def _probed(game: Game) -> tuple[Array, Array]:
-    """The aggregates' derivative, and by how much they differ from it elsewhere."""
-    uniform = jnp.full(game.num_states, 1 / game.num_states)
-    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
-    return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
 
 
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:

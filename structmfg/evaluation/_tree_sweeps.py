@@ -36,7 +36,7 @@ def unroll_on_tree(game: Game, tree: NoiseTree, policy: Policy) -> tuple[Flow, T
     prepared = policy.prepare()
 
     def decide(hidden: Any, aggregate: AggregateState, _: Any) -> tuple[Any, Array]:
-        hidden = policy.update(hidden, policy.sees(aggregate, game.observe(aggregate)), aggregate.time)
+        hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), aggregate.time)
         return hidden, jax.nn.softmax(policy.decode(prepared, hidden))
 
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (tree.num_slots, *jnp.shape(x))), policy.start())
@@ -85,19 +85,23 @@ def backward(game: Game, tree: NoiseTree, flow: Flow, rule: Rule, pages: PyTree[
 
     def step(carry: tuple[Array, Array], inputs: tuple[Any, ...]) -> tuple[tuple[Array, Array], Any]:
         (values, constants), (start, time, page) = carry, inputs
-        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
+        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.branch_probability))
 
-        def node(mean_field: Array, noise: Any, children: Array, chance: Array) -> tuple[Array, Array]:
+        def node(mean_field: Array, noise: Any, children: Array, branch_probability: Array) -> tuple[Array, Array]:
             aggregate = AggregateState(mean_field, noise, time)
 
             def reward(child: Array) -> Array:
                 then = jax.tree.map(lambda z: z[child], tree.noise)
                 return game.reward(aggregate, AggregateState(flow[child], then, time + 1))
 
-            rewards = jnp.tensordot(chance, jax.vmap(reward)(children), 1)
+            rewards = jnp.tensordot(branch_probability, jax.vmap(reward)(children), 1)
             greatest = jnp.max(rewards)
-            q = rewards - greatest + game.discount * game.kernel(aggregate).expect(chance @ values[children])
-            return q, greatest + game.discount * (chance @ constants[children])
+            q = (
+                rewards
+                - greatest
+                + game.discount * game.kernel(aggregate).expect(branch_probability @ values[children])
+            )
+            return q, greatest + game.discount * (branch_probability @ constants[children])
 
         q, constant = jax.vmap(node)(*own)
         now, besides = rule(page, q)
@@ -120,11 +124,11 @@ def carry_back(
 
     def step(sums: Array, inputs: tuple[Any, ...]) -> tuple[Array, None]:
         start, time, (page, lost) = inputs
-        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
+        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.branch_probability))
 
-        def node(page: Array, mean_field: Array, noise: Any, children: Array, chance: Array) -> Array:
+        def node(page: Array, mean_field: Array, noise: Any, children: Array, branch_probability: Array) -> Array:
             operator = game.kernel(AggregateState(mean_field, noise, time)).under(page)
-            return operator.mv(chance @ sums[children])
+            return operator.mv(branch_probability @ sums[children])
 
         return _put(sums, lost + game.discount * jax.vmap(node)(page, *own), start), None
 

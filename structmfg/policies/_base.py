@@ -7,7 +7,7 @@ stays a vector over states. A policy works in three parts, so that each is done 
     hidden   = policy.update(hidden, observation, time)   once a time step and path; free of S
     logits   = policy.decode(prepared, hidden)            (S, A); pi = softmax(logits) over the actions
 
-Policies on noise trees may know the noise itself: what `update` is given is up to `policy.sees`. Critics, values
+Policies on noise trees may know the noise itself: what `update` is given is up to `policy.signal`. Critics, values
 V(s | o_{0:t}), work in the same three parts.
 """
 
@@ -28,7 +28,7 @@ else:
     Hidden = PyTree[Array]
 
 
-class HistoryMap(eqx.Module):
+class RecurrentModel(eqx.Module):
     """A function of the individual state and of the public history."""
 
     @abc.abstractmethod
@@ -62,13 +62,13 @@ class HistoryMap(eqx.Module):
 AnyParametric = TypeVar("AnyParametric", bound="Parametric")
 
 
-class Parametric(HistoryMap):
+class Parametric(RecurrentModel):
     """A history map of a game with parameters to be trained: None until `initialised(key)` or `with_parameters`."""
 
     parameters: eqx.AbstractVar[PyTree[Array] | None]
     game: eqx.AbstractVar[Game]
     settings: eqx.AbstractVar[Any]  # a named tuple from which, with the game, all but the parameters can be made again
-    noun: ClassVar[str]  # what it is, for messages
+    kind_name: ClassVar[str]  # what it is, for messages
 
     @abc.abstractmethod
     def initialised(self: AnyParametric, key: PRNGKeyArray) -> AnyParametric:
@@ -87,19 +87,19 @@ class Parametric(HistoryMap):
         """The same with these parameters."""
         return eqx.tree_at(lambda p: p.parameters, self, parameters, is_leaf=lambda x: x is None)
 
-    def given(self) -> PyTree[Array]:
+    def require_parameters(self) -> PyTree[Array]:
         """The parameters; `ValueError` while there are none."""
         if self.parameters is None:
             raise ValueError(
-                f"this {self.noun} has no parameters yet: call .initialised(key), or train it with solvers.solve"
+                f"this {self.kind_name} has no parameters yet: call .initialised(key), or train it with solvers.solve"
             )
         return self.parameters
 
 
-class Policy(HistoryMap):
+class Policy(RecurrentModel):
     """A policy over the individual states, conditioned on public observations."""
 
-    def sees(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
+    def signal(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
         """What `update` is given at t: the public observation, unless the policy is one that knows more."""
         return observation
 

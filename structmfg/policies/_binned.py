@@ -37,7 +37,7 @@ class BinnedPolicy(ParametricPolicy):
     Its n numbers are the logits of all actions, or with the ordered head two, which make a Beta density over them.
     """
 
-    noun = "table"
+    kind_name = "table"
     parameters: PyTree[Array] | None
     game: Game = eqx.field(static=True)
     settings: BinnedSettings = eqx.field(static=True)
@@ -69,7 +69,7 @@ class BinnedPolicy(ParametricPolicy):
 
     def decode(self, prepared: None, hidden: Hidden) -> Float[Array, "states actions"]:
         """The page."""
-        page = self.given()["logits"].reshape(-1, *self.shape[2:])[hidden]
+        page = self.require_parameters()["logits"].reshape(-1, *self.shape[2:])[hidden]
         return ordered_logits(page, self.game.action_positions()) if self.settings.head == "ordered" else page
 
 

@@ -42,7 +42,7 @@ class NetworkSettings(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """The parts of a policy (see `HistoryMap`)."""
+    """The parts of a policy (see `RecurrentModel`)."""
 
     prepare: Callable[..., Any]
     start: Callable[..., Any]

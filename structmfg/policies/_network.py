@@ -27,7 +27,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 class Network(Parametric):
     """A network bound to a game."""
 
-    noun = "network"
+    kind_name = "network"
 
     parameters: PyTree[Array] | None
     network: Functions = eqx.field(static=True)
@@ -49,7 +49,7 @@ class Network(Parametric):
 
         `decode` takes the rows of some states as well, and gives theirs.
         """
-        return self.network.prepare(self.given())
+        return self.network.prepare(self.require_parameters())
 
     def start(self) -> Hidden:
         """A vector of zeros."""

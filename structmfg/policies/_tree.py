@@ -26,7 +26,7 @@ class TreePolicy(Policy):
     signals: Float[Array, "decisions signal"]
     informed: bool = eqx.field(static=True)
 
-    def sees(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
+    def signal(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
         """The noise z_t, or the public observation o_t."""
         return signal_of(aggregate.noise) if self.informed else observation
 

@@ -163,7 +163,7 @@ def _floors(
     """The exploitabilities of the exact equilibrium by kind. `ValueError` where it is not found well enough."""
     solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
     tell("compiling the search for the floor")
-    tree = noise_tree(game, whole_levels=information == "public")
+    tree = noise_tree(game, pad_levels=information == "public")
     steps = int(_FLOOR_WORK / (tree.num_decisions * game.num_states * game.num_actions))
     steps = min(max(steps, 1), _FLOOR_STEPS)
 

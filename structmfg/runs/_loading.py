@@ -88,10 +88,12 @@ def _load_parameters(path: Path, policy: ParametricPolicy) -> PyTree[Array]:
 
     def judge(found: Mapping[str, Header]) -> None:
         if getattr(policy.settings, "depth", 0) > len(found):  # no use in building so many layers
-            raise ValueError(f"{path} does not fit the {policy.noun} of settings.json: {len(found)} arrays are too few")
+            raise ValueError(
+                f"{path} does not fit the {policy.kind_name} of settings.json: {len(found)} arrays are too few"
+            )
         with blamed(path.with_name("settings.json")):
             names, _ = _expected(policy)
-        _compare(path, policy.noun, names, found)
+        _compare(path, policy.kind_name, names, found)
 
     saved = read_arrays(path, judge)
     names, structure = _expected(policy)
@@ -102,7 +104,7 @@ def _expected(policy: ParametricPolicy) -> tuple[dict[str, tuple[int, ...]], Any
     """The shapes of a policy's parameters by the paths to them, and their structure."""
     expected = jax.eval_shape(lambda key: policy.initialised(key).parameters, jax.random.key(0))
     prepared = jax.eval_shape(lambda parameters: policy.with_parameters(parameters).prepare(), expected)
-    check_fits(f"the {policy.noun}", sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((expected, prepared))))
+    check_fits(f"the {policy.kind_name}", sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((expected, prepared))))
     leaves, structure = jax.tree_util.tree_flatten_with_path(expected)
     return {jax.tree_util.keystr(where, simple=True, separator="/"): leaf.shape for where, leaf in leaves}, structure
 

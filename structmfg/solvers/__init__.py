@@ -44,8 +44,8 @@ from structmfg.linear import (
     stationary,
     total_rewards,
 )
-from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
 from structmfg.solvers._base import Checkpoint, Metrics, Solution, Solver, TrainingSolver, TreeSolver
+from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,

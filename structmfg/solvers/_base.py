@@ -58,7 +58,7 @@ class Solver(eqx.Module):
 
     | | `TrainingSolver` | `TreeSolver` |
     |---|---|---|
-    | the problem | a `Game`, which is sampled with random keys | a `TreeProblem`: a game at all nodes of its noise tree |
+    | the problem | a `Game`, which is sampled with random keys | a `TreeProblem`, all nodes of the noise |
     | precision | JAX's default | double |
     | before the first step | `init(game, key)` | `init(problem)` |
     | one step | `step(game, state, max_steps)`: state, `Metrics` | `step(problem, state)`: state |
@@ -97,7 +97,7 @@ class TrainingSolver(Solver):
         use = f"use policies.{wanted}(game)"
         if not isinstance(policy, self.trains):
             given = type(policy).__name__
-            raise ValueError(f"{name} trains a {self.trains.noun}: {use}, but was given a {given}")
+            raise ValueError(f"{name} trains a {self.trains.kind_name}: {use}, but was given a {given}")
         if self.recurrent is not None and policy.settings.recurrent != self.recurrent:
             given = "recurrent" if policy.settings.recurrent else "memoryless"
             raise ValueError(f"{name} trains a {wanted} policy, but was given a {given} one; {use}")

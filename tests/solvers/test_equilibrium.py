@@ -132,7 +132,7 @@ def test_closed_form(information, method, wide):
         game = Bars()
         solver = ExactEquilibrium(information=information, method=method)
         solution = certified(game, solver)
-        tree = noise_tree(game, whole_levels=information == "public")
+        tree = noise_tree(game, pad_levels=information == "public")
         decisions = slice(tree.num_decisions)
         weather = (np.asarray(tree.noise[0])[decisions, 0] < 0).astype(int)
         played = np.asarray(jax.nn.softmax(solution.policy.logits))[..., 0]

@@ -188,7 +188,9 @@ def test_scale_and_rewards_by_time(precision):
     scale = _experience.scale_of_returns(jnp.asarray(rewards, float), 0.9)
     assert float(scale) == pytest.approx(np.sqrt((to_go[:4] ** 2).mean()), rel=1e-5)
     assert float(_experience.scale_of_returns(jnp.zeros((4, 2, 3)), 0.9)) == 1
-    seen = smfg.games.Seen(jnp.zeros((4, 2, 3), int), jnp.zeros((4, 2, 1)), jnp.array([[2, 2], [0, 0], [1, 1], [2, 2]]))
+    seen = smfg.games.Observation(
+        jnp.zeros((4, 2, 3), int), jnp.zeros((4, 2, 1)), jnp.array([[2, 2], [0, 0], [1, 1], [2, 2]])
+    )
     steps = _experience.Step(seen, seen.states, jnp.asarray(rewards, float), seen, jnp.zeros((4, 2), bool))
     latest = _experience.latest_rewards(jnp.arange(10.0, 14.0), steps)
     means = rewards.mean(axis=(1, 2))

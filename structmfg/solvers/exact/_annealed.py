@@ -147,9 +147,7 @@ class Annealed(eqx.Module):
         )
         return state._replace(steps=steps, changes=changes, before=(state.guess, residual))
 
-    def _anderson_step(
-        self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow
-    ) -> AnnealedState:
+    def _anderson_step(self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow) -> AnnealedState:
         """Take Anderson's step at the same temperature."""
         guess = _bounded(problem, state.guess + residual - _anderson(problem, state.steps, state.changes, residual))
         point = Point(lift(problem, flow, guess), state.now.temperature)
@@ -227,7 +225,7 @@ def _anderson(
     changes: Float[Array, "memory slots aggregates"],
     residual: Float[Array, "slots aggregates"],
 ) -> Float[Array, "slots aggregates"]:
-    """What Anderson's method takes off a plain step: in every group, the combination of changes nearest the residual."""
+    """What Anderson's method takes off a plain step: by group, the combination of changes nearest to the residual."""
 
     def inner(left: Array, right: Array) -> Array:
         products = jnp.sum(left * right, axis=-1)

@@ -24,7 +24,15 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.evaluation import Backward, Position, beginning, gradient_along, policy_values, rollout, rollout_from
+from structmfg.evaluation import (
+    Backward,
+    Position,
+    gradient_along,
+    initial_position,
+    policy_values,
+    rollout,
+    rollout_from,
+)
 from structmfg.games import Game, Noise, NoisePaths
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
 from structmfg.solvers._base import Metrics
@@ -235,7 +243,7 @@ class WindowedRSPG(StructuralSolver):
         networks = policy, critic(policy)
         zero = jnp.zeros_like(course.collected)
         first, memory = (
-            jax.vmap(lambda z, network=network: beginning(game, network, z))(paths.noise) for network in networks
+            jax.vmap(lambda z, network=network: initial_position(game, network, z))(paths.noise) for network in networks
         )
         fresh = Course(first, memory.hidden, paths.noise, zero, course.collected)
         done = course.position.aggregate.time == game.horizon

@@ -221,7 +221,7 @@ def _abstract_problem(
     held: PyTree = (),
 ) -> TreeProblem:
     """What `TreeProblem.of` returns, without the aggregates' matrix and its pseudoinverse."""
-    tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
+    tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
     mean_field = jax.ShapeDtypeStruct((game.num_states,), float)
     count = jax.eval_shape(lambda mu: jnp.asarray(game.aggregates(mu), float), mean_field).shape[0]
     matrix = np.broadcast_to(0.0, (count, game.num_states))
@@ -239,7 +239,7 @@ def profile_clairvoyant(profiler: MemoryProfiler, game: Game, policy: Policy, nu
     with jax.enable_x64(True):
         double, paths = abstract_arrays(policy, np.float64), evaluation.in_double(paths)
         try:
-            tree = None if sampled else evaluation.exploitability_tree(game, paths, whole_levels=None)
+            tree = None if sampled else evaluation.exploitability_tree(game, paths, pad_levels=None)
         except ValueError:  # it does not fit
             tree = None
         if tree is None:  # path by path
@@ -256,7 +256,7 @@ def profile_informed(
     """Record what the exploitability by a best response on the tree needs. `ValueError` where no tree fits."""
     with jax.enable_x64(True):
         double = abstract_arrays(policy, np.float64)
-        tree = evaluation.exploitability_tree(game, None, whole_levels=information == "public" or None)
+        tree = evaluation.exploitability_tree(game, None, pad_levels=information == "public" or None)
         flow, table = profiler.call(phase, evaluation.compiled_unroll, game, tree, double, held=policy)
         held = (policy, double, flow, table)
         problem = _abstract_problem(profiler, phase, game, information, tree, held)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Key, PRNGKeyArray
 from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg._flags import own_rules
 from structmfg._results import RESULTS
-from structmfg.evaluation import Estimate, check_game_along, sampled_steps, what_is_not_finite
+from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._base import Checkpoint, Solution, Solver, TrainingSolver, TreeSolver
@@ -117,7 +117,7 @@ def solve(
         raise ValueError("this solver is random: it needs a key")
     (solution,) = _drive(game, solver, None if key is None else _checked_keys("key", key, 0)[None], options)
     if solution.result is RESULTS.nonfinite and isinstance(solver, TrainingSolver):
-        fault = what_is_not_finite(game, sampled_steps(game))
+        fault = describe_nonfinite(game, sampled_steps(game))
         solution.stats["failure"] += f": {fault}" if fault else ""
     if throw and solution.result in (RESULTS.nonfinite, RESULTS.invalid):
         raise RuntimeError(f"{solution.result.value} {solution.stats['failure']}")
@@ -203,9 +203,7 @@ def _options(
     return LoopOptions(max_steps, max_seconds, evaluate, sorted(steps), callback, snapshots)
 
 
-def _drive(
-    game: Game, solver: Solver, keys: Key[Array, " keys"] | None, options: LoopOptions
-) -> list[Solution]:
+def _drive(game: Game, solver: Solver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
     """Make all planned steps, unless the solve ends in another way."""
     described = _description(game, solver, keys, options.max_steps)
     if isinstance(solver, TreeSolver):
@@ -254,9 +252,7 @@ def _checked_keys(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:
     return keys
 
 
-def _description(
-    game: Game, solver: Solver, keys: Key[Array, " keys"] | None, max_steps: int
-) -> dict[str, Any]:
+def _description(game: Game, solver: Solver, keys: Key[Array, " keys"] | None, max_steps: int) -> dict[str, Any]:
     """What the numbers of a solve depend on, as JSON."""
     fields = {
         f"{kind} {field.name}": repr(getattr(of, field.name))

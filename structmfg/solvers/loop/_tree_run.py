@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,13 +18,13 @@ from structmfg.evaluation import (
     best_values,
     check_game_along,
     check_observations,
+    describe_nonfinite,
     in_default,
     in_double,
     steps_on_tree,
     unroll_on_tree,
-    what_is_not_finite,
 )
-from structmfg.games import Game, check_noise_is_told_apart
+from structmfg.games import Game, check_noise_is_distinguishable
 from structmfg.policies import Policy, TreePolicy
 from structmfg.solvers._base import Solution, TreeSolver
 from structmfg.solvers.loop._run import LoopState, Run
@@ -80,7 +80,7 @@ class TreeRun(Run):
         with jax.enable_x64(True):
             self.problem = TreeProblem.of(game, solver.information)
         if solver.information == "full":
-            check_noise_is_told_apart(self.problem.tree)
+            check_noise_is_distinguishable(self.problem.tree)
         with jax.enable_x64(True):
             self.reached = LoopState(first_state(self.solver, self.problem), 0, 0.0)
         _, gain, mean_return = self._certify(0)
@@ -222,7 +222,7 @@ def tree_policy_at(solver: TreeSolver | None, problem: TreeProblem, state: PyTre
 def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Array, Array, Array]:
     """Mean fields of a policy, its exploitability and return, and whether its exploitability is exact.
 
-    A policy that knows the noise finds every node, see `check_noise_is_told_apart`.
+    A policy that knows the noise finds every node, see `check_noise_is_distinguishable`.
     """
     if problem.information == "full":
         table = jax.nn.softmax(policy.logits)
@@ -247,7 +247,7 @@ def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
         except ValueError as error:
             fault, is_broken = str(error), True
         if fault is None and not np.isfinite([gain, mean_return]).all():
-            fault = what_is_not_finite(problem.game, steps) or "the sum of all rewards overflows"
+            fault = describe_nonfinite(problem.game, steps) or "the sum of all rewards overflows"
     if -_ROUNDING * (1 + abs(mean_return)) <= gain < 0:
         gain = 0.0
     return Evaluation(gain, mean_return, exact, fault, is_broken)

@@ -22,7 +22,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.games import Game, PopulationGame, PopulationState, Seen
+from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, NetworkPolicy, critic
 from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
@@ -175,7 +175,7 @@ class MunchausenOMD(TrainingSolver):
         policy, exploration = self.policy_at(game, state), self._exploration(state.step, max_steps)
         temperature, prepared = self.tau / state.scale, policy.prepare()
 
-        def act(memory: None, seen: Seen, key: PRNGKeyArray) -> tuple[None, Array, None]:
+        def act(memory: None, seen: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
             return None, explore(_rows(policy, prepared, seen), exploration, key), None
 
         def turn(carry: tuple[_Both, optax.OptState, PopulationState, Array, Replay], key: PRNGKeyArray) -> Any:
@@ -258,8 +258,8 @@ def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
     def of_agents(x: Array) -> Array:
         return jnp.take_along_axis(of_all(x), agent, axis=1)
 
-    def seen(all_: Seen) -> Seen:
-        return Seen(of_agents(all_.states), of_all(all_.observation), of_all(all_.time))
+    def seen(all_: Observation) -> Observation:
+        return Observation(of_agents(all_.states), of_all(all_.observation), of_all(all_.time))
 
     ring = replay.ring
     return Step(
@@ -267,7 +267,7 @@ def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
     )
 
 
-def _rows(network: NetworkPolicy | Critic, prepared: Any, seen: Seen) -> Float[Array, "..."]:
+def _rows(network: NetworkPolicy | Critic, prepared: Any, seen: Observation) -> Float[Array, "..."]:
     """What a memoryless network, prepared, says of all that was seen, along one axis of populations or times."""
     hidden = jax.vmap(lambda *now: network.update(network.start(), *now))(seen.observation, seen.time)
     return rows(network, prepared, hidden, seen.states)

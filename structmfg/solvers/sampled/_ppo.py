@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.games import Game, PopulationGame, PopulationState, Seen
+from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
 from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
@@ -61,7 +61,7 @@ class PPOState(NamedTuple):
 class _Batch(NamedTuple):
     """What the loss needs of the steps of some agents; `log_probabilities` are those of the policy that acted."""
 
-    seen: Seen
+    seen: Observation
     actions: Int[Array, "times populations agents"]
     log_probabilities: Float[Array, "times populations agents"]
     advantages: Float[Array, "times populations agents"]
@@ -177,7 +177,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
         policy, values = self._networks(state.parameters)
         prepared = _Both(policy.prepare(), values.prepare())
 
-        def choose(hidden: _Both, seen: Seen, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
+        def choose(hidden: _Both, seen: Observation, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
             hidden = _Both(remember(policy, hidden.policy, seen), remember(values, hidden.critic, seen))
             logits = rows(policy, prepared.policy, hidden.policy, seen.states)
             actions = sample(logits, key)
@@ -223,7 +223,7 @@ class RIPPO(ProximalPolicyOptimisation):
     recurrent = True
 
 
-def along(network: NetworkPolicy | Critic, hidden: Hidden, seen: Seen) -> Float[Array, "..."]:
+def along(network: NetworkPolicy | Critic, hidden: Hidden, seen: Observation) -> Float[Array, "..."]:
     """What a network says of all that was seen in a rollout, given the hidden states before it."""
     return rows(network, network.prepare(), histories(network, hidden, seen)[0], seen.states)
 
