@@ -10,7 +10,7 @@ import pytest
 from helpers.tiny_game import Coin
 
 from structmfg import runs
-from structmfg._memory import memory_left, peak_memory, resident_memory
+from structmfg._memory import memory_left, memory_use, peak_memory, resident_memory
 from structmfg.benchmarks.memory import SIZES, measure
 from structmfg.cli import main
 from structmfg.games import GAMES, Game, make
@@ -146,7 +146,9 @@ def test_groups_bound_what_is_left(tmp_path: Path, line: str, top: str, names: t
 
 
 def test_this_process_has_memory() -> None:
-    assert 0 < resident_memory() <= peak_memory() * 1.01
+    use = memory_use()
+    assert 0 < use.resident <= use.peak
+    assert (resident_memory(), peak_memory()) == pytest.approx(use, rel=0.05)
     assert memory_left() > 0
 
 

@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def saved(folder: Path) -> set[str]:
     """The snapshots there are."""
-    return {path.name for path in (folder / "snapshots").glob("*") if path.name.isdigit()}
+    return {path.stem for path in (folder / "snapshots").glob("*") if path.stem.isdigit()}
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

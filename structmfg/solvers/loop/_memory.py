@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from structmfg import evaluation
 from structmfg._checks import check_integer
 from structmfg._flags import own_rules
-from structmfg._memory import memory_left, peak_memory, resident_memory
+from structmfg._memory import memory_left, memory_use
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
 from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
@@ -102,8 +102,8 @@ def _held() -> tuple[int, int, int]:
     """The bytes that the process holds, has held at most, and may hold: on the device where that is an accelerator."""
     if stats := _accelerator_stats():
         return stats["bytes_in_use"], stats["peak_bytes_in_use"], stats["bytes_limit"]
-    held = resident_memory()
-    return held, peak_memory(), held + memory_left()
+    use = memory_use()
+    return use.resident, use.peak, use.resident + memory_left()
 
 
 def _accelerator_stats() -> dict[str, int] | None:

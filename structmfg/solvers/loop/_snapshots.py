@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 import warnings
@@ -89,7 +90,8 @@ class Snapshots:
     @property
     def steps(self) -> list[int]:
         """The steps of the snapshots there are."""
-        return sorted(int(path.stem) for path in self.folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
+        stems = (path.stem for path in self.folder.glob(f"*{_SUFFIX}"))
+        return sorted(int(stem) for stem in stems if re.fullmatch("0|[1-9][0-9]*", stem))
 
     @property
     def due(self) -> bool:
