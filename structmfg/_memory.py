@@ -65,7 +65,8 @@ def memory_left(root: Path = Path("/")) -> int:
 def no_more_memory() -> Iterator[None]:
     """Raise `MemoryError` within, where more memory is asked for than the machine has left.
 
-    Without it Linux would grant the memory, and kill the process. Some gigabytes are always allowed, as compilers reserve more than they use.
+    Without it Linux would grant the memory, and kill the process. Some gigabytes are always allowed, as compilers
+    reserve more than they use.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if _STATUS.exists() and soft == resource.RLIM_INFINITY:
