@@ -1,7 +1,9 @@
 """The memory that `structmfg solve` needs, with evaluation, floor and trajectories; refusals of what does not fit."""
 
+import bisect
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -86,6 +88,13 @@ class _Setting(NamedTuple):
     of_game: bool
     make: Callable[[int], tuple[Game, Solver]]
 
+    def least_bytes(self, value: int) -> int:
+        """The lower bound of what a run with another number needs; zero where the game or solver refuses it."""
+        try:
+            return least_bytes(*self.make(value), evaluated=True)
+        except ValueError:
+            return 0
+
 
 def check_memory(
     game: Game,
@@ -145,9 +154,8 @@ def _smaller(
     estimate: Callable[[Game, Solver], MemoryEstimate],
 ) -> str | None:
     """In words, a setting that was estimated to fit; None where none was found."""
-    settings = [*_of_game(game, solver, fitted)]
-    if found.phase == "training" or not found.exact:
-        settings += _of_solver(game, solver)
+    of_solver = found.phase == "training" or not found.exact
+    settings = [setting for setting in _settings(game, solver, fitted) if setting.of_game or of_solver]
     settings.sort(key=lambda setting: -setting.value / setting.default)
     for setting in settings[:_MAX_SETTINGS]:
         value = _guess(setting, found)
@@ -162,22 +170,37 @@ def _smaller(
     return None
 
 
+def _settings(game: Game, solver: Solver, fitted: Callable[[Game], Solver] | None) -> Iterator[_Setting]:
+    """The settings of a game that make it smaller, and those of a solver that are above their defaults."""
+    if fitted is None and isinstance(solver, TreeSolver):
+        fitted = lambda _: solver  # noqa: E731
+
+    def with_game(name: str, fitted: Callable[[Game], Solver], value: int) -> tuple[Game, Solver]:
+        smaller = dataclasses.replace(game, **{name: value})  # type: ignore[type-var]
+        return smaller, fitted(smaller)
+
+    def with_solver(name: str, value: int) -> tuple[Game, Solver]:
+        changed: dict[str, Any] = {name: value}
+        return game, dataclasses.replace(solver, **changed)
+
+    whole = least_bytes(game, solver, evaluated=True)
+    for name, value, default in _integers(game) if fitted else ():
+        setting = _Setting(name, value, default, True, functools.partial(with_game, name, fitted))
+        if 0 < setting.least_bytes(max(1, value // 2)) < whole:
+            yield setting
+    for name, value, default in _integers(solver):
+        if value > default:
+            yield _Setting(name, value, default, False, functools.partial(with_solver, name))
+
+
 def _guess(setting: _Setting, found: MemoryEstimate) -> int:
-    """The largest smaller value at which the lower bound has come down by the share that fits, by bisection."""
+    """The largest smaller value at which the lower bound has come down by the share that fits."""
     needed = found.arrays * (1 if found.exact else _LOWER_BOUNDS)
     share = _FILLED * max(found.available - found.process, 0) / needed
     if not setting.of_game:
         return _rounded(setting.value * share)
-    allowed = share * least_bytes(*setting.make(setting.value), evaluated=True)
-    low, high = 1, setting.value
-    while high - low > 1 + low // 64:
-        middle = (low + high) // 2
-        try:
-            fits = least_bytes(*setting.make(middle), evaluated=True) <= allowed
-        except ValueError:  # too small for the game
-            fits = True
-        low, high = (middle, high) if fits else (low, middle)
-    return _rounded(low)
+    allowed = share * setting.least_bytes(setting.value)
+    return _rounded(bisect.bisect(range(1, setting.value + 1), allowed, key=setting.least_bytes))
 
 
 def _rounded(value: float) -> int:
@@ -195,36 +218,3 @@ def _integers(made: Any) -> Iterator[tuple[str, int, int]]:
         default: Any = field.default
         if type(value) is type(default) is int and min(value, default) > 0:
             yield field.name, value, default
-
-
-def _of_game(game: Game, solver: Solver, fitted: Callable[[Game], Solver] | None) -> Iterator[_Setting]:
-    """The settings of a game that make it smaller."""
-    if fitted is None:
-        if not isinstance(solver, TreeSolver):
-            return
-        fitted = lambda _: solver  # noqa: E731
-    whole = least_bytes(game, solver, evaluated=True)
-    for name, value, default in _integers(game):
-
-        def make(value: int, name: str = name) -> tuple[Game, Solver]:
-            smaller = dataclasses.replace(game, **{name: value})  # type: ignore[type-var]
-            return smaller, fitted(smaller)
-
-        try:
-            less = least_bytes(*make(max(1, value // 2)), evaluated=True) < whole
-        except ValueError:
-            continue
-        if less:
-            yield _Setting(name, value, default, True, make)
-
-
-def _of_solver(game: Game, solver: Solver) -> Iterator[_Setting]:
-    """The settings of a solver that are above their defaults."""
-    for name, value, default in _integers(solver):
-        if value > default:
-
-            def make(value: int, name: str = name) -> tuple[Game, Solver]:
-                changed: dict[str, Any] = {name: value}
-                return game, dataclasses.replace(solver, **changed)
-
-            yield _Setting(name, value, default, False, make)

@@ -1,4 +1,4 @@
-"""The floor of clairvoyant exploitability against equilibria found by hand, or judged by dynamic programming in NumPy."""
+"""The floor of clairvoyant exploitability, against equilibria found by hand or judged by dynamic programming."""
 
 import itertools
 
