@@ -4,7 +4,7 @@ Their choices are continuous, so that they are no `Game`.
 """
 
 from structmfg.economies._aiyagari import Aiyagari, AiyagariCalibration
-from structmfg.economies._economy import Economy, Household, Income
+from structmfg.economies._economy import Economy, Household, Income, SavingEconomy
 from structmfg.economies._forecasting_equilibrium import (
     FORECASTING_RESULTS,
     ForecastingEquilibrium,
@@ -30,6 +30,7 @@ __all__ = [
     "Huggett",
     "Income",
     "KrusellSmith",
+    "SavingEconomy",
     "SavingSolution",
     "StationaryEquilibrium",
     "forecasting_equilibrium",
