@@ -4,7 +4,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structmfg import economies, evaluation, games, linear, operators, policies, runs, solvers, verification
+    from structmfg import (
+        economies,
+        evaluation,
+        games,
+        linear,
+        operators,
+        policies,
+        reports,
+        runs,
+        solvers,
+        verification,
+    )
     from structmfg.games import AggregateState, Game, NoisePaths
 
 __version__ = "0.1.0"
@@ -18,6 +29,7 @@ __all__ = [
     "linear",
     "operators",
     "policies",
+    "reports",
     "runs",
     "solvers",
     "verification",

@@ -5,7 +5,7 @@ Their choices are continuous, so that they are no `Game`.
 
 from structmfg._results import RESULTS
 from structmfg.economies._aiyagari import Aiyagari, AiyagariCalibration
-from structmfg.economies._economy import Economy, Household, Income
+from structmfg.economies._economy import Economy, Household, Income, SavingEconomy
 from structmfg.economies._forecasting_equilibrium import (
     ForecastingEquilibrium,
     forecasting_equilibrium,
@@ -31,6 +31,7 @@ __all__ = [
     "Huggett",
     "Income",
     "KrusellSmith",
+    "SavingEconomy",
     "SavingSolution",
     "StationaryEquilibrium",
     "forecasting_equilibrium",

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain
-from structmfg.economies._economy import check_assets, plain_fields
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain, plain_fields
+from structmfg.economies._economy import check_assets
 from structmfg.operators import ArbitraryGrid, ControlledOperator, GeometricGrid, KroneckerOperator, LotteryKernel
 
 Phase = int | Int[Array, ""]

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_integer, check_positive, check_shape
 from structmfg.economies._economy import Household
+from structmfg.economies._endogenous_grid import consumption_before
 from structmfg.linear import LINEAR_RESULTS
 
 _EPS = float(np.finfo(float).eps)
@@ -123,17 +124,13 @@ class _Problem(NamedTuple):
         assets, cash, chain = (np.asarray(x, np.float64) for x in (household.assets, household.cash, household.chain))
         return cls(assets, cash, chain, gross, float(household.risk_aversion))
 
-    def consumption_before(self, following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def consumption_before(self, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """c with u'(c) = beta (1 + r) E u'(c'), (..., m), from c' (..., m) or, for each income now, (..., m, m).
 
-        Also its elasticities: the share of each next income in the expectation, (..., m, m). Powers are taken of
-        ratios to the least c' that may come, which neither overflow nor vanish at any risk aversion.
+        Also the share (..., m, m) of each next income in the expectation, which is the elasticity of c in it.
         """
-        following = following[..., None, :] if following.ndim == 2 else following
-        least = np.where(self.chain > 0, following, np.inf).min(-1, keepdims=True)
-        marginal = self.chain * np.where(self.chain > 0, following / least, 1) ** -self.risk_aversion
-        expected = marginal.sum(-1)
-        return least[..., 0] * (self.gross * expected) ** (-1 / self.risk_aversion), marginal / expected[..., None]
+        later = later[..., None, :] if later.ndim == 2 else later
+        return consumption_before(later, self.chain, 1.0, self.gross, self.risk_aversion, axis=-1)
 
 
 def _start(problem: _Problem, household: Household) -> np.ndarray:

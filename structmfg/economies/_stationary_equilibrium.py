@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 from jaxtyping import Array, Float
 
 from structmfg._checks import check_integer, check_kind, check_positive
@@ -240,6 +239,8 @@ def _try(economy: Economy, x: float, household: Household, start: np.ndarray | N
 
 def _bracketed(search: _Search, low: float, high: float, max_steps: int) -> StationaryEquilibrium:
     """Looks for the root."""
+    import scipy.optimize
+
     try:
         _check_signs(search, low, high)
         smallest = {"xtol": 1e-15, "rtol": 4 * float(np.finfo(float).eps)}
