@@ -151,7 +151,7 @@ _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_s
 
 
 class Preset(NamedTuple):
-    """A solver, and how many updates it is meant to make."""
+    """A solver, and the number of steps that it is meant to make."""
 
     solver: Solver
     max_steps: int
@@ -160,8 +160,18 @@ class Preset(NamedTuple):
 def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **overrides: Any) -> Preset:
     """A solver by name ("rspg", "exact", ...) with the settings that suit the game, or with those of the paper.
 
-    `overrides` are fields of the solver, for policy gradients those of `policies.NetworkSettings`, or `max_steps`.
-    Raises `ValueError` on an unknown name or setting, and on the preset "paper" of a solver that the paper has not.
+    Args:
+        game: The game.
+        solver: One of the names in `SOLVERS`.
+        name: "default", or "paper" for the published algorithm.
+        **overrides: Fields of the solver; of solvers that train a network, those of `policies.NetworkSettings` too, of
+            tables those of `policies.BinnedSettings`; or `max_steps`.
+
+    Returns:
+        The solver, with a policy that is bound to the game where it trains one, and the number of steps.
+
+    Raises:
+        ValueError: A name or a setting is unknown, or the solver has no preset "paper".
     """
     check_kind("game", game, Game)
     check_name("solver", solver, SOLVERS)

@@ -39,8 +39,8 @@ class AnnealedState(NamedTuple):
         now: The mean fields with these aggregates, and the temperature.
         before: The guess and the residual before this one.
         steps, changes: The latest differences of guesses and of residuals.
-        inner: Evaluations at this temperature so far.
-        first, rate: The first temperature, and the factor of the next one.
+        evaluations: Evaluations at this temperature so far.
+        first_temperature, rate: The first temperature, and the factor of the next one.
         last: The guess and the point of the fixed point that was found last.
         best, gain, mean_return: The point of the least exploitability, that exploitability, and its return.
         residual: The relative residual of the latest evaluation.
@@ -51,8 +51,8 @@ class AnnealedState(NamedTuple):
     before: tuple[Float[Array, "slots aggregates"], Float[Array, "slots aggregates"]]
     steps: Float[Array, "memory slots aggregates"]
     changes: Float[Array, "memory slots aggregates"]
-    inner: Int[Array, ""]
-    first: Float[Array, ""]
+    evaluations: Int[Array, ""]
+    first_temperature: Float[Array, ""]
     rate: Float[Array, ""]
     last: tuple[Float[Array, "slots aggregates"], Point]
     best: Point
@@ -88,8 +88,8 @@ class Annealed(eqx.Module):
             before=(guess, guess),
             steps=history,
             changes=history,
-            inner=jnp.zeros((), int),
-            first=first,
+            evaluations=jnp.zeros((), int),
+            first_temperature=first,
             rate=jnp.asarray(self.rate),
             last=(guess, Point(flow, first / self.rate)),
             best=Point(flow, _UNIFORM * first),
@@ -107,8 +107,8 @@ class Annealed(eqx.Module):
         residual = reached - state.guess
         scale = jnp.max(jnp.abs(reached), axis=0) + jnp.finfo(flow.dtype).tiny
         error = jnp.max(jnp.abs(residual) / scale, initial=0.0)
-        found = error <= jnp.minimum(_MAX_RESIDUAL, _RESIDUAL * temperature / state.first)
-        lost = ~found & ((state.inner + 1 >= _MAX_EVALUATIONS) | ~jnp.isfinite(error))
+        found = error <= jnp.minimum(_MAX_RESIDUAL, _RESIDUAL * temperature / state.first_temperature)
+        lost = ~found & ((state.evaluations + 1 >= _MAX_EVALUATIONS) | ~jnp.isfinite(error))
 
         def measure(_: None) -> tuple[Array, Array]:
             played, own = problem.settled(policy, flow)
@@ -142,7 +142,7 @@ class Annealed(eqx.Module):
         guess, other = state.before
         new = (state.guess - guess, residual - other)
         steps, changes = (
-            jnp.where(state.inner > 0, jnp.roll(old, -1, axis=0).at[-1].set(one), old)
+            jnp.where(state.evaluations > 0, jnp.roll(old, -1, axis=0).at[-1].set(one), old)
             for old, one in zip((state.steps, state.changes), new, strict=True)
         )
         return state._replace(steps=steps, changes=changes, before=(state.guess, residual))
@@ -151,7 +151,7 @@ class Annealed(eqx.Module):
         """Take Anderson's step at the same temperature."""
         guess = _bounded(problem, state.guess + residual - _anderson(problem, state.steps, state.changes, residual))
         point = Point(lift(problem, flow, guess), state.now.temperature)
-        return state._replace(guess=guess, now=point, inner=state.inner + 1)
+        return state._replace(guess=guess, now=point, evaluations=state.evaluations + 1)
 
     def _lower_temperature(
         self, problem: TreeProblem, state: AnnealedState, reached: Array, flow: Flow
@@ -169,7 +169,7 @@ class Annealed(eqx.Module):
             guess=guess,
             now=Point(lift(problem, flow, guess), following),
             changes=(state.changes + state.steps) / rate - state.steps,
-            inner=jnp.zeros_like(state.inner),
+            evaluations=jnp.zeros_like(state.evaluations),
             rate=rate,
             last=(reached, Point(flow, temperature)),
         )
@@ -183,7 +183,7 @@ class Annealed(eqx.Module):
             now=Point(lift(problem, point.flow, guess), point.temperature * rate),
             steps=jnp.zeros_like(state.steps),
             changes=jnp.zeros_like(state.changes),
-            inner=jnp.zeros_like(state.inner),
+            evaluations=jnp.zeros_like(state.evaluations),
             rate=rate,
         )
 
