@@ -14,7 +14,7 @@ from structmfg.evaluation import Information
 from structmfg.games import Game
 from structmfg.policies import Policy, TreePolicy
 from structmfg.reports import HELD_OUT_PATHS, game_name, kept_times, quantities_along, shown_paths
-from structmfg.solvers import Solver, TreeSolver
+from structmfg.solvers import TrainingSolver, TreeSolver
 from structmfg.solvers.exact import ExactEquilibrium
 from structmfg.solvers.loop import (
     SMALL_PROGRAMS,
@@ -28,6 +28,8 @@ from structmfg.solvers.loop import (
     refuse_at_once,
 )
 
+AnySolver = TrainingSolver | TreeSolver
+
 _SMALL_PROGRAMS = SMALL_PROGRAMS + 3 * 2**26  # bytes: the evaluation and the drawing too, measured on linear_quadratic
 _FILLED = 0.8  # the share of the memory left that a suggested setting fills
 _LOWER_BOUNDS = 8  # a run that has not been estimated takes about so many times the lower bound
@@ -35,7 +37,7 @@ _MAX_SETTINGS, _MAX_TRIES = 2, 3  # settings that are made smaller, and estimate
 
 
 def estimate_run(
-    game: Game, solver: Solver, *, max_steps: int, num_seeds: int | None = None, fast_compile: bool = False
+    game: Game, solver: AnySolver, *, max_steps: int, num_seeds: int | None = None, fast_compile: bool = False
 ) -> MemoryEstimate:
     """The memory that a solve needs, with all that `structmfg solve` measures, draws and writes.
 
@@ -86,7 +88,7 @@ class _Setting(NamedTuple):
     value: int
     default: int
     of_game: bool
-    make: Callable[[int], tuple[Game, Solver]]
+    make: Callable[[int], tuple[Game, AnySolver]]
 
     def least_bytes(self, value: int) -> int:
         """The lower bound of what a run with another number needs; zero where the game or solver refuses it."""
@@ -98,11 +100,11 @@ class _Setting(NamedTuple):
 
 def check_memory(
     game: Game,
-    solver: Solver,
+    solver: AnySolver,
     *,
     max_steps: int,
     num_seeds: int | None = None,
-    fitted: Callable[[Game], Solver] | None = None,
+    fitted: Callable[[Game], AnySolver] | None = None,
     estimate: Callable[..., MemoryEstimate] = estimate_run,
 ) -> MemoryEstimate:
     """The estimate of a run, or an error with the numbers and a smaller setting that would fit.
@@ -148,10 +150,10 @@ def gibibytes(count: float) -> str:
 
 def _smaller(
     game: Game,
-    solver: Solver,
-    fitted: Callable[[Game], Solver] | None,
+    solver: AnySolver,
+    fitted: Callable[[Game], AnySolver] | None,
     found: MemoryEstimate,
-    estimate: Callable[[Game, Solver], MemoryEstimate],
+    estimate: Callable[[Game, AnySolver], MemoryEstimate],
 ) -> str | None:
     """In words, a setting that was estimated to fit; None where none was found."""
     of_solver = found.phase == "training" or not found.exact
@@ -170,22 +172,20 @@ def _smaller(
     return None
 
 
-def _settings(game: Game, solver: Solver, fitted: Callable[[Game], Solver] | None) -> Iterator[_Setting]:
+def _settings(game: Game, solver: AnySolver, fitted: Callable[[Game], AnySolver] | None) -> Iterator[_Setting]:
     """The settings of a game that make it smaller, and those of a solver that are above their defaults."""
-    if fitted is None and isinstance(solver, TreeSolver):
-        fitted = lambda _: solver  # noqa: E731
 
-    def with_game(name: str, fitted: Callable[[Game], Solver], value: int) -> tuple[Game, Solver]:
+    def with_game(name: str, value: int) -> tuple[Game, AnySolver]:
         smaller = dataclasses.replace(game, **{name: value})  # type: ignore[type-var]
-        return smaller, fitted(smaller)
+        return smaller, fitted(smaller) if fitted else solver
 
-    def with_solver(name: str, value: int) -> tuple[Game, Solver]:
+    def with_solver(name: str, value: int) -> tuple[Game, AnySolver]:
         changed: dict[str, Any] = {name: value}
         return game, dataclasses.replace(solver, **changed)
 
     whole = least_bytes(game, solver, evaluated=True)
-    for name, value, default in _integers(game) if fitted else ():
-        setting = _Setting(name, value, default, True, functools.partial(with_game, name, fitted))
+    for name, value, default in _integers(game) if fitted or isinstance(solver, TreeSolver) else ():
+        setting = _Setting(name, value, default, True, functools.partial(with_game, name))
         if 0 < setting.least_bytes(max(1, value // 2)) < whole:
             yield setting
     for name, value, default in _integers(solver):

@@ -154,3 +154,6 @@ class TreeSolver(Solver):
     @abc.abstractmethod
     def policy_at(self, problem: TreeProblem, state: Any) -> Table:
         """The probabilities (D, S, A) of the policy to be returned."""
+
+
+AnySolver = TrainingSolver | TreeSolver

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
-from structmfg.solvers._base import Solver, TrainingSolver, TreeSolver
+from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,
@@ -153,7 +153,7 @@ _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_s
 class Preset(NamedTuple):
     """A solver, and the number of steps that it is meant to make."""
 
-    solver: Solver
+    solver: AnySolver
     max_steps: int
 
 

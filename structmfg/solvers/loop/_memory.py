@@ -21,7 +21,7 @@ from structmfg._memory import memory_left, memory_use
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
 from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
-from structmfg.solvers._base import Solver, TrainingSolver, TreeSolver
+from structmfg.solvers._base import AnySolver, TreeSolver
 from structmfg.solvers.gradient import StructuralSolver
 from structmfg.solvers.loop._training_run import lower_chunk, start, state_of
 from structmfg.solvers.loop._tree_run import evaluate_on_tree, first_state, steps_to_certificate, tree_policy_at
@@ -138,7 +138,7 @@ def results(function: Any, *arguments: Any) -> Any:
 
 
 @own_rules()
-def estimate_memory(game: Game, solver: Solver, *, max_steps: int, num_seeds: int | None = None) -> MemoryEstimate:
+def estimate_memory(game: Game, solver: AnySolver, *, max_steps: int, num_seeds: int | None = None) -> MemoryEstimate:
     """The memory that `solve` needs, without the evaluation of its policy.
 
     Args:
@@ -163,7 +163,7 @@ def estimate_memory(game: Game, solver: Solver, *, max_steps: int, num_seeds: in
     return profiler.estimate()
 
 
-def least_bytes(game: Game, solver: Solver, *, evaluated: bool = False) -> int:
+def least_bytes(game: Game, solver: AnySolver, *, evaluated: bool = False) -> int:
     """A lower bound, known before anything is traced: some mean fields, and the policy at one time or at all times.
 
     The policy at all times is held at once by solvers on trees, and where it is `evaluated`: in double precision where
@@ -185,12 +185,11 @@ def refuse_at_once(least: int) -> MemoryEstimate | None:
 
 
 def profile_solve(
-    profiler: MemoryProfiler, game: Game, solver: Solver, max_steps: int, num_seeds: int | None = None
+    profiler: MemoryProfiler, game: Game, solver: AnySolver, max_steps: int, num_seeds: int | None = None
 ) -> Policy:
     """Record what a solve needs; the policy that it returns, of abstract arrays."""
     if isinstance(solver, TreeSolver):
         return profile_tree_solve(profiler, game, solver)
-    assert isinstance(solver, TrainingSolver)  # for type checkers: there are two kinds
     guarded = results(start, game, solver, jax.random.split(jax.random.key(0), num_seeds or 1))
     profiler.compile("training", lower_chunk(game, solver, guarded, max_steps))
     return results(lambda guarded: solver.policy_at(game, state_of(guarded, 0)), guarded)
@@ -226,8 +225,8 @@ def _abstract_problem(
     count = jax.eval_shape(lambda mu: jnp.asarray(game.aggregates(mu), float), mean_field).shape[0]
     matrix = np.broadcast_to(0.0, (count, game.num_states))
     profiler.record(phase, held, [matrix] * _PSEUDOINVERSE_ARRAYS)
-    group, num_groups = groups(tree, information)
-    group = jnp.asarray(group)
+    numbers, num_groups = groups(tree, information)
+    group = jnp.asarray(numbers)
     return results(lambda matrix: TreeProblem(game, tree, matrix, matrix.T, group, information, num_groups), matrix)
 
 

@@ -18,13 +18,13 @@ from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
-from structmfg.solvers._base import Checkpoint, Solution, Solver, TrainingSolver, TreeSolver
+from structmfg.solvers._base import AnySolver, Checkpoint, Solution, TrainingSolver, TreeSolver
 from structmfg.solvers.loop._run import Run
 from structmfg.solvers.loop._snapshots import Snapshots
 from structmfg.solvers.loop._training_run import TrainingRun
 from structmfg.solvers.loop._tree_run import TreeRun
 
-AnySolver = TypeVar("AnySolver", bound=Solver)
+SomeSolver = TypeVar("SomeSolver", bound=AnySolver)
 
 _MAX_INSPECTED = 2**22  # transition probabilities that are inspected before a training
 _CHUNK_SECONDS = 0.5  # the length of a chunk, so that progress is reported and limits are kept
@@ -63,7 +63,7 @@ class LoopOptions(NamedTuple):
 @own_rules()
 def solve(
     game: Game,
-    solver: Solver,
+    solver: TrainingSolver | TreeSolver,
     *,
     key: PRNGKeyArray | None = None,
     max_steps: int,
@@ -113,9 +113,8 @@ def solve(
     """
     game, solver = _checked(game, solver)
     options = _options(max_steps, max_seconds, evaluate, evaluations, callback, snapshots)
-    if key is None and isinstance(solver, TrainingSolver):
-        raise ValueError("this solver is random: it needs a key")
-    (solution,) = _drive(game, solver, None if key is None else _checked_keys("key", key, 0)[None], options)
+    keys = None if key is None else _checked_keys("key", key, 0)[None]
+    (solution,) = _drive(game, solver, keys, options)
     if solution.result is RESULTS.nonfinite and isinstance(solver, TrainingSolver):
         fault = describe_nonfinite(game, sampled_steps(game))
         solution.stats["failure"] += f": {fault}" if fault else ""
@@ -164,7 +163,7 @@ def solve_seeds(
     return _drive(game, solver, keys, _options(max_steps, max_seconds, evaluate, evaluations, callback, snapshots))
 
 
-def _checked(game: Game, solver: AnySolver) -> tuple[Game, AnySolver]:
+def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
     """Both as they are now, should the game have changed since it was first used. `ValueError` where it is no game."""
     check_kind("game", game, Game)
     check_kind("solver", solver, TrainingSolver | TreeSolver)
@@ -172,7 +171,7 @@ def _checked(game: Game, solver: AnySolver) -> tuple[Game, AnySolver]:
     if not isinstance(solver, TrainingSolver):
         check_game(game)  # what its methods return is inspected on the tree
         return game, solver
-    policy = solver.policy.settled()
+    policy = solver.policy.with_current_game()
     if policy is not solver.policy:
         solver = dataclasses.replace(solver, policy=policy)
     check_definition(game, sampled=True)
@@ -203,11 +202,13 @@ def _options(
     return LoopOptions(max_steps, max_seconds, evaluate, sorted(steps), callback, snapshots)
 
 
-def _drive(game: Game, solver: Solver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
+def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
     """Make all planned steps, unless the solve ends in another way."""
     described = _description(game, solver, keys, options.max_steps)
     if isinstance(solver, TreeSolver):
         run: Run = TreeRun(game, solver)
+    elif keys is None:
+        raise ValueError("this solver is random: it needs a key")
     else:
         run = TrainingRun(game, solver, keys, options.max_steps)
     if options.snapshots:
@@ -252,7 +253,7 @@ def _checked_keys(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:
     return keys
 
 
-def _description(game: Game, solver: Solver, keys: Key[Array, " keys"] | None, max_steps: int) -> dict[str, Any]:
+def _description(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, max_steps: int) -> dict[str, Any]:
     """What the numbers of a solve depend on, as JSON."""
     fields = {
         f"{kind} {field.name}": repr(getattr(of, field.name))
