@@ -139,7 +139,7 @@ def _settled(game: Game, solver: AnySolver) -> tuple[Game, AnySolver]:
     check_kind("solver", solver, TrainingSolver | TreeSolver)
     if not isinstance(solver, TrainingSolver):
         return as_game(game), solver
-    policy = solver.policy.settled()
+    policy = solver.policy.with_current_game()
     return as_game(game), solver if policy is solver.policy else dataclasses.replace(solver, policy=policy)
 
 
@@ -155,7 +155,7 @@ def _checked(
     """The steps at which a policy is measured, the last one `max_steps`, as plain numbers."""
     if isinstance(solver, TrainingSolver):
         check_definition(game, sampled=True)
-        check_game_along(game, sampled_steps(game), looked_at=_LOOKED_AT)
+        check_game_along(game, sampled_steps(game), max_checked=_LOOKED_AT)
     else:
         check_game(game)  # what its methods return is looked at on the tree
     max_steps = check_integer("max_steps", max_steps, at_least=1)

@@ -95,7 +95,7 @@ class TreeRun(Run):
             gain, mean_return, exact = (x.item() for x in found)
             steps, fault, broken = steps_on_tree(problem.tree, flow), None, False
             try:
-                check_game_along(problem.game, steps, looked_at=_LOOKED_AT)
+                check_game_along(problem.game, steps, max_checked=_LOOKED_AT)
                 if problem.information == "public":
                     check_observations(problem.game, problem.tree, flow)
             except ValueError as error:

@@ -191,7 +191,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
         populations, hidden, steps, (log_probabilities, valued) = play(
             played, state.populations, state.hidden, choose, key, self.rollout
         )
-        after = jax.vmap(played.seen)(populations)
+        after = jax.vmap(played.observe)(populations)
         last = rows(values, prepared.critic, remember(values, hidden.critic, after), after.states)
         rewards = steps.rewards / state.scale
         advantages = generalised_advantages(rewards, valued, steps.done, last, game.discount, self.gae_lambda)
