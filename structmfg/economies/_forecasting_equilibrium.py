@@ -158,7 +158,7 @@ class _Trial(NamedTuple):
     residual: float
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # the status tells of what is not finite
+@np.errstate(divide="ignore", invalid="ignore")  # the status says if a number is not finite
 def _search(
     economy: KrusellSmith,
     first: np.ndarray,

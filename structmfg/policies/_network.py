@@ -79,8 +79,8 @@ class NetworkPolicy(Network, ParametricPolicy):
 class Critic(Network):
     """Values V(s | o_{0:t}) given by a network."""
 
-    @override
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, " some"]:
+        """The values V(s | hidden) of all states, or of the states whose rows of the trunk are given."""
         return self.network.decode(self.parameters, prepared, hidden)[..., 0]
 
 

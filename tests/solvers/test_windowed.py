@@ -206,7 +206,7 @@ def test_a_critic_without_error_changes_nothing(name, window, double):
         within = jax.tree.map(lambda x, t=t: x[t : t + window + 1], aggregates)
         there = Backward(true[t + window], jnp.zeros(()))
         start, *found = gradient_along(
-            game, within, logits[t : t + window], heat, there, critic=true[t + 1 : t + window + 1], trace=0.3
+            game, within, logits[t : t + window], heat, there, critic=true[t + 1 : t + window + 1], gae_lambda=0.3
         )
         np.testing.assert_allclose(found[0], gradient[t : t + window], atol=1e-12 * np.abs(gradient).max())
         np.testing.assert_allclose(found[1], values[t : t + window], rtol=1e-11)

@@ -172,7 +172,9 @@ class StructuralSolver(TrainingSolver):
             ) -> tuple[Backward, Array, Array]:
                 within, logits, end, critic = path
                 options: dict[str, Any] = {"discount": self.gradient_discount, "form": self.form}
-                return gradient_along(game, within, logits, temperature, end, critic=critic, trace=trace, **options)
+                return gradient_along(
+                    game, within, logits, temperature, end, critic=critic, gae_lambda=trace, **options
+                )
 
             judged = _times(critic, first, part)
             starts, gradients, values = self._along(game, along, (aggregates, logits, ends, judged))

@@ -26,7 +26,7 @@ from structmfg.solvers.loop._tree_run import TreeRun
 
 SomeSolver = TypeVar("SomeSolver", bound=AnySolver)
 
-_MAX_INSPECTED = 2**22  # transition probabilities that are inspected before a training
+_MAX_CHECKED = 2**22  # transition probabilities that are checked before a training
 _CHUNK_SECONDS = 0.5  # the length of a chunk, so that progress is reported and limits are kept
 
 
@@ -175,7 +175,7 @@ def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
     if policy is not solver.policy:
         solver = dataclasses.replace(solver, policy=policy)
     check_definition(game, sampled=True)
-    check_game_along(game, sampled_steps(game), looked_at=_MAX_INSPECTED)
+    check_game_along(game, sampled_steps(game), max_checked=_MAX_CHECKED)
     return game, solver
 
 

@@ -31,7 +31,7 @@ from structmfg.solvers.loop._run import LoopState, Run
 
 _ROUNDING = 1e-12  # relative to the return: how far below zero rounding may take a certificate
 _IMPROVEMENT = 0.5  # a table is converted again where its gain has fallen by this factor since that failed
-_MAX_INSPECTED = 2**26  # transition probabilities that are inspected before and after a solve
+_MAX_CHECKED = 2**26  # transition probabilities that are checked before and after a solve
 
 
 class Evaluation(NamedTuple):
@@ -241,7 +241,7 @@ def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
         gain, mean_return, exact = (x.item() for x in numbers)
         steps, fault, is_broken = steps_on_tree(problem.tree, flow), None, False
         try:
-            check_game_along(problem.game, steps, looked_at=_MAX_INSPECTED)
+            check_game_along(problem.game, steps, max_checked=_MAX_CHECKED)
             if problem.information == "public":
                 check_observations(problem.game, problem.tree, flow)
         except ValueError as error:
