@@ -34,7 +34,7 @@ def compare(arguments: argparse.Namespace) -> int:
             with Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds) as display:
 
                 def follow(solver: str, seed: int, progress: Progress) -> None:
-                    display.training(progress, f"{runs.spoken(solver)}, seed {seed}")
+                    display.training(progress, f"{runs.display_name(solver)}, seed {seed}")
                     interrupt.check(progress)
 
                 found = comparison.compare(
@@ -85,7 +85,7 @@ def _tell(out: Console, display: Display, line: str) -> None:
 
 def _table(result: dict[str, Any]) -> Table:
     """The rows for people."""
-    against = runs.spoken(result["reference"])
+    against = runs.display_name(result["reference"])
     columns = ("solver", "exploitability", f"of {against}'s", "to half-way", f"{against} sooner by")
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
@@ -94,7 +94,7 @@ def _table(result: dict[str, Any]) -> Table:
         half = f" ± {row['half_width']:.2g}" if len(row["by_seed"]) > 1 else ""
         seconds = row["seconds_to_half_way"]
         table.add_row(
-            runs.spoken(row["solver"]),
+            runs.display_name(row["solver"]),
             Text(f"{row['exploitability']:.4g}{half}", style="bold"),
             "–" if row["of_reference"] is None else f"{row['of_reference']:.3g}",
             "never" if seconds is None else f"{seconds:.2g} s",

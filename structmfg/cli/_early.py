@@ -65,7 +65,7 @@ def prepare(argv: Sequence[str]) -> Early | None:
 
 def saved_command(folder: Path) -> list[str] | None:
     """The command that a folder was made for, if no solve has begun there. `ValueError` unless it is one."""
-    from structmfg._reading import read_json  # it takes long
+    from structmfg._files import read_json  # it takes long
 
     path = folder / COMMAND
     if not os.path.lexists(path):

@@ -16,13 +16,15 @@ def evaluate(arguments: argparse.Namespace) -> int:
         kinds = None if arguments.kind is None else [arguments.kind]
         evaluation = reports.evaluate(run.game, run.policy, kinds=kinds, num_paths=arguments.paths, seed=arguments.seed)
         measured = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-        beside = reports.anchors(run.game, run.settings.solver, kinds=measured, information=run.settings.information)
+        beside = reports.reference_values(
+            run.game, run.settings.solver, kinds=measured, information=run.settings.information
+        )
         among = _players(arguments, run)
     result = {
         **run.result,
         **{name: getattr(run.settings, name) for name in ("game", "solver", "seed")},
         **runs.measures(evaluation),
-        "anchors": runs.anchors_object(beside),
+        "anchors": runs.reference_object(beside),
         "out": str(run.path),
         "report": str(run.path / "report.html"),
     }

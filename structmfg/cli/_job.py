@@ -14,12 +14,11 @@ from jaxtyping import Array, Key
 
 from structmfg import solvers
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
-from structmfg._files import new_folder, read_json, write_json
-from structmfg._reading import check_no_link
+from structmfg._files import check_no_link, new_folder, read_json, write_json
 from structmfg.cli._early import COMMAND, Early, saved_command
 from structmfg.cli._parser import parse
 from structmfg.games import Game, make
-from structmfg.runs import Precision, Settings, blamed, load_run, load_settings, save_settings, versions
+from structmfg.runs import Precision, Settings, load_run, load_settings, save_settings, versions
 
 _SEEDS = "seeds.json"
 _MAY_GO_ON = ("interrupted", "time_limit")  # results of which more can come

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg.benchmarks.comparison import mean_and_half_width
-from structmfg.runs import spoken
+from structmfg.runs import display_name
 from structmfg.solvers.n_players import PlayersEvaluation
 
 _WIDTH = 120  # where no terminal says how much room there is
@@ -37,7 +37,7 @@ def summary(result: dict[str, Any]) -> Table:
     paper, anchors = result["anchors"]["paper"], result["anchors"]
     columns = ["exploitability", "this run", "uniform", "floor", "excess"]
     if paper:
-        columns.append(f"paper's {spoken(result['solver'])}")
+        columns.append(f"paper's {display_name(result['solver'])}")
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
@@ -103,7 +103,7 @@ def players_table(found: Sequence[PlayersEvaluation]) -> Table:
 
 def title(result: dict[str, Any]) -> str:
     """Which run this is."""
-    return f"{result['game']}, {spoken(result['solver'])}, seed {result['seed']}"
+    return f"{result['game']}, {display_name(result['solver'])}, seed {result['seed']}"
 
 
 def basis(result: dict[str, Any]) -> str:

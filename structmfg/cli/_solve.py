@@ -150,7 +150,7 @@ def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[d
         if beside is None:
             kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
             about: dict[str, Any] = {"kinds": kinds, "information": settings.information, "tell": display.stage}
-            beside = reports.anchors(job.game, settings.solver, **about)
+            beside = reports.reference_values(job.game, settings.solver, **about)
         display.stage("writing the report")
         runs.save_settings(path, settings)
         results.append(runs.save_run(path, settings, job.game, solution, evaluation, beside).result)

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.games import Game
-from structmfg.reports._evaluation import Anchors
+from structmfg.reports._evaluation import ReferenceValues
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import UNITS, Axis, action_axis, events, guides, state_axis
 from structmfg.solvers import Checkpoint
@@ -32,7 +32,7 @@ def figures(
     solver: str,
     shown: Trajectories,
     curve: Sequence[Checkpoint],
-    beside: Anchors,
+    reference: ReferenceValues,
     *,
     kind: str = "clairvoyant",
 ) -> list[Picture]:
@@ -42,7 +42,7 @@ def figures(
             picture(
                 "exploitability",
                 f"Exploitability ({_spoken(kind)}) over the solve.",
-                draw_exploitability(solver, curve, beside, kind),
+                draw_exploitability(solver, curve, reference, kind),
             ),
             picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
         ]
@@ -60,23 +60,23 @@ def _spoken(kind: str) -> str:
     return kind.replace("_", "-")
 
 
-def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchors, kind: str) -> Figure:
+def draw_exploitability(solver: str, curve: Sequence[Checkpoint], reference: ReferenceValues, kind: str) -> Figure:
     """The exploitability over the solve, with the paper's level, the uniform policy's and the floor."""
-    floor = beside.floor[kind]
+    floor = reference.floor[kind]
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     points = np.array([(point.step, point.value, point.stderr) for point in curve if point.value > 0])
     updates, values, errors = points.reshape(-1, 3).T
-    if estimate := beside.uniform[kind]:
+    if estimate := reference.uniform[kind]:
         value = estimate.value
         _level(axes, value, f"uniform policy: {value:.4g}", GREY, ":")
-    if beside.paper and kind == "clairvoyant":
-        level, time = beside.paper
+    if reference.paper and kind == "clairvoyant":
+        level, time = reference.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
         text = f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
         _level(axes, level, text, COLOURS[1], "--")
     if floor:
-        _level(axes, floor, f"exact equilibrium, {beside.information} information: {floor:.4g}", COLOURS[2], "-.")
+        _level(axes, floor, f"exact equilibrium, {reference.information} information: {floor:.4g}", COLOURS[2], "-.")
     axes.errorbar(
         updates, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
         color=COLOURS[0], marker="o" if len(values) < 40 else "", markersize=5, capsize=3, elinewidth=1.2, zorder=3,
@@ -165,12 +165,12 @@ def _grid(count: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
-def _label_grid(panels: np.ndarray, count: int, below: str, beside: str) -> None:
-    """Labels at the outer panels only; panels beyond `count` are hidden."""
+def _label_grid(panels: np.ndarray, count: int, xlabel: str, ylabel: str) -> None:
+    """Label the outer panels only, and hide the panels beyond `count`."""
     for axes in panels[-1]:
-        axes.set_xlabel(below)
+        axes.set_xlabel(xlabel)
     for axes in panels[:, 0]:
-        axes.set_ylabel(beside)
+        axes.set_ylabel(ylabel)
     for axes in panels.flat[count:]:
         axes.set_visible(False)
 

@@ -1,7 +1,6 @@
 """A policy in games of N players: as JSON, in words, and as a figure."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -9,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from structmfg._files import subfolder, write_bytes
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.evaluation import Estimate
 from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, is_fitted
@@ -57,13 +55,6 @@ def players_basis(found: Sequence[PlayersEvaluation]) -> str:
         words.append(f"neglected, of order 1/N: {', '.join(first.neglected)}")
     slope = gain_rate(found)
     return "; ".join([*words, *([] if slope is None else [_rate(slope)])])
-
-
-def save_players(folder: Path, title: str, found: Sequence[PlayersEvaluation]) -> Path:
-    """Write figures/players.png into a run's folder; `ValueError` where figures is a link out of it."""
-    path = subfolder(folder, "figures") / "players.png"
-    write_bytes(path, draw_players(title, found).png)
-    return path
 
 
 def draw_players(title: str, found: Sequence[PlayersEvaluation]) -> Picture:

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg._files import file_name
 from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
@@ -29,23 +28,6 @@ class Trajectories(NamedTuple):
     quantities: dict[str, Float[np.ndarray, "paths times"]]
     policy: Float[np.ndarray, "paths kept states actions"]
     policy_times: np.ndarray
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """As they are saved: quantities and the leaves of the noise under names of their own."""
-        leaves, _ = jax.tree_util.tree_flatten_with_path(self.noise)
-        return {
-            "labels": np.array(self.labels),
-            "times": np.arange(self.mean_field.shape[1]),
-            "mean_field": self.mean_field,
-            "policy": self.policy,
-            "policy_times": self.policy_times,
-            **{f"quantities/{file_name(name)}": values for name, values in self.quantities.items()},
-            **{_leaf_name(path): np.asarray(leaf) for path, leaf in leaves},
-        }
-
-
-def _leaf_name(path: tuple[jax.tree_util.KeyEntry, ...]) -> str:
-    return f"noise/{jax.tree_util.keystr(path, simple=True, separator='/')}".rstrip("/")
 
 
 def trajectories(game: Game, policy: Policy) -> Trajectories:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from structmfg import _files, reports, runs
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg._pages import Picture
 from structmfg.games import (
     BeachBar,
@@ -37,7 +37,7 @@ SMALL: list[Game] = [
     LeftRight(),
 ]
 NONE: dict[str, None] = dict.fromkeys(reports.KINDS)
-NO_ANCHORS = reports.Anchors(NONE, NONE, "public", None)
+NO_ANCHORS = reports.ReferenceValues(NONE, NONE, "public", None)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         evaluations=2,
     )  # fmt: skip
     evaluation = reports.evaluate(GAME, solution.policy)
-    beside = reports.anchors(GAME, "rspg", kinds=reports.KINDS)
+    beside = reports.reference_values(GAME, "rspg", kinds=reports.KINDS)
     return runs.save_run(folder, settings, GAME, solution, evaluation, beside)
 
 
@@ -172,7 +172,7 @@ def exact_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     solution = solve(GAME, chosen.solver, max_steps=chosen.max_steps)
     evaluation = reports.evaluate(GAME, solution.policy)
     kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-    beside = reports.anchors(GAME, "exact", kinds=kinds, information=settings.information)
+    beside = reports.reference_values(GAME, "exact", kinds=kinds, information=settings.information)
     return runs.save_run(folder, settings, GAME, solution, evaluation, beside)
 
 
@@ -210,7 +210,7 @@ def test_the_floor_is_that_of_the_exact_equilibrium(run: runs.Run, exact_run: ru
         floor, exact = run.result["anchors"]["floor"], exact_run.result["exploitability"]
         assert floor["clairvoyant"] == pytest.approx(exact["clairvoyant"], abs=1e-3)
         assert floor["public"] == 0
-    unknown = reports.anchors(SMALL[2], "rspg", kinds=["clairvoyant"])  # continuous noise
+    unknown = reports.reference_values(SMALL[2], "rspg", kinds=["clairvoyant"])  # continuous noise
     assert unknown.floor == NONE
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import structmfg as smfg
 from structmfg import games, policies, reports, runs, solvers
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg.operators import DenseKernel
 from structmfg.solvers import RSPG, ExactEquilibrium, Solution, TabularSPG, exploitability, solve
 
@@ -205,7 +205,7 @@ def test_a_process_pool_trains():
 
 def test_anchors_that_are_not_there():
     told = []
-    beside = reports.anchors(Line(), "rspg", kinds=reports.KINDS, tell=told.append)
+    beside = reports.reference_values(Line(), "rspg", kinds=reports.KINDS, tell=told.append)
     assert beside.uniform["clairvoyant"] is not None
     assert beside.uniform["public"] is beside.floor["clairvoyant"] is None
     assert beside.missing.keys() == {"uniform non_anticipative", "uniform public", "floor"}
@@ -216,9 +216,9 @@ def test_anchors_that_are_not_there():
 def test_the_search_for_a_floor_ends():
     told = []
     about = {"kinds": ["clairvoyant"], "information": "full", "max_seconds": 1e-6}
-    beside = reports.anchors(GAME, "rspg", tell=told.append, **about)
+    beside = reports.reference_values(GAME, "rspg", tell=told.append, **about)
     assert beside.floor["clairvoyant"] is None
     assert "was not found: its exploitability must be at most" in beside.missing["floor"]
     assert any("searching the floor" in line for line in told)
     with pytest.raises(ValueError, match="max_seconds"):
-        reports.anchors(GAME, "rspg", kinds=["clairvoyant"], max_seconds=0)
+        reports.reference_values(GAME, "rspg", kinds=["clairvoyant"], max_seconds=0)

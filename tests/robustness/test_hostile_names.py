@@ -138,7 +138,7 @@ def test_a_terminal_is_told_words_only() -> None:
 def test_figures_and_arrays_of_such_a_game(tmp_path: Path) -> None:
     """Drawn without being read as mathematics, and kept under names that stay inside the archive."""
     shown = reports.trajectories(GAME, uniform(GAME))
-    beside = reports.Anchors(NONE, NONE, "public", None)
+    beside = reports.ReferenceValues(NONE, NONE, "public", None)
     pictures = reports.figures(GAME, EVIL, shown, [Checkpoint(1, 0.5, 1.0, 0.1)], beside)
     assert len(pictures) == 4
     assert all(picture.png.startswith(b"\x89PNG") for picture in pictures)

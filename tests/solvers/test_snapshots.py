@@ -230,9 +230,9 @@ def test_snapshots_of_an_earlier_version_are_refused(tmp_path):
 
 def test_what_a_killed_process_left_is_removed(two, tmp_path):
     shutil.copytree(two, tmp_path / "two")
-    (tmp_path / "two" / ".3.npz.1234.tmp").write_bytes(b"half")
+    (tmp_path / "two" / ".3.safetensors.1234.tmp").write_bytes(b"half")
     same(read(tmp_path / "two", []), snapshot(2))
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {"1.npz", "2.npz", "lock"}
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {"1.safetensors", "2.safetensors", "lock"}
 
 
 def test_with_no_snapshot_left_it_begins_anew(tmp_path):
@@ -272,7 +272,10 @@ def test_closed_snapshots_are_refused(tmp_path):
 
 def test_what_is_no_plain_file_is_refused_before_it_is_opened(two, tmp_path):
     """A pipe, which would keep a reader waiting for ever; a link to a snapshot elsewhere."""
-    for name, plant in (("2.npz", os.mkfifo), ("7.npz", lambda path: path.symlink_to(two / "1.npz"))):
+    for name, plant in (
+        ("2.safetensors", os.mkfifo),
+        ("7.safetensors", lambda path: path.symlink_to(two / "1.safetensors")),
+    ):
         folder = tmp_path / name
         shutil.copytree(two, folder)
         (folder / name).unlink(missing_ok=True)
@@ -284,7 +287,7 @@ def test_what_is_no_plain_file_is_refused_before_it_is_opened(two, tmp_path):
 def test_a_record_that_cannot_be_parsed_is_set_aside(two, tmp_path):
     shutil.copytree(two, tmp_path / "two")
     record = np.frombuffer(b"[" * 100_000, np.uint8)
-    write_arrays(tmp_path / "two" / "2.npz", {**snapshot(2).arrays, "record": record})
+    write_arrays(tmp_path / "two" / "2.safetensors", {**snapshot(2).arrays, "record": record})
     told: list[str] = []
     same(read(tmp_path / "two", told), snapshot(1))
     assert "the state after update 2 is damaged" in told[0]

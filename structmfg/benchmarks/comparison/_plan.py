@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, get_type_hints
 import jax
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
-from structmfg._files import read_json, write_json
-from structmfg._typed import check_types
+from structmfg._files import check_types, read_json, write_json
 from structmfg.games import Game
 from structmfg.reports import game_name
 from structmfg.runs import parameters, versions

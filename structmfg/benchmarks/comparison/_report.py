@@ -5,12 +5,12 @@ from typing import Any
 
 from structmfg._pages import Picture, page
 from structmfg.reports import SOURCE
-from structmfg.runs import spoken
+from structmfg.runs import display_name
 
 
 def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The page, with the figures inside."""
-    words: dict[str, Callable[..., str]] = {"spoken": spoken, "speed_up": speed_up}
+    words: dict[str, Callable[..., str]] = {"display_name": display_name, "speed_up": speed_up}
     return page("structmfg.benchmarks.comparison", "comparison.html", pictures, words, result=result, source=SOURCE)
 
 

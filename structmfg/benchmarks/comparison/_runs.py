@@ -12,10 +12,8 @@ import numpy as np
 
 from structmfg import reports, runs
 from structmfg._checks import check_name
-from structmfg._files import read_json, subfolder, write_json
-from structmfg._reading import check_no_link
+from structmfg._files import check_no_link, check_types, read_json, subfolder, write_json
 from structmfg._results import SOLVE_RESULTS
-from structmfg._typed import check_types
 from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy

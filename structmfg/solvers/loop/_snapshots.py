@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg._files import read_arrays, write_arrays
-from structmfg._json import to_json
+from structmfg._files import open_arrays, to_json, write_arrays
 
-_RECORD, _SUFFIX = "record", ".npz"
+_RECORD, _SUFFIX = "record", ".safetensors"
 
 
 class Snapshot(NamedTuple):
@@ -162,7 +161,8 @@ class Snapshots:
         return self.folder / f"{step}{_SUFFIX}"
 
     def _read(self, step: int) -> Snapshot:
-        arrays = read_arrays(self._path(step))
+        with open_arrays(self._path(step)) as file:
+            arrays = file.read()
         text = arrays.pop(_RECORD).tobytes()
         record = json.loads(text)
         if record.pop("digest") != _digest(arrays, record):
