@@ -1,5 +1,6 @@
 """Evaluation: rollouts, values, policy gradients, best responses and exploitability, along paths and on noise trees."""
 
+from structmfg.evaluation._along_paths import clairvoyant_gains, clairvoyant_gains_on_tree
 from structmfg.evaluation._exploitability import (
     BestResponse,
     Estimate,
@@ -10,8 +11,6 @@ from structmfg.evaluation._exploitability import (
     best_response_gains,
     best_response_on_tree,
     best_values,
-    clairvoyant_gains,
-    clairvoyant_gains_on_tree,
     compiled_unroll,
     evaluate_paths,
     exploitability,

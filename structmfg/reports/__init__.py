@@ -1,6 +1,7 @@
 """Measure and draw: what a policy reaches, the values to compare it with, and figures of what it does."""
 
 from structmfg._pages import Picture
+from structmfg.games import game_name
 from structmfg.reports._evaluation import (
     HELD_OUT_PATHS,
     KINDS,
@@ -14,7 +15,7 @@ from structmfg.reports._evaluation import (
 )
 from structmfg.reports._figures import draw_mean_fields, figures
 from structmfg.reports._players import draw_players, players_basis, players_object
-from structmfg.reports._published import SOURCE, Published, game_name, published
+from structmfg.reports._published import SOURCE, Published, published
 from structmfg.reports._trajectories import Trajectories, kept_times, quantities_along, trajectories
 from structmfg.reports._views import shown_paths
 

@@ -5,7 +5,7 @@ They hold for the games' default parameters only, so nothing is returned for a g
 
 from typing import NamedTuple
 
-from structmfg.games import GAMES, Game
+from structmfg.games import GAMES, Game, game_name
 
 SOURCE = "Wibault et al. 2026, arXiv 2602.20141, wall-clock figure (read off, +-10 %), mean of 10 seeds, NVIDIA L40S"
 
@@ -34,11 +34,6 @@ _PAPER: dict[tuple[str, str], Published] = {
     ("macro", "rippo"): Published(0.48, 250),
     ("macro", "m_omd"): Published(0.72, 250),
 }
-
-
-def game_name(game: Game) -> str:
-    """The name under which `games.make` builds this kind of game; else the name of its class."""
-    return next((name for name, kind in GAMES.items() if type(game) is kind), type(game).__name__)
 
 
 def _has_published_sizes(game: Game) -> bool:

@@ -12,10 +12,7 @@ from jaxtyping import Array, Float
 from structmfg.games import (
     BeachBar,
     BeachNoise,
-    CarmonaFouqueSun,
-    CrowdModelling,
     Game,
-    LinearQuadratic,
     Macro,
     Noise,
     NoisePaths,
@@ -120,25 +117,10 @@ def _(game: Macro) -> Axis:
     )
 
 
-@functools.singledispatch
 def action_axis(game: Game) -> Action:
-    """By default the index."""
-    return Action("mean action (index)", np.arange(game.num_actions, dtype=float), False)
-
-
-@action_axis.register(LinearQuadratic)
-@action_axis.register(BeachBar)
-@action_axis.register(CarmonaFouqueSun)
-@action_axis.register(CrowdModelling)
-def _(game: LinearQuadratic | BeachBar | CarmonaFouqueSun | CrowdModelling) -> Action:
-    """The displacement."""
-    return Action("mean displacement (cells per step)", game.actions.astype(float), True)
-
-
-@action_axis.register
-def _(game: Macro) -> Action:
-    """The share consumed."""
-    return Action("mean share of cash on hand consumed", np.asarray(game.action_positions()), False)
+    """The numbers that a game gives its actions, signed where some are below zero."""
+    name, values = game.action_axis()
+    return Action(name, np.asarray(values), bool(np.min(values) < 0))
 
 
 @functools.singledispatch

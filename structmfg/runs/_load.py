@@ -16,10 +16,10 @@ from jaxtyping import Array
 
 from structmfg._checks import check_name, printable
 from structmfg._files import ArrayHeader, check_types, file_error_context, open_arrays, read_json
+from structmfg._results import SOLVE_RESULTS
 from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy, signal_of
 from structmfg.runs._settings import Settings, check_fits
-from structmfg.solvers import RESULTS
 
 SETTINGS_FILE, POLICY_FILE, RESULT_FILE = "settings.json", "policy.safetensors", "result.json"
 NOT_A_RUN = "does not describe a run"
@@ -128,7 +128,7 @@ def _load_result(path: Path, settings: Settings) -> dict[str, Any]:
     result = read_json(path)
     with file_error_context(path, NOT_A_RUN):
         check_types(result, _RESULT | _RESULT_OPTIONAL, required=_RESULT)
-        check_name("result", result["result"], RESULTS.__members__)
+        check_name("result", result["result"], SOLVE_RESULTS)
         for name in ("game", "solver", "seed"):
             if result[name] != (expected := getattr(settings, name)):
                 raise ValueError(f"{name} is {result[name]!r}, but that of settings.json is {expected!r}")

@@ -42,7 +42,7 @@ def result_object(
         **measures(evaluation),
         "result": solution.result.name,
         "certificate": _certificate(settings, solution),
-        "retreats": stats.get("retreats", []),
+        "rollbacks": stats.get("rollbacks", []),
         "message": _message(solution),
         "anchors": reference_object(reference),
         "memory": stats.get("memory"),
@@ -56,7 +56,7 @@ def result_object(
 
 def _message(solution: Solution) -> str:
     stats = solution.stats
-    steps = ", ".join(str(step) for step in stats.get("retreats", ()))
+    steps = ", ".join(str(step) for step in stats.get("rollbacks", ()))
     back = f"Numbers were not finite: stepped back at update {steps}, each time to a quarter of the learning rates."
     failure = stats["failure"] and f"{stats['failure']}."
     return " ".join(part for part in (solution.result.value, failure, back if steps else None) if part)

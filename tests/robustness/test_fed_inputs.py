@@ -1,4 +1,4 @@
-"""What users feed: numbers of NumPy and JAX, methods that are defined wrongly, copies, reference values that are not there."""
+"""What users feed: numbers of NumPy and JAX, wrong methods, copies, reference values that are not there."""
 
 import collections
 import concurrent.futures

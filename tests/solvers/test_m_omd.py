@@ -143,7 +143,7 @@ def test_target_is_held_for_an_iteration():
     """All gradient steps regress on the network that the iteration began with; the first loss is that network's."""
     chosen = Watched(smfg.policies.memoryless(GAME, **SIZES), **SMALL)
     state = chosen.init(GAME, KEY)
-    update = jax.jit(chosen.update, static_argnums=(0, 2))
+    update = jax.jit(chosen.step, static_argnums=(0, 2))
     for _ in range(2):
         for told in seen.values():
             told.clear()

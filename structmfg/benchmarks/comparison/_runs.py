@@ -13,10 +13,11 @@ import numpy as np
 from structmfg import reports, runs
 from structmfg._checks import check_name
 from structmfg._files import check_no_link, check_types, file_error_context, read_json, subfolder, write_json
+from structmfg._results import SOLVE_RESULTS
 from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.solvers import RESULTS, preset
+from structmfg.solvers import preset
 from structmfg.solvers.loop import Progress, Snapshots, solve
 
 FILE = "learning_curve.json"
@@ -69,7 +70,7 @@ def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
     with file_error_context(path / FILE, "is damaged (remove its folder, and the run is made again)"):
         check_types(saved, _FIELDS, required=_FIELDS)
         result, steps, train_seconds, compile_seconds, points = (saved[name] for name in _FIELDS)
-        check_name("result", result, RESULTS.__members__)
+        check_name("result", result, SOLVE_RESULTS)
         if min(steps, train_seconds, compile_seconds) < 0:
             raise ValueError("a negative number of steps or seconds")
         return ClockedRun(solver, seed, result, steps, train_seconds, compile_seconds, _curve(points), path)

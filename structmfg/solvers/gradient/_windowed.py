@@ -35,7 +35,7 @@ from structmfg.evaluation import (
 )
 from structmfg.games import Game, Noise, NoisePaths
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics
+from structmfg.solvers._base import Metrics
 from structmfg.solvers.gradient._structural import Stretch, StructuralSolver
 
 _WINDOW = 32  # the most steps of a window that is chosen by itself
@@ -132,7 +132,7 @@ class WindowedRSPG(StructuralSolver):
         policy: Any = self.policy
         return policy.with_parameters(parameters.policy), critic(policy).with_parameters(parameters.critic)
 
-    def bound(self, state: WindowedState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: WindowedState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self._networks(state.parameters)[0]
 
@@ -166,7 +166,7 @@ class WindowedRSPG(StructuralSolver):
         optimiser = Networks(*(one.init(p) for one, p in zip(self._optimisers(1), parameters, strict=True)))
         return WindowedState(parameters, optimiser, scale, course, key, jnp.zeros((), int))
 
-    def update(self, game: Game, state: WindowedState, max_steps: int) -> tuple[WindowedState, Metrics]:
+    def step(self, game: Game, state: WindowedState, max_steps: int) -> tuple[WindowedState, Metrics]:
         """One update."""
         key, noise_key = jax.random.split(state.key)
         paths = self._noise_paths(game, noise_key)

@@ -50,7 +50,7 @@ def play(
     def step(carry: tuple[PopulationState, Any], key: PRNGKeyArray) -> tuple[tuple[PopulationState, Any], Any]:
         populations, memory = carry
         choice_key, *keys = jax.random.split(key, populations.agents.shape[0] + 1)
-        seen = jax.vmap(game.seen)(populations)
+        seen = jax.vmap(game.observe)(populations)
         memory, actions, kept = choose(memory, seen, choice_key)
         following, populations, rewards, done = jax.vmap(game.step)(jnp.stack(keys), populations, actions)
         return (populations, memory), (Step(seen, actions, rewards, following, done), kept)

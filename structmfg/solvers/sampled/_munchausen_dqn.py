@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics, TrainingSolver
+from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
     Step,
     latest_rewards,
@@ -151,7 +151,7 @@ class MunchausenOMD(TrainingSolver):
             jnp.zeros((), int),
         )
 
-    def bound(self, state: MunchausenState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: MunchausenState) -> NetworkPolicy:
         """The policy softmax(Q / tau) of the Q reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
@@ -168,11 +168,11 @@ class MunchausenOMD(TrainingSolver):
         progress = jnp.minimum(step / (self.exploring * max_steps), 1.0)
         return self.exploration + progress * (self.final_exploration - self.exploration)
 
-    def update(self, game: Game, state: MunchausenState, max_steps: int) -> tuple[MunchausenState, Metrics]:
+    def step(self, game: Game, state: MunchausenState, max_steps: int) -> tuple[MunchausenState, Metrics]:
         """One iteration."""
         key, start_key, turns_key = jax.random.split(state.key, 3)
         optimiser, target = self._optimiser(max_steps), state.parameters
-        policy, exploration = self.bound(state), self._exploration(state.step, max_steps)
+        policy, exploration = self.policy_at(game, state), self._exploration(state.step, max_steps)
         temperature, prepared = self.tau / state.scale, policy.prepare()
 
         def act(memory: None, seen: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics, TrainingSolver
+from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
     histories,
     latest_rewards,
@@ -137,7 +137,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             key,
         )
 
-    def bound(self, state: PPOState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: PPOState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
@@ -152,7 +152,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             optax.scale_by_learning_rate(optax.linear_schedule(self.learning_rate, 0.0, total)),
         )
 
-    def update(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
+    def step(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
         """A rollout, and some epochs on it."""
         key, play_key, *epoch_keys = jax.random.split(state.key, self.num_epochs + 2)
         populations, hidden, rewards, batch = self._experience(game, state, play_key)
@@ -191,7 +191,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
         populations, hidden, steps, (log_probabilities, valued) = play(
             played, state.populations, state.hidden, choose, key, self.rollout
         )
-        after = jax.vmap(played.seen)(populations)
+        after = jax.vmap(played.observe)(populations)
         last = rows(values, prepared.critic, remember(values, hidden.critic, after), after.states)
         rewards = steps.rewards / state.scale
         advantages = generalised_advantages(rewards, valued, steps.done, last, game.discount, self.gae_lambda)
