@@ -18,19 +18,8 @@ from structmfg.games import GAMES
 from structmfg.solvers import SOLVERS, TreeSolver
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "spared_estimates")
-TINY = [
-    "linear_quadratic",
-    "--num-states",
-    "15",
-    "--horizon",
-    "5",
-    "--iterations",
-    "3",
-    "--hidden",
-    "4",
-    "--width",
-    "4",
-]
+TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3"]
+TINY += ["--hidden", "4", "--width", "4"]
 
 
 @pytest.fixture(autouse=True)
@@ -81,16 +70,8 @@ def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFi
         assert "report.html" in captured.err
         results.append(last_object(captured.out))
     first, second = results
-    assert {
-        "game",
-        "solver",
-        "seed",
-        "iterations",
-        "train_seconds",
-        "compile_seconds",
-        "return",
-        "result",
-    } <= first.keys()
+    names = "game solver seed iterations train_seconds compile_seconds return result"
+    assert set(names.split()) <= first.keys()
     assert (first["game"], first["solver"], first["seed"], first["iterations"]) == ("linear_quadratic", "rspg", 0, 3)
     assert first["result"] == "completed"
     assert set(first["exploitability"]) == {"clairvoyant", "non_anticipative", "public"}
@@ -137,20 +118,8 @@ def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_options_reach_game_solver_and_network() -> None:
-    solve = [
-        "solve",
-        "--seed",
-        "7",
-        *TINY,
-        "--learning_rate=0.5",
-        "--solver",
-        "spg",
-        "--sampling",
-        "iid",
-        "--preset",
-        "paper",
-    ]
-    assert main([*solve, "--precision", "float64", "--push", "2.5", "--quiet", "--max-seconds", "60"]) == 0
+    options = "--learning_rate=0.5 --solver spg --sampling iid --preset paper --precision float64 --push 2.5"
+    assert main(["solve", "--seed", "7", *TINY, *options.split(), "--quiet", "--max-seconds", "60"]) == 0
     settings = json.loads(Path("runs/linear_quadratic-spg-7/settings.json").read_text())
     assert settings["game_parameters"]["push"] == 2.5
     assert settings["game_parameters"]["num_states"] == 15

@@ -134,6 +134,16 @@ def arrays(**changed: np.ndarray | None) -> Spoil:
     return spoil
 
 
+def filled(value: float) -> Spoil:
+    """All numbers are the same."""
+
+    def spoil(folder: Path) -> None:
+        saved = safetensors.numpy.load_file(folder / POLICY)
+        write_arrays(folder / POLICY, {name: np.full_like(array, value) for name, array in saved.items()})
+
+    return spoil
+
+
 def file_of(header: bytes | str, data: bytes = b"", *, length: int | None = None) -> bytes:
     """A safetensors file with any header, which is said to have so many bytes."""
     header = header.encode() if isinstance(header, str) else header

@@ -19,6 +19,7 @@ from helpers.hostile import (
     arrays,
     bomb,
     field,
+    filled,
     flipped,
     headed,
     header_field,
@@ -45,6 +46,7 @@ def archive(**members: Any) -> bytes:
 SPOILED_JSON = {
     "empty": (b"", "Expecting value"),
     "cut short": (b'{"game": "linear', "Unterminated string"),
+    "too little": (b'{"game": "macro"}', "it lacks "),
     "a list": (b"[]", "must hold a JSON object, but holds a list"),
     "no text": (b"\xff\xfe\x00", "can't decode byte"),
     "bottomless": (b"[" * 200_000, "not a readable JSON file"),
@@ -107,6 +109,8 @@ FIELDS: list[tuple[str, str, Any, str]] = [
 ]
 # The same where it is the policy that does not fit.
 UNFIT: list[tuple[str, str, Any, str]] = [
+    ("tree", "game_parameters.num_states", 8, "does not fit the game of settings.json: logits"),
+    ("network", "network.width", 4, "does not fit the network of settings.json"),
     ("table", "network.bins", 10**6, "does not fit the table of settings.json: logits"),
     ("network", "network.rank", 10**6, "does not fit the network of settings.json"),
     ("network", "network.depth", 100, "arrays are too few"),
@@ -220,6 +224,7 @@ CASES = [
     *(Case(f"{where} {value}", "tree", RESULT, said, field(where, value, RESULT)) for where, value, said in REACHED),
     *(Case(name, "tree", POLICY, words, spoil) for name, words, spoil in ARRAYS),
     *(Case(name, "tree", "policy.npz", "written by structmfg", raw("policy.npz", data)) for name, data in OLD),
+    Case("NaN for a network", "network", POLICY, "must hold finite real numbers", filled(np.nan)),
     Case("NaN seconds", "tree", RESULT, "NaN is not a finite number", spliced("1.0", "NaN", RESULT)),
     Case("a bomb for a network", "network", POLICY, "does not fit the network", bomb(2**30)),
 ]

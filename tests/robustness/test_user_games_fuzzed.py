@@ -1,12 +1,10 @@
 """A user's game with a fault: solved, found out by a status or a report, or refused in words."""
 
 import collections
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 import structmfg as smfg
 from structmfg.operators import DenseKernel, LatticeKernel, SuccessorKernel
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
 S, A = 4, 2
 ran: collections.Counter[str] = collections.Counter()
 
@@ -111,14 +110,6 @@ ENTRIES = {
     "exploited": lambda game: smfg.solvers.exploitability(game, np.full((S, A), 1 / A)).value,
     "watched": lambda game: smfg.solvers.exploitability(game, np.full((S, A), 1 / A), kind="non_anticipative").value,
 }
-
-
-@pytest.fixture(autouse=True)
-def as_for_a_user() -> Iterator[None]:
-    """Annotations are not checked: what is wrong has to be found by the package itself."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def fuzz(name: str, **how: Any) -> None:
