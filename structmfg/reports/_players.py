@@ -20,7 +20,7 @@ _KNOWS: dict[Deviator, str] = {
 
 
 def players_object(evaluations: Sequence[PlayersEvaluation]) -> dict[str, Any]:
-    """By N, and the slope of `gain_rate` with its standard error; null where the gains allow no fit."""
+    """The evaluations as JSON, with the slope of `gain_rate` and its error: None where no line can be fitted."""
     rows = [
         {
             "num_players": evaluation.num_players,
@@ -45,9 +45,9 @@ def players_object(evaluations: Sequence[PlayersEvaluation]) -> dict[str, Any]:
 
 
 def players_basis(evaluations: Sequence[PlayersEvaluation]) -> str:
-    """What the deviator knows, what was left out, and the rate."""
+    """What the deviator knows, what was left out, and the rate at which the gain falls, in words."""
     first = evaluations[0]
-    words = [f"who deviates knows {_KNOWS[first.deviator]}"]
+    words = [f"the player who deviates knows {_KNOWS[first.deviator]}"]
     if first.deviator != "full":
         below = "" if first.neglected else ", hence from below"
         words.append(f"gains: of a response learned on other games{below}; ± one standard error")
@@ -58,7 +58,7 @@ def players_basis(evaluations: Sequence[PlayersEvaluation]) -> str:
 
 
 def draw_players(title: str, evaluations: Sequence[PlayersEvaluation]) -> Picture:
-    """The return, and the gain of one player who deviates, against N, with what they are in the mean field."""
+    """Draw the return and the gain of one player who deviates against N, with their values in the mean field."""
     evaluations = sorted(evaluations, key=lambda evaluation: evaluation.num_players)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 4.4), layout="constrained")
@@ -84,7 +84,7 @@ def _draw_returns(axes: Axes, evaluations: Sequence[PlayersEvaluation]) -> None:
 
 
 def _draw_gains(axes: Axes, evaluations: Sequence[PlayersEvaluation]) -> None:
-    """Logarithmic, but for gains that are zero or, by chance, below: these are told of in words."""
+    """Draw the gains on a logarithmic scale; a label names those that are zero or, by chance, below."""
     shown = [evaluation for evaluation in evaluations if evaluation.gain.value > 0]
     level, slope = evaluations[-1].mean_field_gain, gain_rate(evaluations)
     if shown:
@@ -109,13 +109,14 @@ def _draw_gains(axes: Axes, evaluations: Sequence[PlayersEvaluation]) -> None:
 
 
 def _bars(axes: Axes, evaluations: Sequence[PlayersEvaluation], estimates: Sequence[Estimate], words: str) -> None:
-    """Estimates with their 95 % confidence intervals."""
+    """Draw estimates with their 95 % confidence intervals."""
+    sizes = [evaluation.num_players for evaluation in evaluations]
     values = np.array([estimate.value for estimate in estimates])
     low, high = np.array([estimate.interval for estimate in estimates]).T
     label = f"{words} (bars: 95 %)" if np.any(high > low) else words
     axes.errorbar(
-        [evaluation.num_players for evaluation in evaluations], values, yerr=[values - low, high - values], color=COLOURS[0], marker="o",
-        markersize=4, linestyle="", capsize=2, elinewidth=1.2, label=label,
+        sizes, values, yerr=[values - low, high - values], color=COLOURS[0], marker="o", markersize=4, linestyle="",
+        capsize=2, elinewidth=1.2, label=label,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What is shown of each game: which noise paths, which axis, which action. Games without an entry get a plain view."""
+"""How a game is shown: which noise paths, axes and lines. A game that is not registered here gets a plain view."""
 
 import functools
 from collections.abc import Callable
@@ -23,10 +23,15 @@ Curve = Float[np.ndarray, " times"]
 
 
 class Axis(NamedTuple):
-    """The individual states in a figure: coordinates (M,), and the map of mean fields (..., S) onto them (..., M).
+    """The axis of individual states in a figure.
 
-    Distances are shown as those of log(x + `shift`) where `shift` is given. `pick` chooses the M states at which a
-    policy is shown, and `picked` says which.
+    Attributes:
+        label: Its name.
+        coordinates: The points on it (M,).
+        collapse: Maps mean fields (..., S) to the mass at these points (..., M).
+        pick: The states (M,) at which a policy is shown.
+        picked: Which these are, in words.
+        shift: If it is given, the axis is that of log(x + shift).
     """
 
     label: str
@@ -46,7 +51,7 @@ class Action(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """Noise paths worth showing, with their names."""
+    """Noise paths for figures, with their names."""
 
     paths: NoisePaths
     labels: list[str]
@@ -54,7 +59,7 @@ class Shown(NamedTuple):
 
 @functools.singledispatch
 def shown_paths(game: Game) -> Shown:
-    """By default at most four of finitely many paths, or three sampled ones."""
+    """Noise paths for figures: by default at most four of finitely many paths, or three sampled ones."""
     scenarios = game.scenarios()
     if scenarios is None:
         paths = noise_paths(game, key=jax.random.key(1), num_paths=3)
@@ -93,7 +98,7 @@ def _(game: Macro) -> Shown:
 
 @functools.singledispatch
 def state_axis(game: Game) -> Axis:
-    """By default the game's own coordinate."""
+    """The axis of individual states: by default the coordinate that the game names."""
     name, coordinates = game.state_axis()
     return Axis(name, np.asarray(coordinates), lambda mean_field: mean_field, np.arange(game.num_states))
 
@@ -125,7 +130,7 @@ def action_axis(game: Game) -> Action:
 
 @functools.singledispatch
 def noise_series(game: Game, noise: Noise) -> dict[str, Array]:
-    """Series of the noise itself worth plotting with the quantities; none by default."""
+    """Series of the noise itself, drawn with the quantities; none by default."""
     return {}
 
 
@@ -137,7 +142,7 @@ def _(game: Macro, noise: Noise) -> dict[str, Array]:
 
 @functools.singledispatch
 def guides(game: Game, noise: Noise, quantities: dict[str, Curve]) -> dict[str, Curve]:
-    """Lines drawn over a heat map of the mean field; NaN where there is none. By default the means a game reports."""
+    """Lines over a heat map of the mean field, NaN where there is none: by default the means that a game reports."""
     return {name: values for name, values in quantities.items() if name.startswith("mean ")}
 
 
@@ -150,7 +155,7 @@ def _(game: BeachBar, noise: BeachNoise, quantities: dict[str, Curve]) -> dict[s
 
 @functools.singledispatch
 def events(game: Game) -> dict[str, float]:
-    """Times worth a mark; none by default."""
+    """Times that are marked, with their names; none by default."""
     return {}
 
 
