@@ -15,6 +15,7 @@ import structmfg
 from structmfg.cli import _progress, main
 from structmfg.cli._parser import game_fields, network_fields, parse, solver_fields, table_fields
 from structmfg.games import GAMES
+from structmfg.runs import _load
 from structmfg.solvers import SOLVERS, TreeSolver
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "spared_estimates")
@@ -107,6 +108,13 @@ def test_evaluate_gives_what_solve_gave(tiny: Path, capsys: pytest.CaptureFixtur
     assert one == {"clairvoyant": saved["exploitability"]["clairvoyant"], "non_anticipative": None, "public": None}
     assert main(["evaluate", str(tiny)]) == 0
     assert "clairvoyant" in capsys.readouterr().out
+
+
+def test_evaluate_reads_every_file_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, read = [], _load.read_json
+    monkeypatch.setattr(_load, "read_json", lambda path: names.append(path.name) or read(path))
+    assert main(["evaluate", str(tiny), "--quiet"]) == 0
+    assert names == ["settings.json", "result.json"]
 
 
 def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

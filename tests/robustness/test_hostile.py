@@ -149,14 +149,14 @@ def test_a_planted_folder_is_not_written_into(tmp_path: Path, plant: Callable[[P
 
 
 def test_a_path_in_a_result_is_not_followed(good: GoodRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor told: `evaluate` speaks of the folder that it was given."""
+    """Nor printed: `evaluate` names the folder that it was given."""
     shutil.copytree(good("tree"), tmp_path / "run")
     saved = json.loads((tmp_path / "run" / RESULT).read_text())
     away = {"out": str(tmp_path / "away"), "report": "/etc/passwd"}
     (tmp_path / "run" / RESULT).write_text(json.dumps(saved | away))
     assert main(["evaluate", str(tmp_path / "run"), "--json", "--quiet"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["out"], told["report"]) == (str(tmp_path / "run"), str(tmp_path / "run" / "report.html"))
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["out"], printed["report"]) == (str(tmp_path / "run"), str(tmp_path / "run" / "report.html"))
     assert not (tmp_path / "away").exists()
 
 
