@@ -29,17 +29,11 @@ _MAX_NUMBER = 1000  # appended to a folder's name
 
 
 class EarlyFolder(NamedTuple):
-    """A folder with the command in it.
-
-    Attributes:
-        folder: The folder.
-        made: Whether it was made for this command.
-        parent: The folder above it, where that was made as well.
-    """
+    """A folder with the command in it."""
 
     folder: Path
-    made: bool
-    parent: Path | None
+    made: bool  # whether it was made for this command
+    parent: Path | None  # the folder above it, where that was made as well
 
     def drop(self) -> None:
         """Leave nothing behind if no solve has started in the folder."""

@@ -28,25 +28,15 @@ SeedRun = tuple[Path, Settings]
 
 
 class Job(NamedTuple):
-    """A solve with its folder.
+    """A solve with its folder."""
 
-    Attributes:
-        folder: The folder of the run, or of the runs of all seeds.
-        game: The game.
-        solver: The solver.
-        runs: The folder and the settings of every seed.
-        many: Whether --seeds was given, be it for one seed.
-        new: Whether the solve starts now.
-        made: Whether the folder was made for it.
-    """
-
-    folder: Path
+    folder: Path  # of the run, or of the runs of all seeds
     game: Game
     solver: solvers.TrainingSolver | solvers.TreeSolver
     runs: list[SeedRun]
-    many: bool
-    new: bool
-    made: bool
+    many: bool  # whether --seeds was given, be it for one seed
+    new: bool  # whether the solve starts now
+    made: bool  # whether the folder was made for it
 
     @property
     def settings(self) -> Settings:

@@ -23,23 +23,14 @@ Curve = Float[np.ndarray, " times"]
 
 
 class Axis(NamedTuple):
-    """The axis of individual states in a figure.
-
-    Attributes:
-        label: Its name.
-        coordinates: The points on it (M,).
-        collapse: Maps mean fields (..., S) to the mass at these points (..., M).
-        pick: The states (M,) at which a policy is shown.
-        picked: Which these are, in words.
-        shift: If it is given, the axis is that of log(x + shift).
-    """
+    """The axis of individual states in a figure, with M points."""
 
     label: str
     coordinates: Float[np.ndarray, " points"]
-    collapse: Callable[[np.ndarray], np.ndarray]
-    pick: np.ndarray
-    picked: str = ""
-    shift: float | None = None
+    collapse: Callable[[np.ndarray], np.ndarray]  # maps mean fields (..., S) to the mass at the points (..., M)
+    pick: np.ndarray  # the states (M,) at which a policy is shown
+    picked: str = ""  # which these are, in words
+    shift: float | None = None  # if it is given, the axis is that of log(x + shift)
 
 
 class Action(NamedTuple):

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,38 +19,21 @@ from structmfg._files import ArrayHeader, check_types, file_error_context, open_
 from structmfg._results import SOLVE_RESULTS
 from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy, signal_of
-from structmfg.runs._settings import Settings, check_fits
+from structmfg.runs._settings import Precision, Settings, check_fits
 
 SETTINGS_FILE, POLICY_FILE, RESULT_FILE = "settings.json", "policy.safetensors", "result.json"
-NOT_A_RUN = "does not describe a run"
+_NOT_A_RUN = "does not describe a run"
 _OLD_POLICY_FILE = "policy.npz"  # of structmfg 0.1.0
 _MAX_NAMES = 8  # of arrays, in a message
 _Number = float | None
-_RESULT: dict[str, Any] = {  # what result.json must hold
-    "game": str,
-    "solver": str,
-    "seed": int,
-    "iterations": int,
-    "train_seconds": float,
-    "compile_seconds": float,
-    "result": str,
-}
-_RESULT_OPTIONAL: dict[str, Any] = {
-    "preset": str,
-    "return": _Number,
-    "return_stderr": _Number,
-    "exploitability": dict[str, _Number],
-    "exploitability_stderr": dict[str, _Number],
-    "evaluation": dict[str, Any],
-    "certificate": dict[str, Any] | None,
-    "message": str,
-    "anchors": dict[str, Any],
-    "precision": Literal["float32", "float64"],
-    "device": str,
-    "versions": dict[str, str],
-    "out": str,
-    "report": str,
-}
+# What result.json must hold, and what it may hold.
+_RESULT: dict[str, Any] = dict.fromkeys(("game", "solver", "result"), str) | dict.fromkeys(("seed", "iterations"), int)
+_RESULT |= dict.fromkeys(("train_seconds", "compile_seconds"), float)
+_RESULT_OPTIONAL: dict[str, Any] = dict.fromkeys(("preset", "message", "device", "out", "report"), str)
+_RESULT_OPTIONAL |= dict.fromkeys(("return", "return_stderr"), _Number)
+_RESULT_OPTIONAL |= dict.fromkeys(("exploitability", "exploitability_stderr"), dict[str, _Number])
+_RESULT_OPTIONAL |= dict.fromkeys(("evaluation", "anchors"), dict[str, Any])
+_RESULT_OPTIONAL |= {"certificate": dict[str, Any] | None, "precision": Precision, "versions": dict[str, str]}
 
 
 class Run(NamedTuple):
@@ -90,7 +73,7 @@ def load_settings(path: str | Path, *, policy: bool = True) -> Settings:
     if missing:
         raise ValueError(f"{path} is not a run folder: it has no {', '.join(missing)}")
     saved = read_json(path / SETTINGS_FILE)
-    with file_error_context(path / SETTINGS_FILE, NOT_A_RUN):
+    with file_error_context(path / SETTINGS_FILE, _NOT_A_RUN):
         settings = Settings.parse(saved)
     if old:
         version = printable(settings.versions.get("structmfg", "unknown")[:40])
@@ -115,7 +98,7 @@ def load_run(path: str | Path, *, settings: Settings | None = None) -> Run:
         ValueError: A file is missing, damaged, or does not fit the settings.
     """
     path, settings = Path(path), load_settings(path) if settings is None else settings
-    with file_error_context(path / SETTINGS_FILE, NOT_A_RUN):
+    with file_error_context(path / SETTINGS_FILE, _NOT_A_RUN):
         game = settings.build_game()
     load = _load_tree_policy if settings.on_tree else _load_parametric_policy
     policy = load(path, settings, game)
@@ -126,7 +109,7 @@ def load_run(path: str | Path, *, settings: Settings | None = None) -> Run:
 def _load_result(path: Path, settings: Settings) -> dict[str, Any]:
     """What was reached. `ValueError` unless it is the result of these settings, with values of the right types."""
     result = read_json(path)
-    with file_error_context(path, NOT_A_RUN):
+    with file_error_context(path, _NOT_A_RUN):
         check_types(result, _RESULT | _RESULT_OPTIONAL, required=_RESULT)
         check_name("result", result["result"], SOLVE_RESULTS)
         for name in ("game", "solver", "seed"):
@@ -141,13 +124,13 @@ def _load_result(path: Path, settings: Settings) -> dict[str, Any]:
 def _load_parametric_policy(folder: Path, settings: Settings, game: Game) -> ParametricPolicy:
     """A network or table with its parameters."""
     path = folder / POLICY_FILE
-    with file_error_context(folder / SETTINGS_FILE, NOT_A_RUN):
+    with file_error_context(folder / SETTINGS_FILE, _NOT_A_RUN):
         policy = settings.build_policy(game)
     kind = policy.kind_name
     with open_arrays(path) as file:
         if getattr(policy.settings, "depth", 0) > (count := len(file.headers)):  # no use in building so many layers
             raise ValueError(f"{path} does not fit the {kind} of settings.json: {count} arrays are too few")
-        with file_error_context(folder / SETTINGS_FILE, NOT_A_RUN):
+        with file_error_context(folder / SETTINGS_FILE, _NOT_A_RUN):
             shapes, structure = _parameter_shapes(policy)
         _check_shapes(path, kind, shapes, file.headers)
         saved = file.read()
@@ -198,7 +181,7 @@ def _as_indices(path: Path, name: str, array: np.ndarray, end: int) -> Array:
 def _load_tree_policy(folder: Path, settings: Settings, game: Game) -> TreePolicy:
     """A policy on the noise tree."""
     path, informed = folder / POLICY_FILE, settings.information == "full"
-    with file_error_context(folder / SETTINGS_FILE, NOT_A_RUN):
+    with file_error_context(folder / SETTINGS_FILE, _NOT_A_RUN):
         noise = jax.eval_shape(lambda key: signal_of(game.initial(key).noise), jax.random.key(0))
         signal_size = noise.shape[0] if informed else game.observation_size
 

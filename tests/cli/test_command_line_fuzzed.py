@@ -43,14 +43,6 @@ def begin(*_: Any, **__: Any) -> Any:
     raise Accepted
 
 
-@pytest.fixture(scope="module", autouse=True)
-def as_for_a_user() -> Iterator[None]:
-    """Annotations are not checked: what is wrong has to be found by the package itself."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> Iterator[Path]:
     """A working folder with a run in it, another file, and no way out."""
