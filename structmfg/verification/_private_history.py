@@ -93,7 +93,7 @@ def perfect_recall(game: Game, policy: Policy | ArrayLike) -> bool:
     """Whether the package finds public best responses by backward induction, against others who follow a policy."""
     game = as_game(game)
     with jax.enable_x64(True):
-        tree = noise_tree(game, whole_levels=True)
+        tree = noise_tree(game, pad_levels=True)
         return bool(_recall(game, tree, in_double(as_policy(game, policy))))
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.evaluation import Trajectory, rollout
-from structmfg.games import AggregateState, Game, Noise, as_game, count, move
+from structmfg.games import AggregateState, Game, Noise, as_game, count_agents, sample_next_states
 from structmfg.policies import Policy, as_policy
 from structmfg.verification._check import check, evidence
 from structmfg.verification._moments import path_moments
@@ -126,9 +126,9 @@ def _moves(
     """The kernel's rows of pairs s * A + a, and where agents in s who do a went."""
     kernel, size = game.kernel(aggregate), game.num_states
     row = jnp.repeat(jnp.arange(len(pairs)), num_draws)
-    moved = move(game, aggregate, *jnp.divmod(pairs[row], game.num_actions), key)
+    moved = sample_next_states(game, aggregate, *jnp.divmod(pairs[row], game.num_actions), key)
     inside = (moved >= 0) & (moved < size)
-    observed = count(jnp.where(inside, row * size + moved, -1), len(pairs) * size).reshape(-1, size)
+    observed = count_agents(jnp.where(inside, row * size + moved, -1), len(pairs) * size).reshape(-1, size)
 
     def pushed(pair: Array) -> Array:
         agent = jnp.zeros(size * game.num_actions).at[pair].set(1)
