@@ -11,7 +11,7 @@ import numpy as np
 
 
 class CrossedCoin:
-    """`_tiny_game.Coin`, and how its `Jammed` variant moves."""
+    """`helpers.tiny_game.Coin`, and how its `Jammed` variant moves."""
 
     horizon, discount, start = 3, 0.9, np.array([0.35, 0.65])
 
@@ -40,7 +40,7 @@ class Tree:
         self.model = model
         self.levels = [sorted({path[: t + 1] for path in model.paths}) for t in range(model.horizon + 1)]
         self.decisions = [node for level in self.levels[:-1] for node in level]
-        self.chance = {
+        self.probability = {
             node: sum(p for path, p in model.paths.items() if path[: len(node)] == node)
             for level in self.levels
             for node in level
@@ -72,7 +72,7 @@ class Tree:
             for child in self.children(node):
                 reward = self.model.reward(mu, z, t, mean_fields[child], child[-1])
                 later = self.model.discount * self.model.dense(mu, z, t) @ values[child]
-                q = q + self.chance[child] / self.chance[node] * (reward + later)
+                q = q + self.probability[child] / self.probability[node] * (reward + later)
             actions[node] = q
             policy[node], values[node] = choose(node, q)
         return policy, values, actions
@@ -88,7 +88,7 @@ class Tree:
     def exploitability(self, policy):
         mean_fields = self.push(policy)
         own, best = self.own(mean_fields, policy)[0], self.best(mean_fields)[1]
-        return sum(self.chance[node] * self.model.start @ (best[node] - own[node]) for node in self.levels[0])
+        return sum(self.probability[node] * self.model.start @ (best[node] - own[node]) for node in self.levels[0])
 
 
 def softmax(x):

@@ -101,36 +101,36 @@ class Oracle:
     def __init__(self, game, policy):
         self.game, self.horizon = game, game.horizon
         self.nodes = [[(z,) for z in range(len(game.first)) if game.first[z] > 0]]
-        self.chance = {node: game.first[node[0]] for node in self.nodes[0]}
-        self.mu, self.pi, self.seen, hidden = {}, {}, {}, {}
+        self.probability = {node: game.first[node[0]] for node in self.nodes[0]}
+        self.mean_field, self.policy, self.observed, hidden = {}, {}, {}, {}
         for time in range(self.horizon + 1):
             for node in self.nodes[time]:
                 above = node[:-1]
                 z = {name: value[node[-1]] for name, value in game.values.items()}
                 if time == 0:
-                    self.mu[node] = np.asarray(z["start"])
+                    self.mean_field[node] = np.asarray(z["start"])
                 else:
-                    moved = self.mu[above][:, None] * self.pi[above]
-                    self.mu[node] = np.einsum("sa,sat->t", moved, self.kernel(above))
+                    moved = self.mean_field[above][:, None] * self.policy[above]
+                    self.mean_field[node] = np.einsum("sa,sat->t", moved, self.kernel(above))
                 if time == self.horizon:
                     continue
-                everything = np.append(self.mu[node], z["index"])
+                everything = np.append(self.mean_field[node], z["index"])
                 size = {"all": game.num_states + 1, "some": 1, "nothing": 0}[game.shape[4]]
-                self.seen[node] = (*self.seen.get(above, ()), everything[:size])
+                self.observed[node] = (*self.observed.get(above, ()), everything[:size])
                 noise = np.concatenate([np.ravel(z[name]) for name in sorted(z)])
                 signal = jnp.asarray(noise if policy.informed else everything[:size], float)
                 before = hidden[above] if time else policy.start()
                 hidden[node], logits = _next(policy, before, signal, jnp.asarray(time))
                 logits = np.asarray(logits, float)
                 weights = np.exp(logits - logits.max(-1, keepdims=True))
-                self.pi[node] = weights / weights.sum(-1, keepdims=True)
+                self.policy[node] = weights / weights.sum(-1, keepdims=True)
             if time < self.horizon:
                 self.nodes.append([(*n, z) for n in self.nodes[time] for z in range(len(game.first))])
                 for node in self.nodes[-1]:
-                    self.chance[node] = self.chance[node[:-1]] * game.transition[node[-2], node[-1]]
+                    self.probability[node] = self.probability[node[:-1]] * game.transition[node[-2], node[-1]]
 
     def kernel(self, node):
-        values, mass = self.game.values, self.mu[node][0]
+        values, mass = self.game.values, self.mean_field[node][0]
         weight = values["sway"][node[-1]] * mass
         return (1 - weight) * values["moves"][node[-1]] + weight * values["jammed"][node[-1]]
 
@@ -139,8 +139,10 @@ class Oracle:
         z, q = {name: value[node[-1]] for name, value in self.game.values.items()}, 0.0
         for after in range(len(self.game.first)):
             child = (*node, after)
-            ahead = self.game.values["after"][after] - z["crowd"] * self.mu[child][0]
-            reward = z["rewards"] - z["crowd"] * self.mu[node][:, None] + ahead * np.arange(self.game.num_actions)
+            ahead = self.game.values["after"][after] - z["crowd"] * self.mean_field[child][0]
+            reward = (
+                z["rewards"] - z["crowd"] * self.mean_field[node][:, None] + ahead * np.arange(self.game.num_actions)
+            )
             later = self.kernel(node) @ values.get(child, np.zeros(self.game.num_states))
             q = q + self.game.transition[node[-1], after] * (reward + self.game.discount * later)
         return q
@@ -151,18 +153,18 @@ class Oracle:
         for time in reversed(range(self.horizon)):
             level = self.nodes[time]
             q = {node: self.q(node, best) for node in level}
-            mine = {node: (self.pi[node] * self.q(node, own)).sum(-1) for node in level}
+            mine = {node: (self.policy[node] * self.q(node, own)).sum(-1) for node in level}
             for node in level:
                 alike = [node]
                 if information == "public":
                     alike = [n for n in level if self._alike(n, node)]
-                weights = np.array([self.chance[n] for n in alike])
+                weights = np.array([self.probability[n] for n in alike])
                 mean = np.einsum("n,nsa->sa", weights / weights.sum(), np.array([q[n] for n in alike]))
                 choice = mean.argmax(-1)
                 best[node] = q[node][np.arange(self.game.num_states), choice]
             own.update(mine)
-        return sum(self.chance[node] * self.mu[node] @ (best[node] - own[node]) for node in self.nodes[0])
+        return sum(self.probability[node] * self.mean_field[node] @ (best[node] - own[node]) for node in self.nodes[0])
 
     def _alike(self, one, other):
-        pairs = zip(self.seen[one], self.seen[other], strict=True)
+        pairs = zip(self.observed[one], self.observed[other], strict=True)
         return all(np.all(np.abs(a - b) <= 3e-8) for a, b in pairs)
