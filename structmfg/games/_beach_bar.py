@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._base import Agents, AggregateState, Game, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.games._validate import check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
@@ -91,13 +91,7 @@ class BeachBar(Game):
         return PatchedKernel(steps(bar[None]), steps(jnp.zeros(0, bar.dtype)), bar)
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Move, then noise, each clipped to the cells on the agent's side of the bar."""
         bar = aggregate.noise.bar
         low = jnp.where(states > bar, bar + 1, 0)

@@ -18,7 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._base import Agents, AggregateState, Game, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.games._validate import MAX_HORIZON, check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
@@ -175,13 +175,7 @@ class CarmonaFouqueSun(Game):
         return move >> LatticeNoise(self.num_states, (-step, 0, step), (out, 1 - 2 * out, out))
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Action and shift, clipped to the grid; then noise of 0 or +-n cells, clipped."""
         top, variance = self.num_states - 1, self._own_variance * self.time_step
         cells = max(1, math.ceil(math.sqrt(variance) / self.spacing - 1e-9))

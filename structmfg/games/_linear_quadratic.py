@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._base import Agents, AggregateState, Game, NoisePaths
 from structmfg.games._validate import check_game
 from structmfg.operators import (
     LatticeKernel,
@@ -127,13 +127,7 @@ class LinearQuadratic(Game):
         return move >> self._idiosyncratic()
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Clip the move, truncate, add noise, round and clip, in single precision, as the game is defined."""
         top, k = self.num_states - 1, np.arange(-3, 4)
         drift = jnp.float32(self.volatility * self.correlation * self.push) * aggregate.noise
