@@ -346,3 +346,26 @@ class NoiselessGame(Game):
     @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:
         return "no common noise"
+
+
+class DisplacementGame(Game):
+    """A game on a line whose actions are displacements by -max_action..max_action cells."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def max_action(self) -> int: ...
+
+    @property
+    @override
+    def num_actions(self) -> int:
+        return 2 * self.max_action + 1
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The displacement (A,) of every action."""
+        return np.arange(-self.max_action, self.max_action + 1)
+
+    @override
+    def action_axis(self) -> tuple[str, np.ndarray]:
+        return "mean displacement (cells per step)", self.actions.astype(float)
