@@ -1,4 +1,8 @@
-"""Small sizes of every named game, at which its noise, its walls and its last step all matter."""
+"""Small sizes of every named game, at which its noise, its walls and its last step all matter; and a noise chain."""
+
+import numpy as np
+
+from structmfg.games import NoiseChain
 
 SMALL = {
     "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
@@ -9,3 +13,7 @@ SMALL = {
     "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
     "left_right": {},
 }
+
+CHAIN = NoiseChain(
+    np.array([-1.0, 0.0, 2.0]), np.array([0.0, 0.4, 0.6]), np.array([[1, 0, 0], [0.2, 0, 0.8], [0.1, 0.6, 0.3]])
+)
