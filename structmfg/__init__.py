@@ -4,18 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structmfg import (
-        economies,
-        evaluation,
-        games,
-        linear,
-        operators,
-        policies,
-        reports,
-        runs,
-        solvers,
-        verification,
-    )
+    from structmfg import economies, evaluation, games, linear, operators, policies, solvers, verification
     from structmfg.games import AggregateState, Game, NoisePaths
 
 __version__ = "0.1.0"

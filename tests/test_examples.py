@@ -53,7 +53,7 @@ def test_pairs_of_functions(example):
         policy.prepare()
     hidden = np.column_stack([observations, [0, 1 / 12]])
     logits = policy.initialised(jax.random.key(0)).unroll(jax.numpy.asarray(observations))
-    np.testing.assert_allclose(logits, np.tensordot(hidden, table, 1), rtol=1e-5)
+    np.testing.assert_allclose(logits, np.tensordot(hidden, table, 1), rtol=1e-5, atol=1e-6)
 
     def update(parameters, hidden, observation, time):
         return hidden + jax.numpy.append(observation, time)
@@ -61,7 +61,7 @@ def test_pairs_of_functions(example):
     remembering = policies.from_functions(game, init, apply, update=update, start=lambda parameters: np.ones(3))
     sums = 1 + np.cumsum(np.column_stack([observations, [0, 1]]), axis=0)
     logits = remembering.initialised(jax.random.key(0)).unroll(jax.numpy.asarray(observations))
-    np.testing.assert_allclose(logits, np.tensordot(sums, table, 1), rtol=1e-5)
+    np.testing.assert_allclose(logits, np.tensordot(sums, table, 1), rtol=1e-5, atol=1e-6)
     assert (policy.settings.recurrent, remembering.settings.recurrent) == (False, True)
     with pytest.raises(ValueError, match="update and start must be given both or neither"):
         policies.from_functions(game, init, apply, update=update)

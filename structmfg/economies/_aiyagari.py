@@ -5,7 +5,7 @@ Aiyagari (1994), doi:10.2307/2118417.
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -16,10 +16,7 @@ from structmfg.economies._economy import Household, Income, SavingEconomy
 class _EconomyWithFirms(SavingEconomy):
     """What `Aiyagari` and `AiyagariCalibration` share: production, and the wage that it pays."""
 
-    if TYPE_CHECKING:
-
-        @property
-        def capital_share(self) -> float: ...
+    capital_share: float
 
     def _check_parameters(self) -> None:
         check_positive("capital_share", self.capital_share)

@@ -192,20 +192,12 @@ class SavingEconomy(Economy):
     b the borrowing limit, p the pivot, and n the number of points.
     """
 
-    if TYPE_CHECKING:  # read-only, as the fields of frozen dataclasses are
-
-        @property
-        def risk_aversion(self) -> float: ...
-        @property
-        def borrowing_limit(self) -> float: ...
-        @property
-        def income(self) -> Income: ...
-        @property
-        def num_assets(self) -> int: ...
-        @property
-        def max_assets(self) -> float: ...
-        @property
-        def pivot(self) -> float: ...
+    risk_aversion: float
+    borrowing_limit: float
+    income: Income
+    num_assets: int
+    max_assets: float
+    pivot: float
 
     def check_households(self) -> None:
         """Raise `ValueError` unless risk aversion and the grid of assets make sense."""

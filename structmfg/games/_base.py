@@ -28,6 +28,7 @@ from structmfg.operators import TransitionKernel
 
 _WEIGHT_TOLERANCE = 1e-4  # of the sum of 2^14 probabilities in single precision
 
+Agents: TypeAlias = Int[Array, " agents"]  # a number, of a state or an action, for every agent
 if TYPE_CHECKING:
     Noise: TypeAlias = Any
 else:
@@ -187,13 +188,7 @@ class Game(abc.ABC):
         """mu_0 (S,) given z_0; uniform by default."""
         return jnp.full(self.num_states, 1 / self.num_states)
 
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Draw the next state of each of N agents, independently of each other.
 
         By default they are drawn from the kernel's list of successors. A game that draws them here without its kernel
@@ -351,3 +346,26 @@ class NoiselessGame(Game):
     @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:
         return "no common noise"
+
+
+class DisplacementGame(Game):
+    """A game on a line whose actions are displacements by -max_action..max_action cells."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def max_action(self) -> int: ...
+
+    @property
+    @override
+    def num_actions(self) -> int:
+        return 2 * self.max_action + 1
+
+    @property
+    def actions(self) -> np.ndarray:
+        """The displacement (A,) of every action."""
+        return np.arange(-self.max_action, self.max_action + 1)
+
+    @override
+    def action_axis(self) -> tuple[str, np.ndarray]:
+        return "mean displacement (cells per step)", self.actions.astype(float)

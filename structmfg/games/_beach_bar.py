@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._base import Agents, AggregateState, DisplacementGame, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.games._validate import check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
@@ -33,7 +33,7 @@ class BeachNoise(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class BeachBar(Game):
+class BeachBar(DisplacementGame):
     """Cells 0..S-1, actions -max_action..max_action; the bar is uniform on floor(S/4)..ceil(3S/4)-1.
 
     The bar is open until time T // 2, when it closes for good or stays open, with probability 1/2 each. Nobody stands
@@ -54,16 +54,6 @@ class BeachBar(Game):
         check_integer("num_states", self.num_states, at_least=5)
         check_integer("horizon", self.horizon, at_least=2)  # else the bar would have to close before the first step
         check_game(self)
-
-    @property
-    @override
-    def num_actions(self) -> int:
-        return 2 * self.max_action + 1
-
-    @property
-    def actions(self) -> np.ndarray:
-        """The displacement (A,) of every action."""
-        return np.arange(-self.max_action, self.max_action + 1)
 
     @property
     def bars(self) -> np.ndarray:
@@ -91,13 +81,7 @@ class BeachBar(Game):
         return PatchedKernel(steps(bar[None]), steps(jnp.zeros(0, bar.dtype)), bar)
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Move, then noise, each clipped to the cells on the agent's side of the bar."""
         bar = aggregate.noise.bar
         low = jnp.where(states > bar, bar + 1, 0)
@@ -159,10 +143,6 @@ class BeachBar(Game):
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
         near = jnp.abs(jnp.arange(self.num_states) - aggregate.noise.bar) == 1
         return {"mass next to the bar": jnp.sum(aggregate.mean_field * near)}
-
-    @override
-    def action_axis(self) -> tuple[str, np.ndarray]:
-        return "mean displacement (cells per step)", self.actions.astype(float)
 
     @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:

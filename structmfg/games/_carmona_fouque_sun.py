@@ -18,14 +18,14 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._base import Agents, AggregateState, DisplacementGame, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.games._validate import MAX_HORIZON, check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
 
 @dataclasses.dataclass(frozen=True)
-class CarmonaFouqueSun(Game):
+class CarmonaFouqueSun(DisplacementGame):
     """Positions x = i h around 0, steps of length dt = T / num_steps, actions k = -max_action..max_action.
 
     Action k moves by k whole cells, so nothing is interpolated and no diffusion added: the control it stands for is
@@ -145,18 +145,8 @@ class CarmonaFouqueSun(Game):
 
     @property
     @override
-    def num_actions(self) -> int:
-        return 2 * self.max_action + 1
-
-    @property
-    @override
     def horizon(self) -> int:
         return self.num_steps
-
-    @property
-    def actions(self) -> np.ndarray:
-        """The displacement (A,) of every action."""
-        return np.arange(-self.max_action, self.max_action + 1)
 
     @property
     def positions(self) -> Float[np.ndarray, " states"]:
@@ -175,13 +165,7 @@ class CarmonaFouqueSun(Game):
         return move >> LatticeNoise(self.num_states, (-step, 0, step), (out, 1 - 2 * out, out))
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Action and shift, clipped to the grid; then noise of 0 or +-n cells, clipped."""
         top, variance = self.num_states - 1, self._own_variance * self.time_step
         cells = max(1, math.ceil(math.sqrt(variance) / self.spacing - 1e-9))
@@ -244,10 +228,6 @@ class CarmonaFouqueSun(Game):
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
         mean = self._mean(aggregate)
         return {"mean x": mean, "variance of x - m": aggregate.mean_field @ (jnp.asarray(self.positions) - mean) ** 2}
-
-    @override
-    def action_axis(self) -> tuple[str, np.ndarray]:
-        return "mean displacement (cells per step)", self.actions.astype(float)
 
     @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:

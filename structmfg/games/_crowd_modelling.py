@@ -10,11 +10,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import plain_fields
-from structmfg.games._base import AggregateState, NoiselessGame
+from structmfg.games._base import Agents, AggregateState, NoiselessGame
 from structmfg.games._validate import check_game
 from structmfg.operators import SuccessorKernel, TransitionKernel
 
@@ -57,13 +57,7 @@ class CrowdModelling(NoiselessGame):
         return step >> step.under(jnp.full(targets.shape[:2], 1 / len(_STEPS)))
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """The chosen step and a random one, round the ring."""
         return (states + jnp.asarray(_STEPS)[actions] + jax.random.randint(key, states.shape, -1, 2)) % self.num_states
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
-from structmfg.games._base import AggregateState, NoiselessGame
+from structmfg.games._base import Agents, AggregateState, NoiselessGame
 from structmfg.operators import SuccessorKernel, TransitionKernel
 
 
@@ -33,13 +33,7 @@ class LeftRight(NoiselessGame):
         return SuccessorKernel(targets, jnp.ones(targets.shape))
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         return actions + 1
 
     @override

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._base import Agents, AggregateState, DisplacementGame, NoisePaths
 from structmfg.games._validate import check_game
 from structmfg.operators import (
     LatticeKernel,
@@ -26,7 +26,7 @@ from structmfg.operators import (
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearQuadratic(Game):
+class LinearQuadratic(DisplacementGame):
     """Positions 0..S-1, actions -max_action..max_action; z = -1 or +1, a fair coin drawn at t = 0.
 
     Move: x = clip(s + a + volatility * correlation * eps), truncated, with eps = -push * z for t < first, 0 for
@@ -55,16 +55,6 @@ class LinearQuadratic(Game):
         check_between("volatility", self.volatility, 0, math.inf)
         check_between("correlation", self.correlation, 0, 1)
         check_between("push", self.push, 0, math.inf)
-
-    @property
-    @override
-    def num_actions(self) -> int:
-        return 2 * self.max_action + 1
-
-    @property
-    def actions(self) -> np.ndarray:
-        """The displacement (A,) of every action."""
-        return np.arange(-self.max_action, self.max_action + 1)
 
     @functools.cached_property
     def _moves(self) -> tuple[np.ndarray, ...]:
@@ -127,13 +117,7 @@ class LinearQuadratic(Game):
         return move >> self._idiosyncratic()
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Clip the move, truncate, add noise, round and clip, in single precision, as the game is defined."""
         top, k = self.num_states - 1, np.arange(-3, 4)
         drift = jnp.float32(self.volatility * self.correlation * self.push) * aggregate.noise
@@ -180,10 +164,6 @@ class LinearQuadratic(Game):
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
         return {"mean position": self._mean(aggregate)}
-
-    @override
-    def action_axis(self) -> tuple[str, np.ndarray]:
-        return "mean displacement (cells per step)", self.actions.astype(float)
 
     @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
-from structmfg.games._base import AggregateState, Game
+from structmfg.games._base import Agents, AggregateState, Game
 from structmfg.games._noise_chain import NoiseChain, rouwenhorst, tauchen
 from structmfg.games._validate import check_game
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
@@ -123,13 +123,7 @@ class Macro(Game):
         return LotteryKernel(self.num_wealth, index, weight) >> income
 
     @override
-    def move_agents(
-        self,
-        aggregate: AggregateState,
-        states: Int[Array, " agents"],
-        actions: Int[Array, " agents"],
-        key: PRNGKeyArray,
-    ) -> Int[Array, " agents"]:
+    def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Savings go to a neighbouring grid point, up or down at random such that their mean is kept."""
         grid, income_grid = self.wealth_grid.points(), self.income_grid.points()
         wealth, income = states // self.num_income, states % self.num_income

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_shape, check_whole
-from structmfg.games._base import AggregateState, Game, Noise
+from structmfg.games._base import Agents, AggregateState, Game, Noise
 from structmfg.games._sampling import count_agents, inside_unit_interval
 
 
@@ -64,7 +64,7 @@ class PopulationGame:
         return self.observe(state), state
 
     def step(
-        self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"]
+        self, key: PRNGKeyArray, state: PopulationState, actions: Agents
     ) -> tuple[Observation, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
         """Play one step, and start a new population if it reaches the horizon.
 
@@ -95,7 +95,7 @@ class PopulationGame:
         return self._with_empirical_mean_field(agents, noise, jnp.zeros((), int))
 
     def advance(
-        self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"], noise: Noise
+        self, key: PRNGKeyArray, state: PopulationState, actions: Agents, noise: Noise
     ) -> tuple[PopulationState, Float[Array, " agents"]]:
         """Play one step to a given common noise z_{t+1}, without starting anew at the horizon.
 
@@ -113,9 +113,7 @@ class PopulationGame:
         """What the agents observe in a state."""
         return Observation(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
 
-    def _with_empirical_mean_field(
-        self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]
-    ) -> PopulationState:
+    def _with_empirical_mean_field(self, agents: Agents, noise: Noise, time: Int[Array, ""]) -> PopulationState:
         mean_field = count_agents(agents, self.game.num_states) / self.num_agents
         return PopulationState(agents, AggregateState(mean_field, noise, time))
 
@@ -127,10 +125,10 @@ def _draw_innovation(key: PRNGKeyArray) -> Float[Array, ""]:
 def sample_next_states(
     game: Game,
     aggregate: AggregateState,
-    states: Int[Array, " agents"],
-    actions: Int[Array, " agents"],
+    states: Agents,
+    actions: Agents,
     key: PRNGKeyArray,
-) -> Int[Array, " agents"]:
+) -> Agents:
     """Draw the next states of agents by `Game.move_agents`, and check what it returns.
 
     Args:

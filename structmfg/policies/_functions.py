@@ -65,25 +65,10 @@ class Functions:
         """Random parameters, for observations of this shape."""
         return hk.multi_transform(self._build).init(key, observation)
 
-    def prepare(self, parameters: PyTree[Array]) -> Array:
-        """The trunk over individual states."""
-        return self._parts.prepare(parameters, None)
-
-    def start(self, parameters: PyTree[Array]) -> Hidden:
-        """The hidden state before the first observation."""
-        return self._parts.start(parameters, None)
-
-    def update(self, parameters: PyTree[Array], hidden: Hidden, observation: Array) -> Hidden:
-        """The hidden state after one more observation."""
-        return self._parts.update(parameters, None, hidden, observation)
-
-    def decode(self, parameters: PyTree[Array], prepared: Array, hidden: Hidden) -> Array:
-        """The outputs for every state."""
-        return self._parts.decode(parameters, None, prepared, hidden)
-
     @property
-    def _parts(self) -> _Parts:
-        return hk.multi_transform(self._build).apply
+    def parts(self) -> _Parts:
+        """The functions, which take the parameters first."""
+        return hk.without_apply_rng(hk.multi_transform(self._build)).apply
 
     def _build(self) -> tuple[Callable[..., Any], _Parts]:
         recurrent, architecture, _, hidden, width, depth, rank, frequencies, _ = self.settings

@@ -48,18 +48,18 @@ class Network(Parametric):
     @override
     def prepare(self) -> Any:
         """The trunk over individual states, with leading axis S; `decode` also takes rows of it, for some states."""
-        return self.network.prepare(self.require_parameters())
+        return self.network.parts.prepare(self.require_parameters())
 
     @override
     def start(self) -> Hidden:
-        return self.network.start(self.parameters)
+        return self.network.parts.start(self.parameters)
 
     @override
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
         signal = self.game.normalise(observation)
         if self.settings.recurrent and self.settings.clock:
             signal = jnp.append(signal, time / self.game.horizon)
-        return self.network.update(self.parameters, hidden, signal)
+        return self.network.parts.update(self.parameters, hidden, signal)
 
 
 class NetworkPolicy(Network, ParametricPolicy):
@@ -73,7 +73,7 @@ class NetworkPolicy(Network, ParametricPolicy):
 
     @override
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "some actions"]:
-        return self.network.decode(self.parameters, prepared, hidden)
+        return self.network.parts.decode(self.parameters, prepared, hidden)
 
 
 class Critic(Network):
@@ -81,7 +81,7 @@ class Critic(Network):
 
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, " some"]:
         """The values V(s | hidden) of all states, or of the states whose rows of the trunk are given."""
-        return self.network.decode(self.parameters, prepared, hidden)[..., 0]
+        return self.network.parts.decode(self.parameters, prepared, hidden)[..., 0]
 
 
 def recurrent(game: Game, **settings: Any) -> NetworkPolicy:

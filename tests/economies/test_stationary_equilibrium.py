@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_economies_independent import policy as plain_policy
 
 from structmfg.economies import (
     Aiyagari,
@@ -96,23 +97,10 @@ BORROWER = Household(
 
 
 def twin_policy(household):
-    """The endogenous grid method in loops."""
-    assets = household.borrowing_limit + np.geomspace(0.25, 6.25, 12) - 0.25
-    income, chain, gross = household.incomes, household.chain, 1 + household.interest
-    consumption = np.ones((12, 3)) + assets[:, None] / 10
-    for _ in range(2000):
-        following = np.empty_like(consumption)
-        for e in range(3):
-            cash_at = []
-            for j in range(12):
-                marginal = sum(chain[e, f] * consumption[j, f] ** -household.risk_aversion for f in range(3))
-                cash_at.append((household.discount * gross * marginal) ** (-1 / household.risk_aversion) + assets[j])
-            cash = gross * assets + income[e]
-            following[:, e] = cash - np.interp(cash, cash_at, assets)
-        if np.abs(following - consumption).max() < 1e-13:
-            break
-        consumption = following
-    return assets, gross * assets[:, None] + income - consumption
+    """Assets and savings, by plain steps of the endogenous grid method."""
+    assets, gross = household.borrowing_limit + np.geomspace(0.25, 6.25, 12) - 0.25, 1 + household.interest
+    parameters = (gross, household.discount, household.risk_aversion)
+    return assets, plain_policy(assets, household.incomes, household.chain, *parameters, start=None)[0]
 
 
 def twin_euler_error(household, assets, savings):

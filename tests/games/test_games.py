@@ -6,19 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_games import SMALL
 
 import structmfg as smfg
 from structmfg.verification.oracles import MODELS, rollout
 
-SMALL = {
-    "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
-    "beach_bar": {"num_states": 9, "max_action": 2, "horizon": 6},
-    "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 5, "max_wealth": 20.0},
-    "beach_bar_crowded": {"num_states": 9, "max_action": 2, "horizon": 6, "crowd_aversion": 0.7},
-    "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 0.6, "reach": 1.0, "mean_reversion": 0.4},
-    "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
-    "left_right": {},
-}
 PATHS = {
     "linear_quadratic": [[-1] * 7, [1] * 7],
     "beach_bar": [[(2, 1)] * 7, [(5, 1)] * 3 + [(5, 0)] * 4],
@@ -124,10 +116,10 @@ def test_figures_have_axes_and_labels():
         game = smfg.games.make(name, **parameters)
         noise = noise_of(game, PATHS[name][-1])
         labels.add(game.noise_label(noise))
-        axis, coordinate = game.state_axis()
-        assert axis
-        assert coordinate.shape == (game.num_states,)
-        assert (jnp.diff(coordinate) >= 0).all()
+        for (axis, coordinate), size in ((game.state_axis(), game.num_states), (game.action_axis(), game.num_actions)):
+            assert axis
+            assert coordinate.shape == (size,)
+            assert (jnp.diff(coordinate) >= 0).all()
         quantities = game.quantities(game.initial(jax.random.key(0)))
         assert all(value.shape == () for value in quantities.values())
     assert labels == {"z = +1", "bar at 5, closes", "bar at 3, closes", "shifts --", "no common noise", ""}
@@ -229,3 +221,18 @@ def test_left_right_has_its_exact_values(left, expected, double):
 def test_mean_field_of_the_wrong_size():
     with pytest.raises(ValueError, match=r"mean_field must have shape \(11,\), but has shape \(10,\)"):
         smfg.games.make("linear_quadratic", num_states=11).aggregate(mean_field=jnp.ones(10) / 10, noise=1, time=0)
+
+
+def test_economies_have_moved():
+    """Their names in `games` warn, and lead to the same classes."""
+    for name in ("Aiyagari", "AiyagariCalibration", "Economy", "Household", "Huggett", "Income", "KrusellSmith"):
+        with pytest.warns(DeprecationWarning, match=f"structmfg.games.{name} has moved to structmfg.economies.{name}"):
+            assert getattr(smfg.games, name) is getattr(smfg.economies, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Husgett'"):
+        smfg.games.Husgett  # noqa: B018
+
+
+@pytest.mark.parametrize("room", ["economies", "evaluation", "linear", "reports", "runs"])
+def test_rooms_are_imported_when_they_are_used(room):
+    assert getattr(smfg, room).__name__ == f"structmfg.{room}"
+    assert room in dir(smfg)

@@ -4,12 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_games import CHAIN
 
-from structmfg.games import NoiseChain, rouwenhorst, tauchen
-
-CHAIN = NoiseChain(
-    np.array([-1.0, 0.0, 2.0]), np.array([0.0, 0.4, 0.6]), np.array([[1, 0, 0], [0.2, 0, 0.8], [0.1, 0.6, 0.3]])
-)
+from structmfg.games import rouwenhorst, tauchen
 
 
 def stationary(transition):

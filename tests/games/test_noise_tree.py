@@ -7,15 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_games import CHAIN
 from hypothesis import given
 from hypothesis import strategies as st
 
 import structmfg as smfg
-from structmfg.games import NoiseChain, NoisePaths, noise_tree, tree_of
-
-CHAIN = NoiseChain(
-    np.array([-1.0, 0.0, 2.0]), np.array([0.0, 0.4, 0.6]), np.array([[1, 0, 0], [0.2, 0, 0.8], [0.1, 0.6, 0.3]])
-)
+from structmfg.games import NoisePaths, noise_tree, tree_of
 
 
 @dataclasses.dataclass(frozen=True)

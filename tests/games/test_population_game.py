@@ -4,19 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_games import SMALL
 
 import structmfg as smfg
 from structmfg.games import GAMES, PopulationGame, make
 
-SMALL = {
-    "beach_bar": {"num_states": 11, "horizon": 6},
-    "beach_bar_crowded": {"num_states": 11, "horizon": 6},
-    "carmona_fouque_sun": {},
-    "crowd_modelling": {"horizon": 4},
-    "left_right": {},
-    "linear_quadratic": {"num_states": 15, "horizon": 5},
-    "macro": {"num_wealth": 8, "num_income": 3, "horizon": 4},
-}
 KEY = jax.random.key(0)
 
 
@@ -75,8 +67,8 @@ def test_noise_is_drawn_anew_for_every_population_and_every_episode():
     """linear_quadratic's coin is fixed within an episode, fair over episodes, and each population has its own."""
     game = make("linear_quadratic", **SMALL["linear_quadratic"])
     population = PopulationGame(game, 3)
-    _, state, _, _, _ = jax.vmap(lambda key: played(population, key, 20))(jax.random.split(KEY, 200))
-    coins = np.asarray(state.aggregate.noise).reshape(200, 4, 5)
+    _, state, _, _, _ = jax.vmap(lambda key: played(population, key, 24))(jax.random.split(KEY, 200))
+    coins = np.asarray(state.aggregate.noise).reshape(200, 4, 6)
     assert (coins == coins[:, :, :1]).all()
     tosses = coins[:, :, 0]
     assert abs(tosses.mean()) < 0.15  # 800 tosses: 4 standard errors

@@ -1,6 +1,6 @@
-"""Games that are none somewhere on the way, rewards that hide their differences, noise that cannot be told apart.
+"""Games that break somewhere along the way, rewards that hide their differences, noise values that are equal.
 
-Each is refused in one line that says where, or answered by what is right.
+Each is refused with one line that says where, or answered rightly.
 """
 
 import jax
@@ -247,3 +247,82 @@ def test_the_certificate_is_that_of_the_policy_returned(max_steps):
     assert solution.stats["returns"][-1] == pytest.approx(fresh.mean_return, abs=1e-12)
     informed = exploitability(game, solution.policy, kind="non_anticipative").value
     assert fresh.exploitability <= informed + 1e-12
+
+
+# Games, and policies, that are refused before anything is solved; and a certificate that is not given.
+
+
+class Bets(smfg.Game):
+    """z is never shown, but moves tell it: who remembers where an action led wins the bet that pays 1 at t = 1."""
+
+    num_states, num_actions, horizon, discount = 3, 2, 2, 1.0
+
+    def kernel(self, aggregate):
+        reached = jnp.where(aggregate.noise == 0, 1, 2)
+        start = jnp.stack([jax.nn.one_hot(reached, 3), jax.nn.one_hot(3 - reached, 3)])
+        stay = jnp.broadcast_to(jnp.eye(3)[1:, None], (2, 2, 3))
+        return DenseKernel(jnp.concatenate([start[None], stay]))
+
+    def reward(self, aggregate, following):
+        right = jnp.arange(2) == aggregate.noise
+        return jnp.where((aggregate.time == 1) & (jnp.arange(3) > 0)[:, None], jnp.where(right, 1.0, -1.5), 0.0)
+
+    def initial_noise(self, uniform):
+        return jnp.where(uniform < 0.5, 0, 1)
+
+    def next_noise(self, noise, uniform, time):
+        return noise
+
+    def noise_chain(self):
+        return NoiseChain(np.array([0, 1]), np.full(2, 0.5), np.eye(2))
+
+    def initial_mean_field(self, noise):
+        return jnp.array([1.0, 0.0, 0.0])
+
+    def observe(self, aggregate):
+        return jnp.zeros(1)
+
+    def aggregates(self, mean_field):
+        return mean_field[:0]
+
+
+def test_no_certificate_without_perfect_recall():
+    """No single change gains, but going a and betting on where one is gains 1: that must not count as converged."""
+    solution = solve(Bets(), ExactEquilibrium(information="public"), max_steps=5)
+    assert solution.result in (RESULTS.uncertified, RESULTS.not_converged)
+    assert not solution.result.succeeded
+    with pytest.raises(ValueError, match="not defined by backward induction"):
+        exploitability(Bets(), solution.policy, kind="public")
+    assert solve(Bets(), ExactEquilibrium(), max_steps=5).result is RESULTS.converged  # knowing z
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        ({"aggregates": lambda self, mean_field: [mean_field]}, "aggregates must return an array"),
+        ({"reward": lambda self, now, then: jnp.zeros((2, 1))}, r"reward must return an array of shape \(S, A\)"),
+        ({"kernel": lambda self, now: jnp.ones(3)}, "kernel must return a TransitionKernel"),
+        ({"kernel": lambda self, now: LatticeKernel(3, [-1, 0])}, r"kernel must be of \(S, A\)"),
+        ({"kernel": lambda self, now: DenseKernel(jnp.ones((2, 2, 2)), checks=False)}, "rows of kernel must sum to 1"),
+        ({"initial_mean_field": lambda self, noise: jnp.ones(2)}, "initial_mean_field must be nonnegative and sum"),
+        ({"observe": lambda self, now: jnp.zeros(())}, "observe must return an array"),
+        ({"chain": CHAIN._replace(initial=np.array([1.0, 0.1]))}, "initial probabilities of the noise chain"),
+        ({"chain": CHAIN._replace(values=np.zeros(3))}, "values of the noise chain must have shape"),
+    ],
+)
+def test_spoiled_games_are_refused(spoiled, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        solve(make(**spoiled), ExactEquilibrium(), max_steps=5)
+
+
+def test_policies_for_another_game_are_refused(unchecked):
+    policy = smfg.policies.uniform(Two())
+    with pytest.raises(ValueError, match=r"is one for \(T, S, A\) = \(4, 2, 2\)"):
+        exploitability(make(horizon=5), policy)
+    solution = solve(Two(), ExactEquilibrium(), max_steps=5, throw=False)
+    with pytest.raises(ValueError, match="is a Solution"):
+        exploitability(Two(), solution)
+    with pytest.raises(ValueError, match="game must be a Game, but is a str"):
+        solve("linear_quadratic", ExactEquilibrium(), max_steps=5)
+    with pytest.raises(ValueError, match="the class ExactEquilibrium itself"):
+        solve(Two(), ExactEquilibrium, max_steps=5)

@@ -4,18 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_games import SMALL
 
-from structmfg.evaluation._paths import policy_gradient, policy_values
+from structmfg.evaluation import policy_gradient, policy_values
 from structmfg.games import GAMES, AggregateState, make, noise_path
 
-SMALL = {
-    "beach_bar": {"num_states": 9, "horizon": 4},
-    "beach_bar_crowded": {"num_states": 9, "horizon": 4},
-    "carmona_fouque_sun": {"num_steps": 4},
-    "crowd_modelling": {"horizon": 3},
-    "linear_quadratic": {"num_states": 9, "horizon": 6, "first": 1, "last": 3},
-    "macro": {"num_wealth": 6, "num_income": 2, "num_actions": 4, "horizon": 4},
-}
 PRICED = ("macro", "crowd_modelling")  # prices, and the logarithm of a crowd
 
 
@@ -37,7 +30,7 @@ def assert_finite(found):
 
 @pytest.mark.parametrize("name", GAMES)
 def test_every_quantity_is_finite_in_every_corner(name, precision):
-    game = make(name, **SMALL.get(name, {}))
+    game = make(name, **SMALL[name])
     uniform = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
 
     def look(state, time, noise, following):
@@ -68,7 +61,7 @@ def test_every_quantity_is_finite_in_every_corner(name, precision):
 )
 def test_gradients_of_the_return_are_finite_from_every_corner(name, precision):
     """By the package's own formula and by differentiation of Horner's rule, at soft and at saturated policies."""
-    game = make(name, **SMALL.get(name, {}))
+    game = make(name, **SMALL[name])
     logits = jax.random.normal(jax.random.key(0), (game.horizon, game.num_states, game.num_actions))
 
     def gradients(state, scale, path):

@@ -1,0 +1,19 @@
+"""Small sizes of every named game, at which its noise, its walls and its last step all matter; and a noise chain."""
+
+import numpy as np
+
+from structmfg.games import NoiseChain
+
+SMALL = {
+    "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
+    "beach_bar": {"num_states": 9, "max_action": 2, "horizon": 6},
+    "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 5, "max_wealth": 20.0},
+    "beach_bar_crowded": {"num_states": 9, "max_action": 2, "horizon": 6, "crowd_aversion": 0.7},
+    "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 0.6, "reach": 1.0, "mean_reversion": 0.4},
+    "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
+    "left_right": {},
+}
+
+CHAIN = NoiseChain(
+    np.array([-1.0, 0.0, 2.0]), np.array([0.0, 0.4, 0.6]), np.array([[1, 0, 0], [0.2, 0, 0.8], [0.1, 0.6, 0.3]])
+)
