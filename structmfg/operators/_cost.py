@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from structmfg.operators._base import TransitionKernel, TransitionOperator
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._operator import TransitionOperator
 
 
 class Cost(NamedTuple):

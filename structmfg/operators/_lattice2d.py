@@ -16,9 +16,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_shape, concrete
-from structmfg.operators._base import Successors, TransitionKernel
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._sparse import Successors
 
 _MOST_STATES = 2**31 - 1  # what indices of 32 bits can number
 _STAY_AND_NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
@@ -58,28 +60,28 @@ class LatticeKernel2d(TransitionKernel):
         self.made = jnp.stack([_made(free, *move).ravel() for move in self.moves])
 
     @property
+    @override
     def num_states(self) -> int:
-        """S = H * W."""
         return self.cells[0] * self.cells[1]
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return len(self.moves)
 
     @property
+    @override
     def branching(self) -> int:
-        """One cell for each distinct move, and the cell itself."""
         return min(self.num_states, len({*self.moves, (0, 0)}))
 
     @property
+    @override
     def span(self) -> int:
-        """A state and its successor are at most the longest shift apart."""
         return 2 * max((abs(shift) for shift in self._shifts), default=0)
 
     @property
+    @override
     def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
         height, width = self.cells
         return f"shift by one of {self.num_actions} moves on a lattice of {height} x {width} cells, or none"
 
@@ -89,22 +91,22 @@ class LatticeKernel2d(TransitionKernel):
         height, width = self.cells
         return [r * width + c if abs(r) < height and abs(c) < width else 0 for r, c in self.moves]
 
+    @override
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
         check_shape("values", values, (self.num_states,))
         values = jnp.asarray(values)
         each = [jnp.where(made, jnp.roll(values, -d), values) for made, d in zip(self.made, self._shifts, strict=True)]
         return jnp.stack(each, axis=-1)
 
+    @override
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
         return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
 
+    @override
     def expect_under(
         self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
     ) -> Float[Array, " states"]:
-        """sum_a pi (P v), one shifted copy an action."""
         check_shape("values", values, (self.num_states,))
         check_shape("policy", policy, (self.num_states, self.num_actions))
         policy, values = jnp.asarray(policy), jnp.asarray(values)
@@ -116,10 +118,10 @@ class LatticeKernel2d(TransitionKernel):
             ),
         )
 
+    @override
     def push_under(
         self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
     ) -> Float[Array, " states"]:
-        """P^T (pi mu), the adjoint: what moves is shifted the other way, and the rest stays."""
         check_shape("mass", mass, (self.num_states,))
         check_shape("policy", policy, (self.num_states, self.num_actions))
         policy, mass = jnp.asarray(policy), jnp.asarray(mass)
@@ -129,12 +131,12 @@ class LatticeKernel2d(TransitionKernel):
             arrived += [jnp.where(self.made[a], 0, moving), jnp.roll(jnp.where(self.made[a], moving, 0), shift)]
         return functools.reduce(operator.add, arrived)
 
+    @override
     def successors(self) -> Successors:
-        """One successor of every state and action."""
         return self.successors_of(jnp.arange(self.num_states))
 
+    @override
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
-        """See `TransitionKernel.successors_of`."""
         shifts = jnp.asarray(self._shifts, states.dtype)
         targets = (states[:, None] + jnp.where(self.made[:, states].T, shifts, 0))[:, :, None]
         return Successors(targets, jnp.ones(targets.shape))

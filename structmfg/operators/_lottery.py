@@ -11,6 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import (
     as_array,
@@ -25,13 +26,14 @@ from structmfg._checks import (
     concrete,
     plain,
 )
-from structmfg.operators._base import Successors, TransitionKernel
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._sparse import Successors
 
 
 class Grid(eqx.Module):
     """A strictly increasing grid of n >= 2 points."""
 
-    if TYPE_CHECKING:
+    if TYPE_CHECKING:  # see `StateModule.num_states`
 
         @property
         @abc.abstractmethod
@@ -42,17 +44,21 @@ class Grid(eqx.Module):
 
     @abc.abstractmethod
     def points(self) -> Float[Array, " points"]:
-        """The points, in increasing order."""
+        """Return the points (n,), in increasing order."""
 
     @abc.abstractmethod
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """The index i in 0..n-2 of the interval [x_i, x_{i+1}], and the weight in [0, 1] of its upper point.
+        """Return the neighbours of positions of any shape, and the weights that keep their mean.
 
-        Below the first or above the last point, all the weight is on that end point.
+        Args:
+            positions: Points on the line; one below the first or above the last point counts as that end point.
+
+        Returns:
+            The index i in 0..n-2 of the interval [x_i, x_{i+1}], and the weight in [0, 1] of its upper point.
         """
 
     def extended(self, factor: float) -> "Grid":
-        """These points and more above them, to `factor` times the length or a little further, as dense as at the top.
+        """Return these points and more above them, to `factor` > 1 times the length or a little further.
 
         The widths of intervals go on to grow by the ratio of the last two, or stay equal if those do not grow.
         """
@@ -86,16 +92,16 @@ class ArbitraryGrid(Grid):
             )
 
     @property
+    @override
     def num_points(self) -> int:
-        """n."""
         return int(self.values.shape[0])
 
+    @override
     def points(self) -> Float[Array, " points"]:
-        """The points."""
         return self.values
 
+    @override
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """See `Grid.lottery`."""
         values, positions = as_floats("a grid", self.values), as_floats("positions", positions)
         index = jnp.clip(jnp.searchsorted(values, positions, side="right") - 1, 0, self.num_points - 2)
         left, right = values[index], values[index + 1]
@@ -127,8 +133,8 @@ class GeometricGrid(Grid):
         """log of the ratio of neighbouring widths."""
         return float(np.log((self.upper + self._pivot) / (self.lower + self._pivot)) / (self.num_points - 1))
 
+    @override
     def extended(self, factor: float) -> "GeometricGrid":
-        """See `Grid.extended`: the ratio of neighbouring widths stays."""
         check_positive("factor - 1", factor - 1)
         p = self._pivot
         end = self.lower + factor * (self.upper - self.lower)
@@ -136,6 +142,7 @@ class GeometricGrid(Grid):
         upper = (self.upper + p) * float(np.exp(self._log_ratio * more)) - p
         return GeometricGrid(self.num_points + more, self.lower, upper, self.pivot)
 
+    @override
     def points(self) -> Float[Array, " points"]:
         """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere.
 
@@ -152,6 +159,7 @@ class GeometricGrid(Grid):
             )
         return jnp.asarray(points)
 
+    @override
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
         """See `Grid.lottery`; i is the floor of log((x + p) / (lower + p)) / log(ratio).
 
@@ -198,23 +206,23 @@ class LotteryKernel(TransitionKernel):
             check_entries("weight", self.weight, 0, 1)
 
     @property
+    @override
     def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
         return f"two-point lottery on {self.num_outer} points"
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return int(self.index.shape[0])
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return int(self.index.shape[1])
 
     @property
+    @override
     def branching(self) -> int:
-        """Two grid points an action, all with the same inner index."""
         return min(self.num_outer, 2 * self.num_actions)
 
     @property
@@ -224,22 +232,22 @@ class LotteryKernel(TransitionKernel):
     def _lower(self) -> Int[Array, "states actions"]:
         return self.index * self._inner + (jnp.arange(self.num_states) % self._inner)[:, None]
 
+    @override
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v: linear interpolation of v between grid points."""
         check_shape("values", values, (self.num_states,))
         lower = self._lower()
         left = values[lower]
         return left + self.weight * (values[lower + self._inner] - left)
 
+    @override
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
         lower, up = self._lower(), mass * self.weight
         arrived = jnp.zeros(self.num_states, mass.dtype)
         return arrived.at[lower].add(mass - up).at[lower + self._inner].add(up)
 
+    @override
     def successors(self) -> Successors:
-        """Both grid points."""
         lower = self._lower()
         indices = jnp.stack([lower, lower + self._inner], axis=-1)
         return Successors(indices, jnp.stack([1 - self.weight, self.weight], axis=-1))

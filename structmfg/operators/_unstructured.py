@@ -4,9 +4,12 @@ from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import as_array, as_floats, as_indices, check_rows, check_shape
-from structmfg.operators._base import ROUNDING, Successors, TransitionKernel
+from structmfg.operators._base import ROUNDING
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._sparse import Successors
 
 
 class DenseKernel(TransitionKernel):
@@ -25,32 +28,32 @@ class DenseKernel(TransitionKernel):
             check_rows("probabilities", self.probabilities, least=-ROUNDING)
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return int(self.probabilities.shape[0])
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return int(self.probabilities.shape[1])
 
     @property
+    @override
     def structure(self) -> str:
-        """None."""
         return "dense array"
 
+    @override
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
         check_shape("values", values, (self.num_states,))
         return self.probabilities @ values
 
+    @override
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
         return jnp.einsum("sa,sat->t", mass, self.probabilities)
 
+    @override
     def successors(self) -> Successors:
-        """Every state of every row."""
         return Successors(jnp.broadcast_to(jnp.arange(self.num_states), self.probabilities.shape), self.probabilities)
 
 
@@ -76,31 +79,31 @@ class SuccessorKernel(TransitionKernel):
             check_rows("probabilities", self.probabilities, least=-ROUNDING)
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return int(self.indices.shape[0])
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return int(self.indices.shape[1])
 
     @property
+    @override
     def structure(self) -> str:
-        """None but sparsity."""
         return f"list of {self.indices.shape[2]} successors of every state and action"
 
+    @override
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
         check_shape("values", values, (self.num_states,))
         return jnp.sum(self.probabilities * values[self.indices], axis=-1)
 
+    @override
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
         check_shape("mass", mass, (self.num_states, self.num_actions))
         contributions = mass[:, :, None] * self.probabilities
         return jnp.zeros(self.num_states, contributions.dtype).at[self.indices].add(contributions)
 
+    @override
     def successors(self) -> Successors:
-        """The lists themselves."""
         return Successors(self.indices, self.probabilities)

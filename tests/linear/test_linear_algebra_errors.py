@@ -27,7 +27,7 @@ def uniform(**changes):
         (lambda: line() @ np.ones(S + 1), r"shape \(36,\) or \(36, k\), but have shape \(37,\)"),
         (lambda: line() @ line(13), "factor 0 has 36 and factor 1 has 13"),
         (lambda: ops.product([line(), line(), line(13)]), "factor 0 has 36 and factor 2 has 13"),
-        (lambda: ops.product([line(), np.eye(S)]), "factor 1 is a ndarray"),
+        (lambda: ops.product([line(), np.eye(S)]), "factor 1 must be a TransitionOperator, but is a ndarray"),
         (lambda: ops.product([line()], max_elements=0), "max_elements must be a whole number of at least 1"),
         (lambda: ops.power(line(), -1), "exponent must be a whole number of at least 0, but is -1"),
         (lambda: ops.power(line(), 2.0), r"but is 2.0 \(a float\)"),

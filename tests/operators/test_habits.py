@@ -109,7 +109,7 @@ def test_a_method_is_a_pytree_and_a_function():
     assert operator.mv != operator.rmv
     assert operator.mv != ops.LatticeNoise(9, (-1, 1), (0.5, 0.5)).mv
     assert operator.mv.__name__ == "mv"
-    assert "N v" in operator.mv.__doc__
+    assert "A^T mu" in operator.move.__doc__
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -261,7 +261,7 @@ def explicit(matrix, num_actions=None):
         (lambda: explicit(P), "BCOO matrix, but was given a ndarray"),
         (lambda: explicit(P, 1), "BCOO matrix, but was given a ndarray"),
         (lambda: explicit(sparse.BCSR.fromdense(P)), "BCOO matrix, but was given a BCSR"),
-        (lambda: explicit(sparse.BCOO.fromdense(P[:2])), r"square, \(S, S\), but has shape \(2, 3\)"),
+        (lambda: explicit(sparse.BCOO.fromdense(P[:2])), r"shape \(S, S\) for an operator; .* but has shape \(2, 3\)"),
         (lambda: explicit(sparse.BCOO.fromdense(P, n_batch=1)), "with 1 batch, 1 sparse and 0 dense"),
         (lambda: explicit(sparse.BCOO.fromdense(P, n_dense=1)), "with 0 batch, 1 sparse and 1 dense"),
         (lambda: explicit(sparse.BCOO.fromdense(np.eye(2, dtype=int))), "floating-point numbers, but are of int"),

@@ -10,7 +10,7 @@ import pytest
 from helpers import numpy_kernels as twin
 
 from structmfg import operators as ops
-from structmfg.operators._vectors import PRODUCTS, takes_vectors
+from structmfg.operators._base import PRODUCTS, Transitions, takes_vectors
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -190,7 +190,7 @@ KINDS = {
 
 def test_every_product_takes_vectors_of_every_kind():
     """Whoever defines one, in the package or outside; the tests below look at what comes of it."""
-    defined = [cls for cls in vars(ops).values() if isinstance(cls, type) and issubclass(cls, ops._base._Convertible)]
+    defined = [cls for cls in vars(ops).values() if isinstance(cls, type) and issubclass(cls, Transitions)]
     for cls in defined:
         for name in {*PRODUCTS} & {*cls.__dict__}:
             assert cls.__dict__[name].__code__ is takes_vectors(lambda self: None).__code__, (cls, name)
