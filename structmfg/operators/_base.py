@@ -5,8 +5,8 @@ import functools
 import inspect
 import operator
 import types
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -16,11 +16,23 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
-from structmfg._checks import as_indices, as_reals
+from structmfg._checks import as_indices, as_reals, check_shape
 from structmfg.operators._sparse import Successors
 
+Vector: TypeAlias = Float[Array, " states"]  # (S,), a number for each state
+Table: TypeAlias = Float[Array, "states actions"]  # (S, A), a number for each state and action
+
 ROUNDING = 1e-5  # how far below zero a probability may lie that is the rest of a sum
-PRODUCTS = ("mv", "rmv", "expect", "push", "expect_under", "push_under", "move")
+# The products of kernels and operators, with the number of axes of each argument: (S,) or (S, A).
+PRODUCTS = {
+    "mv": (1,),
+    "rmv": (1,),
+    "move": (1,),
+    "expect": (1,),
+    "push": (2,),
+    "expect_under": (2, 1),
+    "push_under": (2, 1),
+}
 
 
 def delegate(path: str) -> Any:
@@ -50,16 +62,26 @@ def as_vector(owner: Any, name: str, values: Any) -> jax.Array:
     return as_reals(name, values, allowed)
 
 
-def takes_vectors(product: Callable[..., Any]) -> Callable[..., Any]:
-    """The product, for any arrays of numbers or nested sequences of them; see `as_vector`."""
-    names = tuple(inspect.signature(product).parameters)[1:]
+def takes_vectors(product: Callable[..., Any], axes: Sequence[int]) -> Callable[..., Any]:
+    """Make a product take any arrays of numbers or nested sequences of them, and check their shapes.
+
+    Its arguments are vectors (S,) where they have one of the `axes`, and tables (S, A) where they have two.
+    """
+    axes_of = dict(zip(list(inspect.signature(product).parameters)[1:], axes, strict=False))
 
     @functools.wraps(product)
-    def of_any(self: Any, *vectors: Any, **named: Any) -> Any:
-        given = [as_vector(self, name, vector) for name, vector in zip(names, vectors, strict=False)]
-        return product(self, *given, *vectors[len(given) :], **{k: as_vector(self, k, v) for k, v in named.items()})
+    def checked(self: Any, *vectors: Any, **named: Any) -> Any:
+        def convert(name: str, values: Any) -> jax.Array:
+            vector = as_vector(self, name, values)
+            shape = (self.num_states,) if axes_of[name] == 1 else (self.num_states, self.num_actions)
+            check_shape(name, vector, shape)
+            return vector
 
-    return of_any
+        given = [convert(name, values) for name, values in zip(axes_of, vectors, strict=False)]
+        named = {name: convert(name, values) if name in axes_of else values for name, values in named.items()}
+        return product(self, *given, *vectors[len(given) :], **named)
+
+    return checked
 
 
 def takes_states(successors_of: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,17 +150,18 @@ class StateModule(eqx.Module):
 class Transitions(StateModule):
     """What kernels and operators share: explicit forms, assembled from the list of successors.
 
-    Their products take vectors of any numbers, NumPy's and lists too, and return arrays of JAX. Constructors look at
-    the values that they are given, where these are known, outside `jit`: indices lie in range, probabilities are finite
-    and not negative, and their rows sum to one. It takes one pass over them; `checks=False` leaves it out.
+    Their products take vectors of any numbers, NumPy's and lists too, check their shapes, and return arrays of JAX.
+    Constructors look at the values that they are given, where these are known, outside `jit`: indices lie in range,
+    probabilities are finite and not negative, and their rows sum to one. This takes one pass over the values, which
+    `checks=False` leaves out.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Make each product that a class defines take vectors of any kind, in one place."""
+        """Make each product that a class defines take vectors of any kind and check their shapes, in one place."""
         super().__init_subclass__(**options)
-        for name in PRODUCTS:
+        for name, axes in PRODUCTS.items():
             if name in cls.__dict__:
-                setattr(cls, name, takes_vectors(cls.__dict__[name]))
+                setattr(cls, name, takes_vectors(cls.__dict__[name], axes))
         if "successors_of" in cls.__dict__:
             cls.successors_of = takes_states(cls.successors_of)  # type: ignore[method-assign]
 
@@ -235,11 +258,11 @@ class SquareMatrix(StateModule):
         """The type of the entries, as `as_dense` gives them."""
 
     @abc.abstractmethod
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+    def mv(self, values: Vector) -> Vector:
         """Return the product with a vector (S,)."""
 
     @abc.abstractmethod
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+    def rmv(self, mass: Vector) -> Vector:
         """Return the product of the transpose with a vector (S,)."""
 
     @property

@@ -17,7 +17,7 @@ from structmfg._checks import (
     check_shape,
     known_values,
 )
-from structmfg.operators._base import delegate
+from structmfg.operators._base import Table, Vector, delegate
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._sparse import Successors
 
@@ -25,7 +25,10 @@ from structmfg.operators._sparse import Successors
 class MixtureKernel(TransitionKernel):
     """State s moves by kernel j with probability weights[j, s]: P = sum_j D_j P_j, with D_j = diag(weights[j]).
 
-    `weights` has shape (J, S), or (J,) where they are the same for all states; with indicators, the kernels are pieces.
+    Args:
+        kernels: J kernels on the same states and actions.
+        weights: (J, S), or (J,) where they are the same for all states; with indicators, the kernels are pieces.
+        checks: Whether to refuse weights that are not distributions over the kernels.
     """
 
     kernels: tuple[TransitionKernel, ...]
@@ -68,31 +71,25 @@ class MixtureKernel(TransitionKernel):
     def structure(self) -> str:
         return " + ".join(f"w{j} ({kernel.structure})" for j, kernel in enumerate(self.kernels))
 
-    def _sum(self, term: Callable[[TransitionKernel, Float[Array, " states"]], Array]) -> Array:
+    def _sum(self, term: Callable[[TransitionKernel, Vector], Array]) -> Array:
         weights = self.weights if self.weights.ndim == 2 else self.weights[:, None]
         each = jnp.broadcast_to(weights, (len(self.kernels), self.num_states))
         return functools.reduce(operator.add, map(term, self.kernels, each))
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+    def expect(self, values: Vector) -> Table:
         return self._sum(lambda kernel, weight: weight[:, None] * kernel.expect(values))
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         return self._sum(lambda kernel, weight: kernel.push(weight[:, None] * mass))
 
     @override
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
         return self._sum(lambda kernel, weight: weight * kernel.expect_under(policy, values))
 
     @override
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
         return self._sum(lambda kernel, weight: kernel.push_under(policy, weight * mass))
 
     @override
@@ -106,7 +103,13 @@ class MixtureKernel(TransitionKernel):
 class PatchedKernel(TransitionKernel):
     """`base`, but for one state, which moves as it does in `other`: P = (I - e e^T) P_base + e e^T P_other.
 
-    `state` may be traced. Costs little more than `base`: only one row of `other` is looked at.
+    It costs little more than `base`, as only one row of `other` is computed.
+
+    Args:
+        base: The kernel of all other states.
+        other: A kernel on the same states and actions.
+        state: The number of the state; may be traced.
+        checks: Whether to refuse a state outside 0..S-1.
     """
 
     base: TransitionKernel
@@ -142,32 +145,27 @@ class PatchedKernel(TransitionKernel):
         return Successors(*(array[0] for array in self.other.successors_of(self.state[None])))
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
         expected, patch = self.base.expect(values), self._expect_patch(values)
         return jnp.where((jnp.arange(self.num_states) == self.state)[:, None], patch, expected)
 
-    def _expect_patch(self, values: Float[Array, " states"]) -> Float[Array, " actions"]:
+    def _expect_patch(self, values: Vector) -> Float[Array, " actions"]:
         row = self._row
         return jnp.sum(row.probabilities * values[row.indices], axis=-1)
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
     @override
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
+        """Replace one value."""
         patch = policy[self.state] @ self._expect_patch(values)
         return self.base.expect_under(policy, values).at[self.state].set(patch, unique_indices=True)
 
     @override
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
+        """Take the mass of the state out, and send it on its own."""
         row = self._row
         sent = (mass[self.state] * policy[self.state])[:, None] * row.probabilities
         arrived = self.base.push_under(policy, mass.at[self.state].set(0, unique_indices=True))

@@ -27,7 +27,9 @@ from structmfg._checks import as_floats, check_integer, check_kind, check_rows, 
 from structmfg.operators import _sparse as sparse
 from structmfg.operators._base import (
     ROUNDING,
+    Table,
     Transitions,
+    Vector,
     as_vector,
     branching_in_a_row,
     delegate,
@@ -90,24 +92,19 @@ class TransitionKernel(Transitions):
         num_actions: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+    def expect(self, values: Vector) -> Table:
         """Return P v (S, A), the expected next value of every state and action, for values v (S,)."""
 
     @abc.abstractmethod
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+    def push(self, mass: Table) -> Vector:
         """Return P^T m (S,), the mass that arrives in every state, for mass m (S, A): the adjoint of `expect`."""
 
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
         """Return A^pi v (S,), the expected next value of every state under a policy (S, A), for values v (S,)."""
         return jnp.sum(policy * self.expect(values), axis=-1)
 
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
         """Return (A^pi)^T mu (S,), the mean field one step later under a policy: the adjoint of `expect_under`."""
-        check_shape("mass", mass, (self.num_states,))
         return self.push(mass[:, None] * policy)
 
     def __rshift__(self, noise: TransitionOperator) -> "FactoredKernel":
@@ -140,10 +137,16 @@ class TransitionKernel(Transitions):
 
 
 class ControlledOperator(TransitionOperator):
-    """A^pi in matrix-free form: a kernel under a policy (S, A); see `TransitionKernel.under`."""
+    """A^pi in matrix-free form: a kernel under a policy.
+
+    Args:
+        kernel: P.
+        policy: pi(a | s) (S, A).
+        checks: Whether to refuse rows of the policy that are not distributions.
+    """
 
     kernel: TransitionKernel
-    policy: Float[Array, "states actions"]
+    policy: Table
 
     def __init__(self, kernel: TransitionKernel, policy: Any, *, checks: bool = True) -> None:
         check_kind("kernel", kernel, TransitionKernel)
@@ -159,11 +162,11 @@ class ControlledOperator(TransitionOperator):
     structure = delegate("kernel.structure")
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+    def mv(self, values: Vector) -> Vector:
         return self.kernel.expect_under(self.policy, values)
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+    def rmv(self, mass: Vector) -> Vector:
         return self.kernel.push_under(self.policy, mass)
 
     @override
@@ -178,6 +181,10 @@ class FactoredKernel(TransitionKernel):
     """A controlled move followed by uncontrolled noise: (P v)(s, a) = (M (N v))(s, a).
 
     With K_m successors of the move and K_n of the noise, work falls from S A K_m K_n to S A K_m + S K_n.
+
+    Args:
+        move: M, a kernel.
+        noise: N, an operator on the same states.
     """
 
     move: TransitionKernel
@@ -210,23 +217,19 @@ class FactoredKernel(TransitionKernel):
         return f"({self.move.structure}) >> ({self.noise.structure})"
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
+    def expect(self, values: Vector) -> Table:
         return self.move.expect(self.noise.mv(values))
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
+    def push(self, mass: Table) -> Vector:
         return self.noise.rmv(self.move.push(mass))
 
     @override
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
         return self.move.expect_under(policy, self.noise.mv(values))
 
     @override
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
         return self.noise.rmv(self.move.push_under(policy, mass))
 
     @override
@@ -240,9 +243,12 @@ class FactoredKernel(TransitionKernel):
 
 
 class ExplicitKernel(TransitionKernel):
-    """P in explicit form: an (S*A, S) BCOO matrix whose row s*A + a is the distribution of the next state.
+    """P in explicit form, as a sparse matrix. `from_scipy` takes matrices of other kinds.
 
-    `from_scipy` takes matrices of other kinds.
+    Args:
+        matrix: A BCOO matrix (S*A, S), whose row s*A + a is the distribution of the next state.
+        num_actions: A.
+        checks: Whether to refuse rows that are not distributions.
     """
 
     matrix: BCOO
@@ -264,13 +270,11 @@ class ExplicitKernel(TransitionKernel):
         return f"sparse matrix of {self.matrix.nse} stored entries"
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
         return sparse.pull(self.matrix, values).reshape(self.num_states, self.num_actions)
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         return sparse.push(self.matrix, mass.reshape(-1))
 
     @override

@@ -9,15 +9,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 from typing_extensions import override
 
-from structmfg._checks import as_floats, check_integer, check_kind, check_rows, check_shape
-from structmfg.operators._base import ROUNDING, delegate
+from structmfg._checks import as_floats, check_integer, check_kind, check_rows
+from structmfg.operators._base import ROUNDING, Table, Vector, delegate
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._operator import ProductOperator, TransitionOperator
 from structmfg.operators._sparse import Successors
 
 
 class LiftedKernel(TransitionKernel):
-    """P (x) I: the outer index of a product state, s = outer * inner_size + inner, moves by `move`; the inner stays."""
+    """P (x) I: the outer index of a product state, s = outer * inner_size + inner, moves by `move`; the inner stays.
+
+    Args:
+        move: P, a kernel of the outer index.
+        inner_size: The number of values of the inner index.
+    """
 
     move: TransitionKernel
     inner_size: int = eqx.field(static=True)
@@ -47,27 +52,19 @@ class LiftedKernel(TransitionKernel):
         return jnp.moveaxis(array, 0, 1).reshape(self.num_states, *array.shape[2:])
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
         return self._join(jax.vmap(self.move.expect)(self._split(values)))
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         return self._join(jax.vmap(self.move.push)(self._split(mass)))
 
     @override
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
         return self._join(jax.vmap(self.move.expect_under)(self._split(policy), self._split(values)))
 
     @override
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
         return self._join(jax.vmap(self.move.push_under)(self._split(policy), self._split(mass)))
 
     @override
@@ -84,7 +81,12 @@ class LiftedKernel(TransitionKernel):
 class LiftedOperator(TransitionOperator):
     """I (x) A (x) I: of a state s = (outer * S_A + middle) * inner_size + inner, the middle index moves by A.
 
-    The other two stay. A product is one with A for each of their values, all at once.
+    The other two indices stay. A product with a vector is one with A for each of their values, all at once.
+
+    Args:
+        move_by: A.
+        outer_size: The number of values of the outer index.
+        inner_size: The number of values of the inner index.
     """
 
     move_by: TransitionOperator
@@ -124,13 +126,11 @@ class LiftedOperator(TransitionOperator):
         return (over_inner(array[0]) if self.outer_size == 1 else jax.vmap(over_inner)(array)).reshape(-1)
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
         return self._each(self.move_by.mv, values)
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
         return self._each(self.move_by.rmv, mass)
 
     @override
@@ -146,7 +146,13 @@ class LiftedOperator(TransitionOperator):
 
 
 class KroneckerOperator(TransitionOperator):
-    """I (x) Q: a small Markov chain Q (m, m) moves the fast index of a product state, s = outer * m + inner."""
+    """I (x) Q: a small Markov chain Q moves the inner index of a product state, s = outer * m + inner.
+
+    Args:
+        num_states: S, a multiple of m.
+        chain: Q (m, m).
+        checks: Whether to refuse rows of Q that are not distributions.
+    """
 
     num_states: int = eqx.field(static=True)
     chain: Float[Array, "inner inner"]
@@ -169,13 +175,11 @@ class KroneckerOperator(TransitionOperator):
         return int(self.chain.shape[0])
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
         return (values.reshape(-1, self._inner) @ self.chain.T).reshape(-1)
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
         return (mass.reshape(-1, self._inner) @ self.chain).reshape(-1)
 
     @override

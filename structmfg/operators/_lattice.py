@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import as_array, as_indices, as_reals, check_integer, check_rows, check_shape, concrete
-from structmfg.operators._base import ROUNDING
+from structmfg.operators._base import ROUNDING, Table, Vector
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._operator import TransitionOperator
 from structmfg.operators._sparse import Successors
@@ -29,7 +29,7 @@ _LONG = 2**24  # beyond it, XLA's convolution on CPU returns zeros at the end of
 class LatticeKernel(TransitionKernel):
     """Action a moves state s to s + offsets[a] + shift, clipped by the walls around s (see `operators._walls`).
 
-    Args of the constructor:
+    Args:
         num_states: S.
         offsets: A whole numbers, one for each action; static.
         shift: A whole number that is added to every offset; may be traced, and is then clipped to +-`max_shift`.
@@ -101,21 +101,16 @@ class LatticeKernel(TransitionKernel):
         return self._line.clip(states, targets)
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
         return values[self._targets(jnp.arange(self.num_states))]
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
     @override
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
+        """Sum slices away from the walls, and rows of their own near them."""
         line = self._line
         if line.short:
             return jnp.sum(policy * self.expect(values), axis=-1)
@@ -140,11 +135,8 @@ class LatticeKernel(TransitionKernel):
         return expected
 
     @override
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
+        """Sum shifted copies, and send row by row what they miss near the walls."""
         line = self._line
         if line.short:
             arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
@@ -192,7 +184,7 @@ class LatticeNoise(TransitionOperator):
 
     A product is a convolution, with rows of their own near the walls. Its cost grows with the range of the offsets.
 
-    Args of the constructor:
+    Args:
         num_states: S.
         offsets: K whole numbers, static; they are sorted, and those given twice are merged.
         probabilities: (K,), one for each offset.
@@ -242,7 +234,7 @@ class LatticeNoise(TransitionOperator):
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
         return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets)[None])
 
-    def _correlate(self, signal: Float[Array, " states"], sign: int) -> Float[Array, " states"]:
+    def _correlate(self, signal: Vector, sign: int) -> Vector:
         """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
 
         A convolution, because XLA neither fuses it nor computes it again where its result is used many times.
@@ -257,8 +249,8 @@ class LatticeNoise(TransitionOperator):
         return result[:size]
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
+        """Convolve, and replace the rows near the walls."""
         line = self._line
 
         def near(states: Int[Array, " some"]) -> Array:
@@ -273,8 +265,8 @@ class LatticeNoise(TransitionOperator):
         return expected
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
+        """Convolve what is out of reach of barriers, and send row by row what would leave the line."""
         line = self._line
         if line.short:
             arrived = jnp.zeros_like(mass)

@@ -15,10 +15,11 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Int
 from typing_extensions import override
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_shape, concrete
+from structmfg.operators._base import Table, Vector
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._sparse import Successors
 
@@ -27,13 +28,13 @@ _STAY_AND_NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class LatticeKernel2d(TransitionKernel):
-    """Action a moves the cell (row, column) by moves[a] = (rows, columns), unless that is barred; then it stays.
+    """Action a moves the cell (row, column) by moves[a] = (rows, columns), or leaves it where that is not possible.
 
-    A move is barred where it would end outside the grid or on an obstacle; what lies on the way does not matter. Nobody
+    A move is not possible if it would end outside the grid or on an obstacle; cells on the way do not matter. Nobody
     enters an obstacle, and whoever starts on one stays there. Noise is the same kernel under a policy: for instance
     `LatticeKernel2d(shape).under(np.full((S, 5), 1 / 5))`.
 
-    Args of the constructor:
+    Args:
         shape: (H, W), rows and columns; S = H * W states, row by row.
         moves: One pair of whole numbers an action; by default staying, down, up, right, left.
         obstacles: Mask (H, W), true where nobody may enter; may be traced. By default there are none.
@@ -92,24 +93,16 @@ class LatticeKernel2d(TransitionKernel):
         return [r * width + c if abs(r) < height and abs(c) < width else 0 for r, c in self.moves]
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
-        values = jnp.asarray(values)
+    def expect(self, values: Vector) -> Table:
         each = [jnp.where(made, jnp.roll(values, -d), values) for made, d in zip(self.made, self._shifts, strict=True)]
         return jnp.stack(each, axis=-1)
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
-        return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
+    def push(self, mass: Table) -> Vector:
+        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
     @override
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
-        policy, values = jnp.asarray(policy), jnp.asarray(values)
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
         return functools.reduce(
             operator.add,
             (
@@ -119,12 +112,8 @@ class LatticeKernel2d(TransitionKernel):
         )
 
     @override
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
-        policy, mass = jnp.asarray(policy), jnp.asarray(mass)
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
+        """Shift what moves the other way; the rest stays."""
         arrived = []
         for a, shift in enumerate(self._shifts):
             moving = policy[:, a] * mass

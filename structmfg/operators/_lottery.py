@@ -1,4 +1,4 @@
-"""Two-point lotteries on a monotone grid: mass at a point between two grid points goes to both, by linear weights.
+"""Two-point lotteries on a grid: mass between two grid points goes to both, by linear weights.
 
 The lottery keeps the mean of the position (Young 2010, doi:10.1016/j.jedc.2008.11.010). Finding the neighbours
 dominates its cost; on a geometric grid their index has a closed form.
@@ -26,6 +26,7 @@ from structmfg._checks import (
     concrete,
     plain,
 )
+from structmfg.operators._base import Table, Vector
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._sparse import Successors
 
@@ -74,7 +75,11 @@ class Grid(eqx.Module):
 
 
 class ArbitraryGrid(Grid):
-    """Any increasing points (n,): located by binary search."""
+    """A grid of any increasing points, located by binary search.
+
+    Args:
+        values: The points (n,).
+    """
 
     values: Float[Array, " points"]
 
@@ -109,7 +114,14 @@ class ArbitraryGrid(Grid):
 
 
 class GeometricGrid(Grid):
-    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0), with p = max(|lower|, pivot): dense near `lower`."""
+    """A grid that is dense near its lower end: x_i + p is geometric from lower + p to upper + p.
+
+    Args:
+        num_points: n.
+        lower: The first point, at least 0.
+        upper: The last point.
+        pivot: p is the larger of `lower` and `pivot`; the smaller it is, the denser the points near `lower`.
+    """
 
     num_points: int = eqx.field(static=True, converter=plain)
     lower: float = eqx.field(static=True, converter=plain)
@@ -144,9 +156,10 @@ class GeometricGrid(Grid):
 
     @override
     def points(self) -> Float[Array, " points"]:
-        """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere.
+        """Compute the points in double precision outside `jit`: rounded once, and the same numbers everywhere.
 
-        Raises `ValueError` where rounding makes two of them one, as weights between them would be NaN.
+        Raises:
+            ValueError: Rounding makes two points equal; weights between them would be NaN.
         """
         p, kind = self._pivot, np.dtype(jnp.result_type(float))
         points = np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0).astype(kind)
@@ -161,10 +174,10 @@ class GeometricGrid(Grid):
 
     @override
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """See `Grid.lottery`; i is the floor of log((x + p) / (lower + p)) / log(ratio).
+        """Find i as the floor of log((x + p) / (lower + p)) / log(ratio).
 
-        Rounding may name a neighbouring interval, which a weight outside [0, 1] gives away. Widths grow by a constant
-        ratio, so the weight in the right interval follows without another look at the grid.
+        Rounding may yield a neighbouring interval, which shows as a weight outside [0, 1]. Widths grow by a constant
+        ratio, so the weight in the right interval follows without the grid.
         """
         positions = as_floats("positions", positions)
         positions = positions.astype(jnp.promote_types(positions.dtype, np.float32))  # half as many bits name no index
@@ -183,13 +196,18 @@ class GeometricGrid(Grid):
 class LotteryKernel(TransitionKernel):
     """State (outer, inner) = outer * m + inner moves by lottery on a grid of the outer index; the inner index stays.
 
-    `index` and `weight` (S, A) come from `Grid.lottery` of the next positions: mass goes to outer = index with
-    probability 1 - weight and to index + 1 with probability weight.
+    Mass goes to outer = index with probability 1 - weight, and to outer = index + 1 with probability weight.
+
+    Args:
+        num_outer: The number of grid points; S is a multiple of it.
+        index: (S, A), whole numbers in 0..num_outer-2, from `Grid.lottery` of the next positions.
+        weight: (S, A), in [0, 1], from the same.
+        checks: Whether to refuse indices and weights out of range.
     """
 
     num_outer: int = eqx.field(static=True)
     index: Int[Array, "states actions"]
-    weight: Float[Array, "states actions"]
+    weight: Table
 
     def __init__(self, num_outer: int, index: Any, weight: Any, *, checks: bool = True) -> None:
         self.num_outer = check_integer("num_outer", num_outer, at_least=2)
@@ -233,15 +251,14 @@ class LotteryKernel(TransitionKernel):
         return self.index * self._inner + (jnp.arange(self.num_states) % self._inner)[:, None]
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
+        """Interpolate v linearly between grid points."""
         lower = self._lower()
         left = values[lower]
         return left + self.weight * (values[lower + self._inner] - left)
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         lower, up = self._lower(), mass * self.weight
         arrived = jnp.zeros(self.num_states, mass.dtype)
         return arrived.at[lower].add(mass - up).at[lower + self._inner].add(up)

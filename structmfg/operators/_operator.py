@@ -14,9 +14,9 @@ import scipy.sparse.linalg
 from jaxtyping import Array, Float
 from typing_extensions import override
 
-from structmfg._checks import check_integer, check_kind, check_shape, concrete
+from structmfg._checks import check_integer, check_kind, concrete
 from structmfg.operators import _sparse as sparse
-from structmfg.operators._base import SquareMatrix, Transitions, branching_in_a_row, delegate, span_in_a_row
+from structmfg.operators._base import SquareMatrix, Transitions, Vector, branching_in_a_row, delegate, span_in_a_row
 from structmfg.operators._rows import Rows, grouped, padded
 from structmfg.operators._sparse import BCOO, BCSR, Successors
 
@@ -37,11 +37,11 @@ class TransitionOperator(Transitions, SquareMatrix):
         return np.dtype(jax.eval_shape(self.successors).probabilities.dtype)
 
     @abc.abstractmethod
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+    def mv(self, values: Vector) -> Vector:
         """Return A v (S,), the expected next value of every state, for values v (S,)."""
 
     @abc.abstractmethod
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+    def rmv(self, mass: Vector) -> Vector:
         """Return A^T mu (S,), the mean field one step after mu (S,); the same as `T.mv`."""
 
     @property
@@ -49,7 +49,7 @@ class TransitionOperator(Transitions, SquareMatrix):
         """The transposed operator."""
         return TransposedOperator(self)
 
-    def move(self, mean_field: Float[Array, " states"]) -> Float[Array, " states"]:
+    def move(self, mean_field: Vector) -> Vector:
         """Return A^T mu (S,), the mean field one step later, scaled to sum to one where rounding has added up.
 
         Each product rounds, and so do the rows of A; over 1e5 steps in single precision that adds up to a drift of the
@@ -120,11 +120,11 @@ class TransposedOperator(SquareMatrix):
     dtype = delegate("T.dtype")
 
     @override
-    def mv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
+    def mv(self, mass: Vector) -> Vector:
         return self.T.rmv(mass)
 
     @override
-    def rmv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
+    def rmv(self, values: Vector) -> Vector:
         return self.T.mv(values)
 
     @override
@@ -174,13 +174,11 @@ class ExplicitOperator(TransitionOperator):
         return f"sparse matrix of {self.matrix.nse} stored entries"
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
         return sparse.pull(self.matrix, values) if self._rows is None else self._rows @ values
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
         return sparse.push(self.matrix, mass)
 
     @functools.cached_property
@@ -220,13 +218,11 @@ class CompressedOperator(TransitionOperator):
         return f"rows of {forms} by their length, {self.rows.size} stored entries each"
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
         return self.rows @ values
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
         if self.columns is not None:
             return self.columns @ mass
         data, row, column = self.rows.entries()
@@ -250,7 +246,8 @@ def compress(matrix: BCOO, *, row_bound: int) -> CompressedOperator:
     used = places[:, 0] < size
     known = concrete(matrix.data)
     data: Any = (matrix.data if known is None else known)[np.flatnonzero(used)]
-    return laid_out(data, *places[used].T, size)
+    row, column = places[used].T
+    return laid_out(data, row, column, size)
 
 
 def laid_out(data: Any, row: np.ndarray, column: np.ndarray, size: int) -> CompressedOperator:
@@ -294,13 +291,11 @@ class ProductOperator(TransitionOperator):
         return branching_in_a_row(self.factors, self.num_states)
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
         return functools.reduce(lambda v, factor: factor.mv(v), reversed(self.factors), values)
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
         return functools.reduce(lambda mu, factor: factor.rmv(mu), self.factors, mass)
 
     @override
@@ -349,7 +344,8 @@ class PowerOperator(TransitionOperator):
         check_kind("base", base, TransitionOperator)
         exponent = check_integer("exponent", exponent, at_least=0)
         if isinstance(base, PowerOperator):  # (A^m)^n is A^(m n)
-            base, exponent = base.base, base.exponent * exponent
+            exponent *= base.exponent
+            base = base.base
         self.base, self.exponent = base, exponent
 
     num_states = delegate("base.num_states")
@@ -372,16 +368,14 @@ class PowerOperator(TransitionOperator):
         return f"({self.base.structure}) to the power {self.exponent}"
 
     @override
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("values", values, (self.num_states,))
+    def mv(self, values: Vector) -> Vector:
         return self._repeat(self.base.mv, values)
 
     @override
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states,))
+    def rmv(self, mass: Vector) -> Vector:
         return self._repeat(self.base.rmv, mass)
 
-    def _repeat(self, move: Callable[[Array], Array], vector: Float[Array, " states"]) -> Float[Array, " states"]:
+    def _repeat(self, move: Callable[[Array], Array], vector: Vector) -> Vector:
         if self.exponent <= _UNROLLED:
             for _ in range(self.exponent):
                 vector = move(vector)

@@ -7,13 +7,18 @@ from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import as_array, as_floats, as_indices, check_rows, check_shape
-from structmfg.operators._base import ROUNDING
+from structmfg.operators._base import ROUNDING, Table, Vector
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._sparse import Successors
 
 
 class DenseKernel(TransitionKernel):
-    """P as a dense array (S, A, S): for small state spaces."""
+    """P as a dense array, for small state spaces.
+
+    Args:
+        probabilities: P[s, a, s'] (S, A, S).
+        checks: Whether to refuse rows that are not distributions.
+    """
 
     probabilities: Float[Array, "states actions states"]
 
@@ -37,19 +42,14 @@ class DenseKernel(TransitionKernel):
     def num_actions(self) -> int:
         return int(self.probabilities.shape[1])
 
-    @property
-    @override
-    def structure(self) -> str:
-        return "dense array"
+    structure = "dense array"
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
         return self.probabilities @ values
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         return jnp.einsum("sa,sat->t", mass, self.probabilities)
 
     @override
@@ -60,7 +60,10 @@ class DenseKernel(TransitionKernel):
 class SuccessorKernel(TransitionKernel):
     """P as lists of K successors of every state and action: gather to expect, scatter-add to push.
 
-    An unused place in a list names any state, with probability 0.
+    Args:
+        indices: The successors (S, A, K), whole numbers in 0..S-1.
+        probabilities: Their probabilities (S, A, K). An unused place in a list names any state, with probability 0.
+        checks: Whether to refuse indices out of range and lists whose probabilities are not a distribution.
     """
 
     indices: Int[Array, "states actions width"]
@@ -94,13 +97,11 @@ class SuccessorKernel(TransitionKernel):
         return f"list of {self.indices.shape[2]} successors of every state and action"
 
     @override
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        check_shape("values", values, (self.num_states,))
+    def expect(self, values: Vector) -> Table:
         return jnp.sum(self.probabilities * values[self.indices], axis=-1)
 
     @override
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    def push(self, mass: Table) -> Vector:
         contributions = mass[:, :, None] * self.probabilities
         return jnp.zeros(self.num_states, contributions.dtype).at[self.indices].add(contributions)
 
