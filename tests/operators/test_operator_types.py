@@ -162,17 +162,19 @@ def test_indices_of_every_type(name):
     assert_all(products_of_traced(*map(in_type(np.int8, np.float32), arrays)), expected_products(dense, *DRAW.given))
 
 
-@pytest.mark.slow
 def test_successors_of_a_kernel_of_ones_own_in_a_narrow_type():
-    class Own(ops.DenseKernel):
-        def successors(self):
-            return ops.Successors(jnp.asarray(_low, jnp.uint8), jnp.asarray(_rows, float))
+    """Its rows are numbered in a type that counts them all."""
 
-    kernel = Own(_dense)
-    np.testing.assert_allclose(kernel.explicit().expect(VALUES), _dense @ VALUES, atol=1e-5)
-    np.testing.assert_allclose(
-        kernel.under(POLICY).compressed().rmv(MASS), MASS @ twin.under(_dense, POLICY), atol=1e-6
-    )
+    class Narrow(ops.SuccessorKernel):
+        def successors(self):
+            return ops.Successors(self.indices.astype(jnp.uint8), self.probabilities)
+
+    build, dense = CASES["successors"]
+    lists = build(in_type(int))
+    kernel = Narrow(lists.indices, lists.probabilities)
+    np.testing.assert_allclose(kernel.explicit().expect(VALUES), dense @ VALUES, atol=1e-5)
+    arrived = kernel.under(POLICY).compressed().rmv(MASS)
+    np.testing.assert_allclose(arrived, MASS @ twin.under(dense, POLICY), atol=1e-6)
 
 
 KINDS = {
