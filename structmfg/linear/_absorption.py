@@ -120,7 +120,7 @@ def absorption(operator: TransitionOperator, *, tolerance: float | None = None) 
 
 
 class _Totals(NamedTuple):
-    """Totals (S, m), zero outside the states that were asked for, and a bound on their relative error."""
+    """Totals (S, m), zero outside the states of interest, and a bound on their relative error."""
 
     totals: Float[np.ndarray, "states columns"]
     error: float
@@ -171,9 +171,7 @@ def _can_reach(
     edges = (np.concatenate([rows[kept], np.full(len(start), size)]), np.concatenate([columns[kept], start]))
     graph = scipy.sparse.csr_array((np.ones(len(edges[0])), edges), shape=(size + 1, size + 1))
     reached = scipy.sparse.csgraph.breadth_first_order(graph, size, return_predecessors=False)
-    found = np.zeros(size + 1, bool)
-    found[reached] = True
-    return found[:size]
+    return np.isin(np.arange(size), reached)
 
 
 def _totals(
@@ -212,9 +210,10 @@ def _by_lu(
     factors, hitting = solver
     reward = rewards[states]
     x = factors.solve(reward)
-    gone, back = total[:, None] * x, within @ x
+    outflow, inflow = total[:, None] * x, within @ x
     terms = (np.diff(within.indptr) + 4)[:, None]
-    off = np.abs(reward - (gone - back)) + (UNIT * terms + 2 * data) * (np.abs(gone) + np.abs(back) + reward)
+    off = np.abs(reward - (outflow - inflow))
+    off += (UNIT * terms + 2 * data) * (np.abs(outflow) + np.abs(inflow) + reward)
     totals[states] = np.maximum(x, 0)
     least = np.maximum(x.min(axis=0), np.finfo(float).tiny)
     return _Totals(totals, float((hitting * off.max(axis=0) / least).max()))

@@ -30,7 +30,7 @@ _MOST_WORK = 2e10  # some seconds
 _MOST_STATES = 200_000  # each costs some 30 microseconds
 _MOST_STORED = 1e8  # numbers, n b
 _DENSE = 64  # states that are not worth an ordering
-_LARGE, _SMALL = 1e100, 1e-100  # beyond these, left solutions are scaled anew
+_LARGE, _SMALL = 1e100, 1e-100  # beyond these, left solutions are rescaled
 
 
 class Panel(NamedTuple):
@@ -263,7 +263,7 @@ def longest_time(
     """
     if not (np.isfinite(times).all() and (times > 0).all()):
         return np.inf
-    gone, back = total * times, moves @ times
-    rounding = UNIT * (np.diff(moves.indptr) + 4) * (gone + back)
-    least = float((gone - back - rounding).min())
+    outflow, inflow = total * times, moves @ times
+    rounding = UNIT * (np.diff(moves.indptr) + 4) * (outflow + inflow)
+    least = float((outflow - inflow - rounding).min())
     return float(times.max()) / least if least > 0 else np.inf

@@ -139,7 +139,7 @@ def resolvent(
     Returns:
         `result`: `converged` if `bound` is within tolerance ||r|| / (1 - gamma); `residual` if only the residual is
         within tolerance ||r||, and rounding or the operator's dtype leave more to doubt. `stats`: `residual`,
-        ||d||_inf, computed anew from `value`; `bound`, on the error of the returned value in the norm above, with all
+        ||d||_inf, computed from `value`; `bound`, on the error of the returned value in the norm above, with all
         rounding; `steps`: of `neumann`, products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles
         of at most 20.
 

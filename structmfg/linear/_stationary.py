@@ -80,7 +80,7 @@ def stationary(
     Returns:
         `result`: `converged` if `bound` is within the tolerance; `residual` if `power` stopped with a residual within
         it; `not_unique` if `direct` or `eigen` found several closed classes: `value` is then the stationary
-        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed anew from the
+        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed from the
         value; `bound`, on ||value - mu||_1, rounding to the value's dtype included (of `direct` and `eigen`); `steps`
         of `power`; `closed_classes`, their number; of `eigen`, `second`, the second largest modulus of an eigenvalue
         in the class (1 if it is periodic), and `gap`, 1 - `second`, NaN where ARPACK did not find it.

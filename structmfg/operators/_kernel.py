@@ -42,16 +42,20 @@ from structmfg.operators._sparse import BCOO, Successors
 class TransitionKernel(Transitions):
     """A controlled law of motion P(s' | s, a) at one aggregate state, over S states and A actions.
 
-    A kernel of one's own is an `equinox.Module` of this class that defines
+    To write a kernel of your own, subclass this class, which is an `equinox.Module`, and define
 
     - `num_states` and `num_actions`, S and A, as static fields or as properties;
     - `expect(values)`, from v (S,) to P v (S, A);
     - `push(mass)`, its adjoint, from m (S, A) to P^T m (S,);
     - `successors()`, the same law as lists: `Successors` of indices and probabilities, each (S, A, K).
 
-    All else follows: `under`, `>>`, explicit forms. It may also override `expect_under` and `push_under`, where these
-    need not hold an array (S, A, K); `branching` and `span`, proven bounds that make explicit forms smaller;
-    `successors_of`; and `structure`, a description in words.
+    All else follows: `under`, `>>`, explicit forms. Callers may pass any arrays or lists of numbers; your methods get
+    arrays of JAX whose shapes have been checked. Optional overrides are
+
+    - `expect_under(policy, values)` and `push_under(policy, mass)`, where they need no array (S, A);
+    - `successors_of(states)`, where the lists of some states are cheaper than all;
+    - `branching` and `span`, proven bounds that make explicit forms smaller;
+    - `structure`, a description in words.
 
     >>> import equinox as eqx, jax.numpy as jnp, numpy as np, structmfg as smfg
     >>> class Ring(smfg.operators.TransitionKernel):

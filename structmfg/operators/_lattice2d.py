@@ -31,7 +31,7 @@ class LatticeKernel2d(TransitionKernel):
     """Action a moves the cell (row, column) by moves[a] = (rows, columns), or leaves it where that is not possible.
 
     A move is not possible if it would end outside the grid or on an obstacle; cells on the way do not matter. Nobody
-    enters an obstacle, and whoever starts on one stays there. Noise is the same kernel under a policy: for instance
+    enters an obstacle, and mass that starts on one stays there. Noise is the same kernel under a policy: for instance
     `LatticeKernel2d(shape).under(np.full((S, 5), 1 / 5))`.
 
     Args:

@@ -27,8 +27,8 @@ class TransitionOperator(Transitions, SquareMatrix):
     """A row-stochastic S x S matrix A: `mv` pulls values back, `rmv` and `T.mv` push a mean field forward.
 
     `A @ v` and `v @ A` are `mv` and `rmv` for a vector (S,), and take blocks of vectors, too: `A @ V` with V (S, k),
-    `V @ A` with V (k, S). `A @ B` and `A ** n` are operators, matrix-free. An operator of one's own defines
-    `num_states`, `mv`, `rmv` and `successors`, as a kernel of one's own does (see `TransitionKernel`).
+    `V @ A` with V (k, S). `A @ B` and `A ** n` are operators, matrix-free. To write an operator of your
+    own, define `num_states`, `mv`, `rmv` and `successors`; `TransitionKernel` shows how.
     """
 
     @property
@@ -54,7 +54,7 @@ class TransitionOperator(Transitions, SquareMatrix):
 
         Each product rounds, and so do the rows of A; over 1e5 steps in single precision that adds up to a drift of the
         mass by 5e-3. Mass within 4 epsilon of one is left alone, so that nothing changes before it has to. Mass off by
-        more than 8 sqrt(S) epsilon in a step is a fault of A or of mu, and left to be seen.
+        more than 8 sqrt(S) epsilon in a step is a fault of A or of mu, and left as it is.
         """
         arrived = self.rmv(mean_field)
         total = jnp.sum(arrived)
@@ -187,7 +187,7 @@ class ExplicitOperator(TransitionOperator):
 
     @override
     def as_bcoo(self) -> BCOO:
-        return sparse.merged(self.matrix)
+        return sparse.merge_duplicates(self.matrix)
 
     @override
     def successors(self) -> Successors:
@@ -195,7 +195,7 @@ class ExplicitOperator(TransitionOperator):
 
 
 class CompressedOperator(TransitionOperator):
-    """A in explicit form, for the fastest products on CPU: the entries of every row of A and, beside them, of A^T.
+    """A in explicit form, for the fastest products on CPU: the entries of every row of A, and of every row of A^T.
 
     Rows with equally many entries lie side by side, so that no product needs a scatter (see `operators._rows`): on one
     core, a product with a vector takes about as long as SciPy's, where `ExplicitOperator` takes 5 to 10 times as long.

@@ -89,7 +89,7 @@ def to_bcsr(matrix: BCOO) -> BCSR:
     return BCSR((rows.data, rows.indices, rows.indptr), shape=rows.shape, indices_sorted=True, unique_indices=True)
 
 
-def merged(matrix: BCOO) -> BCOO:
+def merge_duplicates(matrix: BCOO) -> BCOO:
     """The matrix with duplicates merged and indices sorted; itself where its flags say that it is so already."""
     if matrix.indices_sorted and matrix.unique_indices:
         return matrix
@@ -98,7 +98,7 @@ def merged(matrix: BCOO) -> BCOO:
 
 def from_coordinates(data: Array, row: Array, column: Array, size: int) -> BCOO:
     """The (S, S) matrix of entries in any order, merged and sorted."""
-    return merged(BCOO((data, jnp.stack([row, column], axis=-1)), shape=(size, size)))
+    return merge_duplicates(BCOO((data, jnp.stack([row, column], axis=-1)), shape=(size, size)))
 
 
 def from_csr(matrix: scipy.sparse.csr_array) -> BCOO:

@@ -233,9 +233,9 @@ def test_products_that_underflow_are_not_certified(double):
     matrix = np.zeros((4, 4))
     matrix[0, 2] = matrix[2, 1] = matrix[1, 0] = matrix[3, 1] = q
     matrix[0, 0] = matrix[2, 0] = matrix[1, 3] = matrix[3, 3] = 1 - q
-    found = stationary(chain(matrix))
-    assert np.abs(np.asarray(found.value) - twin.stationary(matrix).astype(float)).sum() <= found.stats["bound"]
-    assert not bool(found.succeeded)
+    solution = stationary(chain(matrix))
+    assert np.abs(np.asarray(solution.value) - twin.stationary(matrix).astype(float)).sum() <= solution.stats["bound"]
+    assert not bool(solution.succeeded)
 
 
 def test_no_derivative_with_two_closed_classes(double):

@@ -1,4 +1,4 @@
-"""A wrong shape or a bad row is named: what was given, and what is allowed."""
+"""Operators refuse wrong shapes, kinds and rows with a message of what was given and what is allowed."""
 
 import jax
 import jax.numpy as jnp

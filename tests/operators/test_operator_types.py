@@ -93,7 +93,7 @@ def drawn(seed, outer, inner):
 DRAW = drawn(15, OUTER, INNER)
 CASES, POLICY, VALUES, MASS = DRAW
 S = OUTER * INNER
-QUICK = {"lottery"}  # compiled one by one, the others take longer than they tell
+QUICK = {"lottery"}  # compiled one by one, the others take too long for what they show
 
 
 def in_type(whole, floating=float, way=np.asarray):
