@@ -162,6 +162,12 @@ def assert_close(actual, expected, precision, digits=1.0):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
+def in_both_forms(operator, values, mass):
+    """A v and A^T mu, matrix-free and by an explicit form built here."""
+    explicit = operator.explicit()
+    return [form.mv(values) for form in (operator, explicit)], [form.T.mv(mass) for form in (operator, explicit)]
+
+
 def is_merged(matrix):
     """Whether a BCOO matrix (S, S) is sorted, has no entry twice, zeros in unused slots at the end, and says so."""
     rows, columns = np.asarray(matrix.indices).T

@@ -6,7 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.kernels import JOINT_MASS, KERNELS, MASS, OPERATORS, POLICY, VALUES, assert_close, is_merged, made
+from helpers.kernels import (
+    JOINT_MASS,
+    KERNELS,
+    MASS,
+    OPERATORS,
+    POLICY,
+    VALUES,
+    assert_close,
+    in_both_forms,
+    is_merged,
+    made,
+)
 
 FORMS = ("matrix_free", "explicit")
 
@@ -131,12 +142,6 @@ def test_branching_is_a_bound(kernel, kernel_twin):
 def test_span_is_a_bound(kernel, kernel_twin):
     reached = [np.flatnonzero(row) for row in (kernel_twin > 0).any(axis=1)]
     assert kernel.span is None or max(np.ptp(row) for row in reached) <= kernel.span
-
-
-def in_both_forms(operator, values, mass):
-    """A v and A^T mu, matrix-free and by an explicit form built here."""
-    explicit = operator.explicit()
-    return [form.mv(values) for form in (operator, explicit)], [form.T.mv(mass) for form in (operator, explicit)]
 
 
 @pytest.mark.parametrize("name", OPERATORS)
