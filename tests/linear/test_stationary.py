@@ -157,8 +157,8 @@ def test_hitting_times_bound_the_inverse():
         total = np.full(6, 1.0)
         exact = np.linalg.solve(np.eye(6) - moves.toarray(), np.ones(6))
         for guess in (exact, exact * random.uniform(0.9, 1.1, 6), np.ones(6), -exact):
-            assert module.longest_time(moves, total, guess) >= exact.max() * (1 - 1e-12)
-        assert module.longest_time(moves, total, exact) <= exact.max() * (1 + 1e-12)
+            assert elimination.longest_time(moves, total, guess) >= exact.max() * (1 - 1e-12)
+        assert elimination.longest_time(moves, total, exact) <= exact.max() * (1 + 1e-12)
 
 
 def test_solutions_of_an_elimination():
