@@ -1,4 +1,4 @@
-"""Checks of static faults: every failure says what was given and what is allowed."""
+"""Checks of what users hand over: every `ValueError` says, in one line, what was given and what is allowed."""
 
 import dataclasses
 import difflib
@@ -14,7 +14,7 @@ _REALS = (jnp.floating, jnp.integer, jnp.bool_)
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text with what a terminal, a page or a font would act on or choke on spelled out by its code; but `keep`."""
+    """Return the text with characters that do not print, which a terminal might obey, as codes; but for `keep`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
@@ -30,22 +30,20 @@ def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A number of NumPy or JAX (a scalar, or an array of no axes whose value is known) as Python's own; else as it is.
+    """Return a scalar of NumPy or JAX with a known value as a number of Python, and any other value as it is.
 
-    As an array a number would be an input of compiled programs, and not known while they are made.
+    As an array, a number would be an input of compiled programs, and not known while they are compiled.
     """
-    if isinstance(value, np.ndarray | np.generic | jax.Array) and value.ndim == 0:
-        if isinstance(value, jax.core.Tracer) or not any(jnp.issubdtype(value.dtype, kind) for kind in _REALS):
-            return value
-        return value.item()
-    return value
+    if not isinstance(value, np.ndarray | np.generic | jax.Array) or value.ndim or isinstance(value, jax.core.Tracer):
+        return value
+    return value.item() if any(jnp.issubdtype(value.dtype, kind) for kind in _REALS) else value
 
 
-def plain_fields(of: Any) -> None:
-    """Make the fields of a dataclass plain numbers, while it is being made."""
-    for field in dataclasses.fields(of):
-        if (number := plain(given := getattr(of, field.name))) is not given:
-            object.__setattr__(of, field.name, number)
+def plain_fields(instance: Any) -> None:
+    """Make the fields of a frozen dataclass plain numbers; for its `__post_init__`."""
+    for field in dataclasses.fields(instance):
+        if (number := plain(given := getattr(instance, field.name))) is not given:
+            object.__setattr__(instance, field.name, number)
 
 
 def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
@@ -60,7 +58,7 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
 
 
 def brief(value: Any) -> str:
-    """Its repr, but for one that nobody would read; Python refuses to print numbers of thousands of digits."""
+    """Return the repr, but only the length of a huge number; Python refuses to print thousands of digits."""
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of about {value.bit_length() * 3 // 10} digits"
     return repr(value)
@@ -68,10 +66,7 @@ def brief(value: Any) -> str:
 
 def check_seed(value: Any) -> int:
     """Return `value` as an int, or raise `ValueError` unless it is a whole number that JAX's keys can hold."""
-    largest = 2**32 - 1
-    if check_integer("seed", value, at_least=0) > largest:
-        raise ValueError(f"seed must be at most {largest}, but is {value}")
-    return int(value)
+    return check_integer("seed", value, at_least=0, at_most=2**32 - 1)
 
 
 def _is_finite(value: Any) -> bool:
@@ -118,12 +113,12 @@ def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
 
 
 def concrete(array: Any) -> np.ndarray | None:
-    """The array in NumPy, or None where its values are not known yet, inside `jit`: they are the caller's to see to."""
+    """Return the array in NumPy, or None where its values are traced and so not known yet."""
     return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
 
 
 def as_reals(name: str, values: Any, dtype: Any = None) -> jax.Array:
-    """A JAX array, or `ValueError` where it is not one of real numbers (or of booleans)."""
+    """Return a JAX array, or raise `ValueError` where the values are not real numbers or booleans."""
     try:
         if isinstance(values, jax.Array | np.ndarray | np.generic):
             check_reals(name, values)
@@ -136,9 +131,9 @@ def as_reals(name: str, values: Any, dtype: Any = None) -> jax.Array:
 
 
 def check_reals(name: str, array: Any) -> None:
-    """Raise `ValueError` unless it is an array of real numbers or booleans, known or traced."""
+    """Raise `ValueError` unless it is an array of real numbers or booleans; their values may be traced."""
     kind = getattr(array, "dtype", None)
-    real = kind is not None and any(jnp.issubdtype(kind, one) for one in (jnp.floating, jnp.integer, jnp.bool_))
+    real = kind is not None and any(jnp.issubdtype(kind, allowed) for allowed in _REALS)
     if not real or not getattr(kind, "isnative", True):
         raise ValueError(f"{name} must be an array of real numbers, but is {_shown(array)}")
 
@@ -157,7 +152,7 @@ def check_key(key: Any) -> None:
 
 
 def check_whole(name: str, values: Any, low: int, high: int) -> None:
-    """Raise `ValueError` unless all are whole numbers in low..high; of values not known yet, inside `jit`, the type."""
+    """Raise `ValueError` unless all are whole numbers in low..high; of traced values, check only the type."""
     array = values if isinstance(values, jax.Array) else np.asarray(values)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise ValueError(f"{name} must be of whole numbers in {low}..{high}, but is {_shown(values)}: {values!r:.60}")
@@ -166,10 +161,10 @@ def check_whole(name: str, values: Any, low: int, high: int) -> None:
         raise ValueError(f"{name} must lie in {low}..{high}, but goes from {known.min()} to {known.max()}")
 
 
-def where_they_lie(values: Any) -> np.ndarray | jax.Array | None:
-    """An array in the memory where it lies: NumPy's in the host's, not copied, and JAX's own on a device.
+def known_values(values: Any) -> np.ndarray | jax.Array | None:
+    """Return known values without a copy: an array of NumPy, or of JAX where it lies on another device.
 
-    None where its values are not known: inside `jit`, or where other processes hold some of them.
+    The result is None where values are traced, inside `jit`, or where other processes hold some of them.
     """
     if isinstance(values, jax.core.Tracer) or (isinstance(values, jax.Array) and not values.is_fully_addressable):
         return None
@@ -178,8 +173,8 @@ def where_they_lie(values: Any) -> np.ndarray | jax.Array | None:
 
 
 def check_entries(name: str, values: Any, low: float, high: float, *, hint: str = "") -> None:
-    """Raise `ValueError`, naming the first one outside, unless all lie in low..high (where values are known)."""
-    known = where_they_lie(values)
+    """Raise `ValueError`, naming the first entry outside, unless all known values lie in low..high."""
+    known = known_values(values)
     if known is None or not known.size or (known.min() >= low and known.max() <= high):
         return
     array = np.asarray(known)
@@ -190,19 +185,19 @@ def check_entries(name: str, values: Any, low: float, high: float, *, hint: str 
 
 
 def _rounding(dtype: Any, width: float) -> float:
-    """By how much the sum of a row may differ from one where a sum in the same precision has normalised it.
+    """Bound how far the sum of a row of `width` entries may be from one after it was normalised in this precision.
 
-    At random, an error of epsilon in each of n terms adds up to one of epsilon * sqrt(n); a factor of 2 is to spare.
+    Random errors of epsilon in each of n terms add up to about epsilon * sqrt(n); the bound is twice that.
     """
     return 2 * float(jnp.finfo(dtype).eps) * max(width, 1) ** 0.5 if jnp.issubdtype(dtype, jnp.floating) else 0.0
 
 
 def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 0.0) -> None:
-    """Raise `ValueError`, naming the first bad one, unless all rows are distributions (where values are known).
+    """Raise `ValueError`, naming the first bad one, unless all rows (..., n) of known values are distributions.
 
     Their sums may be off by `tolerance`, or by what rounding makes of them, if that is more.
     """
-    if (known := where_they_lie(rows)) is None:
+    if (known := known_values(rows)) is None:
         return
     tolerance = max(tolerance, _rounding(known.dtype, known.shape[-1]))
     if known.size and _are_distributions(known, tolerance, least):
@@ -213,15 +208,14 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 
         if not good.all():
             row = tuple(int(i) for i in np.argwhere(~good)[0])
             where = f"row {row[0] if len(row) == 1 else row}" if good.size > 1 else "their row"
-            entries = ", ".join(f"{entry:g}" for entry in exact[row][:8]) + (", ..." if exact.shape[-1] > 8 else "")
             raise ValueError(
-                f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is [{entries}], with sum "
-                f"{exact[row].sum():.8g}"
+                f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is {_list(exact[row])}, "
+                f"with sum {exact[row].sum():.8g}"
             )
 
 
 def _are_distributions(known: np.ndarray | jax.Array, tolerance: float, least: float) -> bool:
-    """Whether all rows are, as far as sums in single precision tell; NaN and infinity show in the sum of their row."""
+    """Whether all rows are distributions, by sums in single precision; NaN and infinity show in the sum of a row."""
     sums: Any
     with np.errstate(all="ignore"):
         if isinstance(known, np.ndarray):
@@ -234,15 +228,26 @@ def _are_distributions(known: np.ndarray | jax.Array, tolerance: float, least: f
         return bool(known.min() >= least) and bool(sums.min() >= 1 - tolerance) and bool(sums.max() <= 1 + tolerance)
 
 
-def check_matrix(data: Any, indices: Any, shape: tuple[int, ...]) -> None:
-    """Raise `ValueError` unless the rows of a sparse matrix are distributions (where values are known).
+def check_rows_of_matrix(
+    data: Any,
+    indices: Any,
+    shape: tuple[int, ...],
+    *,
+    num_actions: int | None = None,
+    least: float = -1e-5,
+    tolerance: float | None = None,
+) -> None:
+    """Raise `ValueError`, naming the first bad one, unless the rows of a sparse matrix are distributions.
 
     Args:
-        data: The entries (n,); those given twice add up.
-        indices: Their rows and columns (n, 2). One in no row of the matrix is an unused slot.
+        data: The entries (n,); those given twice add up. Only values that are known are checked.
+        indices: Their rows and columns (n, 2). An entry in no row of the matrix is an unused slot.
         shape: The rows and columns of the matrix.
+        num_actions: A, where row s*A + a belongs to state s and action a; None where rows are states.
+        least: What no entry may lie below.
+        tolerance: By how much a sum may be off; None for 1e-5, or what rounding makes of it, if that is more.
     """
-    entries, places = where_they_lie(data), where_they_lie(indices)
+    entries, places = known_values(data), known_values(indices)
     if entries is None or places is None or entries.ndim != 1:
         return
     mass, (rows, columns) = np.asarray(entries).astype(np.float64), np.asarray(places).T
@@ -254,26 +259,32 @@ def check_matrix(data: Any, indices: Any, shape: tuple[int, ...]) -> None:
             raise ValueError(f"{name}s of the matrix must lie in 0..{last}, but that of entry {i} is {given[i]}")
     rows = np.where(unused, shape[0], rows).astype(np.intp)
     sums = np.bincount(rows, mass, shape[0] + 1)[: shape[0]]
-    tolerance = max(1e-5, _rounding(data.dtype, len(mass) / max(shape[0], 1)))
+    if tolerance is None:
+        tolerance = max(1e-5, _rounding(data.dtype, len(mass) / max(shape[0], 1)))
     wrong = ~(np.abs(sums - 1) <= tolerance)
-    wrong[rows[(mass < -1e-5) & ~unused]] = True
+    wrong[rows[(mass < least) & ~unused]] = True
     if wrong.any():
         row = int(wrong.argmax())
-        listed = ", ".join(f"{entry:g}" for entry in mass[rows == row][:8])
+        pair = "" if num_actions is None else f" (state {row // num_actions}, action {row % num_actions})"
         raise ValueError(
-            f"rows of the matrix must be nonnegative and sum to 1 within {tolerance:g}, but the entries of row {row} "
-            f"are [{listed}{', ...' if (rows == row).sum() > 8 else ''}], with sum {sums[row]:.8g}"
+            f"rows of the matrix must be nonnegative and sum to 1 within {tolerance:g}, but row {row}{pair} has the "
+            f"entries {_list(mass[rows == row])}, with sum {sums[row]:.8g}; divide each row by its sum, or transpose "
+            "the matrix if columns sum to 1, or say checks=False"
         )
 
 
+def _list(entries: np.ndarray) -> str:
+    return f"[{', '.join(f'{entry:g}' for entry in entries[:8])}{', ...' if entries.size > 8 else ''}]"
+
+
 def as_floats(name: str, values: Any) -> jax.Array:
-    """As `as_reals`, with whole numbers and booleans in the default precision."""
+    """Return a JAX array as `as_reals` does, with whole numbers and booleans in the default precision."""
     kind = getattr(values, "dtype", None)
     return as_reals(name, values, None if kind is not None and jnp.issubdtype(kind, jnp.floating) else float)
 
 
 def as_array(name: str, values: Any) -> jax.Array | np.ndarray:
-    """Real numbers as an array, in the type they have: NumPy's stay NumPy's, as JAX might cut off their upper bits."""
+    """Return an array of JAX as it is and all else in NumPy, where JAX might cut off the upper bits of numbers."""
     if not isinstance(values, jax.Array):
         try:
             values = np.asarray(values)
@@ -284,11 +295,18 @@ def as_array(name: str, values: Any) -> jax.Array | np.ndarray:
 
 
 def as_indices(name: str, values: Any, *, last: int, room: int = 0, checks: bool = True, hint: str = "") -> jax.Array:
-    """Whole numbers in 0..last, in a type of at least 32 bits that counts to `room`, the greatest number made of them.
+    """Return whole numbers in 0..last as a JAX array of a type of at least 32 bits that counts to `room`.
+
+    Args:
+        name: What the numbers are called in messages.
+        values: The numbers, in any integer type.
+        last: The largest number allowed.
+        room: The largest number that will be computed from them.
+        checks: Whether to look at known values.
+        hint: What a message about a value outside ends with.
 
     Raises:
-        ValueError: They are of another type, one lies outside (only with `checks`, and where their values are known),
-            or no type of JAX's present precision counts to `room`.
+        ValueError: They are of another type, one lies outside, or no type of JAX's present precision counts to `room`.
     """
     array = as_array(name, values)
     if not jnp.issubdtype(array.dtype, jnp.integer):

@@ -109,7 +109,7 @@ def test_haiku_stays_behind_one_module():
 
 
 def test_jax_sparse_stays_behind_one_module():
-    assert users("jax.experimental.sparse") == {"operators/_explicit.py"}
+    assert users("jax.experimental.sparse") == {"operators/_sparse.py"}
 
 
 def test_oracles_share_no_code_with_what_they_judge():

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
-import scipy.sparse.linalg
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from structmfg._checks import check_kind, check_positive, check_reals, check_shape, check_whole
-from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, longest_time
-from structmfg.linear._solution import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
+from structmfg._checks import check_kind, check_reals, check_shape, check_whole
+from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, factorise
+from structmfg.linear._solution import LinearSolution, as_matrix, certified, dtype_of, is_traced
 from structmfg.linear._stationary import closed_classes
 from structmfg.operators import TransitionOperator
 
@@ -26,14 +25,14 @@ States = ArrayLike | Sequence[int]
 
 
 def hitting_times(operator: TransitionOperator, targets: States, *, tolerance: float | None = None) -> LinearSolution:
-    """The expected number of steps until the chain is in one of the targets, h (S,); zero there.
+    """Return the expected number of steps until the chain is in one of the targets, h (S,).
 
-    Infinite in states from which the targets are missed with positive probability.
+    Times are zero in the targets, and infinite in states from which they are missed with positive probability.
 
     Args:
         operator: A, of concrete values; its diagonal is what the other probabilities of a row lack to one.
         targets: The states, as a list of indices or as booleans (S,); at least one.
-        tolerance: Of the largest relative error of an entry. Default: 1e-6 in double precision and 1e-3 in single.
+        tolerance: The largest relative error allowed. By default 1e-6 in double precision and 1e-3 in single.
 
     Returns:
         `value` h; `result`: `converged` if `stats["relative_bound"]`, on the relative error of every entry that is not
@@ -41,7 +40,7 @@ def hitting_times(operator: TransitionOperator, targets: States, *, tolerance: f
         beyond the largest number.
 
     Raises:
-        ValueError: If targets are not states, or inside jit.
+        ValueError: Targets are not states, or values are traced, inside jit.
     """
     return total_rewards(operator, np.ones(operator.num_states), targets, tolerance=tolerance)
 
@@ -53,7 +52,7 @@ def total_rewards(
     *,
     tolerance: float | None = None,
 ) -> LinearSolution:
-    """The expected undiscounted rewards, x (S,), that are collected in every step until the chain is in a target.
+    """Return the expected sum of rewards, x (S,), without discounting, until the chain is in a target.
 
     x(s) = r(s) + sum_s' A(s, s') x(s') outside the targets and zero in them: the resolvent at discount 1. It is NaN in
     states from which the targets are missed with positive probability, where it need not exist, or infinite if the
@@ -61,7 +60,7 @@ def total_rewards(
 
     Args:
         operator: See `hitting_times`.
-        rewards: r (S,), a step; those of targets do not count.
+        rewards: r (S,), collected in each step; those of targets do not count.
         targets: See `hitting_times`.
         tolerance: See `hitting_times`; relative to the total of |r|.
 
@@ -71,40 +70,40 @@ def total_rewards(
     Raises:
         ValueError: As `hitting_times`, or where a reward is not finite.
     """
-    moves = _known(operator, (targets, rewards))
+    moves = _known_matrix(operator, (targets, rewards))
     check_shape("rewards", rewards, (operator.num_states,))
     check_reals("rewards", rewards)
-    reward, goal = np.asarray(rewards, np.float64), _marked(targets, operator.num_states)
+    reward, goal = np.asarray(rewards, np.float64), _as_mask(targets, operator.num_states)
     if not (finite := np.isfinite(reward)).all():
         raise ValueError(f"rewards must be finite, but that of state {finite.argmin()} is {reward[finite.argmin()]:g}")
     missed = _may_miss(moves, goal)
-    found = _until(moves, ~goal & ~missed, np.stack([np.maximum(reward, 0), np.maximum(-reward, 0)], 1), operator)
-    exact = found.totals[:, 0] - found.totals[:, 1]
+    solved = _totals(moves, ~goal & ~missed, np.stack([np.maximum(reward, 0), np.maximum(-reward, 0)], 1), operator)
+    exact = solved.totals[:, 0] - solved.totals[:, 1]
     exact[missed] = np.inf if (reward > 0).all() else np.nan
-    size = found.totals.sum(1)
-    error = np.inf if ((size > 0) & (size < UNDERFLOW)).any() else found.error
-    with np.errstate(over="ignore"):  # in single precision; the status tells of it
+    size = solved.totals.sum(1)
+    error = np.inf if ((size > 0) & (size < UNDERFLOW)).any() else solved.error
+    with np.errstate(over="ignore"):  # in single precision; the status reports it
         value = jnp.asarray(exact, float)
     reached = ~missed & (size > 0) & np.isfinite(exact)
     moved = np.abs(np.asarray(value, np.float64)[reached] - exact[reached]) / size[reached]
     bound = error + float(moved.max(initial=0.0))
-    return _judged(value, bound, tolerance, np.isfinite(value)[~missed].all(), {"relative_bound": bound})
+    return certified(value, bound, np.isfinite(value)[~missed].all(), {"relative_bound": bound}, tolerance=tolerance)
 
 
 def absorption(operator: TransitionOperator, *, tolerance: float | None = None) -> LinearSolution:
-    """The probability of ending in each closed class, (S, classes), from every state.
+    """Return the probability of ending in each closed class, (S, classes), from every state.
 
     Classes are in the order of their first states; `stats["classes"]` (S,) numbers the class of each state, -1 for
     transient ones. For absorbing states every class is one of them.
 
     Args:
         operator: See `hitting_times`.
-        tolerance: Of the error of each probability. Default: as in `hitting_times`.
+        tolerance: The largest error of a probability allowed. Default: as in `hitting_times`.
 
     Returns:
         `value` (S, classes); `result`: `converged` if `stats["bound"]`, on that error, is within the tolerance.
     """
-    moves = _known(operator, None)
+    moves = _known_matrix(operator, None)
     classes = closed_classes(moves)
     label = np.full(operator.num_states, -1)
     for number, states in enumerate(classes):
@@ -112,24 +111,25 @@ def absorption(operator: TransitionOperator, *, tolerance: float | None = None) 
     member = (label[:, None] == np.arange(len(classes))).astype(float)
     transient = label < 0
     into = moves @ member
-    found = _until(moves, transient, into, operator)
-    exact = np.where(transient[:, None], found.totals, member)
+    solved = _totals(moves, transient, into, operator)
+    exact = np.where(transient[:, None], solved.totals, member)
     value = jnp.asarray(exact, float)
-    bound = found.error + float(np.abs(np.asarray(value, np.float64) - exact).max(initial=0.0))
-    return _judged(value, bound, tolerance, np.isfinite(value).all(), {"bound": bound, "classes": label})
+    bound = solved.error + float(np.abs(np.asarray(value, np.float64) - exact).max(initial=0.0))
+    stats = {"bound": bound, "classes": label}
+    return certified(value, bound, np.isfinite(value).all(), stats, tolerance=tolerance)
 
 
 class _Totals(NamedTuple):
-    """Totals (S, m), zero outside the states that were asked for, and a bound on their relative error."""
+    """Totals (S, m), zero outside the states of interest, and a bound on their relative error."""
 
     totals: Float[np.ndarray, "states columns"]
     error: float
 
 
-def _known(operator: TransitionOperator, besides: Any) -> scipy.sparse.csr_array:
-    """The matrix of an operator of concrete values."""
+def _known_matrix(operator: TransitionOperator, arguments: Any) -> scipy.sparse.csr_array:
+    """The matrix of an operator, or `ValueError` where its values or those of the arguments are not concrete."""
     check_kind("operator", operator, TransitionOperator)
-    if is_traced((operator, besides)):
+    if is_traced((operator, arguments)):
         raise ValueError("hitting times, totals and absorption need concrete values: call them outside jit and grad")
     moves = as_matrix(operator)
     if not np.isfinite(moves.data).all() or (moves.data < 0).any():
@@ -137,7 +137,7 @@ def _known(operator: TransitionOperator, besides: Any) -> scipy.sparse.csr_array
     return moves
 
 
-def _marked(targets: States, size: int) -> Bool[np.ndarray, " states"]:
+def _as_mask(targets: States, size: int) -> Bool[np.ndarray, " states"]:
     """The targets as booleans."""
     given = np.atleast_1d(np.asarray(targets))
     if given.dtype == bool:
@@ -162,7 +162,7 @@ def _may_miss(moves: scipy.sparse.csr_array, goal: Bool[np.ndarray, " states"]) 
 def _can_reach(
     moves: scipy.sparse.csr_array, ends: Bool[np.ndarray, " states"], through: Bool[np.ndarray, " states"]
 ) -> Bool[np.ndarray, " states"]:
-    """States with a path to one of the ends, by states that may be gone through."""
+    """States with a path to one of the ends; all other states on the path must be in `through`."""
     size = len(ends)
     backward = moves.T.tocoo()
     rows, columns = backward.coords
@@ -171,18 +171,16 @@ def _can_reach(
     edges = (np.concatenate([rows[kept], np.full(len(start), size)]), np.concatenate([columns[kept], start]))
     graph = scipy.sparse.csr_array((np.ones(len(edges[0])), edges), shape=(size + 1, size + 1))
     reached = scipy.sparse.csgraph.breadth_first_order(graph, size, return_predecessors=False)
-    found = np.zeros(size + 1, bool)
-    found[reached] = True
-    return found[:size]
+    return np.isin(np.arange(size), reached)
 
 
-def _until(
+def _totals(
     moves: scipy.sparse.csr_array,
     inside: Bool[np.ndarray, " states"],
     rewards: Float[np.ndarray, "states columns"],
     operator: TransitionOperator,
 ) -> _Totals:
-    """Totals of rewards >= 0 over the steps that begin in the states `inside`, all of which are left for good."""
+    """Totals of rewards >= 0 over the steps that begin in the states `inside`, which the chain leaves for good."""
     totals = np.zeros(rewards.shape)
     states = np.flatnonzero(inside)
     if not states.size:
@@ -203,30 +201,19 @@ def _until(
 def _by_lu(
     within: scipy.sparse.csr_array, leaving: np.ndarray, rewards: np.ndarray, states: np.ndarray, data: float
 ) -> _Totals:
-    """The error is relative to the largest total of a column."""
+    """Totals by sparse LU; their error is relative to the largest total of a column."""
     totals = np.zeros(rewards.shape)
     total = within.sum(axis=1) + leaving
-    try:
-        factors = scipy.sparse.linalg.splu((scipy.sparse.diags_array(total) - within).tocsc())
-    except RuntimeError:  # exactly singular
+    solver = factorise(within, total)
+    if solver is None:
         return _Totals(np.full(rewards.shape, np.nan), np.inf)
+    factors, hitting = solver
     reward = rewards[states]
     x = factors.solve(reward)
-    hitting = longest_time(within, total, factors.solve(np.ones(len(states))))
-    gone, back = total[:, None] * x, within @ x
+    outflow, inflow = total[:, None] * x, within @ x
     terms = (np.diff(within.indptr) + 4)[:, None]
-    off = np.abs(reward - (gone - back)) + (UNIT * terms + 2 * data) * (np.abs(gone) + np.abs(back) + reward)
+    off = np.abs(reward - (outflow - inflow))
+    off += (UNIT * terms + 2 * data) * (np.abs(outflow) + np.abs(inflow) + reward)
     totals[states] = np.maximum(x, 0)
     least = np.maximum(x.min(axis=0), np.finfo(float).tiny)
     return _Totals(totals, float((hitting * off.max(axis=0) / least).max()))
-
-
-def _judged(
-    value: Float[Array, "states *columns"], bound: float, tolerance: float | None, finite: Any, stats: dict[str, Any]
-) -> LinearSolution:
-    """The status of a value as it is returned."""
-    if tolerance is not None:
-        check_positive("tolerance", tolerance)
-    goal = (1e-6 if value.dtype == jnp.float64 else 1e-3) if tolerance is None else tolerance
-    result = where(bound <= goal, LINEAR_RESULTS.converged, LINEAR_RESULTS.precision)
-    return LinearSolution(value, where(finite, result, LINEAR_RESULTS.nonfinite), stats)

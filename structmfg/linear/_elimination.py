@@ -15,11 +15,12 @@ States are eliminated in panels, so that most of the work is in products of matr
 windows of b and a panel are ever dense: n b^2 operations.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
+import scipy.sparse.linalg
 from jaxtyping import Float, Int
 
 UNDERFLOW = 1e-290  # below this a product may have lost digits
@@ -29,7 +30,7 @@ _MOST_WORK = 2e10  # some seconds
 _MOST_STATES = 200_000  # each costs some 30 microseconds
 _MOST_STORED = 1e8  # numbers, n b
 _DENSE = 64  # states that are not worth an ordering
-_LARGE, _SMALL = 1e100, 1e-100  # beyond these, left solutions are scaled anew
+_LARGE, _SMALL = 1e100, 1e-100  # beyond these, left solutions are rescaled
 
 
 class Panel(NamedTuple):
@@ -47,7 +48,7 @@ class Panel(NamedTuple):
 
 
 class Visits(NamedTuple):
-    """x = mantissa * 2^exponent (n,); `lost`: whether digits fell below the least number on the way."""
+    """Visits of the states, x = mantissa * 2^exponent (n,); `lost`: whether digits underflowed on the way."""
 
     mantissa: Float[np.ndarray, " states"]
     exponent: Int[np.ndarray, " states"]
@@ -55,7 +56,7 @@ class Visits(NamedTuple):
 
     @property
     def values(self) -> Float[np.ndarray, " states"]:
-        """X, where it is within the range of doubles."""
+        """The numbers x themselves, where they are within the range of doubles."""
         return np.ldexp(self.mantissa, self.exponent)
 
 
@@ -70,8 +71,8 @@ class Elimination(NamedTuple):
     panels: list[Panel]
     error: float
 
-    def left(self, inflow: Float[np.ndarray, " states"]) -> "Visits":
-        """x (I - D) = b for b >= 0: visits of the states."""
+    def left(self, inflow: Float[np.ndarray, " states"]) -> Visits:
+        """Solve x (I - D) = b for b >= 0: visits of the states."""
         b = np.asarray(inflow, float)[self.order].copy()
         lost = False
         for low, first, last, _, out, pivots in reversed(self.panels):
@@ -95,7 +96,7 @@ class Elimination(NamedTuple):
 
     @staticmethod
     def _rescale(x: np.ndarray, exponent: np.ndarray, low: int, stop: int) -> int:
-        """Scales the window that is still used such that its largest entry is about one."""
+        """Scale the window that is still used such that its largest entry is about one; return the exponent."""
         top = x[low:stop].max()
         if top == 0 or _SMALL < top < _LARGE:
             return 0
@@ -105,9 +106,9 @@ class Elimination(NamedTuple):
         return change
 
     def right(self, rewards: Float[np.ndarray, "states columns"]) -> Float[np.ndarray, "states columns"]:
-        """x = (I - D)^-1 r for r >= 0: the rewards collected from each state until the chain leaves, (n, m)."""
+        """Solve (I - D) x = r for r >= 0 (n, m): the rewards collected from each state until the chain leaves."""
         r = np.asarray(rewards, float)[self.order].copy()
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite totals are the caller's to see
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for infinite totals
             return self._right(r)
 
     def _right(self, r: Float[np.ndarray, "states columns"]) -> Float[np.ndarray, "states columns"]:
@@ -122,8 +123,8 @@ class Elimination(NamedTuple):
         return result
 
 
-def bandwidth(moves: scipy.sparse.csr_array, order: np.ndarray) -> int:
-    """The largest distance of a transition, in this order of the states."""
+def _bandwidth(moves: scipy.sparse.csr_array, order: np.ndarray) -> int:
+    """The largest distance between the places of two states of a transition, in this order."""
     place = np.empty(len(order), int)
     place[order] = np.arange(len(order))
     rows, columns = moves.nonzero()
@@ -136,11 +137,11 @@ def banded_order(moves: scipy.sparse.csr_array) -> tuple[np.ndarray, int]:
     own = np.arange(size)
     if size <= _DENSE:
         return own, max(size - 1, 0)
-    band = bandwidth(moves, own)
+    band = _bandwidth(moves, own)
     if band <= 2:
         return own, band
     other = scipy.sparse.csgraph.reverse_cuthill_mckee(moves + moves.T, symmetric_mode=True).astype(int)
-    narrower = bandwidth(moves, other)
+    narrower = _bandwidth(moves, other)
     return (other, narrower) if narrower < band else (own, band)
 
 
@@ -159,8 +160,8 @@ def eliminate(
     Args:
         moves: D (n, n), at least zero; its diagonal is not looked at.
         leaving: c (n,), at least zero; every state must be able to leave, perhaps by way of others.
-        order: The order in which they are windowed; the last is eliminated first.
-        band: Its bandwidth; see `banded_order`.
+        order: The order of the states; the last is eliminated first.
+        band: The bandwidth of this order; see `banded_order`.
     """
     size = moves.shape[0]
     moves = moves[order][:, order].tocsr()
@@ -183,7 +184,10 @@ def eliminate(
 
 
 def _eliminate_panel(window: np.ndarray, left: np.ndarray, low: int, first: int, last: int) -> tuple[Panel, float]:
-    """One panel; `window` and `left` become those of the states before it. And sum 2 r eta, in units of rounding."""
+    """Eliminate one panel, in place: `window` and `left` become those of the states before it.
+
+    Returns the panel, and its part of the error sum 2 r eta, in units of rounding.
+    """
     start, pivots = first - low, np.empty(last - first)
     error = 0.0
     for j in range(last - low - 1, start - 1, -1):
@@ -212,9 +216,9 @@ def _eliminate_panel(window: np.ndarray, left: np.ndarray, low: int, first: int,
 
 
 def _has_underflow(panel: Panel, reached: np.ndarray, left: np.ndarray) -> bool:
-    """Whether a product of two probabilities may have lost digits that matter in the sum it went into.
+    """Whether a product of two probabilities may have lost digits that matter in the sum it was added to.
 
-    `reached` (window, states before the panel) and `left` (window,) are the sums.
+    `reached` (window, states before the panel) and `left` (window,) are these sums.
     """
     into, out = panel.into, panel.out
     if _least(into) * min(_least(out), _least(left)) >= UNDERFLOW:
@@ -237,6 +241,19 @@ def _least(array: np.ndarray) -> float:
     return float(np.min(array, where=array > 0, initial=1.0))
 
 
+def factorise(
+    moves: scipy.sparse.csr_array, total: Float[np.ndarray, " states"], *, transpose: bool = False
+) -> tuple[Any, float] | None:
+    """The sparse LU of D - P, or of its transpose, and `longest_time`; None where the matrix is exactly singular."""
+    matrix = scipy.sparse.diags_array(total) - moves
+    try:
+        factors = scipy.sparse.linalg.splu((matrix.T if transpose else matrix).tocsc())
+    except RuntimeError:
+        return None
+    times = factors.solve(np.ones(len(total)), trans="T" if transpose else "N")
+    return factors, longest_time(moves, total, times)
+
+
 def longest_time(
     moves: scipy.sparse.csr_array, total: Float[np.ndarray, " states"], times: Float[np.ndarray, " states"]
 ) -> float:
@@ -246,7 +263,7 @@ def longest_time(
     """
     if not (np.isfinite(times).all() and (times > 0).all()):
         return np.inf
-    gone, back = total * times, moves @ times
-    rounding = UNIT * (np.diff(moves.indptr) + 4) * (gone + back)
-    least = float((gone - back - rounding).min())
+    outflow, inflow = total * times, moves @ times
+    rounding = UNIT * (np.diff(moves.indptr) + 4) * (outflow + inflow)
+    least = float((outflow - inflow - rounding).min())
     return float(times.max()) / least if least > 0 else np.inf

@@ -51,8 +51,8 @@ ResolventMethod = Literal["direct", "gmres", "bicgstab", "neumann"]
 class _System(NamedTuple):
     """(I - gamma B) x = r with B = A' or A'^T, and when to stop.
 
-    `sums` are A 1 in rows that sum to one up to rounding, and 1 in others (of a matrix that is none of a chain), which
-    are taken as they are; `largest` is the largest sum of such a row, or 1.
+    `sums` are A 1 in rows that sum to one up to rounding, and 1 in all other rows, which are taken as they are;
+    `largest` is the largest sum of such another row, or 1.
     """
 
     operator: TransitionOperator
@@ -82,7 +82,7 @@ class _System(NamedTuple):
     def residual(
         self, rewards: Float[Array, " states"], x: Float[Array, " states"], terms: int
     ) -> tuple[Float[Array, " states"], Float[Array, ""]]:
-        """D and a bound on the norm of its rounding, of products with so many terms in a row.
+        """The residual d and a bound on the norm of its rounding, for products with so many terms in a row.
 
         Constants are eigenvectors of A, so most of a large x can be taken off before it rounds.
         """
@@ -108,7 +108,7 @@ def resolvent(
     tolerance: float | None = None,
     max_steps: int | None = None,
 ) -> LinearSolution:
-    """Solve (I - gamma A) x = r, or (I - gamma A^T) x = r if `transpose`, with 0 <= gamma = `discount` < 1.
+    """Solve (I - gamma A) x = r, or (I - gamma A^T) x = r if `transpose`, with 0 <= gamma < 1.
 
     - `direct`: sparse LU. Needs concrete values.
     - `gmres` (restarted, by lineax), `bicgstab`: matrix-free, in rounds from the true residual while these halve it.
@@ -129,22 +129,22 @@ def resolvent(
             is what they lack to one, but for rows whose sum is off by more than 1e-4, which are taken as they are.
         rewards: r (S,).
         discount: gamma, a number that is not traced.
-        method: See above.
+        method: One of the methods above.
         transpose: Whether to solve with A^T.
-        tolerance: Of the error in the maximum norm (1-norm if `transpose`), relative to ||r|| / (1 - gamma), which no
-            solution exceeds; methods stop at a residual of half of tolerance ||r||. Default: (32 + 4 K) eps /
-            (1 - gamma) with K terms in a row of A, about what rounding leaves, but at most 0.1.
-        max_steps: Default: log(tolerance / 2) / log(gamma), which is proven to suffice for `neumann`.
+        tolerance: The largest error allowed in the maximum norm (1-norm if `transpose`), relative to ||r|| /
+            (1 - gamma), which no solution exceeds; methods stop at a residual of half of tolerance ||r||. By default
+            (32 + 4 K) eps / (1 - gamma) with K terms in a row of A, about what rounding leaves, but at most 0.1.
+        max_steps: The most steps. By default log(tolerance / 2) / log(gamma), which suffices for `neumann`.
 
     Returns:
         `result`: `converged` if `bound` is within tolerance ||r|| / (1 - gamma); `residual` if only the residual is
         within tolerance ||r||, and rounding or the operator's dtype leave more to doubt. `stats`: `residual`,
-        ||d||_inf, computed anew from `value`; `bound`, on the error of the returned value in the norm above, with all
+        ||d||_inf, computed from `value`; `bound`, on the error of the returned value in the norm above, with all
         rounding; `steps`: of `neumann`, products with A; of `bicgstab`, iterations of two products; of `gmres`, cycles
         of at most 20.
 
     Raises:
-        ValueError: If an argument is not allowed, or `direct` is called inside jit.
+        ValueError: An argument is not allowed, or `direct` is called inside jit.
     """
     check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "gmres", "bicgstab", "neumann"))
@@ -165,11 +165,11 @@ def resolvent(
 
     def solve(operator: TransitionOperator, rewards: Float[Array, " states"]) -> LinearSolution:
         system = _system(operator, rewards.dtype, discount, transpose, float(tolerance), steps)
-        data = _Data(2 * known, terms)
+        data = _DataError(2 * known, terms)
         if method == "direct":
-            return _judge(system, rewards, _direct(system, rewards), _Aux(jnp.asarray(1)), data)
-        value, aux = _differentiable(system, rewards, method)
-        return _judge(system, rewards, value, aux, data)
+            return _certify(system, rewards, _direct(system, rewards), _Progress(jnp.asarray(1)), data)
+        value, progress = _differentiable(system, rewards, method)
+        return _certify(system, rewards, value, progress, data)
 
     if is_traced((operator, rewards)):
         if method == "direct":
@@ -185,7 +185,7 @@ def resolvent(
     return _rounded(solution, jnp.asarray(exact, given.dtype), transpose, allowed)
 
 
-_ROUNDING = 1e-4  # a row whose sum is so near one is one of a chain
+_ROUNDING = 1e-4  # a row whose sum is this near one is a distribution up to rounding
 
 
 def _system(
@@ -198,15 +198,15 @@ def _system(
     return _System(operator, jnp.where(near, sums, 1), largest, jnp.all(near), discount, transpose, tolerance, steps)
 
 
-class _Data(NamedTuple):
+class _DataError(NamedTuple):
     """The relative error of each probability off the diagonal, and the terms in a row of A, or of A^T."""
 
     error: float
     terms: int
 
 
-class _Aux(NamedTuple):
-    """What a method tells of itself: its steps, and whether they ran out."""
+class _Progress(NamedTuple):
+    """The steps that a method took, and whether it stopped for want of more."""
 
     steps: Int[Array, ""]
     ran_out: Bool[Array, ""] | bool = False
@@ -214,21 +214,25 @@ class _Aux(NamedTuple):
 
 def _differentiable(
     system: _System, rewards: Float[Array, " states"], method: str
-) -> tuple[Float[Array, " states"], _Aux]:
-    solution: tuple[Array, _Aux] = lax.custom_linear_solve(
+) -> tuple[Float[Array, " states"], _Progress]:
+    solution: tuple[Array, _Progress] = lax.custom_linear_solve(
         system.matvec,
         rewards,
         solve=lambda _, b: _solve(system, b, method),
-        transpose_solve=lambda _, b: _checked(system._replace(transpose=not system.transpose), b, method),
+        transpose_solve=lambda _, b: _solve_cotangent(system._replace(transpose=not system.transpose), b, method),
         has_aux=True,
     )
     return solution
 
 
-def _judge(
-    system: _System, rewards: Float[Array, " states"], value: Float[Array, " states"], aux: _Aux, data: _Data
+def _certify(
+    system: _System,
+    rewards: Float[Array, " states"],
+    value: Float[Array, " states"],
+    progress: _Progress,
+    data: _DataError,
 ) -> LinearSolution:
-    """What a value's true residual proves, whatever the method thought of it."""
+    """The solution with the bound and the status that the true residual of its value proves."""
     system, rewards, x = jax.tree.map(
         lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, (system, rewards, value)
     )
@@ -239,16 +243,16 @@ def _judge(
     size, largest = system.norm(difference), system.norm(rewards) / system.rate
     rate = jnp.where(system.largest > 1, 1 - system.discount * system.largest, system.rate)
     bound = jnp.where(rate > 0, (size + rounding + doubt) / rate, jnp.inf)
-    result = where(aux.ran_out, LINEAR_RESULTS.max_steps, LINEAR_RESULTS.precision)
+    result = where(progress.ran_out, LINEAR_RESULTS.max_steps, LINEAR_RESULTS.precision)
     result = where(size <= system.tolerance * system.norm(rewards), LINEAR_RESULTS.residual, result)
     result = where(bound <= system.tolerance * largest, LINEAR_RESULTS.converged, result)
     result = where(jnp.isfinite(size), result, LINEAR_RESULTS.nonfinite)
-    figures = {"residual": jnp.max(jnp.abs(difference)), "bound": bound, "steps": aux.steps}
+    figures = {"residual": jnp.max(jnp.abs(difference)), "bound": bound, "steps": progress.steps}
     return LinearSolution(value, result, figures)
 
 
 def _allowed(rewards: np.ndarray, discount: float, transpose: bool, tolerance: float) -> float:
-    """The error at which a solution of concrete values is `converged`."""
+    """The largest error at which a solution of concrete values is `converged`."""
     sizes = np.abs(rewards)
     return tolerance * float(sizes.sum() if transpose else sizes.max()) / (1 - discount)
 
@@ -256,7 +260,7 @@ def _allowed(rewards: np.ndarray, discount: float, transpose: bool, tolerance: f
 def _rounded(
     solution: LinearSolution, value: Float[Array, " states"], transpose: bool, allowed: float
 ) -> LinearSolution:
-    """With the value in the dtype that it is returned in, and a bound and a status that know of it."""
+    """The solution with the value in the dtype of the caller, and with this rounding in its bound and status."""
     returned = np.asarray(value, np.float64)
     off = np.abs(returned - np.asarray(solution.value))
     stats = {name: np.asarray(figure).item() for name, figure in solution.stats.items()}
@@ -277,28 +281,30 @@ def _direct(system: _System, rewards: Float[Array, " states"]) -> Float[Array, "
     return jnp.asarray(scipy.sparse.linalg.splu(matrix.tocsc()).solve(np.asarray(rewards, np.float64)), rewards.dtype)
 
 
-def _solve(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
+def _solve(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Progress]:
     return _neumann(system, b) if method == "neumann" else _krylov(system, b, method)
 
 
-def _checked(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
-    """A solve for a cotangent, which has no status to return: NaN where its residual is above the tolerance."""
-    value, aux = _solve(system, b, method)
+def _solve_cotangent(
+    system: _System, b: Float[Array, " states"], method: str
+) -> tuple[Float[Array, " states"], _Progress]:
+    """Solve for a cotangent, which has no status to return: NaN where its residual is above the tolerance."""
+    value, progress = _solve(system, b, method)
     small = system.norm(system.residual(b, value, 0)[0]) <= system.tolerance * system.norm(b)
-    return jnp.where(small, value, jnp.nan), aux
+    return jnp.where(small, value, jnp.nan), progress
 
 
-def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Aux]:
-    """Rounds of one Krylov method, each for the residual that the last one left, scaled to norm 1.
+def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Progress]:
+    """Run a Krylov method in rounds, each for the residual that the last one left, scaled to norm 1.
 
-    A round that starts anew gets over a breakdown, and over a recursive residual that has drifted from the true one.
+    A new round gets past a breakdown, and past a recursive residual that has drifted from the true one.
     """
     goal = system.tolerance * system.norm(b) / 2
-    once = _gmres if method == "gmres" else _bicgstab
+    run = _gmres if method == "gmres" else _bicgstab
 
     def body(state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, difference, size, _, steps = state
-        step, taken = once(system, difference / size, goal / size, system.max_steps - steps)
+        step, taken = run(system, difference / size, goal / size, system.max_steps - steps)
         y = x + size * step
         left, _ = system.residual(b, y, 0)
         better = system.norm(left) < size  # not so where it is NaN
@@ -313,7 +319,7 @@ def _krylov(system: _System, b: Float[Array, " states"], method: str) -> tuple[F
     start: tuple[Array, ...] = (jnp.zeros_like(b), b, size, jnp.full_like(size, jnp.inf), jnp.asarray(0))
     x, *_, steps = lax.while_loop(unfinished, body, start)
     x = jnp.where(jnp.isfinite(size), x, jnp.nan)
-    return x, _Aux(steps, steps >= system.max_steps)
+    return x, _Progress(steps, steps >= system.max_steps)
 
 
 def _gmres(
@@ -328,10 +334,10 @@ def _gmres(
 def _bicgstab(
     system: _System, b: Float[Array, " states"], goal: Float[Array, ""], max_steps: Int[Array, ""]
 ) -> tuple[Float[Array, " states"], Int[Array, ""]]:
-    """Van der Vorst (1992), doi:10.1137/0913035, with shadow residual b.
+    """Run BiCGSTAB with shadow residual b (van der Vorst 1992, doi:10.1137/0913035).
 
-    That of lineax 0.1 divides by zero where half a step is exact, as for constant rewards, and in single precision
-    takes every negative coefficient for a breakdown. Here a quotient by zero is zero, which starts anew along r.
+    The version of lineax 0.1 divides by zero where half a step is exact, as for constant rewards, and in single
+    precision takes every negative coefficient for a breakdown. Here a quotient by zero is zero, which restarts along r.
     """
 
     def over(a: Float[Array, ""], by: Float[Array, ""]) -> Float[Array, ""]:
@@ -357,7 +363,7 @@ def _bicgstab(
     return x, steps
 
 
-def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, " states"], _Aux]:
+def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, " states"], _Progress]:
     gamma = system.discount
     tail = gamma / system.rate
     # An error of tolerance ||b|| / (1 - gamma) goes with a residual of tolerance ||b||; half of it is left to rounding.
@@ -382,4 +388,4 @@ def _neumann(system: _System, b: Float[Array, " states"]) -> tuple[Float[Array, 
 
     start: tuple[Array, ...] = (b, b, b, jnp.full_like(goal, jnp.inf), jnp.asarray(0))
     _, _, value, bound, steps = lax.while_loop(unfinished, body, start)
-    return jnp.where(jnp.all(jnp.isfinite(b)), value, jnp.nan), _Aux(steps, bound > goal)
+    return jnp.where(jnp.all(jnp.isfinite(b)), value, jnp.nan), _Progress(steps, bound > goal)

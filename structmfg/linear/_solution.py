@@ -1,4 +1,4 @@
-"""What a linear solve returns, and the ways it can end; operators as SciPy's matrices in double precision."""
+"""What a linear solve returns and how it can end, and operators as matrices of SciPy in double precision."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Bool, Float
 
+from structmfg._checks import check_positive
 from structmfg.operators import TransitionOperator
 
 
@@ -27,12 +28,17 @@ class LINEAR_RESULTS(eqx.Enumeration):  # noqa: N801 (as lineax and optimistix n
 
 
 def where(condition: Any, then: Any, otherwise: Any) -> LINEAR_RESULTS:
-    """One of two members, as a traced value; type checkers take a member for its message."""
+    """Select one of two members, as a traced value; type checkers take a member for its message."""
     return LINEAR_RESULTS.where(condition, then, otherwise)
 
 
 class LinearSolution(eqx.Module):
-    """`value` (S,) or (S, m); `result`, a member of `LINEAR_RESULTS`; `stats`: see the function that solved."""
+    """What a linear solve returns.
+
+    - `value`: (S,), or (S, m) for m columns.
+    - `result`: a member of `LINEAR_RESULTS`.
+    - `stats`: bounds, residuals and steps, named in the docstring of the function that solved.
+    """
 
     value: Float[Array, " states *columns"]
     result: LINEAR_RESULTS
@@ -42,6 +48,25 @@ class LinearSolution(eqx.Module):
     def succeeded(self) -> Bool[Array, ""]:
         """Whether the error of `value` is proven to be within the tolerance."""
         return jnp.asarray(self.result == LINEAR_RESULTS.converged)
+
+
+def certified(
+    value: Float[Array, "states *columns"],
+    bound: float,
+    finite: Any,
+    stats: dict[str, Any],
+    *,
+    tolerance: float | None,
+    success: Any = LINEAR_RESULTS.converged,
+) -> LinearSolution:
+    """A solution of known values, which ends with `success` if the bound on its error is within the tolerance.
+
+    The tolerance is by default 1e-6 in double precision and 1e-3 in single. `finite`: whether the value is as it must.
+    """
+    if tolerance is None:
+        tolerance = 1e-6 if value.dtype == jnp.float64 else 1e-3
+    result = where(bound <= check_positive("tolerance", tolerance), success, LINEAR_RESULTS.precision)
+    return LinearSolution(value, where(finite, result, LINEAR_RESULTS.nonfinite), stats)
 
 
 def is_traced(tree: Any) -> bool:
@@ -61,7 +86,7 @@ def in_double(operator: TransitionOperator) -> TransitionOperator:
 
 
 def as_matrix(operator: TransitionOperator) -> scipy.sparse.csr_array:
-    """The (S, S) matrix of concrete numbers, made up in double precision; zeros are not stored."""
+    """The (S, S) matrix of known values, computed in double precision, without stored zeros."""
     with jax.enable_x64(True):
         operator = in_double(operator)
         if type(operator).as_bcoo is not TransitionOperator.as_bcoo:  # it holds a matrix

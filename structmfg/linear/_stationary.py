@@ -21,12 +21,24 @@ from jaxtyping import Array, Bool, Float
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg._flags import own_rules
-from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, longest_time
-from structmfg.linear._solution import LINEAR_RESULTS, LinearSolution, as_matrix, dtype_of, is_traced, where
+from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, factorise
+from structmfg.linear._solution import (
+    LINEAR_RESULTS,
+    LinearSolution,
+    as_matrix,
+    certified,
+    dtype_of,
+    is_traced,
+    where,
+)
 from structmfg.linear._stationary_derivative import with_derivative
 from structmfg.operators import TransitionOperator
 
 StationaryMethod = Literal["direct", "eigen", "power"]
+
+_PROVES_LITTLE, _PROVES_ENOUGH = 1e-7, 1e-8  # bounds by hitting times
+_DENSE = 400  # states whose eigenvalues LAPACK finds in a moment
+_ARNOLDI_WORK = 1e9  # restarts * 20^2 * states: some seconds
 
 
 @own_rules()
@@ -38,7 +50,7 @@ def stationary(
     max_steps: int = 100_000,
     initial: Float[Array | np.ndarray, " states"] | None = None,
 ) -> LinearSolution:
-    """The stationary distribution mu (S,), mu >= 0 and sum mu = 1.
+    """Return the stationary distribution mu (S,), mu >= 0 and sum mu = 1.
 
     - `direct`: the closed classes of the graph; then, on the first, elimination without subtraction, in double
       precision, with a proven bound on the error. Births and deaths by products of ratios, other chains in an order of
@@ -60,21 +72,21 @@ def stationary(
     Args:
         operator: A.
         method: See above.
-        tolerance: Of the error ||value - mu||_1; of `power`, of the residual. Default: 1e-6 in double precision and
-            1e-3 in single; of `power`, 64 epsilon.
-        max_steps: Of `power`.
-        initial: Where `power` starts; default: uniform.
+        tolerance: The largest error ||value - mu||_1 allowed, by default 1e-6 in double precision and 1e-3 in single;
+            for `power`, the largest residual, by default 64 epsilon.
+        max_steps: The most steps of `power`.
+        initial: The distribution (S,) that `power` starts from; by default the uniform one.
 
     Returns:
         `result`: `converged` if `bound` is within the tolerance; `residual` if `power` stopped with a residual within
         it; `not_unique` if `direct` or `eigen` found several closed classes: `value` is then the stationary
-        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed anew from the
+        distribution of the class with the first state. `stats`: `residual`, ||A^T mu - mu||_1, computed from the
         value; `bound`, on ||value - mu||_1, rounding to the value's dtype included (of `direct` and `eigen`); `steps`
         of `power`; `closed_classes`, their number; of `eigen`, `second`, the second largest modulus of an eigenvalue
         in the class (1 if it is periodic), and `gap`, 1 - `second`, NaN where ARPACK did not find it.
 
     Raises:
-        ValueError: If an argument is not allowed, or `direct` or `eigen` is called inside jit.
+        ValueError: An argument is not allowed, or `direct` or `eigen` is called inside jit.
     """
     check_kind("operator", operator, TransitionOperator)
     check_name("method", method, ("direct", "eigen", "power"))
@@ -144,25 +156,23 @@ def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, s
     classes = closed_classes(moves)
     states = classes[0]
     inside = moves[states][:, states]
-    found = _distribution(inside, float(jnp.finfo(dtype_of(operator)).eps))
+    distribution = _distribution(inside, float(jnp.finfo(dtype_of(operator)).eps))
     exact = np.zeros(operator.num_states)
-    exact[states] = found.mass
+    exact[states] = distribution.mass
     value = jnp.asarray(exact, float)
     returned = np.asarray(value, np.float64)
     finite = bool(np.isfinite(returned).all())
-    bound = float(found.bound + np.abs(returned - exact).sum()) if finite else np.inf
+    bound = float(distribution.bound + np.abs(returned - exact).sum()) if finite else np.inf
     stats: dict[str, Any] = {
         "residual": float(np.abs(moves.T @ returned - returned).sum()),
         "bound": bound,
         "closed_classes": len(classes),
     }
     if spectrum:
-        stats["second"] = _second(inside, found)
+        stats["second"] = _second(inside, distribution)
         stats["gap"] = 1 - stats["second"]
-    goal = (1e-6 if value.dtype == jnp.float64 else 1e-3) if tolerance is None else tolerance
-    good = LINEAR_RESULTS.converged if len(classes) == 1 else LINEAR_RESULTS.not_unique
-    result = where(bound <= goal, good, LINEAR_RESULTS.precision)
-    return LinearSolution(value, where(finite, result, LINEAR_RESULTS.nonfinite), stats)
+    success: Any = LINEAR_RESULTS.converged if len(classes) == 1 else LINEAR_RESULTS.not_unique
+    return certified(value, bound, finite, stats, tolerance=tolerance, success=success)
 
 
 def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
@@ -172,8 +182,7 @@ def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
     closed = np.ones(count, bool)
     closed[labels[rows[labels[rows] != labels[columns]]]] = False
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=count))[:-1])
-    found = [by_class[label] for label in np.flatnonzero(closed)]
-    return sorted(found, key=lambda states: int(states[0]))
+    return sorted((by_class[label] for label in np.flatnonzero(closed)), key=lambda states: int(states[0]))
 
 
 class _Distribution(NamedTuple):
@@ -185,7 +194,7 @@ class _Distribution(NamedTuple):
 
 
 def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
-    """On one closed class, whose probabilities are `known` up to this relative error of rounding, twice."""
+    """The distribution on one closed class, whose probabilities are known within a relative error of 2 `known`."""
     size = moves.shape[0]
     if size == 1:
         return _Distribution(np.ones(1), np.zeros(1), 0.0)
@@ -194,9 +203,9 @@ def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
     if band == 1:
         return _births_and_deaths(moves, data)
     if not affordable(size, band, modest=True):
-        found = _by_lu(moves, data)
-        if found.bound <= _PROVES_ENOUGH or not affordable(size, band):
-            return found
+        distribution = _by_lu(moves, data)
+        if distribution.bound <= _PROVES_ENOUGH or not affordable(size, band):
+            return distribution
     pinned, others = order[:1], order[1:]
     leaving = moves[others][:, pinned].toarray()[:, 0]
     chain = eliminate(moves[others][:, others], leaving, np.arange(size - 1), min(band, size - 1))
@@ -208,7 +217,7 @@ def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
 
 
 def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distribution:
-    """Normalised, from entries mantissa * 2^exponent > 0."""
+    """The normalised distribution of entries mantissa * 2^exponent > 0."""
     if not (np.isfinite(mantissa).all() and (mantissa > UNDERFLOW).all()):
         bound = np.inf
     with np.errstate(divide="ignore"):
@@ -220,7 +229,7 @@ def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distri
 
 
 def _births_and_deaths(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
-    """mu_{s+1} / mu_s = up_s / down_{s+1}: products of ratios, exponents kept apart, in blocks that cannot overflow."""
+    """The distribution by mu_{s+1} / mu_s = up_s / down_{s+1}, in blocks of ratios that cannot overflow."""
     size, block = moves.shape[0], 512
     ratios, shifts = np.frexp(moves.diagonal(1) / moves.diagonal(-1))
     padded = np.ones(-(-size // block) * block)
@@ -232,38 +241,34 @@ def _births_and_deaths(moves: scipy.sparse.csr_array, data: float) -> _Distribut
         powers[i] = powers[i - 1] + change
     mantissa = (blocks * starts[:, None]).ravel()[:size]
     exponent = np.repeat(powers, block)[:size] + np.concatenate([[0], np.cumsum(shifts, dtype=int)])
-    found = _scaled(mantissa, exponent, 0.0)
+    distribution = _scaled(mantissa, exponent, 0.0)
     # The ratio of two entries is a product of as many quotients as there are steps between them.
-    distance = np.abs(np.arange(size) - found.mass.argmax())
-    bound = 2.2 * float(found.mass @ distance) * (2 * data + 4 * UNIT) + size * UNIT
-    return found._replace(bound=found.bound + bound)
+    distance = np.abs(np.arange(size) - distribution.mass.argmax())
+    bound = 2.2 * float(distribution.mass @ distance) * (2 * data + 4 * UNIT) + size * UNIT
+    return distribution._replace(bound=distribution.bound + bound)
 
 
 def _by_lu(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
-    """Sparse LU of I - A without one state: the first, and where that proves little, one that has much mass."""
+    """The distribution by sparse LU without the first state, or without the one of most mass if this proves more."""
     moves = moves - scipy.sparse.diags_array(moves.diagonal())
-    found = _without(moves, 0, data)
-    if found.bound > _PROVES_LITTLE and np.isfinite(found.mass).all():
-        found = min(found, _without(moves, int(found.mass.argmax()), data), key=lambda one: one.bound)
-    return found
-
-
-_PROVES_LITTLE, _PROVES_ENOUGH = 1e-7, 1e-8  # bounds by hitting times
+    first = _without(moves, 0, data)
+    if first.bound <= _PROVES_LITTLE or not np.isfinite(first.mass).all():
+        return first
+    return min(first, _without(moves, int(first.mass.argmax()), data), key=lambda distribution: distribution.bound)
 
 
 def _without(moves: scipy.sparse.csr_array, pinned: int, data: float) -> _Distribution:
-    """By LU without the state `pinned`, with the bound by its hitting times."""
+    """The distribution by LU of I - A without the state `pinned`, with the bound by its hitting times."""
     size, total = moves.shape[0], moves.sum(axis=1)
     others = np.delete(np.arange(size), pinned)
     within = moves[others][:, others]
-    try:
-        factors = scipy.sparse.linalg.splu((scipy.sparse.diags_array(total[others]) - within).T.tocsc())
-    except RuntimeError:  # exactly singular
+    solver = factorise(within, total[others], transpose=True)
+    if solver is None:
         return _Distribution(np.full(size, np.nan), np.full(size, np.nan), np.inf)
+    factors, hitting = solver
     mass = np.ones(size)
     mass[others] = factors.solve(moves[[pinned]][:, others].toarray()[0])
     mass = np.maximum(mass, 0) / np.maximum(mass, 0).sum()
-    hitting = longest_time(within, total[others], factors.solve(np.ones(size - 1), trans="T"))
     inflow, outflow = moves.T @ mass, mass * total
     terms = np.bincount(moves.indices, minlength=size)
     off = np.abs(inflow - outflow) + UNIT * (terms + 3) * (inflow + outflow)
@@ -271,11 +276,7 @@ def _without(moves: scipy.sparse.csr_array, pinned: int, data: float) -> _Distri
         return _Distribution(mass, np.log(mass), 2.2 * hitting * float(off[others].sum() + 2 * data))
 
 
-_DENSE = 400  # states whose eigenvalues LAPACK finds in a moment
-_ARNOLDI_WORK = 1e9  # restarts * 20^2 * states: some seconds
-
-
-def _second(moves: scipy.sparse.csr_array, found: _Distribution) -> float:
+def _second(moves: scipy.sparse.csr_array, distribution: _Distribution) -> float:
     """The second largest modulus of an eigenvalue; NaN where ARPACK did not find it within bounded work.
 
     D^(1/2) A D^(-1/2) with D = diag(mu) has the eigenvalues of A, and is symmetric where the chain is reversible, as a
@@ -285,7 +286,7 @@ def _second(moves: scipy.sparse.csr_array, found: _Distribution) -> float:
     if size == 1:
         return 0.0
     rows, columns = moves.nonzero()
-    scale = np.exp(np.clip((found.logarithm[rows] - found.logarithm[columns]) / 2, -300, 300))
+    scale = np.exp(np.clip((distribution.logarithm[rows] - distribution.logarithm[columns]) / 2, -300, 300))
     values = moves.tocsr()[rows, columns] * scale
     balanced = scipy.sparse.csr_array((values, (rows, columns)), shape=moves.shape)
     asymmetry = abs(balanced - balanced.T)

@@ -17,15 +17,14 @@ import jax.numpy as jnp
 import lineax as lx
 import numpy as np
 import scipy.sparse
-import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, Float
 
-from structmfg.linear._elimination import UNIT, affordable, banded_order, eliminate, longest_time
+from structmfg.linear._elimination import UNIT, affordable, banded_order, eliminate, factorise
 from structmfg.linear._solution import LinearSolution, as_matrix, is_traced
 from structmfg.operators import TransitionOperator
 
-_FEW_DIGITS = 1e-6  # what an error by rounding may be, relative to the largest entry, before there is no answer
+_FEW_DIGITS = 1e-6  # the largest error by rounding, relative to the largest entry, at which there is an answer
 
 Solve = Callable[[TransitionOperator], LinearSolution]
 
@@ -52,7 +51,7 @@ def with_derivative(solve: Solve, operator: TransitionOperator) -> LinearSolutio
 def _slope(
     operator: TransitionOperator, numbers: Any, change: Any, rest: Any, mass: Float[Array, " states"]
 ) -> Float[Array, " states"]:
-    """D mu, from the change of the numbers."""
+    """The derivative d mu in the direction `change` of the numbers."""
 
     def tangent(number: Any, change: Any) -> Any:
         return jnp.zeros_like(number) if number is not None and change is None else change
@@ -111,15 +110,13 @@ def _eliminated(operator: TransitionOperator, others: np.ndarray) -> tuple[Any, 
 
 
 def _factorised(within: scipy.sparse.csr_array, leaving: np.ndarray, states: np.ndarray) -> tuple[Any, Any]:
-    """By sparse LU, where the time to the state that is left out proves that digits are left."""
+    """Solutions from both sides by sparse LU, where the time to the state left out proves that digits are left."""
     within = within - scipy.sparse.diags_array(within.diagonal())
     total = within.sum(axis=1) + leaving
-    try:
-        factors = scipy.sparse.linalg.splu((scipy.sparse.diags_array(total) - within).tocsc())
-    except RuntimeError:  # exactly singular
+    solver = factorise(within, total)
+    if solver is None or not solver[1] * UNIT < _FEW_DIGITS:
         return _undefined, _undefined
-    if not longest_time(within, total, factors.solve(np.ones(len(states)))) * UNIT < _FEW_DIGITS:
-        return _undefined, _undefined
+    factors, _ = solver
     return _on_host(states, lambda b: factors.solve(b, trans="T")), _on_host(states, factors.solve)
 
 
@@ -128,7 +125,7 @@ def _undefined(_: Any, b: Array) -> Array:
 
 
 def _on_host(states: np.ndarray, solve: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """A solve in the other states as one in all, where the state that is left out stays what it is."""
+    """Extend a solve in some states to all, by a callback; the state that is left out keeps its value."""
 
     def called(b: Array) -> np.ndarray:
         x = np.array(b, np.float64)

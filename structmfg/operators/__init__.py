@@ -1,28 +1,23 @@
 """Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. This package knows no game."""
 
-from structmfg.operators._base import (
-    ControlledOperator,
-    Successors,
-    TransitionKernel,
-    TransitionOperator,
-    TransposedOperator,
-)
-from structmfg.operators._composite import (
-    FactoredKernel,
-    KroneckerOperator,
-    LiftedKernel,
-    MixtureKernel,
-    PatchedKernel,
-)
+from structmfg.operators._composite import MixtureKernel, PatchedKernel
 from structmfg.operators._cost import Cost, cost
-from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
 from structmfg.operators._from_scipy import from_scipy
-from structmfg.operators._kron import LiftedOperator, kron
+from structmfg.operators._kernel import ControlledOperator, ExplicitKernel, FactoredKernel, TransitionKernel
+from structmfg.operators._kronecker import KroneckerOperator, LiftedKernel, LiftedOperator, kron
 from structmfg.operators._lattice import LatticeKernel, LatticeNoise
 from structmfg.operators._lattice2d import LatticeKernel2d
 from structmfg.operators._lottery import ArbitraryGrid, GeometricGrid, Grid, LotteryKernel
-from structmfg.operators._powers import PowerOperator
-from structmfg.operators._product import ProductOperator, power, product
+from structmfg.operators._operator import (
+    CompressedOperator,
+    ExplicitOperator,
+    PowerOperator,
+    ProductOperator,
+    TransitionOperator,
+    TransposedOperator,
+)
+from structmfg.operators._product import power, product
+from structmfg.operators._sparse import Successors
 from structmfg.operators._unstructured import DenseKernel, SuccessorKernel
 
 __all__ = [

@@ -1,70 +1,134 @@
-"""Transition kernels and the operators that a policy closes them into.
-
-At one aggregate state (mu, z, t) a game moves its agents by a **transition kernel** P, the linear map
-
-    expect : R^S -> R^{S x A}     (P v)(s, a)  = sum_s' P(s' | s, a) v(s')
-    push   : R^{S x A} -> R^S     (P^T m)(s')  = sum_{s,a} P(s' | s, a) m(s, a)
-
-and a policy pi(a | s) closes it into the row-stochastic **transition operator** A^pi on R^S,
-
-    A^pi v       = sum_a pi(a | .) (P v)(., a)      `A.mv(v)`, the expected value
-    (A^pi)^T mu  = P^T (mu * pi)                    `A.T.mv(mu)`, the mean-field update.
-
-A law of motion and its transpose are one object: a kernel implements both maps, and the list of successors from which
-every explicit form is assembled. Uncontrolled noise is an operator too, so a controlled move followed by noise is a
-kernel followed by an operator (`FactoredKernel`).
-"""
+"""What kernels and operators share: vectors of any type, methods that `jax.jit` takes, and the habits of a matrix."""
 
 import abc
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+import inspect
+import operator
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
-from structmfg._checks import as_floats, check_kind, check_rows, check_shape
-from structmfg.operators._habits import SquareMatrix, WithMethods
-from structmfg.operators._vectors import PRODUCTS, as_vector, takes_states, takes_vectors
+from structmfg._checks import as_indices, as_reals, check_shape
+from structmfg.operators._sparse import Successors
 
-if TYPE_CHECKING:
-    import scipy.sparse
-    import scipy.sparse.linalg
-    from jax.experimental import sparse
-
-    from structmfg.operators._explicit import CompressedOperator, ExplicitKernel, ExplicitOperator
-
+Vector: TypeAlias = Float[Array, " states"]  # (S,), a number for each state
+Table: TypeAlias = Float[Array, "states actions"]  # (S, A), a number for each state and action
 
 ROUNDING = 1e-5  # how far below zero a probability may lie that is the rest of a sum
+# The products of kernels and operators, with the number of axes of each argument: (S,) or (S, A).
+PRODUCTS = {
+    "mv": (1,),
+    "rmv": (1,),
+    "move": (1,),
+    "expect": (1,),
+    "push": (2,),
+    "expect_under": (2, 1),
+    "push_under": (2, 1),
+}
 
 
-class Successors(NamedTuple):
-    """The nonzero transitions as padded lists; a successor may be named twice or carry probability zero.
+def delegate(path: str) -> Any:
+    """Make a property that reads an attribute of a field: `delegate("move.num_states")` for `self.move.num_states`."""
+    return property(operator.attrgetter(path))
 
-    `indices` and `probabilities` have shape (S, A, K) for a kernel and (S, K) for an operator.
+
+def as_vector(owner: Any, name: str, values: Any) -> jax.Array:
+    """The values as an array of JAX, in the precision of a kernel or operator or their own, whichever is the wider.
+
+    Whole numbers and booleans would take the weights they are multiplied with for whole numbers, too: they become
+    floating, of 32 bits at least. A floating array of JAX that is wide enough is returned as it is.
+    """
+    kinds = [getattr(leaf, "dtype", None) for leaf in jax.tree.leaves(owner)]
+    floating = [kind for kind in kinds if kind is not None and jnp.issubdtype(kind, jnp.floating)]
+    own = functools.reduce(jnp.promote_types, floating) if floating else None
+    given = getattr(values, "dtype", None)
+    if given is None:  # nested sequences of Python's numbers
+        given = jnp.result_type(float)
+    elif not jnp.issubdtype(given, jnp.floating):
+        given, own = np.dtype(np.float32), jnp.result_type(float) if own is None else own
+    wide = given if own is None else jnp.promote_types(given, own)
+    allowed = jnp.result_type(float) if wide == np.float64 else wide  # in the precision that JAX is set to
+    if isinstance(values, jax.Array) and values.dtype in (wide, allowed):
+        return values
+    # In the dtype at once: a number of 64 bits would lose its upper ones on the way through whole numbers of 32.
+    return as_reals(name, values, allowed)
+
+
+def takes_vectors(product: Callable[..., Any], axes: Sequence[int]) -> Callable[..., Any]:
+    """Make a product take any arrays of numbers or nested sequences of them, and check their shapes.
+
+    Its arguments are vectors (S,) where they have one of the `axes`, and tables (S, A) where they have two.
+    """
+    axes_of = dict(zip(list(inspect.signature(product).parameters)[1:], axes, strict=False))
+
+    @functools.wraps(product)
+    def checked(self: Any, *vectors: Any, **named: Any) -> Any:
+        def convert(name: str, values: Any) -> jax.Array:
+            vector = as_vector(self, name, values)
+            shape = (self.num_states,) if axes_of[name] == 1 else (self.num_states, self.num_actions)
+            check_shape(name, vector, shape)
+            return vector
+
+        given = [convert(name, values) for name, values in zip(axes_of, vectors, strict=False)]
+        named = {name: convert(name, values) if name in axes_of else values for name, values in named.items()}
+        return product(self, *given, *vectors[len(given) :], **named)
+
+    return checked
+
+
+def takes_states(successors_of: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, for states in any type of whole numbers, which are checked where they are known."""
+
+    @functools.wraps(successors_of)
+    def of_any(self: Any, states: Any) -> Any:
+        return successors_of(self, as_indices("states", states, last=self.num_states - 1))
+
+    return of_any
+
+
+class BoundMethod(eqx.Module):
+    """A method of a module, which is a pytree as the module is, and which `jax.jit` takes for a function.
+
+    `jax.jit` keeps what it compiled by the function, so it asks for a hash and for equality. Those of equinox's own
+    bound methods are those of the arrays, which have none; here a method is the same where it is the same object's.
+    The arrays of the module become constants of the compiled function: `jax.jit(lambda A, v: A.mv(v))`, with A as an
+    argument, compiles once for all operators of one kind.
     """
 
-    indices: Int[Array, "states *actions width"]
-    probabilities: Float[Array, "states *actions width"]
+    function: Callable[..., Any] = eqx.field(static=True)
+    owner: eqx.Module
+
+    def __init__(self, function: Callable[..., Any], owner: eqx.Module) -> None:
+        self.function = function
+        self.owner = owner
+        for name in ("__name__", "__qualname__", "__doc__"):
+            setattr(self, name, getattr(function, name, None))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self.owner, *args, **kwargs)
+
+    def __hash__(self) -> int:
+        return hash((self.function, id(self.owner)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BoundMethod) and self.function is other.function and self.owner is other.owner
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The method as Python binds it, for those who ask for its signature."""
+        return types.MethodType(self.function, self.owner)
 
 
-class _Convertible(WithMethods):
-    """What kernels and operators share: explicit forms, assembled from the list of successors.
-
-    Their products take vectors of any numbers, NumPy's and lists too, and return arrays of JAX. Constructors look at
-    the values that they are given, where these are known, outside `jit`: indices lie in range, probabilities are finite
-    and not negative, and their rows sum to one. It takes one pass over them; `checks=False` leaves it out.
-    """
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Each product that a class defines is made to take vectors of any kind, in one place."""
-        super().__init_subclass__(**options)
-        for name in PRODUCTS:
-            if name in cls.__dict__:
-                setattr(cls, name, takes_vectors(cls.__dict__[name]))
-        if "successors_of" in cls.__dict__:
-            cls.successors_of = takes_states(cls.successors_of)  # type: ignore[method-assign]
+class StateModule(eqx.Module):
+    """A module over S states, whose methods can be handed to `jax.jit`, and to whatever else asks for their hash."""
 
     # Subclasses define it as a field or as a property. Type checkers would take an abstract variable for a field.
     if TYPE_CHECKING:
@@ -76,22 +140,47 @@ class _Convertible(WithMethods):
     else:
         num_states: eqx.AbstractVar[int]
 
+        def __getattribute__(self, name: str) -> Any:
+            value = object.__getattribute__(self, name)
+            if isinstance(value, types.MethodType) and value.__self__ is self and not name.startswith("__"):
+                return BoundMethod(value.__func__, self)
+            return value
+
+
+class Transitions(StateModule):
+    """What kernels and operators share: explicit forms, assembled from the list of successors.
+
+    Their products take vectors of any numbers, NumPy's and lists too, check their shapes, and return arrays of JAX.
+    Constructors look at the values that they are given, where these are known, outside `jit`: indices lie in range,
+    probabilities are finite and not negative, and their rows sum to one. This takes one pass over the values, which
+    `checks=False` leaves out.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make each product that a class defines take vectors of any kind and check their shapes, in one place."""
+        super().__init_subclass__(**options)
+        for name, axes in PRODUCTS.items():
+            if name in cls.__dict__:
+                setattr(cls, name, takes_vectors(cls.__dict__[name], axes))
+        if "successors_of" in cls.__dict__:
+            cls.successors_of = takes_states(cls.successors_of)  # type: ignore[method-assign]
+
     @abc.abstractmethod
     def successors(self) -> Successors:
-        """The nonzero transitions, as padded lists."""
+        """Return the nonzero transitions as padded lists, (S, A, K) for a kernel and (S, K) for an operator."""
 
     @takes_states
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
-        """The successors of some states only."""
+        """Return the successors of some states (n,) only, as padded lists with n for S."""
         return Successors(*(array[states] for array in self.successors()))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """With the numbers, where `repr` tells shapes only: for the counter-examples of hypothesis, and IPython."""
+        """Print the numbers, where `repr` prints shapes only: for counter-examples of hypothesis, and IPython."""
         printer.text(eqx.tree_pformat(self, short_arrays=False))
 
     @property
     def structure(self) -> str:
-        """What is known of the structure, in words; `structmfg.operators.cost` tells what it saves."""
+        """What is known of the structure, in words; `structmfg.operators.cost` says what it saves."""
         return type(self).__name__
 
     @property
@@ -128,267 +217,103 @@ class _Convertible(WithMethods):
             )
 
 
-class TransitionKernel(_Convertible):
-    """A controlled law of motion P(s' | s, a) at one aggregate state, over S states and A actions."""
-
-    if TYPE_CHECKING:
-
-        @property
-        @abc.abstractmethod
-        def num_actions(self) -> int:
-            """A."""
-    else:
-        num_actions: eqx.AbstractVar[int]
-
-    @abc.abstractmethod
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """The expected next value of every state and action: values (S,) to (S, A)."""
-
-    @abc.abstractmethod
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """The mass that arrives in every state: the adjoint of `expect`, (S, A) to (S,)."""
-
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        """The expected next value of every state under a policy, (S,): A^pi v.
-
-        Kernels that need not hold all state-action values for it override it, and `push_under` with it.
-        """
-        return jnp.sum(policy * self.expect(values), axis=-1)
-
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        """The mean field one step later under a policy: (A^pi)^T mu, the adjoint of `expect_under`."""
-        check_shape("mass", mass, (self.num_states,))
-        return self.push(mass[:, None] * policy)
-
-    def __rshift__(self, noise: "TransitionOperator") -> "TransitionKernel":
-        """`move >> noise`: this move, followed by noise that nobody controls."""
-        from structmfg.operators._composite import FactoredKernel
-
-        return FactoredKernel(self, noise)
-
-    def under(self, policy: Any, *, checks: bool = True) -> "ControlledOperator":
-        """The transition operator A^pi of a policy.
-
-        Args:
-            policy: The probabilities (S, A) of the actions in every state: an array of JAX or NumPy, or nested lists.
-            checks: Whether to look at its values, where they are known.
-
-        Raises:
-            ValueError: It is not of this shape, or a row is not a distribution.
-        """
-        return ControlledOperator(self, policy, checks=checks)
-
-    def explicit(self) -> "ExplicitKernel":
-        """The same kernel, held as a sparse matrix."""
-        from structmfg.operators._explicit import ExplicitKernel
-
-        return ExplicitKernel(self.as_bcoo(), self.num_actions, checks=False)
-
-    def as_bcoo(self) -> "sparse.BCOO":
-        """The (S*A, S) matrix, row s*A + a; duplicates merged, indices sorted, static nse."""
-        from structmfg.operators._explicit import assemble
-
-        return assemble(self.successors(), self.num_states, row_bound=self.num_states)
-
-    def as_dense(self) -> Float[Array, "states actions states"]:
-        """The dense array P[s, a, s']."""
-        from structmfg.operators._explicit import filled
-
-        return filled(self.as_bcoo()).reshape(self.num_states, self.num_actions, self.num_states)
+def span_in_a_row(moves: Iterable[Transitions]) -> int | None:
+    """The span of several moves, one after another."""
+    spans = [move.span for move in moves]
+    known = [span for span in spans if span is not None]
+    return sum(known) if len(known) == len(spans) else None
 
 
-class TransitionOperator(_Convertible, SquareMatrix):
-    """A row-stochastic S x S matrix A: `mv` pulls values back, `T.mv` pushes a mean field forward.
+def branching_in_a_row(moves: Iterable[Transitions], num_states: int) -> int:
+    """The branching of several moves: the product of theirs; on a line, no more than the span has room for."""
+    moves = tuple(moves)
+    span = span_in_a_row(moves)
+    product = functools.reduce(lambda bound, move: min(num_states, bound * move.branching), moves, 1)
+    return min(num_states, product, num_states if span is None else span + 1)
 
-    `mv` and `rmv` take a vector (S,). `A @ v` and `v @ A` are the same for a vector, and take blocks of vectors, too:
-    `A @ V` with V (S, k), `V @ A` with V (k, S). `A @ B` and `A ** n` are operators, matrix-free.
-    """
+
+class MatrixFree(lx.FunctionLinearOperator):  # type: ignore[misc]
+    """A linear function for lineax whose transpose is known, so that JAX need not make a scatter of a gather."""
+
+    adjoint: Callable[..., Any] = eqx.field()
+
+    def __init__(self, fn: Callable[..., Any], adjoint: Callable[..., Any], structure: jax.ShapeDtypeStruct) -> None:
+        super().__init__(fn, structure, closure_convert=False)
+        self.adjoint = adjoint
+
+    @override
+    def transpose(self) -> "MatrixFree":
+        return MatrixFree(self.adjoint, self.fn, self.out_structure())
+
+
+class SquareMatrix(StateModule):
+    """The habits of a matrix (S, S), on top of its products with a vector, `mv` and `rmv`."""
+
+    # NumPy would take the matrix for a scalar, and multiply every entry of a vector by it.
+    __array_ufunc__ = None
 
     @property
+    @abc.abstractmethod
     def dtype(self) -> np.dtype:
-        """Of the entries, as `as_dense` gives them."""
-        return np.dtype(jax.eval_shape(self.successors).probabilities.dtype)
+        """The type of the entries, as `as_dense` gives them."""
 
     @abc.abstractmethod
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        """A v, the expected next value of every state."""
+    def mv(self, values: Vector) -> Vector:
+        """Return the product with a vector (S,)."""
 
     @abc.abstractmethod
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        """A^T mu, the mean field one step later; the same as `T.mv`."""
+    def rmv(self, mass: Vector) -> Vector:
+        """Return the product of the transpose with a vector (S,)."""
 
     @property
-    def T(self) -> "TransposedOperator":  # noqa: N802 (the name of the transpose across NumPy, JAX and lineax)
-        """The transposed operator."""
-        return TransposedOperator(self)
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, (S, S)."""
+        return self.num_states, self.num_states
 
-    def move(self, mean_field: Float[Array, " states"]) -> Float[Array, " states"]:
-        """The mean field one step later: A^T mu, scaled to sum to one where rounding has added up.
+    @property
+    def ndim(self) -> int:
+        """Two: rows and columns."""
+        return 2
 
-        Each product rounds, and so do the rows of A; over 1e5 steps in single precision that adds up to a drift of the
-        mass by 5e-3. Mass within 4 epsilon of one is left alone, so that nothing changes before it has to. Mass off by
-        more than 8 sqrt(S) epsilon in a step is a fault of A or of mu, and left to be seen.
+    @abc.abstractmethod
+    def _times(self, other: Any) -> "SquareMatrix":
+        """The product with another operator."""
+
+    @abc.abstractmethod
+    def __pow__(self, exponent: int) -> "SquareMatrix": ...
+
+    def __matmul__(self, other: Any) -> Any:
+        """Multiply a vector (S,), a block of vectors (S, k), or another operator: `A @ B` moves by A, then by B."""
+        if isinstance(other, SquareMatrix):
+            return self._times(other)
+        vectors = _as_vectors(other, 0, self.num_states, f"({self.num_states}, k)")
+        return self.mv(vectors) if vectors.ndim == 1 else jax.vmap(self.mv, in_axes=1, out_axes=1)(vectors)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        """Multiply a row vector (S,), or a block of them (k, S), from the left: mass moves on by A."""
+        vectors = _as_vectors(other, -1, self.num_states, f"(k, {self.num_states})")
+        return self.rmv(vectors) if vectors.ndim == 1 else jax.vmap(self.rmv)(vectors)
+
+    def as_lineax(self) -> lx.AbstractLinearOperator:
+        """Return the matrix for the solvers of lineax, matrix-free: its transpose is `rmv`.
+
+        >>> import jax.numpy as jnp, lineax as lx, structmfg as smfg
+        >>> A = smfg.operators.LatticeNoise(5, (-1, 0, 1), (0.1, 0.8, 0.1)).as_lineax()
+        >>> system = lx.IdentityLinearOperator(A.in_structure()) - 0.9 * A
+        >>> lx.linear_solve(system, jnp.ones(5), lx.GMRES(rtol=1e-6, atol=1e-6)).value
+        Array([10.0, 10.0, 10.0, 10.0, 10.0], dtype=float32)
         """
-        arrived = self.rmv(mean_field)
-        total = jnp.sum(arrived)
-        off, epsilon = jnp.abs(total - 1), jnp.finfo(arrived.dtype).eps
-        rounding = (off > 4 * epsilon) & (off <= 8 * self.num_states**0.5 * epsilon)
-        return arrived / jnp.where(rounding, total, 1)
-
-    def explicit(self) -> "ExplicitOperator":
-        """The same operator, held as a sparse matrix."""
-        from structmfg.operators._explicit import ExplicitOperator
-
-        return ExplicitOperator(self.as_bcoo(), checks=False)
-
-    def compressed(self) -> "CompressedOperator":
-        """The same operator, with A and A^T held by rows, for the fastest explicit products on CPU."""
-        from structmfg.operators._explicit import compress
-
-        return compress(self.as_bcoo(), row_bound=self.branching)
-
-    def _times(self, other: Any) -> "TransitionOperator":
-        """A B, matrix-free: a move by A, then one by B."""
-        from structmfg.operators._product import ProductOperator
-
-        return ProductOperator((self, other))
-
-    def __pow__(self, exponent: int) -> "TransitionOperator":
-        """A^n, matrix-free, n >= 0: its products with a vector are n of A's. See `operators.power` for an explicit one.
-
-        >>> import structmfg as smfg
-        >>> A = smfg.operators.LatticeNoise(4, (0, 1), (0.5, 0.5))
-        >>> (A**2) @ [0, 0, 1, 1]
-        Array([0.25, 0.75, 1.  , 1.  ], dtype=float32)
-        """
-        from structmfg.operators._powers import PowerOperator
-
-        return PowerOperator(self, exponent)
-
-    def as_bcoo(self) -> "sparse.BCOO":
-        """The (S, S) matrix with static nse = S * `branching`; duplicates merged, indices sorted. Works inside jit."""
-        from structmfg.operators._explicit import assemble
-
-        return assemble(self.successors(), self.num_states, row_bound=self.branching)
-
-    def as_bcsr(self) -> "sparse.BCSR":
-        """The (S, S) matrix in compressed rows, for which JAX has a native product on CPU."""
-        from structmfg.operators._explicit import to_bcsr
-
-        return to_bcsr(self.as_bcoo())
-
-    def as_dense(self) -> Float[Array, "states states"]:
-        """The dense matrix A[s, s']."""
-        from structmfg.operators._explicit import filled
-
-        return filled(self.as_bcoo())
-
-    def as_scipy(self) -> "scipy.sparse.csr_array":
-        """The matrix as `scipy.sparse.csr_array` (concrete values only)."""
-        from structmfg.operators._explicit import to_scipy
-
-        return to_scipy(self.as_bcoo())
-
-    def as_linear_operator(self) -> "scipy.sparse.linalg.LinearOperator":
-        """A matrix-free `scipy.sparse.linalg.LinearOperator` (matvec A v, rmatvec A^T mu)."""
-        from structmfg.operators._explicit import to_linear_operator
-
-        return to_linear_operator(self)
+        return MatrixFree(self.mv, self.rmv, jax.ShapeDtypeStruct((self.num_states,), self.dtype))
 
 
-class TransposedOperator(SquareMatrix):
-    """A^T of a transition operator A, with `@` for vectors, blocks of vectors and other transposed operators."""
-
-    T: TransitionOperator
-
-    @property
-    def num_states(self) -> int:
-        """S."""
-        return self.T.num_states
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the entries."""
-        return self.T.dtype
-
-    def mv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        """A^T mu."""
-        return self.T.rmv(mass)
-
-    def rmv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        """(A^T)^T v, the expected next values."""
-        return self.T.mv(values)
-
-    def _times(self, other: Any) -> "TransposedOperator":
-        """A^T B^T = (B A)^T, matrix-free."""
-        check_kind("a factor of a transposed operator", other, TransposedOperator)
-        return (other.T @ self.T).T
-
-    def __pow__(self, exponent: int) -> "TransposedOperator":
-        """(A^T)^n = (A^n)^T, matrix-free."""
-        return (self.T**exponent).T
-
-    def as_bcoo(self) -> "sparse.BCOO":
-        """The (S, S) matrix A^T with sorted indices."""
-        return self.T.as_bcoo().T.sort_indices()
-
-    def as_dense(self) -> Float[Array, "states states"]:
-        """The dense matrix A^T."""
-        return self.T.as_dense().T
-
-    def as_scipy(self) -> "scipy.sparse.csr_array":
-        """The matrix A^T as `scipy.sparse.csr_array`."""
-        return self.T.as_scipy().T.tocsr()
-
-
-class ControlledOperator(TransitionOperator):
-    """A^pi in matrix-free form: a kernel under a policy (S, A); see `TransitionKernel.under`."""
-
-    kernel: TransitionKernel
-    policy: Float[Array, "states actions"]
-
-    def __init__(self, kernel: TransitionKernel, policy: Any, *, checks: bool = True) -> None:
-        check_kind("kernel", kernel, TransitionKernel)
-        given = as_floats("policy", policy)
-        check_shape("policy", given, (kernel.num_states, kernel.num_actions))
-        if checks:
-            check_rows("policy", given, least=-ROUNDING)
-        self.kernel, self.policy = kernel, as_vector(kernel, "policy", given)
-
-    @property
-    def num_states(self) -> int:
-        """S."""
-        return self.kernel.num_states
-
-    @property
-    def branching(self) -> int:
-        """See `TransitionKernel.branching`."""
-        return self.kernel.branching
-
-    @property
-    def span(self) -> int | None:
-        """See `TransitionKernel.span`."""
-        return self.kernel.span
-
-    @property
-    def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
-        return self.kernel.structure
-
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        """A^pi v."""
-        return self.kernel.expect_under(self.policy, values)
-
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        """(A^pi)^T mu."""
-        return self.kernel.push_under(self.policy, mass)
-
-    def successors(self) -> Successors:
-        """The kernel's successors, weighted by the policy: (S, A*K)."""
-        indices, probabilities = self.kernel.successors()
-        weighted = probabilities * self.policy[:, :, None]
-        return Successors(indices.reshape(self.num_states, -1), weighted.reshape(self.num_states, -1))
+def _as_vectors(other: Any, axis: int, size: int, block: str) -> Float[Array, "..."]:
+    """A vector or a block of them, with as many entries as there are states along an axis."""
+    if hasattr(other, "tocsr"):
+        raise ValueError(
+            f"a product is that with vectors or with another operator, but was given a {type(other).__name__}; "
+            "make an operator of it by operators.from_scipy, or take A.as_scipy()"
+        )
+    vectors = as_reals("a factor of a product", other)
+    if vectors.ndim not in (1, 2) or vectors.shape[axis] != size:
+        raise ValueError(f"vectors must have shape ({size},) or {block}, but have shape {vectors.shape}")
+    return vectors if jnp.issubdtype(vectors.dtype, jnp.floating) else vectors.astype(float)

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from structmfg.operators._base import TransitionKernel, TransitionOperator
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._operator import TransitionOperator
 
 
 class Cost(NamedTuple):
-    """One form of an operator A on S states: what it holds, and what its two products do.
+    """What one form of an operator A on S states stores, and what its two products cost.
 
     - `structure`: what is known of it, in words.
     - `stored`: the numbers it holds, padding and indices included.
@@ -24,7 +25,6 @@ class Cost(NamedTuple):
     bytes_moved: tuple[float, float]
 
     def __str__(self) -> str:
-        """Five lines."""
         (flops, flops_t), (moved, moved_t) = self.flops, self.bytes_moved
         return (
             f"{self.structure}\n  stored  {self.stored:,} numbers\n"
@@ -33,10 +33,16 @@ class Cost(NamedTuple):
 
 
 def cost(operator: TransitionKernel | TransitionOperator) -> Cost:
-    """The structure that was recognised in a kernel or operator, and what one update with it costs.
+    """Return the structure that is known of a kernel or operator, and what one product with it costs.
 
-    A kernel is taken under a policy, which counts as stored and as moved. Both products are compiled, not run. Compare
-    `cost(kernel)` with `cost(kernel.explicit())`, or with the `SuccessorKernel` of `kernel.successors()`.
+    Both products are compiled, not run. Compare `cost(kernel)` with `cost(kernel.explicit())`, or with the
+    `SuccessorKernel` of `kernel.successors()`.
+
+    Args:
+        operator: An operator, or a kernel, which is closed by the uniform policy; that counts as stored and moved.
+
+    Raises:
+        ValueError: It is neither a kernel nor an operator.
 
     >>> import structmfg as smfg
     >>> noise = smfg.operators.LatticeNoise(1000, (-1, 0, 1), (0.1, 0.8, 0.1))

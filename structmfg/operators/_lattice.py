@@ -1,136 +1,45 @@
 """Moves on a line of states with walls: contiguous slices and convolutions, no gather over states and no scatter.
 
 Away from the walls a move by fixed offsets is a sum of shifted copies, and noise is a convolution. Only the few states
-whose targets may lie beyond a wall need more: their rows are computed one by one, from their successors.
-
-Walls stand at both ends of the line and at **barriers**, cells that nobody enters or crosses: a target is clipped into
-the cells on its own side. Whoever stands on a barrier is bound by the ends of the line and the other barriers.
+whose targets may lie beyond a wall need more: their rows are computed one by one, from their successors. `_walls` draws
+the walls and these windows of states.
 """
 
 import functools
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
+from typing_extensions import override
 
-from structmfg._checks import (
-    as_array,
-    as_indices,
-    as_reals,
-    check_integer,
-    check_kind,
-    check_rows,
-    check_shape,
-    concrete,
-)
-from structmfg.operators._base import ROUNDING, Successors, TransitionKernel, TransitionOperator
+from structmfg._checks import as_array, as_indices, as_reals, check_integer, check_rows, check_shape, concrete
+from structmfg.operators._base import ROUNDING, Table, Vector
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._operator import TransitionOperator
+from structmfg.operators._sparse import Successors
+from structmfg.operators._walls import MOST_STATES, Line, as_barriers, as_offsets
 
-_MOST_STATES = 2**30 - 1  # whose sums with a displacement indices of 32 bits can number
 _LONG = 2**24  # beyond it, XLA's convolution on CPU returns zeros at the end of a signal of 4 n + 1 or 4 n + 2 entries
 
 
-class _Line(NamedTuple):
-    """States 0..S-1 with barriers at the given cells (B,), and `reach`: how far any move may go."""
-
-    num_states: int
-    barriers: Int[Array, " barriers"]
-    reach: int
-
-    def clip(self, states: Int[Array, " some"], targets: Int[Array, "some moves"]) -> Int[Array, "some moves"]:
-        """The targets, clipped into the cells on the side of the states."""
-        states = states[:, None]
-        targets = jnp.clip(targets, 0, self.num_states - 1)
-        for barrier in self.barriers:
-            targets = jnp.where(states < barrier, jnp.minimum(targets, barrier - 1), targets)
-            targets = jnp.where(states > barrier, jnp.maximum(targets, barrier + 1), targets)
-        return targets
-
-    @property
-    def short(self) -> bool:
-        """Whether hardly any state is out of reach of both ends: then all are treated as near a wall."""
-        return self.num_states <= 6 * self.reach
-
-    def ends(self, width: int) -> list[tuple[ArrayLike, int]]:
-        """Windows (first state, number of states): `width` states at each end."""
-        return [(0, width), (self.num_states - width, width)]
-
-    def at_barriers(self) -> list[tuple[ArrayLike, int]]:
-        """Windows of all states within reach of a barrier; they may overlap each other, and the ends."""
-        around = min(2 * self.reach + 1, self.num_states)
-        return [(jnp.clip(b - self.reach, 0, self.num_states - around), around) for b in self.barriers]
-
-    def split(self, mass: Float[Array, " states"]) -> tuple[Array, list[tuple[Array, Array]]]:
-        """The mass out of reach of any barrier, and the rest as (states, mass), counted in the first window it is in.
-
-        What starts out of reach crosses none.
-        """
-        near: list[tuple[Array, Array]] = []
-        far, windows = mass, self.at_barriers()
-        for i, (first, size) in enumerate(windows):
-            states = jnp.asarray(first) + jnp.arange(size)
-            counted = [(start <= states) & (states < start + length) for start, length in windows[:i]]
-            taken = lax.dynamic_slice_in_dim(mass, first, size)
-            near.append((states, jnp.where(jnp.any(jnp.array(counted), axis=0), 0, taken) if counted else taken))
-            far = lax.dynamic_update_slice_in_dim(far, jnp.zeros_like(taken), first, 0)
-        return far, near
-
-
-def _total(terms: Iterable[Array]) -> Array:
-    return functools.reduce(operator.add, terms)
-
-
-def _walls(barriers: Int[Array, " barriers"]) -> str:
-    count = barriers.shape[0]
-    return "walls at the ends" + (f" and at {count} barrier{'s' * (count > 1)}" if count else "")
-
-
-def _checked_barriers(
-    num_states: int, barriers: ArrayLike | Sequence[ArrayLike], checks: bool
-) -> Int[Array, " barriers"]:
-    array = as_array("barriers", barriers)
-    if array.ndim != 1:
-        raise ValueError(f"barriers must be cells (B,), but have shape {array.shape}")
-    if array.dtype == bool and array.size:
-        raise ValueError("barriers must be the numbers of cells, but are booleans; of a mask, take np.flatnonzero")
-    if checks and (known := concrete(array)) is not None:
-        wrong = np.flatnonzero(~((known >= 0) & (known < num_states) & (known == np.floor(known))))
-        if wrong.size:
-            index = int(wrong[0])
-            raise ValueError(
-                f"barriers must be cells, whole numbers that lie in 0..{num_states - 1}, but barrier {index} is "
-                f"{known[index]}"
-            )
-    return as_reals("barriers", barriers).astype(int)
-
-
-def _checked_offsets(most: int, offsets: Sequence[int]) -> tuple[int, ...]:
-    """Whole numbers; those beyond +-`most`, S and what a shift may take back, lead to a wall as it does."""
-    check_kind("offsets", offsets, Sequence | np.ndarray)
-    if not len(offsets):
-        raise ValueError("offsets must name at least one displacement, but are empty")
-    for index, offset in enumerate(offsets):
-        whole = isinstance(offset, int | np.integer) and not isinstance(offset, bool)
-        if not whole and not (isinstance(offset, float | np.floating) and float(offset).is_integer()):
-            raise ValueError(f"offsets must be whole numbers, but offset {index} is {offset!r}")
-    return tuple(max(-most, min(int(offset), most)) for offset in offsets)
-
-
-def _check_shift(shift: Any) -> None:
-    """Raise `ValueError` unless it is a whole number, traced or not."""
-    if not jnp.issubdtype(shift.dtype, jnp.integer) or shift.shape:
-        raise ValueError(f"shift must be one whole number, but is of {shift.dtype}, shape {shift.shape}: {shift!r:.40}")
-
-
 class LatticeKernel(TransitionKernel):
-    """Action a moves state s to clip(s + offsets[a] + shift), the walls being those of s.
+    """Action a moves state s to s + offsets[a] + shift, clipped by the walls around s (see `operators._walls`).
 
-    `offsets` are static integers, one an action. `shift`, common to all, may be traced, and is bounded by the static
-    `max_shift`: one that is traced is clipped to it. `barriers` (B,) may be traced; none by default.
+    Args:
+        num_states: S.
+        offsets: A whole numbers, one for each action; static.
+        shift: A whole number that is added to every offset; may be traced, and is then clipped to +-`max_shift`.
+        max_shift: A static bound on the absolute value of `shift`.
+        barriers: Cells (B,) that nobody enters or crosses; may be traced. By default there are none.
+        checks: Whether to refuse a shift beyond `max_shift` and barriers outside the line, where they are known.
+
+    >>> kernel = LatticeKernel(6, (-1, 0, 2), barriers=[4])
+    >>> kernel.as_dense().argmax(-1)[2]  # from state 2: one down, stay, two up, held back by the barrier at 4
+    Array([1, 2, 3], dtype=int32)
     """
 
     num_states: int = eqx.field(static=True)
@@ -149,62 +58,59 @@ class LatticeKernel(TransitionKernel):
         barriers: ArrayLike | Sequence[ArrayLike] = (),
         checks: bool = True,
     ) -> None:
-        self.num_states = check_integer("num_states", num_states, at_least=1, at_most=_MOST_STATES)
-        self.max_shift = check_integer("max_shift", max_shift, at_least=0, at_most=_MOST_STATES - self.num_states)
-        self.offsets = _checked_offsets(self.num_states + self.max_shift, offsets)
-        self.barriers = _checked_barriers(num_states, barriers, checks)
+        self.num_states = check_integer("num_states", num_states, at_least=1, at_most=MOST_STATES)
+        self.max_shift = check_integer("max_shift", max_shift, at_least=0, at_most=MOST_STATES - self.num_states)
+        self.offsets = as_offsets(self.num_states + self.max_shift, offsets)
+        self.barriers = as_barriers(num_states, barriers, checks)
         given = as_array("shift", shift)
-        _check_shift(given)
+        if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape:
+            raise ValueError(
+                f"shift must be one whole number, but is of {given.dtype}, shape {given.shape}: {given!r:.40}"
+            )
         if checks and (known := concrete(given)) is not None and abs(int(known)) > max_shift:
             raise ValueError(f"shift must lie within max_shift, {max_shift}, of 0, but is {known}")
         own = as_indices("shift", shift, last=self.num_states + self.max_shift, checks=False)
         self.shift = own if concrete(own) is not None else jnp.clip(own, -max_shift, max_shift)
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return len(self.offsets)
 
     @property
-    def _line(self) -> _Line:
-        return _Line(self.num_states, self.barriers, max(abs(o) for o in self.offsets) + self.max_shift)
+    def _line(self) -> Line:
+        return Line(self.num_states, self.barriers, max(abs(o) for o in self.offsets) + self.max_shift)
 
     @property
+    @override
     def span(self) -> int:
-        """Clipping at the ends is 1-Lipschitz; past a barrier, a state and its successor are within `reach`."""
-        apart = max(self.offsets) - min(self.offsets)
-        return max(apart, 2 * self._line.reach) if self.barriers.shape[0] else apart
+        return self._line.span(self.offsets)
 
     @property
+    @override
     def branching(self) -> int:
-        """No more distinct successors than distinct offsets."""
         return min(self.num_states, len(set(self.offsets)))
 
     @property
+    @override
     def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
-        return f"shift by one of {self.num_actions} offsets, {_walls(self.barriers)}"
+        return f"shift by one of {self.num_actions} offsets, {self._line.walls}"
 
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some actions"]:
         targets = states[:, None] + jnp.asarray(self.offsets)[None] + self.shift
         return self._line.clip(states, targets)
 
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
-        check_shape("values", values, (self.num_states,))
+    @override
+    def expect(self, values: Vector) -> Table:
         return values[self._targets(jnp.arange(self.num_states))]
 
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    @override
+    def push(self, mass: Table) -> Vector:
         return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        """sum_a pi (P v): a sum of slices inside, rows of their own near the walls."""
-        check_shape("values", values, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
+    @override
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
+        """Sum slices away from the walls, and rows of their own near them."""
         line = self._line
         if line.short:
             return jnp.sum(policy * self.expect(values), axis=-1)
@@ -228,12 +134,9 @@ class LatticeKernel(TransitionKernel):
             expected = expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1), unique_indices=True)
         return expected
 
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        """P^T (pi mu), the adjoint: shifted copies inside; what they miss near the walls is sent row by row."""
-        check_shape("mass", mass, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
+    @override
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
+        """Sum shifted copies, and send row by row what they miss near the walls."""
         line = self._line
         if line.short:
             arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
@@ -266,20 +169,27 @@ class LatticeKernel(TransitionKernel):
             return self.offsets, self.max_shift
         return tuple(o + int(known) for o in self.offsets), 0
 
+    @override
     def successors(self) -> Successors:
-        """One successor of every state and action."""
         return self.successors_of(jnp.arange(self.num_states))
 
+    @override
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
-        """See `TransitionKernel.successors_of`."""
         targets = self._targets(states)[:, :, None]
         return Successors(targets, jnp.ones(targets.shape))
 
 
 class LatticeNoise(TransitionOperator):
-    """Noise clip(s + offsets[k]) with probability `probabilities[k]`: a convolution inside, and walls as of a lattice.
+    """Noise that moves state s to s + offsets[k], clipped by the walls around s, with probability `probabilities[k]`.
 
-    Offsets are static and sorted; those given twice are merged. The cost of a product grows with their range.
+    A product is a convolution, with rows of their own near the walls. Its cost grows with the range of the offsets.
+
+    Args:
+        num_states: S.
+        offsets: K whole numbers, static; they are sorted, and those given twice are merged.
+        probabilities: (K,), one for each offset.
+        barriers: Cells (B,) that nobody enters or crosses; may be traced. By default there are none.
+        checks: Whether to refuse probabilities that are not a distribution, and barriers outside the line.
     """
 
     num_states: int = eqx.field(static=True)
@@ -296,8 +206,8 @@ class LatticeNoise(TransitionOperator):
         barriers: ArrayLike | Sequence[ArrayLike] = (),
         checks: bool = True,
     ) -> None:
-        self.num_states = check_integer("num_states", num_states, at_least=1, at_most=_MOST_STATES)
-        moves = _checked_offsets(self.num_states, offsets)
+        self.num_states = check_integer("num_states", num_states, at_least=1, at_most=MOST_STATES)
+        moves = as_offsets(self.num_states, offsets)
         given = as_reals("probabilities", probabilities, float)
         check_shape("probabilities", given, (len(moves),))
         if checks:
@@ -305,27 +215,26 @@ class LatticeNoise(TransitionOperator):
         distinct, place = np.unique(moves, return_inverse=True)
         self.offsets = tuple(distinct.tolist())
         self.probabilities = jnp.zeros(len(self.offsets), given.dtype).at[place].add(given)
-        self.barriers = _checked_barriers(num_states, barriers, checks)
+        self.barriers = as_barriers(num_states, barriers, checks)
 
     @property
-    def _line(self) -> _Line:
-        return _Line(self.num_states, self.barriers, max(abs(o) for o in self.offsets))
+    def _line(self) -> Line:
+        return Line(self.num_states, self.barriers, max(abs(o) for o in self.offsets))
 
     @property
+    @override
     def span(self) -> int:
-        """See `LatticeKernel.span`."""
-        apart = self.offsets[-1] - self.offsets[0]
-        return max(apart, 2 * self._line.reach) if self.barriers.shape[0] else apart
+        return self._line.span(self.offsets)
 
     @property
+    @override
     def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
-        return f"convolution with {len(self.offsets)} points, {_walls(self.barriers)}"
+        return f"convolution with {len(self.offsets)} points, {self._line.walls}"
 
     def _targets(self, states: Int[Array, " some"]) -> Int[Array, "some offsets"]:
         return self._line.clip(states, states[:, None] + jnp.asarray(self.offsets)[None])
 
-    def _correlate(self, signal: Float[Array, " states"], sign: int) -> Float[Array, " states"]:
+    def _correlate(self, signal: Vector, sign: int) -> Vector:
         """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
 
         A convolution, because XLA neither fuses it nor computes it again where its result is used many times.
@@ -339,9 +248,9 @@ class LatticeNoise(TransitionOperator):
         result = lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), "SAME", precision=highest)[0, 0]
         return result[:size]
 
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        """N v."""
-        check_shape("values", values, (self.num_states,))
+    @override
+    def mv(self, values: Vector) -> Vector:
+        """Convolve, and replace the rows near the walls."""
         line = self._line
 
         def near(states: Int[Array, " some"]) -> Array:
@@ -355,9 +264,9 @@ class LatticeNoise(TransitionOperator):
             expected = expected.at[states].set(near(states), unique_indices=True)
         return expected
 
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        """N^T mu."""
-        check_shape("mass", mass, (self.num_states,))
+    @override
+    def rmv(self, mass: Vector) -> Vector:
+        """Convolve what is out of reach of barriers, and send row by row what would leave the line."""
         line = self._line
         if line.short:
             arrived = jnp.zeros_like(mass)
@@ -373,11 +282,15 @@ class LatticeNoise(TransitionOperator):
             arrived = arrived.at[self._targets(states)].add(taken[:, None] * self.probabilities)
         return arrived
 
+    @override
     def successors(self) -> Successors:
-        """All offsets, (S, K)."""
         return self.successors_of(jnp.arange(self.num_states))
 
+    @override
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
-        """See `TransitionKernel.successors_of`."""
         targets = self._targets(states)
         return Successors(targets, jnp.broadcast_to(self.probabilities, targets.shape))
+
+
+def _total(terms: Iterable[Array]) -> Array:
+    return functools.reduce(operator.add, terms)

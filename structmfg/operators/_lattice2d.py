@@ -15,23 +15,26 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Int
+from typing_extensions import override
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_shape, concrete
-from structmfg.operators._base import Successors, TransitionKernel
+from structmfg.operators._base import Table, Vector
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._sparse import Successors
 
 _MOST_STATES = 2**31 - 1  # what indices of 32 bits can number
 _STAY_AND_NEIGHBOURS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class LatticeKernel2d(TransitionKernel):
-    """Action a moves the cell (row, column) by moves[a] = (rows, columns), unless that is barred; then it stays.
+    """Action a moves the cell (row, column) by moves[a] = (rows, columns), or leaves it where that is not possible.
 
-    A move is barred where it would end outside the grid or on an obstacle; what lies on the way does not matter. Nobody
-    enters an obstacle, and whoever starts on one stays there. Noise is the same kernel under a policy: for instance
+    A move is not possible if it would end outside the grid or on an obstacle; cells on the way do not matter. Nobody
+    enters an obstacle, and mass that starts on one stays there. Noise is the same kernel under a policy: for instance
     `LatticeKernel2d(shape).under(np.full((S, 5), 1 / 5))`.
 
-    Args of the constructor:
+    Args:
         shape: (H, W), rows and columns; S = H * W states, row by row.
         moves: One pair of whole numbers an action; by default staying, down, up, right, left.
         obstacles: Mask (H, W), true where nobody may enter; may be traced. By default there are none.
@@ -58,28 +61,28 @@ class LatticeKernel2d(TransitionKernel):
         self.made = jnp.stack([_made(free, *move).ravel() for move in self.moves])
 
     @property
+    @override
     def num_states(self) -> int:
-        """S = H * W."""
         return self.cells[0] * self.cells[1]
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return len(self.moves)
 
     @property
+    @override
     def branching(self) -> int:
-        """One cell for each distinct move, and the cell itself."""
         return min(self.num_states, len({*self.moves, (0, 0)}))
 
     @property
+    @override
     def span(self) -> int:
-        """A state and its successor are at most the longest shift apart."""
         return 2 * max((abs(shift) for shift in self._shifts), default=0)
 
     @property
+    @override
     def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
         height, width = self.cells
         return f"shift by one of {self.num_actions} moves on a lattice of {height} x {width} cells, or none"
 
@@ -89,25 +92,17 @@ class LatticeKernel2d(TransitionKernel):
         height, width = self.cells
         return [r * width + c if abs(r) < height and abs(c) < width else 0 for r, c in self.moves]
 
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
-        check_shape("values", values, (self.num_states,))
-        values = jnp.asarray(values)
+    @override
+    def expect(self, values: Vector) -> Table:
         each = [jnp.where(made, jnp.roll(values, -d), values) for made, d in zip(self.made, self._shifts, strict=True)]
         return jnp.stack(each, axis=-1)
 
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
-        check_shape("mass", mass, (self.num_states, self.num_actions))
-        return self.push_under(mass, jnp.ones(self.num_states, jnp.asarray(mass).dtype))
+    @override
+    def push(self, mass: Table) -> Vector:
+        return self.push_under(mass, jnp.ones(self.num_states, mass.dtype))
 
-    def expect_under(
-        self, policy: Float[Array, "states actions"], values: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        """sum_a pi (P v), one shifted copy an action."""
-        check_shape("values", values, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
-        policy, values = jnp.asarray(policy), jnp.asarray(values)
+    @override
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
         return functools.reduce(
             operator.add,
             (
@@ -116,25 +111,21 @@ class LatticeKernel2d(TransitionKernel):
             ),
         )
 
-    def push_under(
-        self, policy: Float[Array, "states actions"], mass: Float[Array, " states"]
-    ) -> Float[Array, " states"]:
-        """P^T (pi mu), the adjoint: what moves is shifted the other way, and the rest stays."""
-        check_shape("mass", mass, (self.num_states,))
-        check_shape("policy", policy, (self.num_states, self.num_actions))
-        policy, mass = jnp.asarray(policy), jnp.asarray(mass)
+    @override
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
+        """Shift what moves the other way; the rest stays."""
         arrived = []
         for a, shift in enumerate(self._shifts):
             moving = policy[:, a] * mass
             arrived += [jnp.where(self.made[a], 0, moving), jnp.roll(jnp.where(self.made[a], moving, 0), shift)]
         return functools.reduce(operator.add, arrived)
 
+    @override
     def successors(self) -> Successors:
-        """One successor of every state and action."""
         return self.successors_of(jnp.arange(self.num_states))
 
+    @override
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
-        """See `TransitionKernel.successors_of`."""
         shifts = jnp.asarray(self._shifts, states.dtype)
         targets = (states[:, None] + jnp.where(self.made[:, states].T, shifts, 0))[:, :, None]
         return Successors(targets, jnp.ones(targets.shape))

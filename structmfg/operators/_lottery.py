@@ -1,4 +1,4 @@
-"""Two-point lotteries on a monotone grid: mass at a point between two grid points goes to both, by linear weights.
+"""Two-point lotteries on a grid: mass between two grid points goes to both, by linear weights.
 
 The lottery keeps the mean of the position (Young 2010, doi:10.1016/j.jedc.2008.11.010). Finding the neighbours
 dominates its cost; on a geometric grid their index has a closed form.
@@ -11,6 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import (
     as_array,
@@ -25,13 +26,15 @@ from structmfg._checks import (
     concrete,
     plain,
 )
-from structmfg.operators._base import Successors, TransitionKernel
+from structmfg.operators._base import Table, Vector
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._sparse import Successors
 
 
 class Grid(eqx.Module):
     """A strictly increasing grid of n >= 2 points."""
 
-    if TYPE_CHECKING:
+    if TYPE_CHECKING:  # see `StateModule.num_states`
 
         @property
         @abc.abstractmethod
@@ -42,17 +45,21 @@ class Grid(eqx.Module):
 
     @abc.abstractmethod
     def points(self) -> Float[Array, " points"]:
-        """The points, in increasing order."""
+        """Return the points (n,), in increasing order."""
 
     @abc.abstractmethod
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """The index i in 0..n-2 of the interval [x_i, x_{i+1}], and the weight in [0, 1] of its upper point.
+        """Return the neighbours of positions of any shape, and the weights that keep their mean.
 
-        Below the first or above the last point, all the weight is on that end point.
+        Args:
+            positions: Points on the line; one below the first or above the last point counts as that end point.
+
+        Returns:
+            The index i in 0..n-2 of the interval [x_i, x_{i+1}], and the weight in [0, 1] of its upper point.
         """
 
     def extended(self, factor: float) -> "Grid":
-        """These points and more above them, to `factor` times the length or a little further, as dense as at the top.
+        """Return these points and more above them, to `factor` > 1 times the length or a little further.
 
         The widths of intervals go on to grow by the ratio of the last two, or stay equal if those do not grow.
         """
@@ -68,7 +75,11 @@ class Grid(eqx.Module):
 
 
 class ArbitraryGrid(Grid):
-    """Any increasing points (n,): located by binary search."""
+    """A grid of any increasing points, located by binary search.
+
+    Args:
+        values: The points (n,).
+    """
 
     values: Float[Array, " points"]
 
@@ -86,16 +97,16 @@ class ArbitraryGrid(Grid):
             )
 
     @property
+    @override
     def num_points(self) -> int:
-        """n."""
         return int(self.values.shape[0])
 
+    @override
     def points(self) -> Float[Array, " points"]:
-        """The points."""
         return self.values
 
+    @override
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """See `Grid.lottery`."""
         values, positions = as_floats("a grid", self.values), as_floats("positions", positions)
         index = jnp.clip(jnp.searchsorted(values, positions, side="right") - 1, 0, self.num_points - 2)
         left, right = values[index], values[index + 1]
@@ -103,7 +114,14 @@ class ArbitraryGrid(Grid):
 
 
 class GeometricGrid(Grid):
-    """x_i = max(geomspace(lower + p, upper + p, n)[i] - p, 0), with p = max(|lower|, pivot): dense near `lower`."""
+    """A grid that is dense near its lower end: x_i + p is geometric from lower + p to upper + p.
+
+    Args:
+        num_points: n.
+        lower: The first point, at least 0.
+        upper: The last point.
+        pivot: p is the larger of `lower` and `pivot`; the smaller it is, the denser the points near `lower`.
+    """
 
     num_points: int = eqx.field(static=True, converter=plain)
     lower: float = eqx.field(static=True, converter=plain)
@@ -127,8 +145,8 @@ class GeometricGrid(Grid):
         """log of the ratio of neighbouring widths."""
         return float(np.log((self.upper + self._pivot) / (self.lower + self._pivot)) / (self.num_points - 1))
 
+    @override
     def extended(self, factor: float) -> "GeometricGrid":
-        """See `Grid.extended`: the ratio of neighbouring widths stays."""
         check_positive("factor - 1", factor - 1)
         p = self._pivot
         end = self.lower + factor * (self.upper - self.lower)
@@ -136,10 +154,12 @@ class GeometricGrid(Grid):
         upper = (self.upper + p) * float(np.exp(self._log_ratio * more)) - p
         return GeometricGrid(self.num_points + more, self.lower, upper, self.pivot)
 
+    @override
     def points(self) -> Float[Array, " points"]:
-        """The points, computed in double precision outside `jit`: rounded once, and the same numbers everywhere.
+        """Compute the points in double precision outside `jit`: rounded once, and the same numbers everywhere.
 
-        Raises `ValueError` where rounding makes two of them one, as weights between them would be NaN.
+        Raises:
+            ValueError: Rounding makes two points equal; weights between them would be NaN.
         """
         p, kind = self._pivot, np.dtype(jnp.result_type(float))
         points = np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0).astype(kind)
@@ -152,11 +172,12 @@ class GeometricGrid(Grid):
             )
         return jnp.asarray(points)
 
+    @override
     def lottery(self, positions: Float[Array, "*shape"]) -> tuple[Int[Array, "*shape"], Float[Array, "*shape"]]:
-        """See `Grid.lottery`; i is the floor of log((x + p) / (lower + p)) / log(ratio).
+        """Find i as the floor of log((x + p) / (lower + p)) / log(ratio).
 
-        Rounding may name a neighbouring interval, which a weight outside [0, 1] gives away. Widths grow by a constant
-        ratio, so the weight in the right interval follows without another look at the grid.
+        Rounding may yield a neighbouring interval, which shows as a weight outside [0, 1]. Widths grow by a constant
+        ratio, so the weight in the right interval follows without the grid.
         """
         positions = as_floats("positions", positions)
         positions = positions.astype(jnp.promote_types(positions.dtype, np.float32))  # half as many bits name no index
@@ -175,13 +196,18 @@ class GeometricGrid(Grid):
 class LotteryKernel(TransitionKernel):
     """State (outer, inner) = outer * m + inner moves by lottery on a grid of the outer index; the inner index stays.
 
-    `index` and `weight` (S, A) come from `Grid.lottery` of the next positions: mass goes to outer = index with
-    probability 1 - weight and to index + 1 with probability weight.
+    Mass goes to outer = index with probability 1 - weight, and to outer = index + 1 with probability weight.
+
+    Args:
+        num_outer: The number of grid points; S is a multiple of it.
+        index: (S, A), whole numbers in 0..num_outer-2, from `Grid.lottery` of the next positions.
+        weight: (S, A), in [0, 1], from the same.
+        checks: Whether to refuse indices and weights out of range.
     """
 
     num_outer: int = eqx.field(static=True)
     index: Int[Array, "states actions"]
-    weight: Float[Array, "states actions"]
+    weight: Table
 
     def __init__(self, num_outer: int, index: Any, weight: Any, *, checks: bool = True) -> None:
         self.num_outer = check_integer("num_outer", num_outer, at_least=2)
@@ -198,23 +224,23 @@ class LotteryKernel(TransitionKernel):
             check_entries("weight", self.weight, 0, 1)
 
     @property
+    @override
     def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
         return f"two-point lottery on {self.num_outer} points"
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return int(self.index.shape[0])
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return int(self.index.shape[1])
 
     @property
+    @override
     def branching(self) -> int:
-        """Two grid points an action, all with the same inner index."""
         return min(self.num_outer, 2 * self.num_actions)
 
     @property
@@ -224,22 +250,21 @@ class LotteryKernel(TransitionKernel):
     def _lower(self) -> Int[Array, "states actions"]:
         return self.index * self._inner + (jnp.arange(self.num_states) % self._inner)[:, None]
 
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v: linear interpolation of v between grid points."""
-        check_shape("values", values, (self.num_states,))
+    @override
+    def expect(self, values: Vector) -> Table:
+        """Interpolate v linearly between grid points."""
         lower = self._lower()
         left = values[lower]
         return left + self.weight * (values[lower + self._inner] - left)
 
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    @override
+    def push(self, mass: Table) -> Vector:
         lower, up = self._lower(), mass * self.weight
         arrived = jnp.zeros(self.num_states, mass.dtype)
         return arrived.at[lower].add(mass - up).at[lower + self._inner].add(up)
 
+    @override
     def successors(self) -> Successors:
-        """Both grid points."""
         lower = self._lower()
         indices = jnp.stack([lower, lower + self._inner], axis=-1)
         return Successors(indices, jnp.stack([1 - self.weight, self.weight], axis=-1))

@@ -1,147 +1,38 @@
-"""Products of operators along a path, matrix-free and explicit, and powers of one operator.
+"""Explicit products of operators along a path, and explicit powers of one operator, multiplied by SciPy.
 
 Moves by A_0, then A_1, ..., then A_{n-1} make up one move by A_0 A_1 ... A_{n-1}. An explicit product fills in, up to a
-dense matrix; so each multiplication here counts its elements, and stops before it holds more than it was granted.
+dense matrix; so each multiplication here counts its elements, and stops before it holds more than it is allowed to.
 """
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
-from jaxtyping import Array, Float
 
-from structmfg._checks import check_integer, check_kind, check_shape
-from structmfg.operators._base import Successors, TransitionOperator
-from structmfg.operators._explicit import ExplicitOperator, from_csr
+from structmfg._checks import check_integer, check_kind
+from structmfg.operators._operator import ExplicitOperator, TransitionOperator, check_factors
+from structmfg.operators._sparse import from_csr
 
 MAX_ELEMENTS = 10_000_000  # 240 MB of doubles with their two indices
 _FULL = 0.25  # of the entries: from here on dense products are the faster ones
 _Matrix: TypeAlias = scipy.sparse.csr_array | np.ndarray
 
 
-class ProductOperator(TransitionOperator):
-    """A_0 A_1 ... A_{n-1}, matrix-free: each product with a vector applies the factors one after another."""
-
-    factors: tuple[TransitionOperator, ...]
-
-    def __init__(self, factors: Sequence[TransitionOperator]) -> None:
-        """Products among the factors are taken apart."""
-        check_factors(factors)
-        self.factors = tuple(
-            part
-            for factor in factors
-            for part in (factor.factors if isinstance(factor, ProductOperator) else (factor,))
-        )
-
-    @property
-    def num_states(self) -> int:
-        """S."""
-        return self.factors[0].num_states
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the entries."""
-        return np.dtype(jnp.result_type(*(factor.dtype for factor in self.factors)))
-
-    @property
-    def structure(self) -> str:
-        """See `TransitionKernel.structure`."""
-        return " @ ".join(f"({factor.structure})" for factor in self.factors)
-
-    @property
-    def span(self) -> int | None:
-        """Spans add up: states at distance d are at most d + span_0 apart after A_0, and each factor adds its own."""
-        spans = [factor.span for factor in self.factors]
-        known = [span for span in spans if span is not None]
-        return sum(known) if len(known) == len(spans) else None
-
-    @property
-    def branching(self) -> int:
-        """The product of all branchings; on a line, the span + 1 places that successors of one state lie in."""
-        return _branching(self.factors)
-
-    def mv(self, values: Float[Array, " states"]) -> Float[Array, " states"]:
-        """A_0 (A_1 (... (A_{n-1} v)))."""
-        check_shape("values", values, (self.num_states,))
-        return functools.reduce(lambda v, factor: factor.mv(v), reversed(self.factors), values)
-
-    def rmv(self, mass: Float[Array, " states"]) -> Float[Array, " states"]:
-        """A_{n-1}^T (... (A_1^T (A_0^T mu)))."""
-        check_shape("mass", mass, (self.num_states,))
-        return functools.reduce(lambda mu, factor: factor.rmv(mu), self.factors, mass)
-
-    def successors(self) -> Successors:
-        """Lists of width `branching`: those of A_0, each followed by those of A_1, merged, and so on.
-
-        Where no bound below S is proven, the rows of the dense matrix: its explicit form has to have room for them.
-        """
-        size = self.num_states
-        if self.branching == size:
-            return dense_rows(self)
-        reached = self.factors[0].successors()
-        for i, factor in enumerate(self.factors[1:], start=2):
-            following = factor.successors()
-            indices = following.indices[reached.indices].reshape(size, -1)
-            probabilities = reached.probabilities[..., None] * following.probabilities[reached.indices]
-            merge = functools.partial(_merge, width=_branching(self.factors[:i]))
-            reached = jax.vmap(merge)(Successors(indices, probabilities.reshape(size, -1)))
-        return reached
-
-
-def dense_rows(operator: TransitionOperator) -> Successors:
-    """Every state in every row, (S, S): the dense matrix, by S products with A^T."""
-    rows = jax.vmap(operator.rmv)(jnp.eye(operator.num_states, dtype=operator.dtype))
-    return Successors(jnp.broadcast_to(jnp.arange(operator.num_states), rows.shape), rows)
-
-
-def _branching(factors: Sequence[TransitionOperator]) -> int:
-    size = factors[0].num_states
-    bound, span = 1, 0
-    for factor in factors:
-        bound = min(size, bound * factor.branching)
-        span = size if factor.span is None else span + factor.span
-    return min(bound, span + 1)
-
-
-def _merge(row: Successors, *, width: int) -> Successors:
-    """One row's list (K,) with equal successors added up, in `width` slots.
-
-    An unused slot names the first successor with weight 0: any other state might lie beyond the span.
-    """
-    order = jnp.argsort(row.indices)
-    indices, probabilities = row.indices[order], row.probabilities[order]
-    slots = jnp.cumsum(jnp.diff(indices, prepend=indices[:1]) > 0)
-    merged = jnp.zeros(width, probabilities.dtype).at[slots].add(probabilities)
-    return Successors(jnp.full(width, indices[0]).at[slots].set(indices), merged)
-
-
-def check_factors(factors: Sequence[TransitionOperator]) -> None:
-    """Raise `ValueError` unless there is a factor, all are operators, and all share their states."""
-    check_kind("factors", factors, Sequence)
-    if not factors:
-        raise ValueError("a product needs at least one factor, but has none")
-    for i, factor in enumerate(factors):
-        if not isinstance(factor, TransitionOperator):
-            raise ValueError(f"factors must be transition operators, but factor {i} is a {type(factor).__name__}")
-        if factor.num_states != factors[0].num_states:
-            raise ValueError(
-                f"factors must share their states, but factor 0 has {factors[0].num_states} "
-                f"and factor {i} has {factor.num_states}"
-            )
-
-
 def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_ELEMENTS) -> ExplicitOperator:
-    """The explicit A_0 A_1 ... A_{n-1} of operators with concrete values, from left to right.
+    """Return the explicit A_0 A_1 ... A_{n-1}, multiplied from left to right.
 
-    SciPy multiplies: it stores the elements there are, where JAX would need a static bound on them, and its own (the
-    product of both counts) is out of reach. Inside jit, use `A @ B`, whose explicit form has a proven bound.
+    SciPy stores only the elements there are, where JAX would need a static bound on them. Inside jit, use `A @ B`,
+    whose explicit form has a proven bound.
 
-    Raises `ValueError` if the product of the first k >= 2 factors has more than `max_elements` elements, naming k.
+    Args:
+        operators: n >= 1 operators on the same states, with concrete values.
+        max_elements: The most elements that a product on the way may have.
+
+    Raises:
+        ValueError: The product of the first k >= 2 factors has more elements, naming k; or a value is traced.
     """
     check_factors(operators)
     check_integer("max_elements", max_elements, at_least=1)
@@ -152,13 +43,19 @@ def product(operators: Sequence[TransitionOperator], *, max_elements: int = MAX_
 
 
 def power(operator: TransitionOperator, exponent: int, *, max_elements: int = MAX_ELEMENTS) -> ExplicitOperator:
-    """The explicit A^n of an operator with concrete values, n >= 0, by repeated squaring: at most 2 log2 n products.
+    """Return the explicit A^n by repeated squaring: at most 2 log2 n products.
 
-    In double precision, on rows that are made to sum to one after every product; as a dense array once a quarter of the
-    S^2 entries are there, where all of them may be. Each row of the result is off by at most about n (S + 2) eps in the
-    1-norm, with eps of double precision, before it is rounded to JAX's default type.
+    The products are made in double precision, and their rows are scaled to sum to one. From a quarter of the S^2
+    entries on they are dense arrays, if `max_elements` allows. Each row of the result is off by at most about
+    n (S + 2) eps in the 1-norm, with eps of double precision, before it is rounded to JAX's default type.
 
-    Raises `ValueError` if a power on the way has more than `max_elements` elements, naming it and its elements.
+    Args:
+        operator: A, with concrete values.
+        exponent: n >= 0.
+        max_elements: The most elements that a power on the way may have.
+
+    Raises:
+        ValueError: A power on the way has more elements, naming it and its elements; or a value is traced.
     """
     check_kind("operator", operator, TransitionOperator)
     exponent = check_integer("exponent", exponent, at_least=0)
@@ -203,7 +100,7 @@ def _as_scipy(operator: TransitionOperator) -> scipy.sparse.csr_array:
 def multiply(
     left: scipy.sparse.csr_array, right: scipy.sparse.csr_array, max_elements: int, name: str
 ) -> scipy.sparse.csr_array:
-    """`left @ right`, or `ValueError` that says how many elements it has, if these are more than `max_elements`.
+    """Return `left @ right`, or raise `ValueError` with its number of elements, if these are more than `max_elements`.
 
     It multiplies a block of rows at a time, no block with room for more than `max_elements` (but for a single row), and
     past the limit only counts: it never holds more than twice `max_elements`.

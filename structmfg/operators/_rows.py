@@ -37,8 +37,18 @@ class Rows(eqx.Module):
         """M v, or M V for a block of vectors (C, k)."""
         return _product(self, vector)
 
+    @property
+    def size(self) -> int:
+        """The number of stored entries."""
+        return sum(columns.size for columns in self.columns)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the entries."""
+        return np.dtype(jnp.result_type(*(data.dtype for data in self.data if data is not None)))
+
     def entries(self) -> tuple[Float[Array, " nse"], Int[Array, " nse"], Int[Array, " nse"]]:
-        """All entries, as (data, row, column), in no order."""
+        """List all entries, as (data, row, column), in no order."""
         rows, start = self._row_of_places(), 0
         parts = []
         for data, columns in zip(self.data, self.columns, strict=True):
@@ -103,14 +113,14 @@ def grouped(data: Any, rows: np.ndarray, columns: np.ndarray, num_rows: int) -> 
 
 def _by_length(data: Any, columns: np.ndarray, counts: np.ndarray) -> tuple[Rows, np.ndarray]:
     """Groups of rows of `counts` entries, which follow each other; and the place of every row in them."""
-    starts, found = np.cumsum(counts) - counts, []
+    starts, groups = np.cumsum(counts) - counts, []
     lengths = np.flatnonzero(np.bincount(counts)) if counts.size else np.zeros(1, int)
     for length in lengths:
         member = np.flatnonzero(counts == length)
         at = starts[member] + np.arange(length)[:, None]
         entries = None if data is None else jnp.asarray(data[at])
-        found.append((member, entries, jnp.asarray(columns[at].astype(np.int32))))
-    members, entries_of, columns_of = zip(*found, strict=True)
+        groups.append((member, entries, jnp.asarray(columns[at].astype(np.int32))))
+    members, entries_of, columns_of = zip(*groups, strict=True)
     place = np.empty(counts.size, np.int32)
     place[np.concatenate(members)] = np.arange(counts.size, dtype=np.int32)
     order = None if len(members) == 1 else jnp.asarray(place)

@@ -4,13 +4,21 @@ from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import as_array, as_floats, as_indices, check_rows, check_shape
-from structmfg.operators._base import ROUNDING, Successors, TransitionKernel
+from structmfg.operators._base import ROUNDING, Table, Vector
+from structmfg.operators._kernel import TransitionKernel
+from structmfg.operators._sparse import Successors
 
 
 class DenseKernel(TransitionKernel):
-    """P as a dense array (S, A, S): for small state spaces."""
+    """P as a dense array, for small state spaces.
+
+    Args:
+        probabilities: P[s, a, s'] (S, A, S).
+        checks: Whether to refuse rows that are not distributions.
+    """
 
     probabilities: Float[Array, "states actions states"]
 
@@ -25,39 +33,37 @@ class DenseKernel(TransitionKernel):
             check_rows("probabilities", self.probabilities, least=-ROUNDING)
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return int(self.probabilities.shape[0])
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return int(self.probabilities.shape[1])
 
-    @property
-    def structure(self) -> str:
-        """None."""
-        return "dense array"
+    structure = "dense array"
 
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
-        check_shape("values", values, (self.num_states,))
+    @override
+    def expect(self, values: Vector) -> Table:
         return self.probabilities @ values
 
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    @override
+    def push(self, mass: Table) -> Vector:
         return jnp.einsum("sa,sat->t", mass, self.probabilities)
 
+    @override
     def successors(self) -> Successors:
-        """Every state of every row."""
         return Successors(jnp.broadcast_to(jnp.arange(self.num_states), self.probabilities.shape), self.probabilities)
 
 
 class SuccessorKernel(TransitionKernel):
     """P as lists of K successors of every state and action: gather to expect, scatter-add to push.
 
-    An unused place in a list names any state, with probability 0.
+    Args:
+        indices: The successors (S, A, K), whole numbers in 0..S-1.
+        probabilities: Their probabilities (S, A, K). An unused place in a list names any state, with probability 0.
+        checks: Whether to refuse indices out of range and lists whose probabilities are not a distribution.
     """
 
     indices: Int[Array, "states actions width"]
@@ -76,31 +82,29 @@ class SuccessorKernel(TransitionKernel):
             check_rows("probabilities", self.probabilities, least=-ROUNDING)
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return int(self.indices.shape[0])
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return int(self.indices.shape[1])
 
     @property
+    @override
     def structure(self) -> str:
-        """None but sparsity."""
         return f"list of {self.indices.shape[2]} successors of every state and action"
 
-    def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """P v."""
-        check_shape("values", values, (self.num_states,))
+    @override
+    def expect(self, values: Vector) -> Table:
         return jnp.sum(self.probabilities * values[self.indices], axis=-1)
 
-    def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """P^T m."""
-        check_shape("mass", mass, (self.num_states, self.num_actions))
+    @override
+    def push(self, mass: Table) -> Vector:
         contributions = mass[:, :, None] * self.probabilities
         return jnp.zeros(self.num_states, contributions.dtype).at[self.indices].add(contributions)
 
+    @override
     def successors(self) -> Successors:
-        """The lists themselves."""
         return Successors(self.indices, self.probabilities)

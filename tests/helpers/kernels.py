@@ -149,6 +149,39 @@ OPERATORS = {
 }
 
 
+def chain(matrix):
+    """The operator of a dense matrix (S, S)."""
+    matrix = np.asarray(matrix, float)
+    return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))
+
+
+def assert_close(actual, expected, precision, digits=1.0):
+    """Equal up to a few units in the last place, at arrays of order one, and of this dtype."""
+    tolerance = digits * {"float32": 2e-6, "float64": 1e-14}[precision]
+    assert np.asarray(actual).dtype == precision
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def in_both_forms(operator, values, mass):
+    """A v and A^T mu, matrix-free and by an explicit form built here."""
+    explicit = operator.explicit()
+    return [form.mv(values) for form in (operator, explicit)], [form.T.mv(mass) for form in (operator, explicit)]
+
+
+def is_merged(matrix):
+    """Whether a BCOO matrix (S, S) is sorted, has no entry twice, zeros in unused slots at the end, and says so."""
+    rows, columns = np.asarray(matrix.indices).T
+    used = rows < matrix.shape[0]
+    entries = rows[used] * matrix.shape[0] + columns[used]
+    return (
+        matrix.indices_sorted
+        and matrix.unique_indices
+        and (np.diff(entries) > 0).all()
+        and used[: used.sum()].all()
+        and not np.asarray(matrix.data)[~used].any()
+    )
+
+
 @functools.cache
 def made(family, name, form, x64):
     """The case in one form and precision, built once."""

@@ -1,4 +1,7 @@
-"""Dense twins of the kernels, by plain loops over their definitions. Shares no code with the package."""
+"""Dense twins of kernels, by plain loops over their definitions, and the elimination of the states of a chain.
+
+They share no code with the package.
+"""
 
 import itertools
 
@@ -102,3 +105,29 @@ def under(dense, policy):
     for (s, a), probability in np.ndenumerate(policy):
         matrix[s] += probability * dense[s, a]
     return matrix
+
+
+def eliminated(matrix, leaving):
+    """The factors of I - D, and its pivots, by elimination without subtraction in extended precision.
+
+    State by state, the last first, as in the textbook (Grassmann, Taksar & Heyman 1985); `leaving` are the
+    probabilities of leaving D for good.
+    """
+    p, c = np.array(matrix, np.longdouble), np.array(leaving, np.longdouble)
+    pivots = np.zeros(len(p), np.longdouble)
+    for k in range(len(p) - 1, -1, -1):
+        pivots[k] = p[k, :k].sum() + c[k]
+        if k or pivots[k]:
+            p[:k, k] /= pivots[k]
+            p[:k, :k] += np.outer(p[:k, k], p[k, :k])
+            c[:k] += p[:k, k] * c[k]
+    return p, pivots
+
+
+def stationary(matrix):
+    """The stationary distribution of an irreducible chain, in extended precision."""
+    p, _ = eliminated(matrix, np.zeros(len(matrix)))
+    mass = np.ones(len(matrix), np.longdouble)
+    for k in range(1, len(mass)):
+        mass[k] = mass[:k] @ p[:k, k]
+    return mass / mass.sum()

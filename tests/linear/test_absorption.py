@@ -1,18 +1,12 @@
 """Hitting times, undiscounted totals and absorption probabilities against formulas and dense solves."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.kernels import chain
 
 from structmfg import operators as ops
 from structmfg.linear import _absorption as module
 from structmfg.solvers import LINEAR_RESULTS, absorption, hitting_times, total_rewards
-
-
-def chain(matrix):
-    matrix = np.asarray(matrix, float)
-    return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))
 
 
 @pytest.fixture(params=["elimination", "lu"])
@@ -78,23 +72,6 @@ def test_a_class_is_reached_for_sure(double):
     np.testing.assert_allclose(hitting_times(chain(matrix), [1, 2]).value, [2, 0, 0, 2 + 10 / 3], rtol=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda a: hitting_times(a, [3]), r"targets must lie in 0..2, but goes from 3 to 3"),
-        (lambda a: hitting_times(a, []), "at least one state, but name none"),
-        (lambda a: hitting_times(a, np.array([True, False])), r"targets must have shape \(3,\)"),
-        (lambda a: hitting_times(a, [0.5]), "whole numbers"),
-        (lambda a: total_rewards(a, np.ones(4), [0]), r"rewards must have shape \(3,\)"),
-        (lambda a: hitting_times(a, [0], tolerance=0.0), "tolerance"),
-        (lambda a: jax.jit(lambda o: absorption(o).value)(a), "outside jit"),
-    ],
-)
-def test_refusals(call, message, unchecked):
-    with pytest.raises(ValueError, match=message):
-        call(ops.LatticeNoise(3, (-1, 0, 1), (0.25, 0.25, 0.5)))
-
-
 def test_status_where_the_bound_is_not_met(double):
     times = hitting_times(chain(np.full((3, 3), 1 / 3)), [0], tolerance=1e-300)
     assert times.result == LINEAR_RESULTS.precision
@@ -105,8 +82,3 @@ def test_times_beyond_the_largest_number(double):
     times = hitting_times(ops.LatticeNoise(2000, (-1, 1), (0.3, 0.7)), [0])
     assert not bool(times.succeeded)
     assert times.result == LINEAR_RESULTS.nonfinite
-
-
-def test_rewards_that_are_not_finite_are_refused(unchecked):
-    with pytest.raises(ValueError, match="rewards must be finite, but that of state 1 is nan"):
-        total_rewards(chain([[1.0, 0.0], [0.5, 0.5]]), np.array([0, np.nan]), [0])

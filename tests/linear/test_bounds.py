@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import numpy_kernels as twin
+from helpers.kernels import chain
 
-from structmfg import operators as ops
 from structmfg.solvers import LINEAR_RESULTS, hitting_times, resolvent, stationary
 
 SIZES = (4, 13, 40)
@@ -68,36 +69,19 @@ def scattered(random, size):
 FAMILIES = [decomposable, periodic, reducible, drifting, one_ended, scattered]
 
 
-def eliminated(matrix, leaving):
-    """What the textbook's elimination leaves, in extended precision: I - D, and c, as factors; the last state first."""
-    p, c = np.array(matrix, np.longdouble), np.array(leaving, np.longdouble)
-    pivots = np.zeros(len(p), np.longdouble)
-    for k in range(len(p) - 1, -1, -1):
-        pivots[k] = p[k, :k].sum() + c[k]
-        if k or pivots[k]:
-            p[:k, k] /= pivots[k]
-            p[:k, :k] += np.outer(p[:k, k], p[k, :k])
-            c[:k] += p[:k, k] * c[k]
-    return p, pivots
-
-
 def masses(matrix):
     """The stationary distribution of the class of the first closed state."""
     reach = np.linalg.matrix_power((matrix > 0) + np.eye(len(matrix)), len(matrix)) > 0
     closed = [s for s in range(len(matrix)) if (reach[s] <= reach[:, s]).all()]
     states = np.flatnonzero(reach[closed[0]])
-    p, _ = eliminated(matrix[np.ix_(states, states)], np.zeros(len(states)))
-    mass = np.ones(len(states), np.longdouble)
-    for k in range(1, len(states)):
-        mass[k] = mass[:k] @ p[:k, k]
     result = np.zeros(len(matrix), np.longdouble)
-    result[states] = mass / mass.sum()
+    result[states] = twin.stationary(matrix[np.ix_(states, states)])
     return result
 
 
 def solved(matrix, leaving, rewards, transpose):
-    """X of (I - D) x = r, or of its transpose, for any r."""
-    p, pivots = eliminated(matrix, leaving)
+    """Solve (I - D) x = r, or its transpose, for any r."""
+    p, pivots = twin.eliminated(matrix, leaving)
     results = []
     for part in (np.maximum(rewards, 0), np.maximum(-np.asarray(rewards), 0)):
         r = np.array(part, np.longdouble)
@@ -107,10 +91,6 @@ def solved(matrix, leaving, rewards, transpose):
             r[k] = r[k] / pivots[k] + p[:k, k] @ r[:k] if transpose else (r[k] + p[k, :k] @ r[:k]) / pivots[k]
         results.append(r)
     return results[0] - results[1]
-
-
-def chain(matrix):
-    return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))
 
 
 def cases(family, count):

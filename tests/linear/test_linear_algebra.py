@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.kernels import MASS, OPERATORS, VALUES, S, made
+from helpers import numpy_kernels
+from helpers.kernels import MASS, OPERATORS, VALUES, S, assert_close, chain, is_merged, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,69 +24,33 @@ def noise():
     return ops.LatticeNoise(S, STEPS, WEIGHTS)
 
 
-def noise_twin():
-    matrix = np.zeros((S, S))
-    for step, weight in zip(STEPS, WEIGHTS, strict=True):
-        for s in range(S):
-            matrix[s, min(max(s + step, 0), S - 1)] += weight
-    return matrix
-
-
+NOISE = numpy_kernels.noise(S, STEPS, WEIGHTS)
 REPRESENTATIONS = {
-    "structured": (lambda operator: operator, lambda twin: twin),
-    "explicit": (lambda operator: operator.explicit(), lambda twin: twin),
-    "compressed": (lambda operator: operator.compressed(), lambda twin: twin),
-    "product": (lambda operator: operator @ noise(), lambda twin: twin @ noise_twin()),
-    "explicit_product": (lambda operator: ops.product([operator, noise()]), lambda twin: twin @ noise_twin()),
+    "structured": (lambda operator: operator, lambda matrix: matrix),
+    "explicit": (lambda operator: operator.explicit(), lambda matrix: matrix),
+    "compressed": (lambda operator: operator.compressed(), lambda matrix: matrix),
+    "product": (lambda operator: operator @ noise(), lambda matrix: matrix @ NOISE),
+    "explicit_product": (lambda operator: ops.product([operator, noise()]), lambda matrix: matrix @ NOISE),
 }
 
 
 @pytest.fixture(params=REPRESENTATIONS)
-def representation(request):
-    return REPRESENTATIONS[request.param]
-
-
-@pytest.fixture
-def case(representation, precision):
-    """An operator in one representation and precision, and its dense twin."""
-    build, twin = representation
+def case(request, precision):
+    """An operator in one representation and precision, and its dense matrix."""
+    build, as_dense = REPRESENTATIONS[request.param]
     operator = made("operator", "successors", "matrix_free", precision == "float64")
-    return build(operator), twin(OPERATORS["successors"].twin)
+    return build(operator), as_dense(OPERATORS["successors"].twin)
 
 
-@pytest.fixture
-def close(precision):
-    def check(actual, expected, digits=1.0):
-        tolerance = digits * {"float32": 2e-6, "float64": 1e-14}[precision]
-        assert np.asarray(actual).dtype == precision
-        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
-
-    return check
-
-
-def is_merged(matrix):
-    """Sorted, no entry twice, unused slots at the end and zero, and flags that say so."""
-    rows, columns = np.asarray(matrix.indices).T
-    used = rows < S
-    entries = rows[used] * S + columns[used]
-    return (
-        matrix.indices_sorted
-        and matrix.unique_indices
-        and (np.diff(entries) > 0).all()
-        and used[: used.sum()].all()
-        and not np.asarray(matrix.data)[~used].any()
-    )
-
-
-def test_forms(case, close):
-    operator, twin = case
+def test_forms(case, precision):
+    operator, matrix = case
     values, mass = jnp.asarray(VALUES, float), jnp.asarray(MASS, float)
     pulled, pushed, dense = jax.jit(lambda o: (o.mv(values), o.T.mv(mass), o.as_dense()))(operator)
-    close(pulled, twin @ VALUES)
-    close(pushed, twin.T @ MASS)
-    close(dense, twin)
-    close(operator.as_scipy().toarray(), twin)
-    assert (twin > 0).sum(-1).max() <= operator.branching
+    assert_close(pulled, matrix @ VALUES, precision)
+    assert_close(pushed, matrix.T @ MASS, precision)
+    assert_close(dense, matrix, precision)
+    assert_close(operator.as_scipy().toarray(), matrix, precision)
+    assert (matrix > 0).sum(-1).max() <= operator.branching
 
 
 def test_indices_are_merged(case):
@@ -98,10 +63,10 @@ def test_indices_are_merged(case):
 
 
 @pytest.mark.parametrize("name", PADDED)
-def test_compressed_inside_jit(name, precision, close):
+def test_compressed_inside_jit(name, precision):
     """With the slots that `assemble` leaves unused, and under vmap."""
     operator = made("operator", name, "matrix_free", precision == "float64")
-    twin = OPERATORS[name].twin
+    matrix = OPERATORS[name].twin
     values = jnp.asarray(np.stack([VALUES, MASS]), float)
 
     def both(operator, values):
@@ -109,15 +74,15 @@ def test_compressed_inside_jit(name, precision, close):
         return compressed.mv(values), compressed.rmv(values)
 
     pulled, pushed = jax.jit(jax.vmap(both, in_axes=(None, 0)))(operator, values)
-    close(pulled, values @ twin.T)
-    close(pushed, values @ twin)
+    assert_close(pulled, values @ matrix.T, precision)
+    assert_close(pushed, values @ matrix, precision)
 
 
 def test_compressed_gradient(double):
     operator = made("operator", "factored", "matrix_free", True).compressed()
-    twin, mass, values = OPERATORS["factored"].twin, jnp.asarray(MASS), jnp.asarray(VALUES)
-    np.testing.assert_allclose(jax.grad(lambda v: mass @ operator.mv(v))(values), twin.T @ MASS, atol=1e-14)
-    np.testing.assert_allclose(jax.grad(lambda m: operator.rmv(m) @ values)(mass), twin @ VALUES, atol=1e-14)
+    matrix, mass, values = OPERATORS["factored"].twin, jnp.asarray(MASS), jnp.asarray(VALUES)
+    np.testing.assert_allclose(jax.grad(lambda v: mass @ operator.mv(v))(values), matrix.T @ MASS, atol=1e-14)
+    np.testing.assert_allclose(jax.grad(lambda m: operator.rmv(m) @ values)(mass), matrix @ VALUES, atol=1e-14)
 
 
 def test_explicit_operator_merges_what_it_is_given(double):
@@ -133,16 +98,16 @@ def path(x64):
     return [made("operator", n, "matrix_free", x64) for n in names], [OPERATORS[n].twin for n in names]
 
 
-def test_product_along_a_path(precision, close):
+def test_product_along_a_path(precision):
     operators, twins = path(precision == "float64")
     expected = np.linalg.multi_dot(twins)
     first, second, third, fourth = operators
     nested = (first @ second) @ (third @ fourth)
     assert len(nested.factors) == 4
     for operator in (nested, ops.product(operators), jax.jit(lambda o: o.explicit())(nested)):
-        close(operator.as_dense(), expected)
-        close(operator.rmv(jnp.asarray(MASS, float)), expected.T @ MASS)
-    close(ops.product(operators[:1]).as_dense(), twins[0])
+        assert_close(operator.as_dense(), expected, precision)
+        assert_close(operator.rmv(jnp.asarray(MASS, float)), expected.T @ MASS, precision)
+    assert_close(ops.product(operators[:1]).as_dense(), twins[0], precision)
 
 
 walks = st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=3), min_size=2, max_size=4)
@@ -164,11 +129,11 @@ def test_bounds_of_a_product_hold(walks, size):
     assert max(np.ptp(np.flatnonzero(row)) for row in dense) <= product.span
 
 
-def test_power(precision, close):
-    operator, twin = made("operator", "factored", "matrix_free", precision == "float64"), OPERATORS["factored"].twin
+def test_power(precision):
+    operator, matrix = made("operator", "factored", "matrix_free", precision == "float64"), OPERATORS["factored"].twin
     for exponent in (0, 1, 2, 5, 6, 8):
         power = ops.power(operator, exponent)
-        close(power.as_scipy().toarray(), np.linalg.matrix_power(twin, exponent))
+        assert_close(power.as_scipy().toarray(), np.linalg.matrix_power(matrix, exponent), precision)
         assert is_merged(power.as_bcoo())
 
 
@@ -192,10 +157,10 @@ def test_fill_in_is_counted(room, double):
     + [pytest.param(name, "neumann", marks=pytest.mark.slow) for name in ("explicit", "compressed", "product")],
 )
 def test_resolvent(name, method, transpose, precision):
-    build, twin = REPRESENTATIONS[name]
+    build, as_dense = REPRESENTATIONS[name]
     operator = build(made("operator", "successors", "matrix_free", precision == "float64"))
-    twin, discount = twin(OPERATORS["successors"].twin), 0.95
-    expected = np.linalg.solve(np.eye(S) - discount * (twin.T if transpose else twin), VALUES)
+    matrix, discount = as_dense(OPERATORS["successors"].twin), 0.95
+    expected = np.linalg.solve(np.eye(S) - discount * (matrix.T if transpose else matrix), VALUES)
 
     def solve(operator, rewards):
         return resolvent(operator, rewards, discount, method=method, transpose=transpose)
@@ -215,16 +180,16 @@ def test_resolvent(name, method, transpose, precision):
 def test_truncation_bound(seed, discount):
     """Cut off after any number of steps, the Neumann series errs by no more than it says."""
     random = np.random.default_rng(seed)
-    twin = random.dirichlet(np.full(5, 0.3), 5)
+    matrix = random.dirichlet(np.full(5, 0.3), 5)
     rewards, steps = random.normal(size=5), int(random.integers(1, 20))
     with jax.enable_x64(True):
-        operator = ops.DenseKernel(jnp.asarray(twin[:, None])).under(np.ones((5, 1)))
+        operator = ops.DenseKernel(jnp.asarray(matrix[:, None])).under(np.ones((5, 1)))
         for transpose in (False, True):
             solution = resolvent(
                 operator, rewards, discount, method="neumann", transpose=transpose, tolerance=1e-9, max_steps=steps
             )
-            matrix = np.eye(5) - discount * (twin.T if transpose else twin)
-            error = np.abs(solution.value - np.linalg.solve(matrix, rewards))
+            system = np.eye(5) - discount * (matrix.T if transpose else matrix)
+            error = np.abs(solution.value - np.linalg.solve(system, rewards))
             assert (error.sum() if transpose else error.max()) <= solution.stats["bound"] + 1e-12
             result = LINEAR_RESULTS.converged if solution.succeeded else LINEAR_RESULTS.max_steps
             assert solution.result == result
@@ -234,10 +199,10 @@ def test_truncation_bound(seed, discount):
 @pytest.mark.parametrize("method", ITERATIVE)
 def test_gradient_is_the_transposed_resolvent(method, double):
     """In the rewards; and, in the operator's data, a central difference."""
-    operator, twin = made("operator", "kronecker", "matrix_free", True), OPERATORS["kronecker"].twin
+    operator, matrix = made("operator", "kronecker", "matrix_free", True), OPERATORS["kronecker"].twin
     weights, rewards = jnp.asarray(MASS), jnp.asarray(VALUES)
     gradient = jax.jit(jax.grad(lambda r: weights @ resolvent(operator, r, 0.9, method=method).value))(rewards)
-    np.testing.assert_allclose(gradient, np.linalg.solve(np.eye(S) - 0.9 * twin.T, MASS), rtol=1e-10)
+    np.testing.assert_allclose(gradient, np.linalg.solve(np.eye(S) - 0.9 * matrix.T, MASS), rtol=1e-10)
     occupancy = resolvent(operator, weights, 0.9, method=method, transpose=True)
     np.testing.assert_allclose(gradient, occupancy.value, rtol=1e-10)
 
@@ -297,27 +262,15 @@ def test_rows_that_are_no_distributions_are_taken_as_they_are(method, transpose,
     assert np.abs(solution.value - expected).max() <= solution.stats["bound"] < 1e-10
 
 
-def dense_chain(matrix):
-    matrix = np.asarray(matrix, float)
-    return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))
-
-
-def left_kernel(twin):
-    """The stationary distribution, by least squares."""
-    system = np.vstack([np.eye(len(twin)) - twin.T, np.ones(len(twin))])
-    return np.linalg.lstsq(system, np.eye(len(twin) + 1)[-1], rcond=None)[0]
-
-
 @pytest.mark.parametrize("method", ["direct", "eigen", "power"])
-def test_stationary(representation, method, precision, close):
-    build, twin = representation
-    operator = build(made("operator", "successors", "matrix_free", precision == "float64"))
-    matrix = twin(OPERATORS["successors"].twin)
+def test_stationary(case, method, precision):
+    operator, matrix = case
     solution = stationary(operator, method=method)
     assert solution.result == (LINEAR_RESULTS.residual if method == "power" else LINEAR_RESULTS.converged)
-    close(solution.value, left_kernel(matrix), digits=300 if method == "power" else 1)
+    expected = numpy_kernels.stationary(matrix)
+    assert_close(solution.value, expected, precision, digits=300 if method == "power" else 1)
     if method != "power":
-        assert np.abs(np.asarray(solution.value, np.float64) - left_kernel(matrix)).sum() <= solution.stats["bound"]
+        assert np.abs(np.asarray(solution.value, np.float64) - expected).sum() <= solution.stats["bound"]
     assert solution.stats["residual"] < {"float32": 1e-5, "float64": 2e-14}[precision]
     if method == "eigen":
         second = np.sort(np.abs(np.linalg.eigvals(matrix)))[-2]
@@ -343,17 +296,17 @@ ONE_CLASS = [[0.5, 0.2, 0.3, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.5, 0.5, 0.0], [
 
 @pytest.mark.parametrize("method", ["direct", "eigen", "power"])
 def test_stationary_of_periodic_and_reducible_chains(method, double):
-    cycle = stationary(dense_chain(CYCLE), method=method)
+    cycle = stationary(chain(CYCLE), method=method)
     np.testing.assert_allclose(cycle.value, np.full(4, 0.25), atol=1e-12)
     assert cycle.stats.get("second", 1) == pytest.approx(1)
-    one = stationary(dense_chain(ONE_CLASS), method=method)
+    one = stationary(chain(ONE_CLASS), method=method)
     np.testing.assert_allclose(one.value, [0, 1 / 3, 2 / 3, 0], atol=1e-12)
     assert one.result == (LINEAR_RESULTS.residual if method == "power" else LINEAR_RESULTS.converged)
-    two = stationary(dense_chain(TWO_CLASSES), method=method)
+    two = stationary(chain(TWO_CLASSES), method=method)
     assert two.stats["residual"] < 1e-13
     if method == "power":
         chosen = jnp.array([0.0, 0.25, 0.25, 0.5])
-        two = stationary(dense_chain(TWO_CLASSES), method=method, initial=chosen)
+        two = stationary(chain(TWO_CLASSES), method=method, initial=chosen)
         np.testing.assert_allclose(two.value, [0, 1 / 6, 1 / 3, 1 / 2], atol=1e-12)
     else:
         assert two.result == LINEAR_RESULTS.not_unique
@@ -364,8 +317,8 @@ def test_stationary_of_periodic_and_reducible_chains(method, double):
 def test_power_iteration(precision):
     operator, start = noise(), jnp.full(S, 1 / S)
     solve = jax.jit(lambda o, m, tolerance=None: stationary(o, method="power", initial=m).value)
-    error = np.abs(solve(operator, start) - left_kernel(noise_twin())).sum()
-    gap = 1 - np.sort(np.abs(np.linalg.eigvals((noise_twin() + np.eye(S)) / 2)))[-2]
+    error = np.abs(solve(operator, start) - numpy_kernels.stationary(NOISE)).sum()
+    gap = 1 - np.sort(np.abs(np.linalg.eigvals((NOISE + np.eye(S)) / 2)))[-2]
     assert error <= 64 * np.finfo(precision).eps / gap
     assert stationary(operator, method="power", max_steps=3).result == LINEAR_RESULTS.max_steps
     hard = stationary(operator, method="power", tolerance=1e-30, max_steps=30_000)
@@ -376,6 +329,6 @@ def test_power_iteration(precision):
 def test_eigen_of_a_chain_of_period_three():
     """Three eigenvalues of modulus one, in a class too large for LAPACK."""
     chain = np.kron(np.roll(np.eye(3), 1, axis=1), np.full((20, 20), 1 / 20))
-    solution = stationary(dense_chain(chain), method="eigen")
+    solution = stationary(chain(chain), method="eigen")
     np.testing.assert_allclose(solution.value, 1 / 60, rtol=1e-4)
     assert solution.stats["second"] == pytest.approx(1, abs=1e-6)

@@ -1,4 +1,4 @@
-"""What products, powers, resolvents and stationary distributions refuse, and how they say so."""
+"""What resolvents, stationary distributions, hitting times and absorption refuse, and how they say so."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from helpers.kernels import S
 
 from structmfg import operators as ops
-from structmfg.solvers import resolvent, stationary
+from structmfg.solvers import absorption, hitting_times, resolvent, stationary, total_rewards
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -23,18 +23,6 @@ def uniform(**changes):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ops.product([]), "at least one factor"),
-        (lambda: line() @ np.ones(S + 1), r"shape \(36,\) or \(36, k\), but have shape \(37,\)"),
-        (lambda: line() @ line(13), "factor 0 has 36 and factor 1 has 13"),
-        (lambda: ops.product([line(), line(), line(13)]), "factor 0 has 36 and factor 2 has 13"),
-        (lambda: ops.product([line(), np.eye(S)]), "factor 1 is a ndarray"),
-        (lambda: ops.product([line()], max_elements=0), "max_elements must be a whole number of at least 1"),
-        (lambda: ops.power(line(), -1), "exponent must be a whole number of at least 0, but is -1"),
-        (lambda: ops.power(line(), 2.0), r"but is 2.0 \(a float\)"),
-        (lambda: ops.power(line(), True), "but is True"),
-        (lambda: jax.jit(lambda o: ops.power(o, 2).matrix)(line()), "inside jit, use A @ B"),
-        (lambda: (line() @ line()).mv(jnp.ones(13)), r"shape \(36,\), but has shape \(13,\)"),
-        (lambda: line().compressed().rmv(jnp.ones(13)), r"shape \(36,\), but has shape \(13,\)"),
         (lambda: resolvent(line(), jnp.ones(S), 1.0), r"discount must be a number in \[0, 1\), but is 1.0"),
         (lambda: resolvent(line(), jnp.ones(S), -0.1), "but is -0.1"),
         (lambda: resolvent(line(), jnp.ones(S), float("nan")), "but is nan"),
@@ -57,6 +45,14 @@ def uniform(**changes):
         (lambda: stationary(line(), method="power", initial=uniform(third=np.nan)), "entry 2 is nan"),
         (lambda: stationary(line(), method="power", initial=uniform(third=1.0)), "must sum to 1, but sums to 1.97222"),
         (lambda: jax.jit(lambda o: stationary(o).value)(line()), "inside jit, use 'power'"),
+        (lambda: hitting_times(line(3), [3]), r"targets must lie in 0..2, but goes from 3 to 3"),
+        (lambda: hitting_times(line(3), []), "at least one state, but name none"),
+        (lambda: hitting_times(line(3), np.array([True, False])), r"targets must have shape \(3,\)"),
+        (lambda: hitting_times(line(3), [0.5]), "whole numbers"),
+        (lambda: total_rewards(line(3), np.ones(4), [0]), r"rewards must have shape \(3,\)"),
+        (lambda: hitting_times(line(3), [0], tolerance=0.0), "tolerance"),
+        (lambda: jax.jit(lambda o: absorption(o).value)(line(3)), "outside jit"),
+        (lambda: total_rewards(line(2), np.array([0, np.nan]), [0]), "be finite, but that of state 1 is nan"),
     ],
 )
 def test_refusals(call, message):

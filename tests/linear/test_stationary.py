@@ -6,17 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import numpy_kernels as twin
+from helpers.kernels import chain
 
 from structmfg import operators as ops
 from structmfg.linear import _elimination as elimination
 from structmfg.linear import _stationary as module
 from structmfg.linear import _stationary_derivative as derivative
 from structmfg.solvers import LINEAR_RESULTS, stationary
-
-
-def chain(matrix):
-    matrix = np.asarray(matrix, float)
-    return ops.DenseKernel(jnp.asarray(matrix[:, None], float)).under(np.ones((len(matrix), 1)))
 
 
 def line(up, down):
@@ -27,18 +24,6 @@ def line(up, down):
     logs = np.concatenate([[0], np.cumsum(np.log(up[:-1].astype(np.longdouble)) - np.log(down[1:]))])
     mass = np.exp(logs - logs.max())
     return matrix, np.asarray(mass / mass.sum(), float)
-
-
-def eliminated(matrix):
-    """The textbook's elimination (Grassmann, Taksar & Heyman 1985), state by state, in extended precision."""
-    p = np.array(matrix, np.longdouble)
-    for k in range(len(p) - 1, 0, -1):
-        p[:k, k] /= p[k, :k].sum()
-        p[:k, :k] += np.outer(p[:k, k], p[k, :k])
-    mass = np.ones(len(p), np.longdouble)
-    for k in range(1, len(p)):
-        mass[k] = mass[:k] @ p[:k, k]
-    return mass / mass.sum()
 
 
 def revisions(players=27, mistakes=1e-2, threshold=1 / 3):
@@ -110,7 +95,7 @@ def test_a_wide_band_that_drifts(double):
         for step, weight in zip(steps, random.dirichlet(np.r_[np.full(3, 0.2), 1, np.full(3, 3.0)]), strict=True):
             matrix[s, np.clip(s + step, 0, size - 1)] += weight
     for turned in (matrix, matrix[::-1, ::-1]):
-        expected = eliminated(turned[::-1, ::-1])[::-1]  # from the other end
+        expected = twin.stationary(turned[::-1, ::-1])[::-1]  # from the other end
         solution = stationary(chain(turned))
         assert bool(solution.succeeded)
         np.testing.assert_allclose(solution.value, expected.astype(float), rtol=1e-11, atol=1e-300)
@@ -158,7 +143,7 @@ def test_lu_where_elimination_would_take_too_long(precision, monkeypatch):
     for i, matrix in enumerate(cases):
         solution = stationary(chain(matrix))
         assert bool(solution.succeeded) or i >= 5
-        error = np.abs(np.asarray(solution.value, np.float64) - eliminated(matrix)).sum()
+        error = np.abs(np.asarray(solution.value, np.float64) - twin.stationary(matrix)).sum()
         assert not error > solution.stats["bound"]  # NaN where the factors were singular
         assert bool(solution.succeeded) or not solution.stats["bound"] < {"float32": 1e-3, "float64": 1e-6}[precision]
 
@@ -172,8 +157,8 @@ def test_hitting_times_bound_the_inverse():
         total = np.full(6, 1.0)
         exact = np.linalg.solve(np.eye(6) - moves.toarray(), np.ones(6))
         for guess in (exact, exact * random.uniform(0.9, 1.1, 6), np.ones(6), -exact):
-            assert module.longest_time(moves, total, guess) >= exact.max() * (1 - 1e-12)
-        assert module.longest_time(moves, total, exact) <= exact.max() * (1 + 1e-12)
+            assert elimination.longest_time(moves, total, guess) >= exact.max() * (1 - 1e-12)
+        assert elimination.longest_time(moves, total, exact) <= exact.max() * (1 + 1e-12)
 
 
 def test_solutions_of_an_elimination():
@@ -248,9 +233,9 @@ def test_products_that_underflow_are_not_certified(double):
     matrix = np.zeros((4, 4))
     matrix[0, 2] = matrix[2, 1] = matrix[1, 0] = matrix[3, 1] = q
     matrix[0, 0] = matrix[2, 0] = matrix[1, 3] = matrix[3, 3] = 1 - q
-    found = stationary(chain(matrix))
-    assert np.abs(np.asarray(found.value) - eliminated(matrix).astype(float)).sum() <= found.stats["bound"]
-    assert not bool(found.succeeded)
+    solution = stationary(chain(matrix))
+    assert np.abs(np.asarray(solution.value) - twin.stationary(matrix).astype(float)).sum() <= solution.stats["bound"]
+    assert not bool(solution.succeeded)
 
 
 def test_no_derivative_with_two_closed_classes(double):

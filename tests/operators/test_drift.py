@@ -119,23 +119,23 @@ def test_a_leak_is_left_to_be_seen(precision):
     assert np.isnan(np.asarray(right.move(jnp.array([jnp.nan, 0.5, 0.5])))).all()
 
 
-def drift_told(game):
+def measured_drift(game):
     path = laws.random_path(game, jax.random.key(0))
     return laws.mass_over_many_moves(game, path)
 
 
-def test_verification_tells_the_drift():
-    found = drift_told(make("linear_quadratic", **SMALL["linear_quadratic"]))
-    assert found.passed, found
-    assert 0 < found.value < 1e-6
-    assert found.where.startswith("after 100000 moves the mass has changed by")
+def test_verification_reports_the_drift():
+    check = measured_drift(make("linear_quadratic", **SMALL["linear_quadratic"]))
+    assert check.passed, check
+    assert 0 < check.value < 1e-6
+    assert check.where.startswith("after 100000 moves the mass has changed by")
 
 
-def test_verification_finds_what_adds_up(monkeypatch):
+def test_verification_detects_what_adds_up(monkeypatch):
     """Moves that round and are not scaled back: no law of a single product can find that."""
     monkeypatch.setattr(TransitionOperator, "move", lambda operator, mass: operator.rmv(mass))
     jax.clear_caches()
-    found = drift_told(make("crowd_modelling"))
-    assert not found.passed
-    assert found.value > 1e-4
+    check = measured_drift(make("crowd_modelling"))
+    assert not check.passed
+    assert check.value > 1e-4
     jax.clear_caches()

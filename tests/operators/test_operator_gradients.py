@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.kernels import JOINT_MASS, KERNELS, MASS, OPERATORS, POLICY, VALUES, made
-from test_operators import in_both_forms
+from helpers.kernels import JOINT_MASS, KERNELS, MASS, OPERATORS, POLICY, VALUES, in_both_forms, made
 
 from structmfg import operators as ops
 

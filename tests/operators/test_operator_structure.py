@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from structmfg import operators as ops
 
-SIZE = 23  # one size of line, so that little is compiled anew
+SIZE = 23  # one size of line, so that compiled programs are shared
 offsets_of = st.lists(st.integers(-3, 3), min_size=2, max_size=2)
 weights_of = st.lists(st.floats(0.05, 1.0), min_size=2, max_size=2)
 barriers_of = st.tuples(st.integers(0, SIZE - 1), st.integers(0, SIZE - 1))
@@ -122,7 +122,7 @@ def test_lottery_keeps_the_mean(double):
 
 
 def test_cost_of_structure():
-    """It is told in words, and holds and moves less than lists of successors, and those less than a sparse matrix."""
+    """Structure stores and moves less than lists of successors, and these less than a sparse matrix."""
     kernel = ops.LatticeKernel(200, range(-3, 4)) >> ops.LatticeNoise(200, (-1, 0, 1), (0.2, 0.6, 0.2))
     forms = [ops.cost(form) for form in (kernel, ops.SuccessorKernel(*kernel.successors()), kernel.explicit())]
     assert "shift by one of 7 offsets" in forms[0].structure

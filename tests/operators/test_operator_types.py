@@ -10,7 +10,7 @@ import pytest
 from helpers import numpy_kernels as twin
 
 from structmfg import operators as ops
-from structmfg.operators._vectors import PRODUCTS, takes_vectors
+from structmfg.operators._base import PRODUCTS, Transitions, takes_vectors
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -93,7 +93,7 @@ def drawn(seed, outer, inner):
 DRAW = drawn(15, OUTER, INNER)
 CASES, POLICY, VALUES, MASS = DRAW
 S = OUTER * INNER
-QUICK = {"lottery"}  # compiled one by one, the others take longer than they tell
+QUICK = {"lottery"}  # compiled one by one, the others take too long for what they show
 
 
 def in_type(whole, floating=float, way=np.asarray):
@@ -162,17 +162,19 @@ def test_indices_of_every_type(name):
     assert_all(products_of_traced(*map(in_type(np.int8, np.float32), arrays)), expected_products(dense, *DRAW.given))
 
 
-@pytest.mark.slow
 def test_successors_of_a_kernel_of_ones_own_in_a_narrow_type():
-    class Own(ops.DenseKernel):
-        def successors(self):
-            return ops.Successors(jnp.asarray(_low, jnp.uint8), jnp.asarray(_rows, float))
+    """Its rows are numbered in a type that counts them all."""
 
-    kernel = Own(_dense)
-    np.testing.assert_allclose(kernel.explicit().expect(VALUES), _dense @ VALUES, atol=1e-5)
-    np.testing.assert_allclose(
-        kernel.under(POLICY).compressed().rmv(MASS), MASS @ twin.under(_dense, POLICY), atol=1e-6
-    )
+    class Narrow(ops.SuccessorKernel):
+        def successors(self):
+            return ops.Successors(self.indices.astype(jnp.uint8), self.probabilities)
+
+    build, dense = CASES["successors"]
+    lists = build(in_type(int))
+    kernel = Narrow(lists.indices, lists.probabilities)
+    np.testing.assert_allclose(kernel.explicit().expect(VALUES), dense @ VALUES, atol=1e-5)
+    arrived = kernel.under(POLICY).compressed().rmv(MASS)
+    np.testing.assert_allclose(arrived, MASS @ twin.under(dense, POLICY), atol=1e-6)
 
 
 KINDS = {
@@ -190,10 +192,10 @@ KINDS = {
 
 def test_every_product_takes_vectors_of_every_kind():
     """Whoever defines one, in the package or outside; the tests below look at what comes of it."""
-    defined = [cls for cls in vars(ops).values() if isinstance(cls, type) and issubclass(cls, ops._base._Convertible)]
+    defined = [cls for cls in vars(ops).values() if isinstance(cls, type) and issubclass(cls, Transitions)]
     for cls in defined:
         for name in {*PRODUCTS} & {*cls.__dict__}:
-            assert cls.__dict__[name].__code__ is takes_vectors(lambda self: None).__code__, (cls, name)
+            assert cls.__dict__[name].__code__ is takes_vectors(lambda self: None, ()).__code__, (cls, name)
 
 
 @pytest.mark.parametrize(

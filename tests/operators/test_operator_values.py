@@ -98,15 +98,15 @@ REFUSED = {
     "an operator under a policy": (lambda **o: ops.ControlledOperator(_line, 0 * _two, **o), "with sum 0"),
     "a matrix short": (
         lambda **o: ops.ExplicitOperator(coordinates(0.5 * np.eye(3)), **o),
-        r"row 0 are \[0.5\], with sum 0.5",
+        r"row 0 has the entries \[0.5\], with sum 0.5",
     ),
     "a matrix with an empty row": (
         lambda **o: ops.ExplicitOperator(coordinates(np.diag([1, 0, 1])), **o),
-        r"row 1 are \[\], with sum 0",
+        r"row 1 has the entries \[\], with sum 0",
     ),
     "a matrix with a sign": (
         lambda **o: ops.ExplicitKernel(coordinates([[1.5, -0.5], [0, 1]]), 1, **o),
-        r"row 0 are \[1.5, -0.5\]",
+        r"row 0 \(state 0, action 0\) has the entries \[1.5, -0.5\]",
     ),
     "a matrix's column": (
         lambda **o: ops.ExplicitOperator(sparse.BCOO((jnp.ones(2), jnp.array([[0, 2], [1, 0]])), shape=(2, 2)), **o),
@@ -188,7 +188,7 @@ def test_values_on_another_device_are_looked_at_there(monkeypatch):
     """Only extremes and sums of rows are fetched, unless there is a fault to name."""
     from structmfg import _checks
 
-    monkeypatch.setattr(_checks, "where_they_lie", lambda array: array)
+    monkeypatch.setattr(_checks, "known_values", lambda array: array)
     rows = jnp.asarray(_rows, float)
     with monkeypatch.context() as patch:
         patch.setattr(_checks, "np", SimpleNamespace(errstate=np.errstate, ndarray=np.ndarray))

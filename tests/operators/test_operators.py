@@ -1,13 +1,25 @@
 """Every kernel and operator, in both forms and precisions, against its dense twin."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.kernels import JOINT_MASS, KERNELS, MASS, OPERATORS, POLICY, VALUES, made
+from helpers.kernels import (
+    JOINT_MASS,
+    KERNELS,
+    MASS,
+    OPERATORS,
+    POLICY,
+    VALUES,
+    assert_close,
+    in_both_forms,
+    is_merged,
+    made,
+)
 
 FORMS = ("matrix_free", "explicit")
-TOLERANCE = {"float32": 2e-6, "float64": 1e-14}  # a few units in the last place, at arrays of order one
 
 
 @pytest.fixture(params=FORMS)
@@ -37,12 +49,7 @@ def matrix(request):
 
 @pytest.fixture
 def close(precision):
-    def check(actual, expected):
-        actual = np.asarray(actual)
-        assert actual.dtype == precision
-        np.testing.assert_allclose(actual, expected, rtol=TOLERANCE[precision], atol=TOLERANCE[precision])
-
-    return check
+    return functools.partial(assert_close, precision=precision)
 
 
 def test_expect(kernel, kernel_twin, close):
@@ -124,13 +131,8 @@ def test_scipy_linear_operator(operator, matrix, close):
     close(linear.T @ MASS.astype(linear.dtype), matrix.T @ MASS)
 
 
-def test_explicit_matrix_is_merged_and_sorted(operator, matrix):
-    bcoo = operator.as_bcoo()
-    rows, columns = np.asarray(bcoo.indices).T
-    used = rows < operator.num_states
-    entries = rows[used] * operator.num_states + columns[used]
-    assert (np.diff(entries) > 0).all(), "sorted, and no entry twice"
-    assert not np.asarray(bcoo.data)[~used].any(), "unused slots carry zero"
+def test_explicit_matrix_is_merged_and_sorted(operator):
+    assert is_merged(operator.as_bcoo())
 
 
 def test_branching_is_a_bound(kernel, kernel_twin):
@@ -140,12 +142,6 @@ def test_branching_is_a_bound(kernel, kernel_twin):
 def test_span_is_a_bound(kernel, kernel_twin):
     reached = [np.flatnonzero(row) for row in (kernel_twin > 0).any(axis=1)]
     assert kernel.span is None or max(np.ptp(row) for row in reached) <= kernel.span
-
-
-def in_both_forms(operator, values, mass):
-    """A v and A^T mu, matrix-free and by an explicit form built here."""
-    explicit = operator.explicit()
-    return [form.mv(values) for form in (operator, explicit)], [form.T.mv(mass) for form in (operator, explicit)]
 
 
 @pytest.mark.parametrize("name", OPERATORS)
