@@ -7,7 +7,6 @@ the measured peak are above it. Prints a table and writes memory.json.
     python -m structmfg.benchmarks.memory --games linear_quadratic macro --out runs/memory
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,9 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from structmfg._files import drop_folder, new_folder, write_json
-from structmfg.benchmarks._machine import machine
-from structmfg.benchmarks.exact import table
+from structmfg.benchmarks._script import output_folder, script_parser, write_results
+from structmfg.benchmarks._tables import table
 from structmfg.games import GAMES
 
 SIZES: dict[str, tuple[dict[str, Any], ...]] = {
@@ -83,23 +81,18 @@ def row(game: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
     parser.add_argument("--games", nargs="+", choices=sorted(GAMES), default=sorted(GAMES), metavar="GAME")
-    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
-    given = parser.parse_args(arguments)
-    folder, rows = new_folder(given.out, "memory"), []
-    try:
-        for game in given.games:
+    options = parser.parse_args(arguments)
+    rows = []
+    with output_folder(options.out, "memory") as folder:
+        for game in options.games:
             for settings in SIZES[game]:
                 rows.append(row(game, settings))
                 print(rows[-1], flush=True)
-    except BaseException:
-        drop_folder(folder)
-        raise
-    print(table("memory", _COLUMNS, rows))
-    write_json(folder / "memory.json", {"format": 1, "machine": machine(), "rows": rows})
-    print(f"written to {folder}")
+        print(table("memory", _COLUMNS, rows))
+        write_results(folder, "memory", rows=rows)
 
 
 if __name__ == "__main__":

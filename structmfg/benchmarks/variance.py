@@ -11,22 +11,21 @@ and writes variance.json and the figures. See `verification.variance_study`. Sec
     python -m structmfg.benchmarks.variance --games linear_quadratic beach_bar macro --out runs/variance
 """
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from structmfg._files import drop_folder, new_folder, write_bytes, write_json
-from structmfg.benchmarks._machine import machine
+from structmfg._statistics import Interval
+from structmfg.benchmarks._script import output_folder, script_parser, write_pictures, write_results
+from structmfg.benchmarks._tables import table
 from structmfg.benchmarks._training_run import SHORT
-from structmfg.benchmarks.exact import table
 from structmfg.games import make
 from structmfg.policies import NetworkPolicy, Policy
 from structmfg.solvers import preset
 from structmfg.solvers.gradient import StructuralPolicyGradient
 from structmfg.solvers.loop import solve
-from structmfg.verification.variance import Interval, VarianceStudy, figures, variance_study
+from structmfg.verification.variance import VarianceStudy, figures, variance_study
 
 _GRADIENTS = {
     "estimator": "estimator", "sampling": "noise paths", "num_agents": "agents", "baseline": "baseline",
@@ -98,28 +97,21 @@ def plain(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
     parser.add_argument("--games", nargs="+", choices=sorted(SHORT), default=list(SHORT))
     parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--draws", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
-    given = parser.parse_args(arguments)
-    folder = new_folder(given.out, "variance")
+    options = parser.parse_args(arguments)
     studies = []
-    try:
-        for updates in (0, given.updates) if given.updates else (0,):
-            for name in given.games:
-                studies.append(study(name, updates, given.seed, draws=given.draws))
+    with output_folder(options.out, "variance") as folder:
+        for updates in (0, options.updates) if options.updates else (0,):
+            for name in options.games:
+                studies.append(study(name, updates, options.seed, draws=options.draws))
                 print(*tables(studies[-1]), sep="\n\n", end="\n\n", flush=True)
-    except BaseException:
-        drop_folder(folder)
-        raise
-    for drawn in figures(studies):
-        write_bytes(folder / f"{drawn.name}.png", drawn.png)
-    write_json(folder / "variance.json", {"format": 1, "machine": machine(), "studies": plain(tuple(studies))})
-    print(f"written to {folder}")
+        write_pictures(folder, figures(studies))
+        write_results(folder, "variance", studies=plain(tuple(studies)))
 
 
 if __name__ == "__main__":

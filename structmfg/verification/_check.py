@@ -68,8 +68,3 @@ def _line(error: Exception) -> str:
         if not any(place in frame.filename for place in (_PACKAGE, "site-packages", sysconfig.get_path("stdlib"), "<"))
     ]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
-
-
-def evidence(p_value: float) -> float:
-    """-log10 p, of a p-value; large numbers speak against the hypothesis. At most 300."""
-    return -math.log10(max(p_value, 1e-300))

@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import pytest
 
 from structmfg import benchmarks
-from structmfg.benchmarks import NotRun, _children, _peers, _plan, _run, _updates
-from structmfg.benchmarks._cases import Case, exponent, find
-from structmfg.benchmarks._forms import moved_bytes, operator_forms
-from structmfg.benchmarks._targets import scaling, targets
-from structmfg.benchmarks._timing import Effort, time_calls, time_plain
+from structmfg._statistics import log_log_slope
+from structmfg.benchmarks import NotRun
+from structmfg.benchmarks.suite import _peers, _plan, _run, _updates
+from structmfg.benchmarks.suite._cases import Case, find
+from structmfg.benchmarks.suite._forms import moved_bytes, operator_forms
+from structmfg.benchmarks.suite._targets import scaling, targets
+from structmfg.benchmarks.suite._timing import Effort, time_calls, time_plain
 from structmfg.cli import main
 from structmfg.games import LinearQuadratic, make
 
@@ -140,9 +142,9 @@ def test_the_generic_game_moves_alike(game: str) -> None:
 
 
 def test_the_exponent_of_a_power_law() -> None:
-    assert exponent((size, 3e-9 * size**1.25) for size in (10, 100, 5000)) == pytest.approx(1.25)
-    assert exponent([(10, 1.0)]) is None
-    assert exponent([(10, 1.0), (10, 2.0)]) is None
+    assert log_log_slope((size, 3e-9 * size**1.25) for size in (10, 100, 5000)) == pytest.approx(1.25)
+    assert log_log_slope([(10, 1.0)]) is None
+    assert log_log_slope([(10, 1.0), (10, 2.0)]) is None
 
 
 def row(form: str, states: int, seconds: float, **labels: Any) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def test_updates_and_peers_are_judged() -> None:
         {**update, "update": "paper, successors", "seconds": 8.0},
         {
             "kind": "peer",
-            "peer": "structmfg.benchmarks._peers:MFGLib",
+            "peer": "structmfg.benchmarks.suite._peers:MFGLib",
             "status": "ok",
             "library": "MFGLib",
             "seconds": 1.0,
@@ -215,7 +217,7 @@ def test_what_fails_is_reported_and_the_rest_goes_on(monkeypatch: pytest.MonkeyP
 
 
 def test_a_case_that_takes_too_long_is_stopped() -> None:
-    (stopped,) = _children.run_case(case_of({"num_states": 12}), timeout=0.05)
+    (stopped,) = _run.run_case(case_of({"num_states": 12}), timeout=0.05)
     assert (stopped["status"], stopped["reason"]) == ("failed", "stopped after 0.05 s")
 
 
@@ -231,7 +233,7 @@ def test_an_interrupt_leaves_out_the_rest(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can pin a process")
 def test_processes_are_pinned_and_this_one_is_not() -> None:
     before = os.sched_getaffinity(0)
-    with _children.pinned():
+    with _run.pinned():
         command = [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
     assert os.sched_getaffinity(0) == before

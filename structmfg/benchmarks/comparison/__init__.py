@@ -5,11 +5,11 @@ trial tells how long an update takes. A comparison is kept in a folder, run by r
 goes on where it was; each run in it is a run folder that `structmfg evaluate` reads.
 """
 
+from structmfg._statistics import Band, band, mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._compare import Comparison, compare
 from structmfg.benchmarks.comparison._plan import FILE, ClockPlan
 from structmfg.benchmarks.comparison._report import speed_up
 from structmfg.benchmarks.comparison._runs import ClockedRun
-from structmfg.benchmarks.comparison._statistics import Band, band, mean_and_half_width, time_to
 
 __all__ = [
     "FILE",

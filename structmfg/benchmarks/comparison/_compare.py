@@ -12,11 +12,11 @@ import numpy as np
 
 from structmfg import reports
 from structmfg._files import subfolder, write_bytes, write_json
+from structmfg._statistics import mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._figures import figures
 from structmfg.benchmarks.comparison._plan import ClockPlan, planned
 from structmfg.benchmarks.comparison._report import render
 from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
-from structmfg.benchmarks.comparison._statistics import mean_and_half_width, time_to
 from structmfg.games import Game
 from structmfg.runs import anchors_object
 from structmfg.solvers.loop import Progress

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from structmfg import reports, runs
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
+from structmfg._statistics import band
 from structmfg.benchmarks.comparison._runs import ClockedRun
-from structmfg.benchmarks.comparison._statistics import band
 from structmfg.games import Game
 from structmfg.policies import Policy
 from structmfg.runs import spoken

@@ -1,9 +1,6 @@
 """The tables of the exact solvers' benchmark, as plain text."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-Row = Mapping[str, Any]
+from structmfg.benchmarks._tables import Row, table
 
 _CLOSED_FORM = {
     "num_steps": "steps of time", "states": "states", "actions": "actions", "rms_start": "rms t=0",
@@ -19,24 +16,6 @@ _FLOORS = {"information": "information", "floor": "floor", "gap": "exploitabilit
 _FLOORS |= {"total_seconds": "total s"}
 _MESHES = {"mesh": "mesh", "points": "points", "difference": "to the next", "order": "order"}
 _MESHES |= {"steps": "steps", "total_seconds": "total s"}
-
-
-def table(title: str, columns: Mapping[str, str], rows: Iterable[Row]) -> str:
-    """Aligned columns under a title; the first column to the left, the others to the right."""
-    cells = [list(columns.values()), *([_cell(row.get(name)) for name in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join([title, *(_line(line, widths) for line in cells)])
-
-
-def _line(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (f"{cell:<{widths[0]}}" if i == 0 else f"{cell:>{widths[i]}}" for i, cell in enumerate(line))
-    return "  " + "  ".join([first, *others]).rstrip()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def tables(result: Row) -> list[str]:

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
+from structmfg._statistics import bonferroni, evidence
 from structmfg.evaluation import Trajectory, rollout
 from structmfg.games import AggregateState, Game, Noise, as_game, count, move
 from structmfg.policies import Policy, as_policy
-from structmfg.verification._check import check, evidence
+from structmfg.verification._check import check
 from structmfg.verification._moments import path_moments
 from structmfg.verification.laws import rewards_along
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
@@ -58,11 +59,6 @@ def independent(game: Game, policy: Policy, noise: Noise, *, num_agents: int, ke
     trajectory = _rollout(game, policy, noise)
     agents = population(game, policy, noise, num_agents=num_agents, key=key, within=trajectory.aggregates)
     return Independent(trajectory, agents)
-
-
-def bonferroni(p_values: Float[np.ndarray, " tests"]) -> float:
-    """The evidence of the smallest p-value times their number."""
-    return evidence(float(np.minimum(np.min(p_values) * len(p_values), 1))) + 0.0
 
 
 @check("agents moved one by one land where the kernel says, from every state by every action")

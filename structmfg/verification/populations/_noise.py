@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer
+from structmfg._statistics import bonferroni, evidence
 from structmfg.games import Game, Noise, NoiseChain, NoisePaths, histories, noise_paths
-from structmfg.verification._check import CheckResult, check, evidence
-from structmfg.verification.populations._agents import bonferroni
+from structmfg.verification._check import CheckResult, check
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
 
 _TOLERANCE = 1e-5  # of the sum of probabilities, and of the values of a chain

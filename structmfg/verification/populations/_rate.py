@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.stats import t as student
 
 from structmfg._checks import check_integer
+from structmfg._statistics import student_margin
 from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise, as_game
 from structmfg.policies import Policy, as_policy
@@ -122,5 +122,5 @@ def _fit(sizes: tuple[int, ...], squares: list[np.ndarray]) -> Rate:
     spread = (replicates * centred**2).sum()
     rate = -float((replicates * centred * y).sum() / spread)
     stderr = float(np.sqrt(variance / 4 / spread))
-    margin = float(student.ppf(0.975, freedom)) * stderr
+    margin = float(student_margin(stderr, freedom))
     return Rate(sizes, tuple(np.sqrt(s) for s in squares), np.sqrt(means), rate, stderr, rate - margin, rate + margin)

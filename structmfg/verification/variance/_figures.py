@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
+from structmfg._statistics import Interval
 from structmfg.verification.variance._gradients import Baseline
-from structmfg.verification.variance._statistics import Interval
 from structmfg.verification.variance._study import VarianceStudy
 
 _COLUMNS = 3

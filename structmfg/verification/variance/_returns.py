@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from structmfg._statistics import Interval, bootstrap_interval, squared_deviations
 from structmfg.evaluation import rollout
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.policies import Policy
 from structmfg.verification._moments import path_moments
 from structmfg.verification.variance._agents import rewards_to_go, sample_agents
-from structmfg.verification.variance._statistics import Interval, interval, squares
 
 TOGETHER = 100  # agents of a path in one simulation: smaller numbers of agents are some of them
 LEAST = 16  # of a mean return, at least, of which a variance is told
@@ -131,8 +131,8 @@ def return_spread(
 def _components(agents: Float[np.ndarray, "paths agents"]) -> tuple[Interval, Interval, Interval]:
     """Mean, variance between paths without what the agents' own noise adds to it, and variance within them."""
     means, within = agents.mean(axis=1), agents.var(axis=1, ddof=1)
-    between = squares(means[:, None]) - within / agents.shape[1]
-    return interval(means), interval(between), interval(within)
+    between = squared_deviations(means[:, None]) - within / agents.shape[1]
+    return bootstrap_interval(means), bootstrap_interval(between), bootstrap_interval(within)
 
 
 def _point(means: Float[np.ndarray, " paths"], num_paths: int, num_agents: int) -> ReturnPoint | None:
@@ -140,4 +140,4 @@ def _point(means: Float[np.ndarray, " paths"], num_paths: int, num_agents: int) 
     if count < LEAST:
         return None
     replicates = means[: count * num_paths].reshape(count, num_paths).mean(axis=1)
-    return ReturnPoint(num_paths, num_agents, interval(squares(replicates[:, None])))
+    return ReturnPoint(num_paths, num_agents, bootstrap_interval(squared_deviations(replicates[:, None])))

@@ -10,15 +10,21 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_kind
+from structmfg._statistics import (
+    Interval,
+    bootstrap_interval,
+    evidence,
+    evidence_against_zero_mean,
+    squared_deviations,
+)
 from structmfg.evaluation import Trajectory, rollout
 from structmfg.games import Game, NoisePaths, as_game, check_game
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers import preset
 from structmfg.solvers.gradient import StructuralPolicyGradient
-from structmfg.verification._check import CheckResult, check, evidence
+from structmfg.verification._check import CheckResult, check
 from structmfg.verification.variance._gradients import Baseline, InLogits, gradients, over_paths, reinforce, structural
 from structmfg.verification.variance._returns import LEAST, TOGETHER, PathReturns, ReturnSpread, return_spread
-from structmfg.verification.variance._statistics import Interval, against_zero, interval, squares
 
 BASELINES: tuple[Baseline, ...] = ("none", "mean", "values")
 NUM_TESTS = 3  # with a level each
@@ -157,21 +163,21 @@ def variance_study(
 @check("REINFORCE and the exact gradient agree on average, along the direction of the latter (t-test)")
 def gradients_agree(differences: Float[np.ndarray, " draws"], level: float) -> tuple[float, float]:
     """The evidence against a mean of zero, of differences on the same noise paths."""
-    return against_zero(differences), evidence(level)
+    return evidence_against_zero_mean(differences), evidence(level)
 
 
 @check("agents' mean returns agree with the exact returns, path by path (t-test)")
 def returns_agree(sample: PathReturns, level: float) -> tuple[float, float]:
     """The evidence against it."""
     size = float(np.abs(sample.agents).max())
-    return against_zero(sample.agents.mean(axis=1) - sample.means, size), evidence(level)
+    return evidence_against_zero_mean(sample.agents.mean(axis=1) - sample.means, size), evidence(level)
 
 
 @check("the variance of agents' returns agrees with the exact variance, path by path (t-test)")
 def spreads_agree(sample: PathReturns, level: float) -> tuple[float, float]:
     """The evidence against it."""
     size = float(np.abs(sample.agents).max() ** 2)
-    return against_zero(sample.agents.var(axis=1, ddof=1) - sample.variances, size), evidence(level)
+    return evidence_against_zero_mean(sample.agents.var(axis=1, ddof=1) - sample.variances, size), evidence(level)
 
 
 class _Bench:
@@ -228,12 +234,12 @@ class _Bench:
         """All rows; and of REINFORCE with most agents the differences from RSPG along its mean, over its length."""
         structure = self._draws([structural(self.game)])
         exact = {sampling: structure(sampling)[:, 0] for sampling in self.paths}
-        spread = {sampling: squares(found) for sampling, found in exact.items()}
+        spread = {sampling: squared_deviations(found) for sampling, found in exact.items()}
         scale = self._squared_norm(exact["own"], spread["own"])
         rows = []
         for sampling, base in spread.items():
             ratio = Interval(1.0, 1.0, 1.0) if base.any() else None
-            rows.append(GradientRow(sampling, None, None, seconds[None], interval(base / scale), ratio))
+            rows.append(GradientRow(sampling, None, None, seconds[None], bootstrap_interval(base / scale), ratio))
         for size in sizes:
             agents = self._draws([reinforce(self.game, size, BASELINES)])
             for sampling, base in spread.items():
@@ -241,10 +247,10 @@ class _Bench:
                     continue
                 drawn = agents(sampling)
                 for i, baseline in enumerate(BASELINES):
-                    found = squares(drawn[:, i])
-                    ratio = interval(found, base) if base.any() else None
+                    found = squared_deviations(drawn[:, i])
+                    ratio = bootstrap_interval(found, base) if base.any() else None
                     timed = seconds[size] if baseline == "mean" else None
-                    rows.append(GradientRow(sampling, size, baseline, timed, interval(found / scale), ratio))
+                    rows.append(GradientRow(sampling, size, baseline, timed, bootstrap_interval(found / scale), ratio))
                 if sampling == "iid":  # of the most agents in the end
                     mean = exact["iid"].mean(axis=0)
                     differences = (drawn[:, BASELINES.index("mean")] - exact["iid"]) @ mean / (mean @ mean)

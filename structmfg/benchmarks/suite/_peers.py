@@ -9,10 +9,10 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from structmfg.benchmarks._cases import NotRun
-from structmfg.benchmarks._timing import Effort, time_plain
+from structmfg.benchmarks.suite._cases import NotRun
+from structmfg.benchmarks.suite._timing import Effort, time_plain
 
-BUILT_IN = ("structmfg.benchmarks._peers:OpenSpiel", "structmfg.benchmarks._peers:MFGLib")
+BUILT_IN = ("structmfg.benchmarks:OpenSpiel", "structmfg.benchmarks:MFGLib")
 
 
 class Update(NamedTuple):

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from structmfg.benchmarks._cases import OK, Row, exponent, find
-from structmfg.benchmarks._peers import BUILT_IN
+from structmfg._statistics import log_log_slope
+from structmfg.benchmarks.suite._cases import OK, Row, find
+from structmfg.benchmarks.suite._peers import BUILT_IN
 
 Status = Literal["met", "missed", "not measured", "beside"]
 
@@ -105,7 +106,7 @@ def scaling(rows: Sequence[Row]) -> list[Scaling]:
     found = []
     for group, members in groups.items():
         kept = [row for row in members if row["states"] >= 10_000 or row["game"] == "macro"]
-        slope = exponent((row["states"], row["seconds"]) for row in kept)
+        slope = log_log_slope((row["states"], row["seconds"]) for row in kept)
         if slope is not None:
             found.append(Scaling(*group, [row["states"] for row in kept], slope))
     return found

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from structmfg.benchmarks._forms import generic
-from structmfg.benchmarks._timing import Effort, time_calls
 from structmfg.benchmarks._training_run import train
+from structmfg.benchmarks.suite._forms import generic
+from structmfg.benchmarks.suite._timing import Effort, time_calls
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import TransitionKernel
 from structmfg.solvers import PresetName, preset

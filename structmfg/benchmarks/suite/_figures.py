@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from structmfg._pages import COLOURS, STYLE, Picture, picture
-from structmfg.benchmarks._cases import OK, Row, find
+from structmfg.benchmarks.suite._cases import OK, Row, find
 
 # A colour a form, a line style a way of making its kernel.
 _FORMS = {"structured": COLOURS[0], "successors": COLOURS[1], "bcoo": COLOURS[2], "bcsr": COLOURS[3]}

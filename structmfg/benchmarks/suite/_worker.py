@@ -1,4 +1,4 @@
-"""The process of one case: `python -m structmfg.benchmarks._worker CASE`, one JSON object a line as measured."""
+"""The process of one case: `python -m structmfg.benchmarks.suite._worker CASE`, one JSON object a line as measured."""
 
 import json
 import os
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from structmfg._json import to_json
-from structmfg.benchmarks._cases import FAILED, NOT_RUN, OK, Case, NotRun, Row
-from structmfg.benchmarks._forms import operator_forms
-from structmfg.benchmarks._machine import copy_bandwidth
-from structmfg.benchmarks._peers import peer_update
-from structmfg.benchmarks._updates import training_curve, update_time
+from structmfg.benchmarks.suite._bandwidth import copy_bandwidth
+from structmfg.benchmarks.suite._cases import FAILED, NOT_RUN, OK, Case, NotRun, Row
+from structmfg.benchmarks.suite._forms import operator_forms
+from structmfg.benchmarks.suite._peers import peer_update
+from structmfg.benchmarks.suite._updates import training_curve, update_time
 
 KINDS: dict[str, Callable[..., Callable[..., dict[str, Any]]]] = {
     "copy": copy_bandwidth,

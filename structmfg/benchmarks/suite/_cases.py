@@ -5,7 +5,6 @@ does not report is known to be missing. A measurement is a row: labels, `status`
 """
 
 import json
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -50,12 +49,3 @@ def find(rows: Iterable[Row], **labels: Any) -> Row | None:
         (row for row in rows if row["status"] == OK and all(row.get(name) == label for name, label in labels.items())),
         None,
     )
-
-
-def exponent(points: Iterable[tuple[float, float]]) -> float | None:
-    """The slope of log(seconds) against log(size) by least squares; None for fewer than two sizes."""
-    logs = [(math.log(size), math.log(seconds)) for size, seconds in points]
-    if len({x for x, _ in logs}) < 2:
-        return None
-    mean_x, mean_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
-    return sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)

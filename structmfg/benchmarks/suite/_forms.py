@@ -19,8 +19,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from structmfg._memory import forget_peak, peak_memory, resident_memory
-from structmfg.benchmarks._cases import NotRun
-from structmfg.benchmarks._timing import CYCLE, Effort, Timing, time_calls, time_scan
+from structmfg.benchmarks.suite._cases import NotRun
+from structmfg.benchmarks.suite._timing import CYCLE, Effort, Timing, time_calls, time_scan
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import SuccessorKernel, TransitionKernel
 

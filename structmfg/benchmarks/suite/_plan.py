@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from structmfg._checks import check_integer, check_name, check_seed
-from structmfg.benchmarks._cases import Case
-from structmfg.benchmarks._peers import BUILT_IN, check_peer
 from structmfg.benchmarks._training_run import SHORT
-from structmfg.benchmarks._updates import UPDATES
+from structmfg.benchmarks.suite._cases import Case
+from structmfg.benchmarks.suite._peers import BUILT_IN, check_peer
+from structmfg.benchmarks.suite._updates import UPDATES
 from structmfg.games import make
 
 GAMES = ("beach_bar", "linear_quadratic", "macro")  # those with sizes, peers and published results

@@ -3,8 +3,8 @@
 from typing import Any
 
 from structmfg._pages import page
-from structmfg.benchmarks._cases import FAILED, NOT_RUN, OK
-from structmfg.benchmarks._figures import figures
+from structmfg.benchmarks.suite._cases import FAILED, NOT_RUN, OK
+from structmfg.benchmarks.suite._figures import figures
 
 # What a table of each kind shows.
 COLUMNS = {
