@@ -10,7 +10,7 @@ from structmfg.runs import versions
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, versions, date."""
+    """The processor, cores, versions and date, for JSON."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -22,7 +22,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, as far as the system tells."""
+    """The name of the processor, where the system has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -32,5 +32,5 @@ def processor() -> str:
 
 
 def core() -> int | None:
-    """The core that everything is measured on: the last that this process may use; None where it cannot be chosen."""
+    """The core of all measurements, the last that this process may use; None where the system cannot choose one."""
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else None

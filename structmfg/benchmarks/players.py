@@ -1,4 +1,4 @@
-"""How fast a mean-field policy becomes an equilibrium of the game with N players, as N grows.
+"""The gain of one player who deviates from a mean-field policy in the game of N players, as N grows.
 
 For every game this trains or computes the policy of a preset, prints its returns and the gain of one player who
 deviates by number of players, with the fitted rate, and writes players.json and a figure a game. See
@@ -29,7 +29,7 @@ _COLUMNS = {
 
 
 def measure(case: str, sizes: Sequence[int], seed: int) -> list[PlayersEvaluation]:
-    """The policy of GAME:SOLVER in games of so many players."""
+    """Evaluate the policy of GAME:SOLVER in games of N players, for all sizes N."""
     name, _, chosen = case.partition(":")
     game = make(name)
     solver, steps = preset(game, chosen or "rspg")

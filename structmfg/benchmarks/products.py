@@ -26,7 +26,7 @@ _SUCCESSORS = 5
 
 
 def ratios(num_states: int = 1_000_000, *, rounds: int = 10, seed: int = 0) -> dict[str, float]:
-    """The time of a product with `from_scipy(M)` over that of SciPy's with M, or with M^T in rows, by precision."""
+    """The time of a product with `from_scipy(M)` over that of SciPy with M, or with M^T in rows, by precision."""
     check_integer("num_states", num_states, at_least=1)
     check_integer("rounds", rounds, at_least=1)
     random = np.random.default_rng(seed)

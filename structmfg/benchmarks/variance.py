@@ -1,4 +1,4 @@
-"""How much less variance the exact integral over individual states has than agents sampled one by one.
+"""The variance of policy gradients: exact integrals over individual states against agents sampled one by one.
 
 For every game, at random parameters and after `--updates` updates on a schedule of that length, this prints
 
@@ -36,7 +36,7 @@ _RETURNS = {"part": "mean return", "structure": "structure", "agents": "agents",
 
 
 def study(name: str, updates: int, seed: int, **settings: Any) -> VarianceStudy:
-    """Of the network of a game's preset after so many updates."""
+    """The variance study of the network of a game's preset after so many updates."""
     game = make(name)
     solver, _ = preset(game)
     assert isinstance(solver, StructuralPolicyGradient)
@@ -48,8 +48,8 @@ def study(name: str, updates: int, seed: int, **settings: Any) -> VarianceStudy:
     return variance_study(game, policy, key=jax.random.key(seed + 1), label=label, **settings)
 
 
-def tables(found: VarianceStudy) -> list[str]:
-    """Of one study."""
+def tables(study: VarianceStudy) -> list[str]:
+    """The tables of one study."""
     rows = [
         {
             **row._asdict(),
@@ -60,14 +60,14 @@ def tables(found: VarianceStudy) -> list[str]:
             "ratio": row.ratio.value if row.ratio else None,
             "ratio_interval": _ends(row.ratio) if row.ratio and row.baseline else None,
         }
-        for row in found.gradients
+        for row in study.gradients
     ]
     title = (
-        f"{found.label}: variance of the gradient over its squared norm, {found.num_paths} noise paths, {found.draws} "
-        f"draws; as long as RSPG: {found.equal_agents} agents, the mean field ({1e3 * found.mean_field_seconds:.3g} "
+        f"{study.label}: variance of the gradient over its squared norm, {study.num_paths} noise paths, {study.draws} "
+        f"draws; as long as RSPG: {study.equal_agents} agents, the mean field ({1e3 * study.mean_field_seconds:.3g} "
         "ms) not counted"
     )
-    spread = found.returns
+    spread = study.returns
     parts = [
         {"part": words, "structure": exact, "agents": sampled.value, "interval": _ends(sampled)}
         for words, exact, sampled in (
@@ -77,10 +77,10 @@ def tables(found: VarianceStudy) -> list[str]:
         )
     ]
     exact = "exact" if spread.exact else f"over {spread.num_paths} sampled noise paths"
-    checks = [f"  {'ok' if r.passed else 'FAILED'}  {r.meaning}: {r.value:.2g} <= {r.bound:g}" for r in found.results]
+    checks = [f"  {'ok' if r.passed else 'FAILED'}  {r.meaning}: {r.value:.2g} <= {r.bound:g}" for r in study.results]
     return [
         table(title, _GRADIENTS, rows),
-        table(f"{found.label}: the return of an agent ({exact})", _RETURNS, parts),
+        table(f"{study.label}: the return of an agent ({exact})", _RETURNS, parts),
         "\n".join(checks),
     ]
 
@@ -90,7 +90,7 @@ def _ends(interval: Interval) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Named tuples as dictionaries, all the way down."""
+    """Named tuples as dictionaries, at all depths."""
     if hasattr(value, "_asdict"):
         return {name: plain(item) for name, item in value._asdict().items()}
     return [plain(item) for item in value] if isinstance(value, tuple) else value

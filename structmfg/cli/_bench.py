@@ -24,7 +24,7 @@ def bench(arguments: argparse.Namespace) -> int:
     folder = new_folder(arguments.out, "bench")
     out = console(arguments)
     try:
-        result = benchmarks.run(planned, timeout=plan.timeout, tell=lambda *case: _tell(out, *case))
+        result = benchmarks.run(planned, timeout=plan.timeout, callback=lambda *case: _tell(out, *case))
         named = {"quick": arguments.quick, "games": arguments.games, "sizes": arguments.sizes, "seed": arguments.seed}
         result = {**result, "settings": named, "out": str(folder), "report": str(folder / "report.html")}
         benchmarks.save(folder, result)

@@ -43,8 +43,8 @@ def compare(arguments: argparse.Namespace) -> int:
                     solvers=[name.strip() for name in arguments.solvers.split(",") if name.strip()],
                     seeds=arguments.seeds,
                     max_seconds=arguments.max_seconds,
-                    tell=lambda line: _tell(out, display, line),
-                    follow=follow,
+                    log=lambda line: _tell(out, display, line),
+                    callback=follow,
                 )
         except KeyboardInterrupt:
             done = len(list(folder.glob("runs/*/learning_curve.json")))

@@ -40,7 +40,7 @@ def verify(arguments: argparse.Namespace) -> int:
             work = functools.partial(verify_game, game, num_points=arguments.points, deep=arguments.deep, fuzz=examples)
         folder, given = _folder(arguments.out, f"verify-{name}")
         try:
-            report = work(key=jax.random.key(seed), tell=tell)
+            report = work(key=jax.random.key(seed), callback=tell)
             report.save(folder / "verify.json")
             report.save(folder / "report.html")
         except BaseException:

@@ -112,10 +112,10 @@ def compared(tmp_path_factory):
     """Two solvers, one on the tree, and two seeds."""
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_plan, "_LEAST_TRIAL", 0.02)
+        patch.setattr(_plan, "_MIN_TRIAL_SECONDS", 0.02)
         told = []
         result = comparison.compare(
-            GAME, folder, solvers=["spg", "fixed_point"], seeds=2, max_seconds=0.2, tell=told.append
+            GAME, folder, solvers=["spg", "fixed_point"], seeds=2, max_seconds=0.2, log=told.append
         )
     return folder, result, told
 
@@ -151,7 +151,7 @@ def test_it_goes_on_where_it_was(compared, monkeypatch):
     folder, before, _ = compared
     (folder / "runs" / "spg-1" / _runs.FILE).unlink()
     told = []
-    after = comparison.compare(GAME, folder, solvers=["spg"], seeds=3, max_seconds=0.2, tell=told.append)
+    after = comparison.compare(GAME, folder, solvers=["spg"], seeds=3, max_seconds=0.2, log=told.append)
     made = [line.partition(":")[0] for line in told if "after" in line]
     assert made == ["spg, seed 1", "spg, seed 2"]
     assert after.plan.steps == before.plan.steps
@@ -200,7 +200,7 @@ def test_a_damaged_run_is_not_read(tmp_path, damage):
 
 def test_command(tmp_path, capsys, monkeypatch):
     """Interrupted in the midst of a run, it says how to go on; the same command then finishes."""
-    monkeypatch.setattr(_plan, "_LEAST_TRIAL", 0.02)
+    monkeypatch.setattr(_plan, "_MIN_TRIAL_SECONDS", 0.02)
     folder = tmp_path / "compared"
     command = ["compare", "left_right", "--solvers", "fixed_point,spg", "--seeds", "1", "--max-seconds", "0.2"]
     command += ["--out", str(folder), "--json", "--quiet"]

@@ -9,6 +9,7 @@ import pytest
 from jaxtyping import Array
 
 import structmfg as smfg
+from structmfg import evaluation
 from structmfg.operators import DenseKernel, SuccessorKernel, Successors
 from structmfg.verification import laws
 from structmfg.verification.laws import KERNEL_LAWS, OPERATOR_LAWS, Probe, probe
@@ -85,7 +86,7 @@ def with_long_row() -> np.ndarray:
     return wrong
 
 
-TWINS = {"forms agree", "structure agrees", "twin agrees", "relabelling changes nothing"}
+TWINS = {"forms agree", "structure agrees", "matches scipy", "permutation invariance"}
 
 
 @pytest.mark.parametrize(
@@ -172,14 +173,14 @@ def test_sums_of_products_see_an_error_at_one_time(double):
     assert right.value < 1e-14
 
     def late(game, aggregates, policy):
-        return smfg.solvers._evaluation.policy_values(game, aggregates, policy.at[2].set(policy[1]))
+        return evaluation.policy_values(game, aggregates, policy.at[2].set(policy[1]))
 
     assert not laws.values_are_sums_of_products(GAME, path, evaluate=late).passed
 
 
 def test_gradients_are_seen_to_a_part_in_a_million():
     def slightly(*given):
-        plain, soft, gradient = smfg.solvers._evaluation.policy_gradient(*given)
+        plain, soft, gradient = evaluation.policy_gradient(*given)
         return plain, soft, (1 + 1e-4) * gradient
 
     key = jax.random.key(0)
@@ -206,7 +207,7 @@ def test_what_enters_beside_the_aggregates_is_seen():
 
     for kind, words in ((Crowded, "the reward at state"), (Bent, "not linear"), (Fullest, "not linear")):
         game = kind(**sizes)
-        result = laws.aggregates_tell_all(game, laws.random_path(game, jax.random.key(0)), 1)
+        result = laws.aggregates_are_sufficient(game, laws.random_path(game, jax.random.key(0)), 1)
         assert not result.passed
         assert words in result.where
 

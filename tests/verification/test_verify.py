@@ -94,7 +94,7 @@ def test_deep():
 
 def test_a_users_game_passes_repeats_and_takes_a_model():
     stages = []
-    report = verify(Stay(), num_points=1, model=StayByHand(), fuzz=5, tell=stages.append)
+    report = verify(Stay(), num_points=1, model=StayByHand(), fuzz=5, callback=stages.append)
     assert report.passed, str(report)
     assert tuple(stages) == report.stages
     assert "reward matches oracle" in names(report)

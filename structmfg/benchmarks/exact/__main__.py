@@ -1,9 +1,9 @@
-"""What the exact solvers reach, and how soon: against the classical iterations, floors, a closed form, and meshes.
+"""The exact solvers against the classical iterations, floors, a closed form, and meshes.
 
-This prints as tables, writes to exact.json and draws
+This prints tables of the following, writes exact.json and draws figures:
 
 - `linear_quadratic`: the exploitability of the exact solver and of the classical iterations by steps and by seconds;
-  of every family the best of a few learning rates or dampings, all of which are tabled; and the clairvoyant floors.
+  for every family the best of a few learning rates or dampings (the table has all); and the clairvoyant floors.
 - `beach_bar` and `beach_bar_crowded`: the return at the exact equilibrium, and the clairvoyant floor over all paths.
 - `carmona_fouque_sun`: the equilibrium's control and variance against the closed form as the time step is refined, and
   how far the control depends on the common noise, which in the closed form it does not.
@@ -51,7 +51,7 @@ _TEMPERATURES = (0.01, 0.1, 1.0)
 
 
 def families(rates: Sequence[float] = _RATES, dampings: Sequence[float] = _DAMPINGS) -> Families:
-    """The best known of the classical iterations, by name and by the value of the parameter that matters."""
+    """The best known classical iterations, by name and by the value of their main parameter."""
     return {
         "damped best responses": {f"damping {x:g}": FixedPoint(damping=x) for x in dampings},
         "fictitious play": {"": FictitiousPlay()},
@@ -61,7 +61,7 @@ def families(rates: Sequence[float] = _RATES, dampings: Sequence[float] = _DAMPI
 
 
 def all_families() -> Families:
-    """Every classical iteration."""
+    """All classical iterations."""
     return {
         "best responses": {"undamped": FixedPoint()},
         **families(),
@@ -78,7 +78,7 @@ def compare(
     at: Sequence[int],
     tolerances: Sequence[float] = (1e-4, 1e-6),
 ) -> dict[str, Any]:
-    """The exact solver to every tolerance, and every iteration of every family for so many steps."""
+    """Measure the exact solver to every tolerance, and every iteration of every family."""
     exact = []
     for tolerance in tolerances:
         row = measure(game, ExactEquilibrium(tolerance=tolerance), max_steps=max_steps)[1]
@@ -93,10 +93,10 @@ def compare(
         row["best"] = row in chosen
     for row in [*exact, *rows]:
         row |= {f"after_{steps}": after(row["curve"], steps) for steps in at}
-        for steps in at:  # where the exact solver's first certificate comes later
+        for steps in at:  # the exact solver's first certificate may come later
             if row in exact and row[f"after_{steps}"] is None and row["result"] == "completed":
-                found = measure(game, ExactEquilibrium(tolerance=row["tolerance"]), max_steps=steps)[1]
-                row[f"after_{steps}"] = found["exploitability"]
+                shorter = measure(game, ExactEquilibrium(tolerance=row["tolerance"]), max_steps=steps)[1]
+                row[f"after_{steps}"] = shorter["exploitability"]
         row["steps_to_zero"] = next((step for step, value in row["curve"] if value == 0), None)
         row["curve"] = thinned(row["curve"])
     return {"max_steps": max_steps, "at": list(at), "exact": exact, "others": rows}
@@ -107,17 +107,17 @@ def floors(game: Game, *, tolerance: float = 1e-4, max_steps: int = 2000) -> lis
     rows = []
     for information in ("full", "public"):
         began = time.perf_counter()
-        found = floor(game, information=information, tolerance=tolerance, max_steps=max_steps)
+        lower = floor(game, information=information, tolerance=tolerance, max_steps=max_steps)
         seconds = time.perf_counter() - began
         rows.append(
-            {"information": information, "floor": found.value, "gap": found.gap, "result": found.result.name}
+            {"information": information, "floor": lower.value, "gap": lower.gap, "result": lower.result.name}
             | {"total_seconds": seconds}
         )
     return rows
 
 
 def optimum(name: str, *, tolerance: float = 1e-4, max_steps: int = 4000, **parameters: Any) -> Row:
-    """The exact equilibrium of a game with full information, and what foresight is worth at it, over all paths."""
+    """The exact equilibrium of a game with full information, and its clairvoyant exploitability over all paths."""
     game = make(name, **parameters)
     solution, row = measure(game, ExactEquilibrium(tolerance=tolerance), max_steps=max_steps)
     paths = game.scenarios()
@@ -127,11 +127,11 @@ def optimum(name: str, *, tolerance: float = 1e-4, max_steps: int = 4000, **para
 
 
 def part(name: str, quick: bool) -> Any:
-    """All figures of one part."""
+    """Measure one part."""
     if name == "linear_quadratic":
         game, others = make("linear_quadratic"), families((1.0, 100.0), (0.5,)) if quick else families()
-        found = compare(game, others, max_steps=400 if quick else 2000, at=(400,) if quick else (400, 2000))
-        return {**found, "floors": floors(game)}
+        compared = compare(game, others, max_steps=400 if quick else 2000, at=(400,) if quick else (400, 2000))
+        return {**compared, "floors": floors(game)}
     if name == "beach_bar":
         return [optimum("beach_bar"), optimum("beach_bar_crowded", tolerance=1e-3 if quick else 1e-4)]
     if name == "carmona_fouque_sun":

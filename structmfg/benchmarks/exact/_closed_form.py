@@ -37,8 +37,8 @@ def against_closed_form(game: CarmonaFouqueSun, tolerance: float = 1e-6) -> Row:
         solution, row = measure(game, ExactEquilibrium(tolerance=tolerance), max_steps=2000)
         scenarios = game.scenarios()
         run = jax.jit(_along, static_argnums=0)
-        found = [tuple(map(np.asarray, run(game, solution.policy, noise))) for noise in scenarios.noise]
-    actions, mean_fields = (np.array(part) for part in zip(*found, strict=True))
+        by_path = [tuple(map(np.asarray, run(game, solution.policy, noise))) for noise in scenarios.noise]
+    actions, mean_fields = (np.array(part) for part in zip(*by_path, strict=True))
     x, times = game.positions, game.time_step * np.arange(game.num_steps)
     means = mean_fields @ x
     distance = means[:, :-1, None] - x
@@ -91,7 +91,7 @@ def _along(game: CarmonaFouqueSun, policy: Policy, noise: Array) -> tuple[Array,
 
 
 def _rolled(tables: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Tables (paths, T, S) with their cells counted from the mean."""
+    """Tables (paths, T, S) with cells counted from the mean."""
     return np.array(
         [[np.roll(row, -by) for row, by in zip(*path, strict=True)] for path in zip(tables, offsets, strict=True)]
     )

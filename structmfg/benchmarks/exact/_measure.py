@@ -35,14 +35,14 @@ def measure(
 
 
 def after(curve: Sequence[tuple[int, float]], steps: int) -> float | None:
-    """The exploitability at a step, or at the last certificate before; None if the curve is over by then, or before."""
+    """The exploitability at a step, or at the last certificate before; None where the curve does not reach it."""
     if not curve or curve[-1][0] < steps:
         return None
     return next((value for step, value in reversed(curve) if step <= steps), None)
 
 
 def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most so many points of a curve, about evenly in the logarithm of the step."""
+    """Some points of a curve, about evenly in the logarithm of the step."""
     if len(curve) <= _CURVE_POINTS:
         return list(curve)
     chosen = np.unique(np.geomspace(1, len(curve), _CURVE_POINTS).astype(int)) - 1
@@ -50,11 +50,11 @@ def thinned(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def best(rows: Iterable[Row]) -> list[Row]:
-    """Of every family the row that ends lowest; among equals the one that was there first."""
+    """The row of every family that ends lowest; among equal ones, that which was there first."""
 
     def order(row: Row) -> tuple[float, int]:
-        reached = row["exploitability"] if np.isfinite(row["exploitability"]) else np.inf
-        return reached, next((step for step, value in row["curve"] if value <= reached), row["steps"])
+        end = row["exploitability"] if np.isfinite(row["exploitability"]) else np.inf
+        return end, next((step for step, value in row["curve"] if value <= end), row["steps"])
 
     chosen: dict[str, Row] = {}
     for row in rows:

@@ -19,22 +19,22 @@ _MESHES |= {"steps": "steps", "total_seconds": "total s"}
 
 
 def tables(result: Row) -> list[str]:
-    """All for which there are figures."""
-    found = []
+    """The tables of all parts in a result."""
+    texts = []
     if part := result.get("linear_quadratic"):
-        found += _comparison("linear_quadratic", part)
-        found.append(table("linear_quadratic: floors of clairvoyant exploitability", _FLOORS, part["floors"]))
+        texts += _comparison("linear_quadratic", part)
+        texts.append(table("linear_quadratic: floors of clairvoyant exploitability", _FLOORS, part["floors"]))
     if part := result.get("beach_bar"):
-        found.append(table("Exact equilibria, and floors of clairvoyant exploitability at them", _OPTIMUM, part))
+        texts.append(table("Exact equilibria, and floors of clairvoyant exploitability at them", _OPTIMUM, part))
     if part := result.get("carmona_fouque_sun"):
         fitted = {"num_steps": "order", **part["orders"]}
         title = "carmona_fouque_sun: errors of control and variance, and how far the control depends on the noise"
-        found.append(table(title, _CLOSED_FORM, [*part["rows"], fitted]))
+        texts.append(table(title, _CLOSED_FORM, [*part["rows"], fitted]))
     if part := result.get("crowd_modelling"):
-        found += _comparison("crowd_modelling", part)
+        texts += _comparison("crowd_modelling", part)
     for size, rows in result.get("master_equation", {}).items():
-        found.append(table(f"Master equation, {size} states: values by mesh", _MESHES, rows))
-    return found
+        texts.append(table(f"Master equation, {size} states: values by mesh", _MESHES, rows))
+    return texts
 
 
 def _comparison(game: str, part: Row) -> list[str]:

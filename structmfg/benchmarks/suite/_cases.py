@@ -1,7 +1,7 @@
-"""Cases: what is measured, in a process of its own, and what came of it.
+"""Cases, each of them measured in a process of its own, and their rows.
 
-A case names its kind, the arguments that set it up, and the keys of all its measurements, so that whatever a process
-does not report is known to be missing. A measurement is a row: labels, `status`, and numbers or a `reason`.
+A case names its kind, the arguments that set it up, and the keys of all its measurements, so that measurements that a
+process does not report are known to be missing. A measurement is a row: labels, `status`, and numbers or a `reason`.
 """
 
 import json
@@ -13,12 +13,19 @@ Row = dict[str, Any]
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"
 
 
-class NotRun(Exception):  # noqa: N818 (not an error: what is asked for is left out, for the reason given)
-    """A measurement that is left out, and why."""
+class NotRun(Exception):  # noqa: N818 (not an error: a measurement is left out for a reason)
+    """Raised by a measurement that is left out, with the reason."""
 
 
 class Case(NamedTuple):
-    """`labels` are those of all its rows, `keys` those of each."""
+    """Measurements that share a process.
+
+    Attributes:
+        kind: "copy", "operator", "update", "training" or "peer".
+        labels: What all rows of the case are labelled with.
+        arguments: What the case is set up with.
+        keys: The labels of each row, with which it is measured.
+    """
 
     kind: str
     labels: dict[str, Any]
@@ -27,19 +34,19 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For the progress line."""
+        """The case in words, for the progress line."""
         return " ".join([self.kind, *(str(value) for name, value in self.labels.items() if name != "actions")])
 
     def rows(self, status: str, reason: str) -> list[Row]:
-        """The rows where none could be measured."""
+        """All rows of the case with one status and reason."""
         return [self.row(key, {"status": status, "reason": reason}) for key in self.keys]
 
     def row(self, key: dict[str, Any], outcome: Row) -> Row:
-        """One row."""
+        """The row of one key, with its labels."""
         return {"kind": self.kind, **self.labels, **key, **outcome}
 
     def to_json(self) -> str:
-        """On one line."""
+        """The case in JSON, on one line."""
         return json.dumps(self._asdict())
 
 

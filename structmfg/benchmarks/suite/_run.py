@@ -1,6 +1,6 @@
-"""A run: all cases one after the other, then what follows from them, then the files.
+"""A run of the suite: all cases one after the other, then the targets, then the files.
 
-Every case has a process of its own, on one core: its use of memory is its own, and its end does not end the others.
+Every case has a process of its own, on one core, so that its peak memory is its own, and a crash ends no other case.
 """
 
 import contextlib
@@ -23,24 +23,31 @@ FORMAT = 1
 
 
 def run(
-    planned: Sequence[Case], *, timeout: float, tell: Callable[[Case, list[Row], float], None] = lambda *_: None
+    planned: Sequence[Case], *, timeout: float, callback: Callable[[Case, list[Row], float], None] = lambda *_: None
 ) -> dict[str, Any]:
-    """Measure all cases; `tell` is given each, its rows and its seconds. An interrupt leaves out those that remain.
+    """Measure all cases, each in a process of its own.
 
-    `measurements` holds a row for every measurement that was planned, with `status` "ok", "failed" or "not run".
+    Args:
+        planned: The cases; see `cases`.
+        timeout: The seconds after which a case is stopped.
+        callback: Called after every case with the case, its rows and its seconds.
+
+    Returns:
+        The result for bench.json. `measurements` has a row for every measurement that was planned, with `status` "ok",
+        "failed" or "not run". An interrupt leaves out the cases that remain.
     """
     about, rows = machine(), []
     stopped, start = False, time.perf_counter()
     for case in planned:
         began = time.perf_counter()
         try:
-            found = case.rows(NOT_RUN, "interrupted") if stopped else run_case(case, timeout=timeout)
+            case_rows = case.rows(NOT_RUN, "interrupted") if stopped else run_case(case, timeout=timeout)
         except KeyboardInterrupt:
-            stopped, found = True, case.rows(NOT_RUN, "interrupted")
+            stopped, case_rows = True, case.rows(NOT_RUN, "interrupted")
         except OSError as error:  # the process could not be started
-            found = case.rows(FAILED, str(error))
-        rows += found
-        tell(case, found, time.perf_counter() - began)
+            case_rows = case.rows(FAILED, str(error))
+        rows += case_rows
+        callback(case, case_rows, time.perf_counter() - began)
     return {
         "format": FORMAT,
         "machine": about,
@@ -53,13 +60,13 @@ def run(
 
 
 def save(folder: Path, result: dict[str, Any]) -> None:
-    """Write bench.json, then report.html."""
+    """Write bench.json and report.html of a result to a folder."""
     write_json(folder / "bench.json", result)
     write_bytes(folder / "report.html", render(result).encode())
 
 
 def run_case(case: Case, *, timeout: float) -> list[Row]:
-    """All rows of a case; those that its process did not report have failed, for the reason it ended."""
+    """All rows of a case; those that its process did not report failed, for the reason that it ended."""
     command = [sys.executable, "-m", "structmfg.benchmarks.suite._worker", case.to_json()]
     with pinned():
         try:
@@ -75,16 +82,16 @@ def run_case(case: Case, *, timeout: float) -> list[Row]:
 
 
 def _reason(code: int, errors: str) -> str:
-    said = next((line for line in reversed(errors.splitlines()) if line.strip()), "")
+    message = next((line for line in reversed(errors.splitlines()) if line.strip()), "")
     ended = f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"{ended}; {said}" if said else ended
+    return f"{ended}; {message}" if message else ended
 
 
 @contextlib.contextmanager
 def pinned() -> Iterator[None]:
-    """Processes started inside run on one core, where the system can do it (Linux).
+    """Run the processes that are started inside on one core, where the system can (Linux).
 
-    They inherit it before they begin: XLA and BLAS count the cores they may use when they start.
+    They inherit this process's core, as XLA and BLAS count the cores that they may use when they start.
     """
     chosen = core()
     if chosen is None:
@@ -99,5 +106,5 @@ def pinned() -> Iterator[None]:
 
 
 def environment() -> dict[str, str]:
-    """Single precision, and the processor unless another platform was asked for."""
+    """The environment of a case: single precision, and the CPU unless JAX_PLATFORMS says otherwise."""
     return {"JAX_PLATFORMS": "cpu", **os.environ, "JAX_ENABLE_X64": "0"}

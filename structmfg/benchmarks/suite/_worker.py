@@ -1,4 +1,4 @@
-"""The process of one case: `python -m structmfg.benchmarks.suite._worker CASE`, one JSON object a line as measured."""
+"""The process of a case, `python -m structmfg.benchmarks.suite._worker CASE`: prints a JSON object for every row."""
 
 import json
 import os
@@ -23,7 +23,7 @@ KINDS: dict[str, Callable[..., Callable[..., dict[str, Any]]]] = {
 
 
 def run(case: Case, out: TextIO) -> None:
-    """Measure all keys of a case; one that fails does not keep the others from being measured."""
+    """Measure all keys of a case; where one fails, the others are measured nevertheless."""
     measure = KINDS[case.kind](**case.arguments)
     for key in case.keys:
         print(to_json(case.row(key, _outcome(measure, key))), file=out, flush=True)
@@ -34,12 +34,12 @@ def _outcome(measure: Callable[..., dict[str, Any]], key: dict[str, Any]) -> Row
         return {"status": OK, **measure(**key)}
     except NotRun as reason:
         return {"status": NOT_RUN, "reason": str(reason)}
-    except Exception as error:  # whatever it is: it is reported
+    except Exception as error:  # every error becomes a row
         return {"status": FAILED, "reason": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
 
 
 def main() -> None:
-    """Rows go to standard output, and what libraries print there to standard error."""
+    """Print rows to standard output, and send what libraries print there to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     run(Case(**json.loads(sys.argv[1])), out)

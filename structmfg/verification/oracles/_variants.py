@@ -1,4 +1,4 @@
-"""The games beside the paper's."""
+"""The games that are not of the paper."""
 
 import math
 from collections.abc import Iterator
