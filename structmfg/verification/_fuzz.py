@@ -15,6 +15,7 @@ from structmfg._checks import check_integer, check_seed, check_shape
 from structmfg.games import AggregateState, Game, as_game, check_game
 from structmfg.operators import TransitionKernel
 from structmfg.verification._check import CheckResult, check
+from structmfg.verification._compiled import kernel_at, observation_at, reward_at
 from structmfg.verification.laws import KERNEL_LAWS, Probe, rounding
 
 if TYPE_CHECKING:  # hypothesis is imported by the first call
@@ -22,11 +23,8 @@ if TYPE_CHECKING:  # hypothesis is imported by the first call
 
 _MAX_SHRINKS = 150  # points that are tried to make the counter-example of one law simpler
 
-# These are compiled once for all points.
-_kernel = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate))
+# Compiled once for all points.
 _propagate = eqx.filter_jit(lambda kernel, policy, mean_field: kernel.under(policy).T.mv(mean_field))
-_reward = eqx.filter_jit(lambda game, aggregate, following: game.reward(aggregate, following))
-_observe = eqx.filter_jit(lambda game, aggregate: game.observe(aggregate))
 
 
 class _Evaluated(NamedTuple):
@@ -179,7 +177,7 @@ def _results(game: Game, point: "Point") -> Iterator[CheckResult]:
 def _evaluate(game: Game, point: "Point") -> _Evaluated:
     now, later = point.noise(game)
     aggregate = game.aggregate(mean_field=point.mean_field(game), noise=now, time=point.time)
-    kernel = _kernel(game, aggregate)
+    kernel = kernel_at(game, aggregate)
     if (kernel.num_states, kernel.num_actions) != (game.num_states, game.num_actions):
         raise ValueError(
             f"the kernel must have the game's {game.num_states} states and {game.num_actions} actions, but has "
@@ -201,7 +199,7 @@ def following_is_a_distribution(place: _Evaluated) -> tuple[float, float]:
 @check("rewards have shape (S, A) and are finite")
 def rewards_are_finite(place: _Evaluated) -> tuple[float, float, str]:
     """The number of entries that are not finite."""
-    rewards = _reward(place.game, place.aggregate, place.following)
+    rewards = reward_at(place.game, place.aggregate, place.following)
     check_shape("rewards", rewards, (place.game.num_states, place.game.num_actions))
     wrong = np.argwhere(~np.isfinite(rewards))
     return len(wrong), 0, f"state {wrong[0][0]}, action {wrong[0][1]}" if len(wrong) else ""
@@ -210,7 +208,7 @@ def rewards_are_finite(place: _Evaluated) -> tuple[float, float, str]:
 @check("the observation, and as networks see it, has shape (obs_dim,) and is finite")
 def observation_is_finite(place: _Evaluated) -> tuple[float, float]:
     """The number of entries that are not finite."""
-    observation = _observe(place.game, place.aggregate)
+    observation = observation_at(place.game, place.aggregate)
     both = {"the observation": observation, "the normalised observation": place.game.normalise(observation)}
     for name, array in both.items():
         check_shape(name, array, (place.game.observation_size,))

@@ -16,12 +16,11 @@ from structmfg.solvers import RESULTS
 from structmfg.solvers.exact import ExactEquilibrium
 from structmfg.solvers.loop import solve
 from structmfg.verification import oracles
+from structmfg.verification._compiled import observation_at, reward_at
 from structmfg.verification._tiny import Coin, Jammed, Swap
 from structmfg.verification.oracles import FacedPopulation, PrivateHistory, private_history
 
 _dense = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate).as_dense())
-_reward = eqx.filter_jit(lambda game, aggregate, following: game.reward(aggregate, following))
-_observe = eqx.filter_jit(lambda game, aggregate: game.observe(aggregate))
 
 
 class ModelOfGame:
@@ -43,12 +42,12 @@ class ModelOfGame:
     def reward(self, mu: np.ndarray, z: Any, t: int, next_mu: np.ndarray, next_z: Any) -> np.ndarray:
         """The rewards (S, A)."""
         with jax.enable_x64(True):
-            return np.asarray(_reward(self.game, self._at(mu, z, t), self._at(next_mu, next_z, t + 1)))
+            return np.asarray(reward_at(self.game, self._at(mu, z, t), self._at(next_mu, next_z, t + 1)))
 
     def observe(self, mu: np.ndarray, z: Any, t: int) -> np.ndarray:
         """The public observation."""
         with jax.enable_x64(True):
-            return np.asarray(_observe(self.game, self._at(mu, z, t)))
+            return np.asarray(observation_at(self.game, self._at(mu, z, t)))
 
     def _at(self, mu: np.ndarray, z: Any, t: int) -> AggregateState:
         return self.game.aggregate(mean_field=mu, noise=z, time=t)

@@ -16,6 +16,7 @@ from structmfg.policies import TabularPolicy, uniform
 from structmfg.verification import laws, oracles, populations, variance
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
+from structmfg.verification._compiled import kernel_at
 from structmfg.verification._figures import population_figures
 from structmfg.verification._fuzz import fuzz
 from structmfg.verification._private_history import value_of_private_history
@@ -23,8 +24,6 @@ from structmfg.verification._report import Stage, Table
 from structmfg.verification.laws import rspg_loss_gradient
 from structmfg.verification.oracles import PrivateHistory
 from structmfg.verification.variance import figures, variance_study
-
-_kernel = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate))
 
 
 class Methods(NamedTuple):
@@ -130,7 +129,7 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
     def path_can_be_followed() -> tuple[float, float]:
         check_kernel(game, eqx.filter_eval_shape(lambda: game.kernel(game.initial(path_key))))
         path = laws.random_path(game, path_key, unroll=task.methods.rollout)
-        followed.append((path, _kernel(game, path.at(time))))
+        followed.append((path, kernel_at(game, path.at(time))))
         return 0, 0
 
     results = [_at(f"path {number}", path_can_be_followed())]

@@ -19,6 +19,7 @@ from structmfg.evaluation import policy_values, rollout, steps
 from structmfg.games import AggregateState, Game, Noise, innovations, noise_path
 from structmfg.policies import Policy, TabularPolicy
 from structmfg.verification._check import Measured, check
+from structmfg.verification._compiled import kernel_at
 from structmfg.verification.laws._probe import host, rounding, worst
 
 _MAX_MOVES = 100_000  # steps of the mean field after which its mass is compared with one
@@ -198,11 +199,6 @@ def return_both_ways(game: Game, path: AggregatePath, *, evaluate: Evaluation = 
     return abs(horner - terms.sum()) / scale, 2 * game.horizon * _bound(game, path)
 
 
-@eqx.filter_jit
-def _kernel(game: Game, aggregate: AggregateState) -> Any:
-    return game.kernel(aggregate)
-
-
 @check("v_0 by Horner's rule = sum_t gamma^t A_0 A_1 ... A_{t-1} r_t, term by term in double precision")
 def values_are_sums_of_products(game: Game, path: AggregatePath, *, evaluate: Evaluation = policy_values) -> Measured:
     """The largest difference at a state, relative to the largest sum of absolute terms."""
@@ -214,7 +210,7 @@ def values_are_sums_of_products(game: Game, path: AggregatePath, *, evaluate: Ev
         for operator in reversed(operators):
             term = operator @ term
         total, scale = total + term, scale + np.abs(term)
-        operators.append(_kernel(game, path.at(t)).under(path.policy[t]).as_scipy().astype(np.float64))
+        operators.append(kernel_at(game, path.at(t)).under(path.policy[t]).as_scipy().astype(np.float64))
     value, place = worst(host(_horner(evaluate, game, path)[0]) - total, ("state",))
     size = max(scale.max(), np.finfo(float).tiny)
     return value / size, 2 * game.horizon * _bound(game, path), f"{place}, t = 0: v is off by {value:.3g}"

@@ -68,7 +68,6 @@ class Listed(abc.ABC):
         """See `Model`."""
 
     def dense(self, mu: Array, z: Any, t: int) -> Array:
-        """See `Model`."""
         dense = np.zeros((self.num_states, self.num_actions, self.num_states))
         for s, a, target, probability in self.moves(mu, z, t):
             dense[s, a, target] += probability

@@ -15,10 +15,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg._statistics import bonferroni, evidence
-from structmfg.evaluation import Trajectory, rollout
+from structmfg.evaluation import Trajectory
 from structmfg.games import AggregateState, Game, Noise, as_game, count, move
 from structmfg.policies import Policy, as_policy
 from structmfg.verification._check import check
+from structmfg.verification._compiled import rollout
 from structmfg.verification._moments import path_moments
 from structmfg.verification.laws import rewards_along
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
@@ -26,8 +27,6 @@ from structmfg.verification.populations._population import SimulatedPopulation, 
 
 _MAX_BATCH = 2**21  # entries of rows, and agents, in memory at a time
 
-# These are compiled once for all calls.
-_rollout = eqx.filter_jit(rollout)
 _moments = eqx.filter_jit(path_moments)
 
 
@@ -71,7 +70,7 @@ def simulate_independent_agents(
     """
     game = as_game(game)
     policy = as_policy(game, policy)
-    trajectory = _rollout(game, policy, noise)
+    trajectory = rollout(game, policy, noise)
     agents = simulate_population(game, policy, noise, num_agents=num_agents, key=key, within=trajectory.aggregates)
     return IndependentAgents(trajectory, agents)
 

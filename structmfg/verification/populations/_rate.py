@@ -17,14 +17,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg._statistics import student_margin
-from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise, as_game
 from structmfg.policies import Policy, as_policy
 from structmfg.verification._check import check
+from structmfg.verification._compiled import rollout
 from structmfg.verification.populations._population import simulate_population
-
-_rollout = eqx.filter_jit(rollout)
-
 
 MAX_REPEATS = 100
 _ZERO_ERROR = 1e-6  # errors below count as rounding: far less than that of a million agents
@@ -86,7 +83,7 @@ def rate_of_convergence(
             f"a rate needs two or more sizes and a number of replicates for each, but has sizes {sizes} and replicates "
             f"{replicates}"
         )
-    mean_fields = _rollout(game, policy, noise).aggregates.mean_field
+    mean_fields = rollout(game, policy, noise).aggregates.mean_field
 
     def repeat(number: int) -> list[np.ndarray]:
         runs = zip(sizes, replicates, jax.random.split(jax.random.fold_in(key, number), len(sizes)), strict=True)
