@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import pytest
 
 from structmfg import benchmarks
-from structmfg._statistics import log_log_slope
 from structmfg.benchmarks import NotRun
 from structmfg.benchmarks.suite import _peers, _plan, _run, _updates
 from structmfg.benchmarks.suite._cases import Case, find
@@ -141,12 +140,6 @@ def test_the_generic_game_moves_alike(game: str) -> None:
     assert lists != built
 
 
-def test_the_exponent_of_a_power_law() -> None:
-    assert log_log_slope((size, 3e-9 * size**1.25) for size in (10, 100, 5000)) == pytest.approx(1.25)
-    assert log_log_slope([(10, 1.0)]) is None
-    assert log_log_slope([(10, 1.0), (10, 2.0)]) is None
-
-
 def row(form: str, states: int, seconds: float, **labels: Any) -> dict[str, Any]:
     return {
         **KEY, "kind": "operator", "game": "linear_quadratic", "states": states, "form": form, "seconds": seconds,
@@ -187,7 +180,7 @@ def test_updates_and_peers_are_judged() -> None:
         {**update, "update": "paper, successors", "seconds": 8.0},
         {
             "kind": "peer",
-            "peer": "structmfg.benchmarks.suite._peers:MFGLib",
+            "peer": "structmfg.benchmarks:MFGLib",
             "status": "ok",
             "library": "MFGLib",
             "seconds": 1.0,
