@@ -1,4 +1,7 @@
-"""Statistics of samples: confidence intervals, slopes of power laws, evidence against a hypothesis, learning curves."""
+"""Statistics of samples: confidence intervals, slopes of power laws, evidence against a hypothesis, learning curves.
+
+`scipy.stats`, which takes long to import, is imported by the functions that need it.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,8 +9,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
+from scipy.special import stdtrit
 
 _RESAMPLES = 2000  # of the bootstrap
 _LEAST_P_VALUE = 1e-300  # smaller p-values count as this one
@@ -37,7 +40,7 @@ class Band(NamedTuple):
 
 def student_margin(stderr: Any, freedom: int) -> Any:
     """Half the width of a 95 % confidence interval by Student's t, of a standard error with its degrees of freedom."""
-    return scipy.stats.t.ppf(0.975, freedom) * stderr
+    return stdtrit(freedom, 0.975) * stderr
 
 
 def mean_and_half_width(
@@ -54,6 +57,8 @@ def mean_and_half_width(
 
 def bootstrap_interval(sample: Float[np.ndarray, " n"], over: Float[np.ndarray, " n"] | None = None) -> Interval:
     """The mean of a sample, or its ratio to the mean of another paired with it, by the percentile bootstrap."""
+    import scipy.stats
+
     if np.ptp(sample) == 0 and over is None:
         return Interval(*3 * [float(sample[0])])
     samples = (sample,) if over is None else (sample, over)
@@ -79,6 +84,8 @@ def squared_deviations(replicates: Float[np.ndarray, "replicates coordinates"]) 
 
 def log_log_slope(points: Iterable[tuple[float, float]]) -> float | None:
     """The slope of log y against log x by least squares, for points (x, y); None for fewer than two different x."""
+    import scipy.stats
+
     logs = np.log(np.array(list(points), float).reshape(-1, 2))
     return None if len(set(logs[:, 0])) < 2 else float(scipy.stats.linregress(*logs.T).slope)
 
@@ -101,6 +108,8 @@ def evidence_against_zero_mean(differences: Float[np.ndarray, " n"], size: float
 
     What rounding may have added to the differences is subtracted first; where nothing is left, the evidence is zero.
     """
+    import scipy.stats
+
     rounding = 64 * float(jnp.finfo(jnp.result_type(float)).eps) * size
     differences = np.sign(differences) * np.maximum(np.abs(differences) - rounding, 0)
     if not differences.any():

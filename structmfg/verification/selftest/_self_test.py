@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
-import scipy.stats
 from jaxtyping import PRNGKeyArray
 
 from structmfg.policies import TabularPolicy
@@ -104,13 +103,15 @@ def mutation_tests(key: PRNGKeyArray, faults: Sequence[Mutation]) -> Stage:
 
 def false_alarms(key: PRNGKeyArray, num_seeds: int) -> Stage:
     """Count how often a game without faults is rejected."""
+    from scipy.stats import beta, binom
+
     keys = jax.random.split(jax.random.fold_in(key, 1), num_seeds)
     failed = [[result.name for result in _report(seed).results if not result.passed] for seed in keys]
     alarms = sum(map(bool, failed))
     level = Task._field_defaults["level"]
-    allowed = int(scipy.stats.binom.ppf(1 - _REJECTION, num_seeds, level))
+    allowed = int(binom.ppf(1 - _REJECTION, num_seeds, level))
     meaning = f"a game without faults is rejected at a rate that the level {level:g} allows"
-    highest = scipy.stats.beta.ppf(0.95, alarms + 1, num_seeds - alarms)
+    highest = beta.ppf(0.95, alarms + 1, num_seeds - alarms)
     where = f"{alarms} of {num_seeds} reports failed: a rate of at most {highest:.3g}, with 95 % confidence"
     where += f"; {[names for names in failed if names]}" if alarms else ""
     result = CheckResult("false alarms", alarms / num_seeds, allowed / num_seeds, alarms <= allowed, meaning, where)
