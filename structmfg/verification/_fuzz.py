@@ -5,7 +5,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,10 +16,8 @@ from structmfg.games import AggregateState, Game, as_game, check_game
 from structmfg.operators import TransitionKernel
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification._compiled import kernel_at, observation_at, reward_at
+from structmfg.verification._points import Point
 from structmfg.verification.laws import KERNEL_LAWS, Probe, rounding
-
-if TYPE_CHECKING:  # hypothesis is imported by the first call
-    from structmfg.verification._points import Point
 
 _MAX_SHRINKS = 150  # points that are tried to make the counter-example of one law simpler
 
@@ -64,7 +62,7 @@ def fuzz(game: Game, num_examples: int = 100, *, seed: int = 0) -> list[CheckRes
     worst: dict[str, tuple[CheckResult, Point]] = {}
     known: dict[tuple[str, Point], CheckResult] = {}
 
-    def measure(point: "Point") -> bool:
+    def measure(point: Point) -> bool:
         for result in _results(game, point):
             known[result.name, point] = result
             if result.name not in worst or _severity(result) > _severity(worst[result.name][0]):
@@ -93,12 +91,12 @@ def points_can_be_drawn(game: Game, draw: Callable[[], object]) -> tuple[float, 
 
 
 def _simplest(
-    game: Game, name: str, num_examples: int, seed: int, known: dict[tuple[str, "Point"], CheckResult]
-) -> "Point | None":
+    game: Game, name: str, num_examples: int, seed: int, known: dict[tuple[str, Point], CheckResult]
+) -> Point | None:
     """The simplest point at which a check fails, within `_MAX_SHRINKS` new points."""
     left = _MAX_SHRINKS
 
-    def fails(point: "Point") -> bool:
+    def fails(point: Point) -> bool:
         nonlocal left
         if (name, point) not in known and left:
             left -= 1
@@ -111,12 +109,12 @@ def _simplest(
     return _search(game, fails, num_examples, seed)
 
 
-def _search(game: Game, condition: Callable[["Point"], bool], num_examples: int, seed: int) -> "Point | None":
+def _search(game: Game, condition: Callable[[Point], bool], num_examples: int, seed: int) -> Point | None:
     """The simplest point hypothesis finds that fulfils a condition; None where it finds none."""
     import hypothesis
     from hypothesis.errors import NoSuchExample
 
-    from structmfg.verification._points import points
+    from structmfg.verification._point_strategy import points
 
     settings = hypothesis.settings(
         max_examples=num_examples,
@@ -154,12 +152,12 @@ def _severity(result: CheckResult) -> tuple[bool, float]:
     return not result.passed, math.inf if math.isnan(share) else share
 
 
-def _describe(game: Game, result: CheckResult, point: "Point") -> str:
+def _describe(game: Game, result: CheckResult, point: Point) -> str:
     where = f"; {result.where}" if result.where else ""
     return f"{point.words(game)}: {result.value:.2e}{where}"
 
 
-def _results(game: Game, point: "Point") -> Iterator[CheckResult]:
+def _results(game: Game, point: Point) -> Iterator[CheckResult]:
     """All checks at a point, made one by one; only the first where there is no kernel."""
     evaluated: list[_Evaluated] = []
 
@@ -174,7 +172,7 @@ def _results(game: Game, point: "Point") -> Iterator[CheckResult]:
         yield from (check(place) for check in (following_is_a_distribution, rewards_are_finite, observation_is_finite))
 
 
-def _evaluate(game: Game, point: "Point") -> _Evaluated:
+def _evaluate(game: Game, point: Point) -> _Evaluated:
     now, later = point.noise(game)
     aggregate = game.aggregate(mean_field=point.mean_field(game), noise=now, time=point.time)
     kernel = kernel_at(game, aggregate)

@@ -1,4 +1,4 @@
-"""The points of `fuzz`, drawn by hypothesis: a point is a few choices, so that a few words describe it."""
+"""The points of `fuzz`: a point is a few choices, so that a few words describe it."""
 
 import operator
 from typing import Any, NamedTuple
@@ -7,14 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import strategies as st
 from jaxtyping import Array, Float
 
 from structmfg.games import Game, noise_path
 from structmfg.verification.laws import Probe
 
 _noise_path = eqx.filter_jit(noise_path)
-_INNOVATIONS = (0.5, 0.25, 0.75, 0.01, 0.99)
 
 Exceptions = tuple[tuple[int, Any], ...]
 
@@ -97,34 +95,3 @@ def _except(array: np.ndarray, exceptions: Any) -> np.ndarray:
 def _listed(base: Any, exceptions: Exceptions, place: str) -> str:
     listed = ", ".join(f"{value} in {place} {index}" for index, value in exceptions)
     return f"{base}" + (f" but {listed}" if listed else "")
-
-
-def _index(count: int) -> st.SearchStrategy[int]:
-    """Numbers 0..count-1, by digits: above 100, hypothesis draws constants of the imported modules more often."""
-    if count <= 100:
-        return st.integers(0, count - 1)
-    digits = st.tuples(_index(-(-count // 100)), st.integers(0, 99))
-    return digits.map(lambda pair: 100 * pair[0] + pair[1]).filter(lambda index: index < count)
-
-
-def _few(places: int, values: st.SearchStrategy[Any], *, at_least: int = 0) -> st.SearchStrategy[Exceptions]:
-    """Values at two places at most."""
-    entries = st.lists(st.tuples(_index(places), values), min_size=at_least, max_size=2, unique_by=lambda pair: pair[0])
-    return entries.map(lambda pairs: tuple(sorted(pairs)))
-
-
-def points(game: Game) -> st.SearchStrategy[Point]:
-    """Random points of a game."""
-    scenarios = game.scenarios()
-    innovation = st.sampled_from(_INNOVATIONS)
-    action = _index(game.num_actions)
-    return st.builds(
-        Point,
-        time=_index(game.horizon),
-        path=_index(scenarios.num_paths)
-        if scenarios is not None
-        else st.tuples(innovation, _few(game.horizon + 1, innovation)),
-        actions=st.tuples(st.sampled_from(("uniform", "random")) | action, _few(game.num_states, action)),
-        crowd=st.sampled_from(("uniform", "random")) | _few(game.num_states, st.integers(1, 3), at_least=1),
-        seed=st.integers(0, 9),
-    )

@@ -1,6 +1,7 @@
-"""The laws of kernels, of the operators A^pi, and of games; each a function that returns a `CheckResult`.
+"""The laws of kernels, of the operators A^pi, and of games; each is a function that returns a `CheckResult`.
 
-A law of kernels is measured at a `Probe` (a random one by default), a law of games along an `AggregatePath`.
+A law of kernels takes a kernel and a `Probe` (a random one by default), a law of games an `AggregatePath`. The
+docstring of a law says what its value is; a law passes where the value is within a bound for rounding errors.
 """
 
 from structmfg.verification.laws._aggregates import aggregates_are_sufficient
