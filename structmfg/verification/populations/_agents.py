@@ -96,9 +96,6 @@ def transitions(
         level: The level of the check.
         num_pairs: The number of random pairs (s, a) at each aggregate state; all pairs where there are fewer.
         num_draws: The number of agents that move from each pair.
-
-    Raises:
-        ValueError: If `num_pairs` or `num_draws` is not a whole number of at least one.
     """
     for name, value in (("num_pairs", num_pairs), ("num_draws", num_draws)):
         check_integer(name, value, at_least=1)
