@@ -1,22 +1,38 @@
-"""Benchmarks: operators in every form, training, other libraries; each case in a process of its own.
+"""Benchmarks of the operators and solvers: the suite of `structmfg bench`, a comparison of solvers, and scripts.
 
-`structmfg bench` runs them. `python -m structmfg.benchmarks.training` measures training time to exploitability alone;
-`python -m structmfg.benchmarks.exact` the exact solvers; `python -m structmfg.benchmarks.players` policies among N
-players. `benchmarks.comparison`, on the command line `structmfg compare`, sets solvers on one clock.
+- `structmfg bench` runs the `suite`: operators in every form, updates, training, other libraries.
+- `structmfg compare` runs `comparison`: exploitability against seconds of training, for several solvers and seeds.
+- `python -m structmfg.benchmarks.NAME` runs a script: `training` (training time to exploitability), `exact` (the exact
+  solvers), `players` (policies among N players), `variance` (RSPG against sampled agents), `memory` (estimates against
+  measured peaks), `products` (explicit products against SciPy's).
 """
 
-from structmfg.benchmarks._cases import Case, NotRun, Row
-from structmfg.benchmarks._peers import Peer, Update
-from structmfg.benchmarks._plan import FULL, QUICK, Plan, cases
-from structmfg.benchmarks._report import describe
-from structmfg.benchmarks._run import run, save
-from structmfg.benchmarks._targets import Target, targets
+from structmfg.benchmarks.suite import (
+    FULL,
+    QUICK,
+    Case,
+    MFGLib,
+    NotRun,
+    OpenSpiel,
+    Peer,
+    Plan,
+    Row,
+    Target,
+    Update,
+    cases,
+    describe,
+    run,
+    save,
+    targets,
+)
 
 __all__ = [
     "FULL",
     "QUICK",
     "Case",
+    "MFGLib",
     "NotRun",
+    "OpenSpiel",
     "Peer",
     "Plan",
     "Row",

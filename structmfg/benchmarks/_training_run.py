@@ -11,7 +11,7 @@ from structmfg.solvers import PresetName, preset
 from structmfg.solvers.loop import solve
 
 SHORT = {"linear_quadratic": 600, "beach_bar": 400, "macro": 150}  # updates of a short schedule of the defaults
-_HELD_OUT = 20_261_121  # the key of the held-out paths; training keys are the seeds
+_HELD_OUT_KEY = 20_261_121  # of the held-out noise paths; the keys of training are the seeds
 
 
 def train(
@@ -21,7 +21,7 @@ def train(
     algorithm, max_steps = preset(game, solver, name)
 
     def measure(policy: Policy) -> Estimate:
-        return exploitability(game, policy, key=jax.random.key(_HELD_OUT))
+        return exploitability(game, policy, key=jax.random.key(_HELD_OUT_KEY))
 
     solution = solve(
         game,

@@ -1,13 +1,12 @@
-"""The memory that a run is expected to take against what it took, on three sizes of every game.
+"""The estimated memory of a run against the measured peak, at three sizes of every game.
 
-Every run is `structmfg solve` in a process of its own, with few updates: they all take alike. `base` is what such a
-process holds when everything is imported, before anything is estimated; `beyond` is the ratio of what the estimate and
-the measured peak are above it. Prints a table and writes memory.json.
+Every run is `structmfg solve` in a process of its own, with few updates, as all of them take the same memory. `base` is
+the memory of such a process after all imports; `beyond` is the ratio of estimate and measured peak, both less `base`.
+This prints a table and writes memory.json.
 
     python -m structmfg.benchmarks.memory --games linear_quadratic macro --out runs/memory
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,9 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from structmfg._files import drop_folder, new_folder, write_json
-from structmfg.benchmarks._machine import machine
-from structmfg.benchmarks.exact import table
+from structmfg.benchmarks._script import output_folder, script_parser, write_results
+from structmfg.benchmarks._tables import table
 from structmfg.games import GAMES
 
 SIZES: dict[str, tuple[dict[str, Any], ...]] = {
@@ -26,7 +24,7 @@ SIZES: dict[str, tuple[dict[str, Any], ...]] = {
     "beach_bar_crowded": ({}, {"num_states": 151}, {"num_states": 201}),
     "carmona_fouque_sun": ({}, {"num_steps": 32}, {"num_steps": 48}),
     "crowd_modelling": ({}, {"num_states": 1000}, {"num_states": 2000}),
-    # It has one size: the agents of a solver that plays it grow instead.
+    # This game has one size: the number of agents of its solver grows instead.
     "left_right": (
         {},
         {"solver": "ippo", "num_agents": 20_000, "num_populations": 8},
@@ -46,13 +44,13 @@ import structmfg.cli._solve
 from structmfg import runs
 from structmfg._memory import peak_memory
 from structmfg.cli import main
-base, check, found = peak_memory(), runs.check_memory, []
+base, check, estimates = peak_memory(), runs.check_memory, []
 def keep(*arguments, **options):
-    found.append(check(*arguments, **options))
-    return found[-1]
+    estimates.append(check(*arguments, **options))
+    return estimates[-1]
 runs.check_memory = keep
 code = main(sys.argv[1:])
-estimate = found[0]
+estimate = estimates[0]
 print(json.dumps({
     "base": base, "estimate": estimate.total, "arrays": estimate.arrays, "phase": estimate.phase,
     "measured": peak_memory(), "code": code,
@@ -61,7 +59,7 @@ print(json.dumps({
 
 
 def measure(game: str, settings: dict[str, Any], timeout: float = 900.0) -> dict[str, Any]:
-    """One run, in a process of its own: bytes."""
+    """The estimated and measured bytes of one run, in a process of its own."""
     options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with TemporaryDirectory() as folder:
         options += ["--iterations", "2", "--out", str(Path(folder) / "run"), "--quiet"]
@@ -73,33 +71,28 @@ def measure(game: str, settings: dict[str, Any], timeout: float = 900.0) -> dict
 
 
 def row(game: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What is printed of a run."""
-    found = measure(game, settings)
-    ratio = found["estimate"] / found["measured"]
-    beyond = (found["estimate"] - found["base"]) / (found["measured"] - found["base"])
-    named = " ".join(f"{name}={value}" for name, value in settings.items()) or "default"
-    found |= {name: found[name] // 2**20 for name in ("base", "estimate", "arrays", "measured")}
-    return {"game": game, "size": named, **found, "ratio": ratio, "beyond": beyond}
+    """The row of a run, in MiB."""
+    measured = measure(game, settings)
+    ratio = measured["estimate"] / measured["measured"]
+    beyond = (measured["estimate"] - measured["base"]) / (measured["measured"] - measured["base"])
+    size = " ".join(f"{name}={value}" for name, value in settings.items()) or "default"
+    measured |= {name: measured[name] // 2**20 for name in ("base", "estimate", "arrays", "measured")}
+    return {"game": game, "size": size, **measured, "ratio": ratio, "beyond": beyond}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
     parser.add_argument("--games", nargs="+", choices=sorted(GAMES), default=sorted(GAMES), metavar="GAME")
-    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
-    given = parser.parse_args(arguments)
-    folder, rows = new_folder(given.out, "memory"), []
-    try:
-        for game in given.games:
+    options = parser.parse_args(arguments)
+    rows = []
+    with output_folder(options.out, "memory") as folder:
+        for game in options.games:
             for settings in SIZES[game]:
                 rows.append(row(game, settings))
                 print(rows[-1], flush=True)
-    except BaseException:
-        drop_folder(folder)
-        raise
-    print(table("memory", _COLUMNS, rows))
-    write_json(folder / "memory.json", {"format": 1, "machine": machine(), "rows": rows})
-    print(f"written to {folder}")
+        print(table("memory", _COLUMNS, rows))
+        write_results(folder, "memory", rows=rows)
 
 
 if __name__ == "__main__":

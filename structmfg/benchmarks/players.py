@@ -1,4 +1,4 @@
-"""How fast a mean-field policy becomes an equilibrium of the game with N players, as N grows.
+"""The gain of one player who deviates from a mean-field policy in the game of N players, as N grows.
 
 For every game this trains or computes the policy of a preset, prints its returns and the gain of one player who
 deviates by number of players, with the fitted rate, and writes players.json and a figure a game. See
@@ -7,15 +7,13 @@ deviates by number of players, with the fitted rate, and writes players.json and
     python -m structmfg.benchmarks.players --cases beach_bar_crowded:exact linear_quadratic:rspg --out runs/players
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 
 import jax
 
-from structmfg._files import drop_folder, new_folder, write_bytes, write_json
-from structmfg.benchmarks._machine import machine
-from structmfg.benchmarks.exact import table
+from structmfg.benchmarks._script import output_folder, script_parser, write_pictures, write_results
+from structmfg.benchmarks._tables import table
 from structmfg.games import make
 from structmfg.reports import draw_players, players_basis, players_object
 from structmfg.solvers import preset
@@ -31,7 +29,7 @@ _COLUMNS = {
 
 
 def measure(case: str, sizes: Sequence[int], seed: int) -> list[PlayersEvaluation]:
-    """The policy of GAME:SOLVER in games of so many players."""
+    """Evaluate the policy of GAME:SOLVER in games of N players, for all sizes N."""
     name, _, chosen = case.partition(":")
     game = make(name)
     solver, steps = preset(game, chosen or "rspg")
@@ -40,29 +38,24 @@ def measure(case: str, sizes: Sequence[int], seed: int) -> list[PlayersEvaluatio
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
     parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="GAME:SOLVER")
     parser.add_argument("--players", nargs="+", type=int, default=list(PLAYERS), metavar="N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
-    given = parser.parse_args(arguments)
-    folder, found = new_folder(given.out, "players"), {}
-    try:
-        for case in given.cases:
-            start = time.perf_counter()
-            evaluations = measure(case, given.players, given.seed)
-            seconds = time.perf_counter() - start
-            found[case] = {**players_object(evaluations), "seconds": seconds}
-            print(table(f"{case} ({seconds:.0f} s, the solve among them)", _COLUMNS, found[case]["players"]))
+    options = parser.parse_args(arguments)
+    results = {}
+    with output_folder(options.out, "players") as folder:
+        for case in options.cases:
+            began = time.perf_counter()
+            evaluations = measure(case, options.players, options.seed)
+            seconds = time.perf_counter() - began
+            results[case] = {**players_object(evaluations), "seconds": seconds}
+            print(table(f"{case} ({seconds:.0f} s, the solve among them)", _COLUMNS, results[case]["players"]))
             print(f"  {players_basis(evaluations)}\n", flush=True)
-            drawn = draw_players(case.replace(":", ", "), evaluations)
-            write_bytes(folder / f"{drawn.name}-{case.replace(':', '-')}.png", drawn.png)
-    except BaseException:
-        drop_folder(folder)
-        raise
-    write_json(folder / "players.json", {"format": 1, "machine": machine(), "seed": given.seed, "cases": found})
-    print(f"written to {folder}")
+            picture = draw_players(case.replace(":", ", "), evaluations)
+            write_pictures(folder, [picture._replace(name=f"{picture.name}-{case.replace(':', '-')}")])
+        write_results(folder, "players", seed=options.seed, cases=results)
 
 
 if __name__ == "__main__":

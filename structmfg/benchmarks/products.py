@@ -1,13 +1,15 @@
-"""Products of an unstructured matrix with a vector, beside SciPy's: `python -m structmfg.benchmarks.products`.
+"""Products of an unstructured matrix with a vector, against SciPy's.
 
-A chain of S states with 5 random successors each. Times are the least of several calls in turn, so that what else the
-machine does counts little; `taskset -c 0` keeps to one core, as SciPy does.
+The matrix is that of a chain of S states with 5 random successors each. A time is the least of several calls in turn,
+so that what else the machine does counts little; `taskset -c 0` keeps to one core, as SciPy does. This prints a table
+and writes products.json.
+
+    taskset -c 0 python -m structmfg.benchmarks.products 1000000 --out runs/products
 """
 
 import functools
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,13 +18,15 @@ import numpy as np
 import scipy.sparse
 
 from structmfg._checks import check_integer
+from structmfg.benchmarks._script import output_folder, script_parser, write_results
+from structmfg.benchmarks._tables import table
 from structmfg.operators import from_scipy
 
 _SUCCESSORS = 5
 
 
 def ratios(num_states: int = 1_000_000, *, rounds: int = 10, seed: int = 0) -> dict[str, float]:
-    """The time of a product with `from_scipy(M)` over that of SciPy's with M, or with M^T in rows, by precision."""
+    """The time of a product with `from_scipy(M)` over that of SciPy with M, or with M^T in rows, by precision."""
     check_integer("num_states", num_states, at_least=1)
     check_integer("rounds", rounds, at_least=1)
     random = np.random.default_rng(seed)
@@ -35,10 +39,13 @@ def ratios(num_states: int = 1_000_000, *, rounds: int = 10, seed: int = 0) -> d
             matrix = scipy.sparse.csr_array((weights, (rows, columns)), shape=(num_states, num_states))
             transposed, operator = matrix.T.tocsr(), from_scipy(matrix)
             vector = random.random(num_states).astype(dtype)
-            held = jnp.asarray(vector)
+            x = jnp.asarray(vector)
             pairs = {
-                "A v": (functools.partial(operator.mv, held), functools.partial(matrix.__matmul__, vector)),
-                "A^T mu": (functools.partial(operator.rmv, held), functools.partial(transposed.__matmul__, vector)),
+                "A v": (functools.partial(operator.mv, x), functools.partial(matrix.__matmul__, vector)),
+                "A^T mu": (
+                    functools.partial(operator.rmv, x),
+                    functools.partial(transposed.__matmul__, vector),
+                ),
             }
             for name, (ours, theirs) in pairs.items():
                 times = np.array([[_seconds(ours), _seconds(theirs)] for _ in range(rounds + 1)])[1:].min(axis=0)
@@ -52,6 +59,16 @@ def _seconds(product: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
+    parser.add_argument("num_states", nargs="?", type=int, default=1_000_000, help="S (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    with output_folder(options.out, "products") as folder:
+        rows = [{"product": name, "ratio": ratio} for name, ratio in ratios(options.num_states).items()]
+        print(table("time over SciPy's", {"product": "product", "ratio": "ratio"}, rows))
+        write_results(folder, "products", num_states=options.num_states, rows=rows)
+
+
 if __name__ == "__main__":
-    for name, ratio in ratios(*map(int, sys.argv[1:2])).items():
-        print(f"{name:16} {ratio:.2f} times SciPy's time")
+    main()

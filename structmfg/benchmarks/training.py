@@ -5,32 +5,24 @@ For every game and seed this trains
 - the default settings of `structmfg solve` (RSPG), to the end;
 - the `paper` preset (joint network, independent paths, no entropy bonus, Adam 1e-3) for 200 updates, the yardstick;
 - the default settings again, on a short schedule (`SHORT` updates), to see when they first reach the exploitability at
-  which the yardstick ended;
+  which the yardstick ended (between two checkpoints, the logarithm of exploitability is taken as linear in time);
 - SPG, the memoryless counterpart, with the default settings,
 
-and prints medians over the seeds. The yardstick is slow: it and its comparison are run for the first `--paper-seeds`
-seeds only. Seconds are of training: neither compilation nor evaluation is counted.
+prints medians over the seeds, and writes training.json. The yardstick is slow: it and its comparison are run for the
+first `--paper-seeds` seeds only. Seconds are of training: neither compilation nor evaluation is counted.
 Exploitability is clairvoyant, over all noise paths where they are finite, else over 32 held-out paths.
 
-    python -m structmfg.benchmarks.training --games linear_quadratic beach_bar macro --seeds 3 --out training.json
+    python -m structmfg.benchmarks.training --games linear_quadratic beach_bar macro --seeds 3 --out runs/training
 """
 
-import argparse
-import json
-import pathlib
-import platform
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-
+from structmfg._statistics import time_to
+from structmfg.benchmarks._script import output_folder, script_parser, write_results
 from structmfg.benchmarks._training_run import SHORT, train
 from structmfg.games import make
-
-
-def time_to(curve: list[tuple[float, float]], level: float) -> float:
-    """Seconds until the exploitability is first at or below a level; infinity if never."""
-    return next((seconds for seconds, value in curve if value <= level), float("inf"))
 
 
 def compare(name: str, seeds: int, paper_seeds: int) -> dict[str, Any]:
@@ -44,43 +36,35 @@ def compare(name: str, seeds: int, paper_seeds: int) -> dict[str, Any]:
     for seed in range(paper_seeds):
         runs["paper"].append(train(game, seed, evaluations=1, name="paper"))
         runs["short"].append(train(game, seed, evaluations=15, steps=SHORT[name]))
-    reached = [
-        time_to(short["curve"], paper["exploitability"])
-        for short, paper in zip(runs["short"], runs["paper"], strict=True)
-    ]
-    speed_ups = [paper["seconds"] / seconds for paper, seconds in zip(runs["paper"], reached, strict=True)]
+    pairs = list(zip(runs["short"], runs["paper"], strict=True))
+    seconds = [time_to(short["curve"], paper["exploitability"]) for short, paper in pairs]
+    speed_ups = [paper["seconds"] / time for (_, paper), time in zip(pairs, seconds, strict=True)]
     print(f"{name} medians: {'; '.join(line(runs[kind], kind) for kind in runs if runs[kind])}", flush=True)
     if speed_ups:
         print(
-            f"{name}: rspg reaches the paper preset's level in {statistics.median(reached):.2f} s, "
+            f"{name}: rspg reaches the paper preset's level in {statistics.median(seconds):.2f} s, "
             f"{statistics.median(speed_ups):.0f} times sooner",
             flush=True,
         )
-    return {"game": name, "runs": runs, "seconds_to_paper": reached, "speed_ups": speed_ups}
+    return {"game": name, "runs": runs, "seconds_to_paper": seconds, "speed_ups": speed_ups}
 
 
 def line(runs: list[dict[str, Any]], kind: str) -> str:
-    """Medians of runs of one kind."""
+    """The medians of runs of one kind, in words."""
     value, seconds, steps = (statistics.median(run[f] for run in runs) for f in ("exploitability", "seconds", "steps"))
     return f"{kind} {value:.4g} in {seconds:.1f} s ({steps:.0f} updates, {len(runs)} seeds)"
 
 
-def main() -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
     parser.add_argument("--games", nargs="+", choices=sorted(SHORT), default=sorted(SHORT))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--paper-seeds", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path)
-    arguments = parser.parse_args()
-    machine = {"processor": platform.processor(), "jax": jax.__version__, "device": str(jax.devices()[0])}
-    print(machine, flush=True)
-    results = {
-        "machine": machine,
-        "games": [compare(name, arguments.seeds, arguments.paper_seeds) for name in arguments.games],
-    }
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=1))
+    options = parser.parse_args(arguments)
+    with output_folder(options.out, "training") as folder:
+        games = [compare(name, options.seeds, options.paper_seeds) for name in options.games]
+        write_results(folder, "training", games=games)
 
 
 if __name__ == "__main__":

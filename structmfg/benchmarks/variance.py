@@ -1,4 +1,4 @@
-"""How much less variance the exact integral over individual states has than agents sampled one by one.
+"""The variance of policy gradients: exact integrals over individual states against agents sampled one by one.
 
 For every game, at random parameters and after `--updates` updates on a schedule of that length, this prints
 
@@ -11,22 +11,21 @@ and writes variance.json and the figures. See `verification.variance_study`. Sec
     python -m structmfg.benchmarks.variance --games linear_quadratic beach_bar macro --out runs/variance
 """
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from structmfg._files import drop_folder, new_folder, write_bytes, write_json
-from structmfg.benchmarks._machine import machine
+from structmfg._statistics import Interval
+from structmfg.benchmarks._script import output_folder, script_parser, write_pictures, write_results
+from structmfg.benchmarks._tables import table
 from structmfg.benchmarks._training_run import SHORT
-from structmfg.benchmarks.exact import table
 from structmfg.games import make
 from structmfg.policies import NetworkPolicy, Policy
 from structmfg.solvers import preset
 from structmfg.solvers.gradient import StructuralPolicyGradient
 from structmfg.solvers.loop import solve
-from structmfg.verification.variance import Interval, VarianceStudy, figures, variance_study
+from structmfg.verification.variance import VarianceStudy, figures, variance_study
 
 _GRADIENTS = {
     "estimator": "estimator", "sampling": "noise paths", "num_agents": "agents", "baseline": "baseline",
@@ -37,7 +36,7 @@ _RETURNS = {"part": "mean return", "structure": "structure", "agents": "agents",
 
 
 def study(name: str, updates: int, seed: int, **settings: Any) -> VarianceStudy:
-    """Of the network of a game's preset after so many updates."""
+    """The variance study of the network of a game's preset after so many updates."""
     game = make(name)
     solver, _ = preset(game)
     assert isinstance(solver, StructuralPolicyGradient)
@@ -49,8 +48,8 @@ def study(name: str, updates: int, seed: int, **settings: Any) -> VarianceStudy:
     return variance_study(game, policy, key=jax.random.key(seed + 1), label=label, **settings)
 
 
-def tables(found: VarianceStudy) -> list[str]:
-    """Of one study."""
+def tables(study: VarianceStudy) -> list[str]:
+    """The tables of one study."""
     rows = [
         {
             **row._asdict(),
@@ -61,14 +60,14 @@ def tables(found: VarianceStudy) -> list[str]:
             "ratio": row.ratio.value if row.ratio else None,
             "ratio_interval": _ends(row.ratio) if row.ratio and row.baseline else None,
         }
-        for row in found.gradients
+        for row in study.gradients
     ]
     title = (
-        f"{found.label}: variance of the gradient over its squared norm, {found.num_paths} noise paths, {found.draws} "
-        f"draws; as long as RSPG: {found.equal_agents} agents, the mean field ({1e3 * found.mean_field_seconds:.3g} "
+        f"{study.label}: variance of the gradient over its squared norm, {study.num_paths} noise paths, {study.draws} "
+        f"draws; as long as RSPG: {study.equal_agents} agents, the mean field ({1e3 * study.mean_field_seconds:.3g} "
         "ms) not counted"
     )
-    spread = found.returns
+    spread = study.returns
     parts = [
         {"part": words, "structure": exact, "agents": sampled.value, "interval": _ends(sampled)}
         for words, exact, sampled in (
@@ -78,10 +77,10 @@ def tables(found: VarianceStudy) -> list[str]:
         )
     ]
     exact = "exact" if spread.exact else f"over {spread.num_paths} sampled noise paths"
-    checks = [f"  {'ok' if r.passed else 'FAILED'}  {r.meaning}: {r.value:.2g} <= {r.bound:g}" for r in found.results]
+    checks = [f"  {'ok' if r.passed else 'FAILED'}  {r.meaning}: {r.value:.2g} <= {r.bound:g}" for r in study.results]
     return [
         table(title, _GRADIENTS, rows),
-        table(f"{found.label}: the return of an agent ({exact})", _RETURNS, parts),
+        table(f"{study.label}: the return of an agent ({exact})", _RETURNS, parts),
         "\n".join(checks),
     ]
 
@@ -91,35 +90,28 @@ def _ends(interval: Interval) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Named tuples as dictionaries, all the way down."""
+    """Named tuples as dictionaries, at all depths."""
     if hasattr(value, "_asdict"):
         return {name: plain(item) for name, item in value._asdict().items()}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the script; see the module."""
+    parser = script_parser(__doc__)
     parser.add_argument("--games", nargs="+", choices=sorted(SHORT), default=list(SHORT))
     parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--draws", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="the folder to write to; a new one under runs/ unless given")
-    given = parser.parse_args(arguments)
-    folder = new_folder(given.out, "variance")
+    options = parser.parse_args(arguments)
     studies = []
-    try:
-        for updates in (0, given.updates) if given.updates else (0,):
-            for name in given.games:
-                studies.append(study(name, updates, given.seed, draws=given.draws))
+    with output_folder(options.out, "variance") as folder:
+        for updates in (0, options.updates) if options.updates else (0,):
+            for name in options.games:
+                studies.append(study(name, updates, options.seed, draws=options.draws))
                 print(*tables(studies[-1]), sep="\n\n", end="\n\n", flush=True)
-    except BaseException:
-        drop_folder(folder)
-        raise
-    for drawn in figures(studies):
-        write_bytes(folder / f"{drawn.name}.png", drawn.png)
-    write_json(folder / "variance.json", {"format": 1, "machine": machine(), "studies": plain(tuple(studies))})
-    print(f"written to {folder}")
+        write_pictures(folder, figures(studies))
+        write_results(folder, "variance", studies=plain(tuple(studies)))
 
 
 if __name__ == "__main__":

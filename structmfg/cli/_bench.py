@@ -21,7 +21,7 @@ def bench(arguments: argparse.Namespace) -> int:
     )
     out = console(arguments)
     with output_folder(arguments.out, "bench") as folder:
-        result = benchmarks.run(planned, timeout=plan.timeout, tell=lambda *case: _print_case(out, *case))
+        result = benchmarks.run(planned, timeout=plan.timeout, callback=lambda *case: _print_case(out, *case))
         settings = {name: getattr(arguments, name) for name in ("quick", "games", "sizes", "seed")}
         result = {**result, "settings": settings, "out": str(folder), "report": str(folder / "report.html")}
         benchmarks.save(folder, result)

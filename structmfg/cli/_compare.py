@@ -47,8 +47,8 @@ def compare(arguments: argparse.Namespace) -> int:
                 solvers=[name.strip() for name in arguments.solvers.split(",") if name.strip()],
                 seeds=arguments.seeds,
                 max_seconds=arguments.max_seconds,
-                tell=log,
-                follow=follow,
+                log=log,
+                callback=follow,
             )
         except KeyboardInterrupt:
             done = len(list(folder.glob("runs/*/learning_curve.json")))

@@ -37,7 +37,7 @@ def verify(arguments: argparse.Namespace) -> int:
             name = str(arguments.game).replace(":", ".")
             work = functools.partial(verify_game, game, num_points=arguments.points, deep=arguments.deep, fuzz=examples)
         with output_folder(arguments.out, f"verify-{name}") as folder:
-            report = work(key=jax.random.key(seed), tell=print_stage)
+            report = work(key=jax.random.key(seed), callback=print_stage)
             report.save(folder / "verify.json")
             report.save(folder / "report.html")
     return _print_report(arguments, report, folder)

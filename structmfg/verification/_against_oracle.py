@@ -1,4 +1,4 @@
-"""A game against an oracle: the same pieces, told independently in plain NumPy, at one aggregate state."""
+"""A game against an oracle, the same game written independently in plain NumPy, at one aggregate state."""
 
 import functools
 from typing import Any
@@ -16,13 +16,13 @@ from structmfg.verification._check import CheckResult, Measured, check
 from structmfg.verification.laws import host
 from structmfg.verification.oracles import Model, moves
 
-# Of the largest number compared: rounding, with room for what magnifies it.
-_SINGLE, _DOUBLE = 1e-5, 1e-12
+# The largest differences that pass, relative to the largest number compared: rounding, and what magnifies it.
+_SINGLE_BOUND, _DOUBLE_BOUND = 1e-5, 1e-12
 _UNIFORMS = (0.1, 0.5, 0.9)  # innovations of the z_0 at which the start is compared
 
 
-class _Point:
-    """A game and a model at an aggregate state and the one that follows, in the same numbers."""
+class _Comparison:
+    """A game and a model at an aggregate state and at the following one, with the same numbers."""
 
     def __init__(
         self, game: Game, model: Model, aggregate: AggregateState, following: AggregateState, key: PRNGKeyArray
@@ -35,10 +35,10 @@ class _Point:
         self.following = game.aggregate(mean_field=self.next_mean_field, noise=self.next_noise, time=self.time + 1)
 
     @functools.cached_property
-    def told(self) -> scipy.sparse.csr_array:
-        """The model's probabilities (S*A, S)."""
-        found = moves(self.model, self.mean_field, self.noise, self.time)
-        state, action, target, probability = (np.array(column) for column in zip(*found, strict=True))
+    def expected_matrix(self) -> scipy.sparse.csr_array:
+        """The model's probabilities, (S*A, S)."""
+        listed = moves(self.model, self.mean_field, self.noise, self.time)
+        state, action, target, probability = (np.array(column) for column in zip(*listed, strict=True))
         size, actions = self.shape
         for name, column, end in (
             ("from state", state, size),
@@ -66,54 +66,65 @@ def matches_oracle(
     *,
     key: PRNGKeyArray | None = None,
 ) -> tuple[CheckResult, ...]:
-    """Whether kernel, reward, observation and start of a game are those of a model (see `oracles`), at one point.
+    """Check that kernel, reward, observation and start of a game are those of a model, at one aggregate state.
 
-    The reward is that of the step from `aggregate` to `following`; products are taken at random vectors, observations
-    at a random mean field too, drawn with `key` (fixed by default). All is computed in double precision. Differences
-    are relative to the largest number of the oracle's, and may be 1e-12, or 1e-5 where the game gives single precision.
+    All is computed in double precision. Differences are relative to the oracle's largest number, and may be 1e-12, or
+    1e-5 where the game's own arrays are in single precision.
 
-    Raises `ValueError` if `game` is not a `Game`, or `model` lacks a method of `oracles.Model`.
+    Args:
+        game: The game.
+        model: The same game in plain NumPy; see `oracles.Model`.
+        aggregate: The aggregate state (mu, z, t).
+        following: The aggregate state after the step, of which the reward is.
+        key: Random key of the vectors at which products are compared, and of a second mean field for the observation;
+            a fixed one by default.
+
+    Returns:
+        Five checks: start, transitions, products, reward and observation.
+
+    Raises:
+        ValueError: If `game` is not a `Game`, or `model` lacks a method of `oracles.Model`.
     """
     game = as_game(game)
     check_kind("model", model, Model)
     checks = (start_matches_oracle, transitions_match_oracle, products_match_oracle)
     with jax.enable_x64(True):
-        point = _Point(game, model, aggregate, following, jax.random.key(0) if key is None else key)
+        point = _Comparison(game, model, aggregate, following, jax.random.key(0) if key is None else key)
         return tuple(measure(point) for measure in (*checks, reward_matches_oracle, observation_matches_oracle))
 
 
 @check("mu_0 is the oracle's, for several z_0")
-def start_matches_oracle(point: _Point) -> Measured:
-    """The largest relative difference."""
-    found = []
+def start_matches_oracle(point: _Comparison) -> Measured:
+    """The largest relative difference of mu_0."""
+    differences = []
     for uniform in _UNIFORMS:
         noise: Noise = point.game.initial_noise(jnp.asarray(uniform))
-        told = np.asarray(point.model.start(_plain(noise)), float)
-        found.append(_compare(point.game.initial_mean_field(noise), told, f"z_0 = {_plain(noise)}, ", ("state",)))
-    return max(found)
+        expected, where = np.asarray(point.model.start(_plain(noise)), float), f"z_0 = {_plain(noise)}, "
+        differences.append(_compare(point.game.initial_mean_field(noise), expected, where, ("state",)))
+    return max(differences)
 
 
 @check("the probability of every state, action and next state is the oracle's")
-def transitions_match_oracle(point: _Point) -> Measured:
+def transitions_match_oracle(point: _Comparison) -> Measured:
     """The largest difference of the explicit kernel's entries, relative to the largest."""
     size, actions = point.shape
     _, _, data, places = _pieces(point.game, point.aggregate, jnp.ones(size), jnp.ones(point.shape))
     entries, index = host(data), np.asarray(places)
-    held = entries != 0  # merged duplicates leave empty entries beyond the matrix
-    own = scipy.sparse.coo_array((entries[held], tuple(index[held].T)), (size * actions, size)).tocsr()
-    apart = abs(own - point.told).tocoo()
-    if not np.isfinite(apart.data).all() or not apart.nnz:
-        return (float("nan") if apart.nnz else 0.0), _bound(data), ""
-    worst = int(np.argmax(apart.data))
-    row, target = (int(coordinate[worst]) for coordinate in apart.coords)
+    stored = entries != 0  # merged duplicates leave empty entries beyond the matrix
+    own = scipy.sparse.coo_array((entries[stored], tuple(index[stored].T)), (size * actions, size)).tocsr()
+    difference = abs(own - point.expected_matrix).tocoo()
+    if not np.isfinite(difference.data).all() or not difference.nnz:
+        return (float("nan") if difference.nnz else 0.0), _bound(data), ""
+    worst = int(np.argmax(difference.data))
+    row, target = (int(coordinate[worst]) for coordinate in difference.coords)
     state, action = divmod(row, actions)
     place = f"state {state}, action {action}, t = {point.time}, to state {target}: "
-    place += f"{own[row, target]:.8g}, but the oracle has {point.told[row, target]:.8g}"
-    return float(apart.data[worst] / abs(point.told).max()), _bound(data), place
+    place += f"{own[row, target]:.8g}, but the oracle has {point.expected_matrix[row, target]:.8g}"
+    return float(difference.data[worst] / abs(point.expected_matrix).max()), _bound(data), place
 
 
 @check("P v and P^T m are the oracle's, for random values v and masses m")
-def products_match_oracle(point: _Point) -> Measured:
+def products_match_oracle(point: _Comparison) -> Measured:
     """The largest relative difference of the matrix-free products."""
     keys = jax.random.split(point.key)
     values = jax.random.normal(keys[0], (point.shape[0],))
@@ -121,51 +132,51 @@ def products_match_oracle(point: _Point) -> Measured:
     mass = mass / jnp.sum(mass)
     expected, pushed, _, _ = _pieces(point.game, point.aggregate, values, mass)
     when = f"t = {point.time}, "
-    told = (point.told @ host(values)).reshape(point.shape)
-    backward = _compare(expected, told, when + "expected values in ", ("state", "action"))
-    forward = _compare(pushed, point.told.T @ host(mass).ravel(), when + "mass that arrives in ", ("state",))
+    oracle_values = (point.expected_matrix @ host(values)).reshape(point.shape)
+    backward = _compare(expected, oracle_values, when + "expected values in ", ("state", "action"))
+    forward = _compare(pushed, point.expected_matrix.T @ host(mass).ravel(), when + "mass that arrives in ", ("state",))
     return max(backward, forward)
 
 
 @check("the reward of every state and action is the oracle's")
-def reward_matches_oracle(point: _Point) -> Measured:
-    """The largest relative difference."""
+def reward_matches_oracle(point: _Comparison) -> Measured:
+    """The largest relative difference of mu_0."""
     step = (point.mean_field, point.noise, point.time, point.next_mean_field, point.next_noise)
-    told = np.asarray(point.model.reward(*step), float)
+    expected = np.asarray(point.model.reward(*step), float)
     own = point.game.reward(point.aggregate, point.following)
-    return _compare(own, told, f"t = {point.time}, ", ("state", "action"))
+    return _compare(own, expected, f"t = {point.time}, ", ("state", "action"))
 
 
 @check("the public observation is the oracle's")
-def observation_matches_oracle(point: _Point) -> Measured:
+def observation_matches_oracle(point: _Comparison) -> Measured:
     """The largest relative difference, at the mean field and at a random one."""
     drawn = np.random.default_rng(np.asarray(jax.random.key_data(point.key))).exponential(size=point.shape[0]) ** 4
     mean_fields = (point.mean_field, drawn / drawn.sum())
-    told = [np.asarray(point.model.observe(mu, point.noise, point.time), float) for mu in mean_fields]
+    expected = [np.asarray(point.model.observe(mu, point.noise, point.time), float) for mu in mean_fields]
     drawn_at = point.game.aggregate(mean_field=mean_fields[1], noise=point.noise, time=point.time)
     own = [point.game.observe(aggregate) for aggregate in (point.aggregate, drawn_at)]
-    return _compare(jnp.stack(own), np.stack(told), f"t = {point.time}, ", ("mean field", "entry"))
+    return _compare(jnp.stack(own), np.stack(expected), f"t = {point.time}, ", ("mean field", "entry"))
 
 
-def _compare(own: Array, told: np.ndarray, where: str, axes: tuple[str, ...]) -> Measured:
-    """The largest difference relative to the largest number told, its bound, and its place in words."""
-    if np.shape(own) != told.shape:
-        raise ValueError(f"the game gives an array of shape {np.shape(own)}, the oracle one of shape {told.shape}")
-    if not told.size:
+def _compare(own: Array, expected: np.ndarray, where: str, axes: tuple[str, ...]) -> Measured:
+    """The largest difference relative to the largest number expected, its bound, and its place in words."""
+    if np.shape(own) != expected.shape:
+        raise ValueError(f"the game gives an array of shape {np.shape(own)}, the oracle one of shape {expected.shape}")
+    if not expected.size:
         return 0.0, _bound(own), ""
-    apart = np.nan_to_num(np.abs(host(own) - told), nan=np.inf)
-    worst = np.unravel_index(int(np.argmax(apart)), apart.shape)
+    difference = np.nan_to_num(np.abs(host(own) - expected), nan=np.inf)
+    worst = np.unravel_index(int(np.argmax(difference)), difference.shape)
     where += ", ".join(f"{axis} {index}" for axis, index in zip(axes, worst, strict=True))
-    where += f": {host(own)[worst]:.8g}, but the oracle has {told[worst]:.8g}"
-    return float(apart[worst] / max(np.abs(told).max(), np.finfo(float).tiny)), _bound(own), where
+    where += f": {host(own)[worst]:.8g}, but the oracle has {expected[worst]:.8g}"
+    return float(difference[worst] / max(np.abs(expected).max(), np.finfo(float).tiny)), _bound(own), where
 
 
 def _bound(array: Array) -> float:
-    return _SINGLE if jnp.finfo(array.dtype).eps > 1e-10 else _DOUBLE
+    return _SINGLE_BOUND if jnp.finfo(array.dtype).eps > 1e-10 else _DOUBLE_BOUND
 
 
 def _plain(noise: Noise) -> Any:
-    """Noise in Python's numbers."""
+    """Noise as Python's numbers."""
 
     def plain(z: Any) -> Any:
         array = np.asarray(z, float) if jnp.issubdtype(jnp.result_type(z), jnp.floating) else np.asarray(z)

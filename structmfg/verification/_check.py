@@ -1,4 +1,4 @@
-"""What a check finds, and how a measurement becomes one."""
+"""The result of a check, and the decorator that makes a check of a measurement."""
 
 import functools
 import math
@@ -17,11 +17,15 @@ Measured = tuple[float, float] | tuple[float, float, str]
 
 
 class CheckResult(NamedTuple):
-    """One check: `passed` says whether `value` <= `bound`.
+    """The result of one check.
 
-    `meaning` says what is checked, so what a failure means, and `where` the state, action and time (or whatever else
-    there is to say) at which `value` was found. Both numbers are NaN if the check raised, and `where` then says what.
-    A statistical check has for `value` the evidence -log10 p against the game, for `bound` that of its level.
+    Attributes:
+        name: The name of the check.
+        value: What was measured; of a statistical check, the evidence -log10 p against the game. NaN if it raised.
+        bound: The largest value that passes; of a statistical check, the evidence of its level. NaN if it raised.
+        passed: Whether `value` <= `bound`.
+        meaning: What is checked.
+        where: The state, action and time at which `value` was measured, or the error that the check raised.
     """
 
     name: str
@@ -33,7 +37,7 @@ class CheckResult(NamedTuple):
 
 
 def check(meaning: str) -> Callable[[Callable[P, Measured]], Callable[P, CheckResult]]:
-    """Turn a function that returns (value, bound) or (value, bound, where) into a check; one that raises fails."""
+    """Make a check of a function that returns (value, bound) or (value, bound, where); it fails if that raises."""
 
     def decorate(measure: Callable[P, Measured]) -> Callable[P, CheckResult]:
         name = measure.__name__.replace("_", " ")
@@ -41,11 +45,11 @@ def check(meaning: str) -> Callable[[Callable[P, Measured]], Callable[P, CheckRe
         @functools.wraps(measure)
         def run(*args: P.args, **kwargs: P.kwargs) -> CheckResult:
             try:
-                with np.errstate(all="ignore"):  # of what is not finite, the checks themselves tell
+                with np.errstate(all="ignore"):  # the checks report values that are not finite
                     value, bound, *where = measure(*args, **kwargs)
             except Exception as error:  # whatever a user's game raises is a finding
-                told = f"raised {type(error).__name__}: {_brief(error)}{_line(error)}"
-                return CheckResult(name, math.nan, math.nan, False, meaning, told)
+                message = f"raised {type(error).__name__}: {_brief(error)}{_line(error)}"
+                return CheckResult(name, math.nan, math.nan, False, meaning, message)
             value, bound = float(value), float(bound)
             return CheckResult(name, value, bound, value <= bound, meaning, where[0] if where else "")
 
@@ -55,21 +59,16 @@ def check(meaning: str) -> Callable[[Callable[P, Measured]], Callable[P, CheckRe
 
 
 def _brief(error: Exception) -> str:
-    """What a user needs of an error's message: JAX adds pages on tracing and on its own frames."""
+    """The start of an error's message: JAX adds pages on tracing and on its own frames."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:200] if lines else "no message"
 
 
 def _line(error: Exception) -> str:
-    """The innermost line of code that is neither this package's nor a library's: the user's own."""
+    """The innermost line of the user's own code, which is neither this package's nor a library's."""
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not any(place in frame.filename for place in (_PACKAGE, "site-packages", sysconfig.get_path("stdlib"), "<"))
     ]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
-
-
-def evidence(p_value: float) -> float:
-    """-log10 p, of a p-value; large numbers speak against the hypothesis. At most 300."""
-    return -math.log10(max(p_value, 1e-300))

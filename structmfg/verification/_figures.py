@@ -14,23 +14,23 @@ from structmfg.verification.populations import Rate, Spread, Study
 
 
 def population_figures(game: Game, study: Study, level: float) -> tuple[Picture, ...]:
-    """What there is to draw: the mean field over the agents, p-values over time, and the rate."""
-    drawn = []
+    """Pictures of what a study measured: the agents and the mean field, p-values over time, and the rate."""
+    pictures = []
     with mpl.rc_context(STYLE):
         if study.spread is not None:
             caption = "Agents drawn and moved one by one, and the mean field that the operators compute."
-            drawn.append(picture("population", caption, _draw_spread(game, study.spread)))
+            pictures.append(picture("population", caption, _draw_spread(game, study.spread)))
         if study.p_values is not None:
             caption = "A p-value for every time; a small one speaks against the operators."
-            drawn.append(picture("p_values", caption, _draw_p_values(study.p_values, level)))
+            pictures.append(picture("p_values", caption, _draw_p_values(study.p_values, level)))
         if study.rate is not None:
             caption = "The distance of finite, interacting populations from the mean field, against their size."
-            drawn.append(picture("rate", caption, _draw_rate(study.rate)))
-    return tuple(drawn)
+            pictures.append(picture("rate", caption, _draw_rate(study.rate)))
+    return tuple(pictures)
 
 
 def _draw_spread(game: Game, spread: Spread) -> Figure:
-    """A histogram under a line; states in the order of their coordinate, of which several may share one."""
+    """A histogram under a line, over the coordinate of the states, which several states may share."""
     name, coordinate = game.state_axis()
     order, groups = np.unique(np.asarray(coordinate), return_inverse=True)
     observed, expected = (np.bincount(groups.ravel(), weights=x) for x in (spread.observed, spread.expected))
@@ -96,12 +96,12 @@ def _draw_rate(rate: Rate) -> Figure:
     return figure
 
 
-def mutation_figure(mutations: Sequence[str], checks: Sequence[str], caught: np.ndarray) -> Picture:
-    """Which check (column) catches which fault (row)."""
+def mutation_figure(mutations: Sequence[str], checks: Sequence[str], finds: np.ndarray) -> Picture:
+    """The picture of which check (column) finds which fault (row)."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.6 + 0.26 * len(checks), 2.6 + 0.2 * len(mutations)), layout="constrained")
         axes = figure.add_subplot()
-        axes.imshow(caught, cmap=ListedColormap(["#eef1f4", COLOURS[0]]), aspect="auto", vmin=0, vmax=1)
+        axes.imshow(finds, cmap=ListedColormap(["#eef1f4", COLOURS[0]]), aspect="auto", vmin=0, vmax=1)
         axes.set_xticks(range(len(checks)), checks, rotation=90, fontsize=8)
         axes.set_yticks(range(len(mutations)), mutations, fontsize=8)
         axes.set_xticks(np.arange(len(checks)) - 0.5, minor=True)
@@ -109,5 +109,5 @@ def mutation_figure(mutations: Sequence[str], checks: Sequence[str], caught: np.
         axes.grid(which="minor", color="white", linewidth=1.2)
         axes.tick_params(which="both", length=0)
         axes.spines[:].set_visible(False)
-        axes.set_title("Faults sown (rows) and the checks that find them (columns)")
-        return picture("mutations", "Faults sown on purpose, and the checks that find them.", figure)
+        axes.set_title("Faults put in on purpose (rows) and the checks that find them (columns)")
+        return picture("mutations", "Faults put in on purpose, and the checks that find them.", figure)

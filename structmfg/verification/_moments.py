@@ -1,4 +1,4 @@
-"""The mean and the variance of the return of one agent, by the structure."""
+"""The exact mean and variance of the return of one agent."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from structmfg.games import AggregateState, Game
 
 
 def path_moments(game: Game, trajectory: Trajectory) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean and variance of the return of one agent given the path, over its initial state, actions and moves.
+    """The mean and variance of the return of one agent given the path, over its states and actions.
 
     With q = r + gamma P v', and Var' the variance of the return from the next state,
 

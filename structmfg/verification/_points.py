@@ -1,4 +1,4 @@
-"""The points at which `fuzz` looks, drawn by hypothesis: few choices each, so that they can be told in a few words."""
+"""The points of `fuzz`: a point is a few choices, so that a few words describe it."""
 
 import operator
 from typing import Any, NamedTuple
@@ -7,20 +7,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import strategies as st
 from jaxtyping import Array, Float
 
 from structmfg.games import Game, noise_path
 from structmfg.verification.laws import Probe
 
 _noise_path = eqx.filter_jit(noise_path)
-_INNOVATIONS = (0.5, 0.25, 0.75, 0.01, 0.99)
 
 Exceptions = tuple[tuple[int, Any], ...]
 
 
 class Point(NamedTuple):
-    """A point in words: a base and exceptions from it, and for what is random the seed of its numbers.
+    """A point of a game: time, noise path, policy, mean field, and the seed of what is random.
 
     The path is the index of a scenario, or (innovation, exceptions at times). Actions are "random", "uniform" or one
     action, with exceptions in states. The crowd is "random", "uniform", or weights in at most two states.
@@ -33,7 +31,7 @@ class Point(NamedTuple):
     seed: int
 
     def noise(self, game: Game) -> tuple[Any, Any]:
-        """z_t and z_{t+1}."""
+        """The noise z_t and z_{t+1}."""
         if isinstance(self.path, int):
             scenarios = game.scenarios()
             assert scenarios is not None
@@ -45,7 +43,7 @@ class Point(NamedTuple):
         return now, later
 
     def policy(self, game: Game) -> Float[Array, "states actions"]:
-        """pi at t."""
+        """The policy at t."""
         base, exceptions = self.actions
         shape = (game.num_states, game.num_actions)
         if base == "random":
@@ -56,7 +54,7 @@ class Point(NamedTuple):
         return jnp.asarray(_except(table, [(state, np.eye(shape[1])[action]) for state, action in exceptions]), float)
 
     def mean_field(self, game: Game) -> Float[Array, " states"]:
-        """mu_t."""
+        """The mean field at t."""
         if self.crowd == "random":
             weights = np.random.default_rng(self.seed).exponential(size=game.num_states)
         elif self.crowd == "uniform":
@@ -66,17 +64,17 @@ class Point(NamedTuple):
         return jnp.asarray(weights / weights.sum(), float)
 
     def probe(self, game: Game) -> Probe:
-        """At what the laws are measured: random values and mass without zeros, which no fault is likely to miss."""
+        """What the laws are measured at: random values and mass without zeros."""
         random = np.random.default_rng(self.seed)
         numbers = random.normal(size=game.num_states), random.exponential(size=game.num_states)
         return Probe(self.policy(game), *(jnp.asarray(x, float) for x in numbers))
 
     def words(self, game: Game) -> str:
-        """Time, noise, mean field and policy."""
+        """The point in words: time, noise, mean field and policy."""
         noise = f"scenario {self.path}" if isinstance(self.path, int) else f"innovations {_listed(*self.path, 'time')}"
         try:
             z = jax.tree.map(lambda x: np.round(np.asarray(x), 4).tolist(), self.noise(game)[0])
-        except Exception:  # the check that failed says why
+        except Exception:  # the failed check says why
             z = "unknown"
         if isinstance(self.crowd, str):
             crowd = f"{self.crowd} mean field"
@@ -95,36 +93,5 @@ def _except(array: np.ndarray, exceptions: Any) -> np.ndarray:
 
 
 def _listed(base: Any, exceptions: Exceptions, place: str) -> str:
-    but = ", ".join(f"{value} in {place} {index}" for index, value in exceptions)
-    return f"{base}" + (f" but {but}" if but else "")
-
-
-def _index(count: int) -> st.SearchStrategy[int]:
-    """0..count-1, by digits: hypothesis adds numbers above 100 that it finds in modules, so repeats depend on them."""
-    if count <= 100:
-        return st.integers(0, count - 1)
-    digits = st.tuples(_index(-(-count // 100)), st.integers(0, 99))
-    return digits.map(lambda pair: 100 * pair[0] + pair[1]).filter(lambda index: index < count)
-
-
-def _few(places: int, values: st.SearchStrategy[Any], *, at_least: int = 0) -> st.SearchStrategy[Exceptions]:
-    """Values at no more than two places."""
-    entries = st.lists(st.tuples(_index(places), values), min_size=at_least, max_size=2, unique_by=lambda pair: pair[0])
-    return entries.map(lambda pairs: tuple(sorted(pairs)))
-
-
-def points(game: Game) -> st.SearchStrategy[Point]:
-    """Points of a game."""
-    scenarios = game.scenarios()
-    innovation = st.sampled_from(_INNOVATIONS)
-    action = _index(game.num_actions)
-    return st.builds(
-        Point,
-        time=_index(game.horizon),
-        path=_index(scenarios.num_paths)
-        if scenarios is not None
-        else st.tuples(innovation, _few(game.horizon + 1, innovation)),
-        actions=st.tuples(st.sampled_from(("uniform", "random")) | action, _few(game.num_states, action)),
-        crowd=st.sampled_from(("uniform", "random")) | _few(game.num_states, st.integers(1, 3), at_least=1),
-        seed=st.integers(0, 9),
-    )
+    listed = ", ".join(f"{value} in {place} {index}" for index, value in exceptions)
+    return f"{base}" + (f" but {listed}" if listed else "")

@@ -1,4 +1,4 @@
-"""What an agent's own past is worth beyond its present state, measured on games small enough to enumerate."""
+"""The value of an agent's own past beyond its present state, in games small enough to enumerate."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,22 +15,22 @@ from structmfg.policies import Policy, as_policy, uniform
 from structmfg.solvers import RESULTS
 from structmfg.solvers.exact import ExactEquilibrium
 from structmfg.solvers.loop import solve
+from structmfg.verification import oracles
+from structmfg.verification._compiled import observation_at, reward_at
 from structmfg.verification._tiny import Coin, Jammed, Swap
-from structmfg.verification.oracles import Population, PrivateHistory, population, private_history
+from structmfg.verification.oracles import FacedPopulation, PrivateHistory, private_history
 
 _dense = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate).as_dense())
-_reward = eqx.filter_jit(lambda game, aggregate, following: game.reward(aggregate, following))
-_observe = eqx.filter_jit(lambda game, aggregate: game.observe(aggregate))
 
 
 class ModelOfGame:
-    """A game of the package, or of a user, as a model of `oracles`: its own functions, in double precision."""
+    """A game as a model of `oracles`, by the game's own functions in double precision; see `oracles.Model`."""
 
     def __init__(self, game: Game) -> None:
         self.game, self.horizon, self.discount = game, game.horizon, game.discount
 
     def start(self, z: Any) -> np.ndarray:
-        """mu_0."""
+        """The mean field at t = 0."""
         with jax.enable_x64(True):
             return np.asarray(self.game.initial_mean_field(jax.tree.map(jnp.asarray, z)), float)
 
@@ -42,12 +42,12 @@ class ModelOfGame:
     def reward(self, mu: np.ndarray, z: Any, t: int, next_mu: np.ndarray, next_z: Any) -> np.ndarray:
         """The rewards (S, A)."""
         with jax.enable_x64(True):
-            return np.asarray(_reward(self.game, self._at(mu, z, t), self._at(next_mu, next_z, t + 1)))
+            return np.asarray(reward_at(self.game, self._at(mu, z, t), self._at(next_mu, next_z, t + 1)))
 
     def observe(self, mu: np.ndarray, z: Any, t: int) -> np.ndarray:
         """The public observation."""
         with jax.enable_x64(True):
-            return np.asarray(_observe(self.game, self._at(mu, z, t)))
+            return np.asarray(observation_at(self.game, self._at(mu, z, t)))
 
     def _at(self, mu: np.ndarray, z: Any, t: int) -> AggregateState:
         return self.game.aggregate(mean_field=mu, noise=z, time=t)
@@ -58,10 +58,19 @@ def _tables(game: Game, policy: Policy, noise: Any) -> Float[Array, "paths times
     return jax.vmap(lambda path: rollout(game, policy, path).policy)(noise)
 
 
-def faced_population(game: Game, policy: Policy | ArrayLike, *, kind: Kind = "public") -> Population:
-    """What one small agent faces, who knows what `kind` says, where the others follow a policy; by noise path.
+def faced_population(game: Game, policy: Policy | ArrayLike, *, kind: Kind = "public") -> FacedPopulation:
+    """The population that one small agent faces where all others follow a policy, along every noise path.
 
-    `ValueError` where the game's noise is not finite.
+    Args:
+        game: A game whose noise paths can be enumerated (`Game.scenarios`).
+        policy: The policy of the others, or a table (S, A) or (T, S, A).
+        kind: What the agent knows of the noise: "public", "non_anticipative" or "clairvoyant".
+
+    Returns:
+        Kernels, rewards and what is known, for N noise paths; see `oracles.FacedPopulation`.
+
+    Raises:
+        ValueError: If the game's noise is not finite.
     """
     game = as_game(game)
     with jax.enable_x64(True):
@@ -74,23 +83,33 @@ def faced_population(game: Game, policy: Policy | ArrayLike, *, kind: Kind = "pu
             [jax.tree.map(lambda z, i=i, t=t: z[i, t], noise) for t in range(game.horizon + 1)]
             for i in range(scenarios.num_paths)
         ]
-        return population(ModelOfGame(game), tables, paths, np.asarray(scenarios.probabilities), kind)
+        return oracles.faced_population(ModelOfGame(game), tables, paths, np.asarray(scenarios.probabilities), kind)
 
 
 def value_of_private_history(game: Game, policy: Policy | ArrayLike, *, kind: Kind = "public") -> PrivateHistory:
     """What a best response gains by the memory of its own states and actions, where the others follow a policy.
 
     Both best responses know what `kind` says of the noise: pi(a | h_t, o_{0:t}) against pi(a | s_t, o_{0:t}) for
-    "public". Exact, by enumeration, in double precision. A loss of zero is the reduction of Assumption 2 of Wibault et
-    al. 2026 (arXiv 2602.20141) for a single agent: public observations tell all that one's own past tells.
+    "public". The values are exact, by enumeration in double precision. A loss of zero is the reduction of Assumption 2
+    of Wibault et al. 2026 (arXiv 2602.20141) for a single agent: an agent's own past has no information that the public
+    observations lack.
 
-    Raises `ValueError` where the game's noise is not finite, or the game too large to enumerate.
+    Args:
+        game: A game whose noise paths can be enumerated (`Game.scenarios`).
+        policy: The policy of the others, or a table (S, A) or (T, S, A).
+        kind: What both best responses know of the noise: "public", "non_anticipative" or "clairvoyant".
+
+    Returns:
+        The values of both best responses, and the numbers of histories; see `oracles.PrivateHistory`.
+
+    Raises:
+        ValueError: If the game's noise is not finite, or the game is too large to enumerate.
     """
     return private_history(faced_population(game, policy, kind=kind))
 
 
 def perfect_recall(game: Game, policy: Policy | ArrayLike) -> bool:
-    """Whether the package finds public best responses by backward induction, against others who follow a policy."""
+    """Whether backward induction gives the public best response where the others follow a policy."""
     game = as_game(game)
     with jax.enable_x64(True):
         tree = noise_tree(game, pad_levels=True)
@@ -104,12 +123,19 @@ def _recall(game: Game, tree: NoiseTree, policy: Policy) -> Bool[Array, ""]:
 
 
 class PrivateHistoryRow(NamedTuple):
-    """A row of the table: a game, what its population plays, and what private history is worth against it."""
+    """A row of the table.
+
+    Attributes:
+        game: The name of the game.
+        population: What the population plays.
+        perfect_recall: Whether backward induction gives the public best response.
+        value: What private history is worth against that population.
+    """
 
     game: str
     population: str
     perfect_recall: bool
-    found: PrivateHistory
+    value: PrivateHistory
 
 
 _WALK = {"num_states": 3, "max_action": 1, "horizon": 3, "push": 2.0}
@@ -136,10 +162,16 @@ TINY_GAMES: Mapping[str, Game] = {
 def private_history_table(
     games: Mapping[str, Game] = TINY_GAMES, *, equilibria: bool = True, tolerance: float = 1e-4
 ) -> tuple[PrivateHistoryRow, ...]:
-    """What private history is worth on tiny games, by game and by what the population plays.
+    """The value of private history in tiny games, by game and by what the population plays.
 
-    Uniform policies, and with `equilibria` the exact ones with public and with full information where the solver
-    certifies them to `tolerance`.
+    Args:
+        games: The games by name; by default the package's own.
+        equilibria: Whether the population also plays exact equilibria, with public and with full information, in
+            addition to the uniform policy.
+        tolerance: Only equilibria that the solver certifies to this exploitability are in the table.
+
+    Returns:
+        A row for every game and population.
     """
     return tuple(
         PrivateHistoryRow(name, played, perfect_recall(game, policy), value_of_private_history(game, policy))

@@ -1,4 +1,4 @@
-"""What `verify` found, as text, HTML or JSON."""
+"""The report of `verify`, as text, HTML or JSON."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from structmfg.verification._check import CheckResult
 
 
 class Table(NamedTuple):
-    """A table of the report, of texts and numbers, with a note on what it says."""
+    """A table of texts and numbers, with a note on what they mean."""
 
     title: str
     header: Sequence[str]
@@ -21,7 +21,7 @@ class Table(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Checks that belong together, with what there is to show of them."""
+    """Checks that belong together, with their tables and pictures."""
 
     results: tuple[CheckResult, ...]
     title: str = ""
@@ -36,7 +36,13 @@ class Stage(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The checks of one game, which `game` describes; `basis` says on what they rest, a line each."""
+    """The checks of one game.
+
+    Attributes:
+        game: The repr of the game.
+        stages: The checks, in the order in which they were made.
+        basis: What the checks rest on, a paragraph each.
+    """
 
     game: str
     stages: tuple[Stage, ...]
@@ -54,12 +60,12 @@ class Report(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The seconds that all stages took."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
     def summary(self) -> str:
-        """How many passed."""
+        """How many checks passed, in words."""
         return f"{sum(result.passed for result in self.results)} of {len(self.results)} checks passed"
 
     def __str__(self) -> str:
@@ -68,7 +74,14 @@ class Report(NamedTuple):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one self-contained .html, or .json (NaN as null). `ValueError` on any other suffix."""
+        """Write the report to one file that needs no other.
+
+        Args:
+            path: The file, which ends in .html or .json (where NaN is null).
+
+        Raises:
+            ValueError: If the file has another suffix.
+        """
         path = Path(path)
         writers = {".html": self._html, ".json": self._json}
         if path.suffix not in writers:
@@ -76,7 +89,7 @@ class Report(NamedTuple):
         path.write_text(writers[path.suffix](), encoding="utf-8")
 
     def as_object(self) -> dict[str, Any]:
-        """What the JSON holds."""
+        """The report as a dictionary, as the JSON file holds it."""
         return {
             "game": self.game,
             "passed": self.passed,
@@ -95,7 +108,7 @@ class Report(NamedTuple):
 
 
 def stage_text(stage: Stage) -> str:
-    """A stage in lines: every check with its value and bound; of one that failed also what it means, and where.
+    """The text of a stage, a line for every check with its value and bound; failed checks have more lines.
 
     Control characters, which a user's game may put into names, are spelled out.
     """

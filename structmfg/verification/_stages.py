@@ -1,4 +1,4 @@
-"""The stages of `verify`: each turns a task into checks, with what the report draws of them."""
+"""The stages of `verify`: each makes the checks of a task that belong together, with their tables and pictures."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -16,28 +16,27 @@ from structmfg.policies import TabularPolicy, uniform
 from structmfg.verification import laws, oracles, populations, variance
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
+from structmfg.verification._compiled import kernel_at
 from structmfg.verification._figures import population_figures
 from structmfg.verification._fuzz import fuzz
 from structmfg.verification._private_history import value_of_private_history
 from structmfg.verification._report import Stage, Table
-from structmfg.verification.laws import rspg_descent
+from structmfg.verification.laws import rspg_loss_gradient
 from structmfg.verification.oracles import PrivateHistory
 from structmfg.verification.variance import figures, variance_study
 
-_kernel = eqx.filter_jit(lambda game, aggregate: game.kernel(aggregate))
-
 
 class Methods(NamedTuple):
-    """The package's own functions verified beside a game; the self-test puts faulty ones in their place."""
+    """The package's functions that are verified together with a game; the self-test replaces them by faulty ones."""
 
     rollout: Callable[..., Any] = rollout
     policy_values: Callable[..., Any] = policy_values
     policy_gradient: Callable[..., Any] = policy_gradient
-    descent: Callable[..., Any] = rspg_descent
+    loss_gradient: Callable[..., Any] = rspg_loss_gradient
 
 
 class Task(NamedTuple):
-    """What is to be verified, and how much of it; see `verify` for the fields."""
+    """What is to be verified, and how thoroughly; see `verify` for the fields."""
 
     game: Game
     key: PRNGKeyArray
@@ -47,29 +46,33 @@ class Task(NamedTuple):
     model: oracles.Model | None = None
     level: float = 1e-3
     methods: Methods = Methods()
-    effort: populations.Effort | None = None
+    samples: populations.SampleSizes | None = None
 
     @property
     def statistical_level(self) -> float:
-        """Of one statistical check: by Bonferroni's inequality the family's is at most `level`."""
-        return self.level / populations.SPARE / (populations.NUM_TESTS + (variance.NUM_TESTS if self.deep else 0))
+        """The level of one statistical check: by Bonferroni's inequality, that of all together is at most `level`."""
+        return (
+            self.level
+            / populations.LEVEL_INFLATION
+            / (populations.NUM_TESTS + (variance.NUM_TESTS if self.deep else 0))
+        )
 
 
 def stage(title: str) -> Callable[[Callable[[Task], Stage]], Callable[[Task], Stage]]:
-    """Give a stage its title; what it raises, in a game that does not work in double precision say, is a finding."""
+    """Give a stage its title; an error that it raises (of a game that needs single precision, say) fails a check."""
 
     def decorate(work: Callable[[Task], Stage]) -> Callable[[Task], Stage]:
         @functools.wraps(work)
         def run(task: Task) -> Stage:
-            made: list[Stage] = []
+            done: list[Stage] = []
 
             @check("this part of the verification runs to its end")
             def runs_to_its_end() -> tuple[float, float]:
-                made.append(work(task))
+                done.append(work(task))
                 return 0, 0
 
             failed = runs_to_its_end()
-            return made[0]._replace(title=title) if made else Stage((failed,), title)
+            return done[0]._replace(title=title) if done else Stage((failed,), title)
 
         return run
 
@@ -77,13 +80,13 @@ def stage(title: str) -> Callable[[Callable[[Task], Stage]], Callable[[Task], St
 
 
 def worst_of(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
-    """One result for every name: that which failed first, else that which came nearest to its bound."""
-    kept: dict[str, CheckResult] = {}
+    """One result for every name: the first that failed, else the one nearest to its bound."""
+    worst: dict[str, CheckResult] = {}
     for result in results:
-        known = kept.get(result.name)
+        known = worst.get(result.name)
         if known is None or (known.passed and (not result.passed or _share(result) > _share(known))):
-            kept[result.name] = result
-    return tuple(kept.values())
+            worst[result.name] = result
+    return tuple(worst.values())
 
 
 def _share(result: CheckResult) -> float:
@@ -91,13 +94,13 @@ def _share(result: CheckResult) -> float:
 
 
 def _at(place: str, result: CheckResult) -> CheckResult:
-    """Where it is; what a law has to say of it only where it failed."""
+    """The result with its place; the law's own words are kept only where it failed."""
     return result._replace(where=place if result.passed else f"{place}: {result.where}")
 
 
 @check("states, actions and horizon are whole numbers, the discount lies in (0, 1], and the game can be hashed")
 def sizes_make_sense(game: Game) -> tuple[float, float]:
-    """Zero; raises otherwise."""
+    """Zero; it raises where that is not so."""
     check_game(game)
     hash(game)
     return 0, 0
@@ -105,7 +108,7 @@ def sizes_make_sense(game: Game) -> tuple[float, float]:
 
 @stage("Sizes")
 def sizes(task: Task) -> Stage:
-    """What everything else rests on."""
+    """The sizes of the game, which everything else rests on."""
     return Stage((sizes_make_sense(task.game),))
 
 
@@ -117,26 +120,26 @@ def kernels_and_paths(task: Task) -> Stage:
 
 
 def _along_a_path(task: Task, number: int) -> list[CheckResult]:
-    """Only the first result where the path cannot be followed."""
+    """The laws along one random path; only the first result where the path cannot be followed."""
     game, (path_key, probe_key) = task.game, jax.random.split(jax.random.fold_in(task.key, number))
     time = round(number * (game.horizon - 1) / max(task.num_points - 1, 1))
-    reached: list[tuple[laws.Path, TransitionKernel]] = []
+    followed: list[tuple[laws.AggregatePath, TransitionKernel]] = []
 
     @check("the mean field can be followed along a random path, by kernels of the game's states and actions")
     def path_can_be_followed() -> tuple[float, float]:
         check_kernel(game, eqx.filter_eval_shape(lambda: game.kernel(game.initial(path_key))))
         path = laws.random_path(game, path_key, unroll=task.methods.rollout)
-        reached.append((path, _kernel(game, path.at(time))))
+        followed.append((path, kernel_at(game, path.at(time))))
         return 0, 0
 
     results = [_at(f"path {number}", path_can_be_followed())]
-    for path, kernel in reached:
+    for path, kernel in followed:
         along = [laws.path_of_distributions(game, path), laws.rows_along_the_path(game, path)]
         along += [laws.rewards_are_finite(game, path), laws.observations_are_finite(game, path)]
-        along += [laws.noise_is_finite(game, probe_key), laws.aggregates_tell_all(game, path, time)]
+        along += [laws.noise_is_finite(game, probe_key), laws.aggregates_are_sufficient(game, path, time)]
         results += [_at(f"path {number}", result) for result in along]
         drift = laws.mass_over_many_moves(game, path)
-        results.append(drift._replace(where=f"path {number}: {drift.where}"))  # told where it passes, too
+        results.append(drift._replace(where=f"path {number}: {drift.where}"))  # the drift is shown where it passes, too
         at = laws.probe(kernel, probe_key)._replace(policy=path.policy[time])
         results += [
             _at(f"path {number}, t = {time}", law(kernel, at)) for law in (*laws.KERNEL_LAWS, *laws.OPERATOR_LAWS)
@@ -157,7 +160,7 @@ def evaluation(task: Task) -> Stage:
             laws.forms_agree_along_the_path(game, path),
             laws.paths_side_by_side(game, path),
             laws.gradient_is_a_difference_quotient(game, keys[0], gradient=methods.policy_gradient),
-            laws.no_gradient_through_the_mean_field(game, keys[1], descent=methods.descent),
+            laws.no_gradient_through_the_mean_field(game, keys[1], loss_gradient=methods.loss_gradient),
         )
     return Stage(tuple(result._replace(where="") if result.passed else result for result in results))
 
@@ -172,27 +175,27 @@ def definition(task: Task) -> Stage:
         with jax.enable_x64(True):
             path = laws.random_path(game, path_key)
             for time in {0, game.horizon - 1}:
-                found = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
-                results += [_at(f"path {number}", result) for result in found]
+                compared = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
+                results += [_at(f"path {number}", result) for result in compared]
     return Stage(worst_of(results))
 
 
 @stage("Monte Carlo populations")
 def monte_carlo(task: Task) -> Stage:
-    """Populations of agents who move one by one, by the game's own words where it has some."""
+    """Populations of agents who move one by one, by the game's own `move_agents` where it has one."""
     game, level = task.game, task.statistical_level
     path_key, key = jax.random.split(jax.random.fold_in(task.key, 200))
     path = laws.random_path(game, path_key)
-    effort = task.effort or (populations.DEEP if task.deep else populations.FAST)
-    found = populations.study(game, TabularPolicy(path.policy), path.noise, key=key, level=level, effort=effort)
+    samples = task.samples or (populations.DEEP if task.deep else populations.FAST)
+    study = populations.study(game, TabularPolicy(path.policy), path.noise, key=key, level=level, samples=samples)
     pictures: list[Picture] = []
 
     @check("figures of the populations can be drawn")
     def figures_can_be_drawn() -> tuple[float, float]:
-        pictures.extend(population_figures(game, found, level))
+        pictures.extend(population_figures(game, study, level))
         return 0, 0
 
-    return Stage((*found.results, figures_can_be_drawn()), pictures=tuple(pictures))
+    return Stage((*study.results, figures_can_be_drawn()), pictures=tuple(pictures))
 
 
 @stage("Laws at points chosen by hypothesis")
@@ -203,8 +206,8 @@ def fuzzed(task: Task) -> Stage:
 
 
 @stage("Variance of gradients and returns")
-def spread(task: Task) -> Stage:
-    """By structure, and by sampled agents."""
+def variance_of_gradients(task: Task) -> Stage:
+    """The variance of gradients and returns: exact integrals over states against sampled agents."""
     study = variance_study(task.game, key=jax.random.fold_in(task.key, 300), level=task.statistical_level)
     rows = [
         (
@@ -221,34 +224,34 @@ def spread(task: Task) -> Stage:
 
 
 @check("the best response that remembers its own states and actions is worth no less than the one that does not")
-def memory_does_no_harm(found: PrivateHistory) -> tuple[float, float]:
+def memory_does_no_harm(value: PrivateHistory) -> tuple[float, float]:
     """How far it is worth less, relative to its value."""
-    return -found.loss / max(abs(found.with_history), 1.0), 1e-10
+    return -value.loss / max(abs(value.with_history), 1.0), 1e-10
 
 
-def history_table(title: str, found: Sequence[tuple[str, str, PrivateHistory]]) -> Table:
-    """A row for every game and population."""
+def history_table(title: str, values: Sequence[tuple[str, str, PrivateHistory]]) -> Table:
+    """The table of the value of private history, a row for every game and population."""
     header = ("game", "population plays", "histories", "situations", "best with memory", "without", "lost")
     note = (
         "An agent's own past is a history of states and actions, of which there are exponentially many; a reduced "
         "policy, pi(a | s, o_0..o_t), knows the situation only. What is lost is zero where Assumption 2 of Wibault et "
-        "al. 2026 (arXiv 2602.20141) holds for a best response: public observations tell all that one's own past tells."
+        "al. 2026 (arXiv 2602.20141) holds for a best response: an agent's own past says nothing that is not public."
     )
     rows = [
-        (game, plays, one.histories, one.situations, one.with_history, one.without_history, one.loss)
-        for game, plays, one in found
+        (game, plays, value.histories, value.situations, value.with_history, value.without_history, value.loss)
+        for game, plays, value in values
     ]
     return Table(title, header, rows, note)
 
 
 @stage("What an agent's own past is worth")
-def remembered(task: Task) -> Stage:
-    """To its best response, where the others play at random; empty where noise or histories are too many."""
+def private_history(task: Task) -> Stage:
+    """The value of its own past to an agent among others who play at random; empty where it cannot be enumerated."""
     if task.game.scenarios() is None:
         return Stage(())
     try:
-        found = value_of_private_history(task.game, uniform(task.game))
+        value = value_of_private_history(task.game, uniform(task.game))
     except oracles.TooLargeError:
         return Stage(())
-    table = history_table("Every individual history enumerated", [(type(task.game).__name__, "uniform", found)])
-    return Stage((memory_does_no_harm(found),), tables=(table,))
+    table = history_table("Every individual history enumerated", [(type(task.game).__name__, "uniform", value)])
+    return Stage((memory_does_no_harm(value),), tables=(table,))

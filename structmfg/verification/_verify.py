@@ -14,7 +14,7 @@ from structmfg.verification import oracles
 from structmfg.verification._report import Report, Stage
 from structmfg.verification._stages import Task
 
-Tell = Callable[[Stage], None]
+StageCallback = Callable[[Stage], None]
 
 
 @own_rules()
@@ -27,22 +27,34 @@ def verify(
     fuzz: int = 0,
     model: oracles.Model | None = None,
     level: float = 1e-3,
-    tell: Tell | None = None,
+    callback: StageCallback | None = None,
 ) -> Report:
     """Check a game: its laws, its definition, and populations of agents who move one by one.
 
-    - Laws of kernels and of paths, along `num_points` random noise paths under random policies, kernels at times spread
-      over 0..T-1; laws of policy evaluation and of gradients, in double precision. A law passes within a bound for
-      rounding errors. `fuzz`: those of kernels at up to so many more points, chosen by hypothesis, at edges too.
-    - The definition: `model`, a game in plain NumPy (`oracles.Model`); that of `oracles` for the package's own games.
-    - Populations: statistical checks, which reject a game that is right with probability at most `level` in all.
-    - `deep`: the definition along every path, larger populations, the variance of gradients and returns, and on tiny
-      games the value of an agent's own past.
+    - Laws of kernels and of paths, along random noise paths under random policies, kernels at times spread over 0..T-1;
+      laws of policy evaluation and of gradients, in double precision. A law passes within a bound for rounding errors.
+    - The definition: every piece of the game against `model`, the same game in plain NumPy.
+    - Populations: statistical checks of agents who are drawn, act and move one by one, against the operators.
 
-    A pass is evidence at the points looked at, not a proof. What a game raises is a failed check. The same `key` (fixed
-    by default) gives the same report. `tell` is called after every stage.
+    A pass is evidence at the points where the game was checked, not a proof. An error that the game raises is a failed
+    check.
 
-    Raises `ValueError` if `game` is not a `Game`, `model` lacks a method, or a number is out of range.
+    Args:
+        game: The game.
+        key: Random key; the same key (a fixed one by default) gives the same report.
+        num_points: The number of random noise paths.
+        deep: Whether to check the definition along every path, larger populations, the variance of gradients and
+            returns, and on tiny games the value of an agent's own past.
+        fuzz: The largest number of further points, chosen by hypothesis, at which the laws of kernels are checked.
+        model: The game in plain NumPy, an `oracles.Model`; by default that of `oracles` for the package's own games.
+        level: The probability, at most, that the statistical checks together reject a game that is right.
+        callback: Called with every stage when it is done.
+
+    Returns:
+        The report; it `passed` where all checks did.
+
+    Raises:
+        ValueError: If `game` is not a `Game`, `model` lacks a method, or a number is out of range.
     """
     game = as_game(game)
     num_points = check_integer("num_points", num_points, at_least=1)
@@ -56,24 +68,24 @@ def verify(
         jax.random.fold_in(key, 0)
     except TypeError:
         raise ValueError(f"key must be one of jax.random.key, but is {key!r}") from None
-    return run(Task(game, key, num_points, deep=deep, fuzz=fuzz, model=model, level=level), tell)
+    return run(Task(game, key, num_points, deep=deep, fuzz=fuzz, model=model, level=level), callback)
 
 
-def run(task: Task, tell: Tell | None = None) -> Report:
-    """All stages of a task."""
+def run(task: Task, callback: StageCallback | None = None) -> Report:
+    """The report of all stages of a task."""
     done = []
     for stage in timed(_stages(task)):
         done.append(stage)
-        if tell:
-            tell(stage)
-    return Report(_named(task.game), tuple(done), _basis(task))
+        if callback:
+            callback(stage)
+    return Report(_name_of(task.game), tuple(done), _basis(task))
 
 
-def _named(game: Game) -> str:
-    """Its repr; its class where it has none of its own, or a user's fails."""
+def _name_of(game: Game) -> str:
+    """The repr of a game; the name of its class where it has no repr of its own, or where that raises."""
     try:
         return type(game).__name__ if type(game).__repr__ is object.__repr__ else repr(game)
-    except Exception:  # whatever it raises
+    except Exception:  # whatever a user's repr raises
         return type(game).__name__
 
 
@@ -88,7 +100,7 @@ def timed(stages: Iterator[Stage]) -> Iterator[Stage]:
 
 
 def _stages(task: Task) -> Iterator[Stage]:
-    """One by one, so that each can be shown when it is done; nothing follows where nothing can."""
+    """The stages, one by one, so that each can be shown when it is done; none follows where the first ones fail."""
     first = stages.sizes(task)
     yield first
     if not first.passed:
@@ -104,24 +116,24 @@ def _stages(task: Task) -> Iterator[Stage]:
     if task.fuzz:
         yield stages.fuzzed(task)
     if task.deep:
-        yield stages.spread(task)
-        if (remembered := stages.remembered(task)).results:
-            yield remembered
+        yield stages.variance_of_gradients(task)
+        if (history := stages.private_history(task)).results:
+            yield history
 
 
 def _basis(task: Task) -> tuple[str, ...]:
-    told = type(task.game).move_agents is not Game.move_agents
+    has_own_moves = type(task.game).move_agents is not Game.move_agents
     agents = (
-        "Agents move by the game's own `move_agents`, which does without its kernel: the operators are tested against "
+        "Agents move by the game's own `move_agents`, which does not use its kernel: the operators are tested against "
         "an independent statement of the same law of motion."
-        if told
-        else "Agents move by the kernel's own list of successors, as the game defines no `move_agents`: what the list "
-        "and the products have wrong alike does not show."
+        if has_own_moves
+        else "Agents move by the kernel's own list of successors, as the game defines no `move_agents`: errors that "
+        "the list and the products share do not show."
     )
     definition = (
-        "Every piece is held against a definition in plain NumPy."
+        "Every piece is compared with a definition in plain NumPy."
         if task.model is not None
-        else "There is no definition in plain NumPy to hold it against (`verify(game, model=...)` takes one)."
+        else "There is no definition in plain NumPy to compare it with (`verify(game, model=...)` takes one)."
     )
     return (
         f"Laws pass within a bound for rounding errors, at {task.num_points} random paths. Statistical checks show the "

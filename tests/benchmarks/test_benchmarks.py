@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import pytest
 
 from structmfg import benchmarks
-from structmfg.benchmarks import NotRun, _children, _peers, _plan, _run, _updates
-from structmfg.benchmarks._cases import Case, exponent, find
-from structmfg.benchmarks._forms import moved_bytes, operator_forms
-from structmfg.benchmarks._targets import scaling, targets
-from structmfg.benchmarks._timing import Effort, time_calls, time_plain
+from structmfg.benchmarks import NotRun
+from structmfg.benchmarks.suite import _peers, _plan, _run, _updates
+from structmfg.benchmarks.suite._cases import Case, find
+from structmfg.benchmarks.suite._forms import operator_forms, product_bytes
+from structmfg.benchmarks.suite._targets import scaling, targets
+from structmfg.benchmarks.suite._timing import TimingBudget, time_calls, time_plain
 from structmfg.cli import main
 from structmfg.games import LinearQuadratic, make
 
@@ -29,7 +30,7 @@ TINY = {
 }
 KEY = {"form": "structured", "kernel": "prebuilt", "direction": "forward", "paths": 1, "batch": "single"}
 SMALL_PLAN = benchmarks.QUICK._replace(
-    sizes={"linear_quadratic": (99,)}, layouts=((1, "single"),), explicit=(), effort=(1e-4, 1), updates=(), training={}
+    sizes={"linear_quadratic": (99,)}, layouts=((1, "single"),), explicit=(), budget=(1e-4, 1), updates=(), training={}
 )  # fmt: skip
 
 PEER = """
@@ -69,12 +70,12 @@ def own_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def case_of(parameters: dict[str, Any]) -> Case:
-    arguments = {"game": "linear_quadratic", "parameters": parameters, "seed": 0, "effort": [1e-4, 2]}
+    arguments = {"game": "linear_quadratic", "parameters": parameters, "seed": 0, "budget": [1e-4, 2]}
     return Case("operator", {"game": "linear_quadratic", "states": parameters["num_states"]}, arguments, [KEY])
 
 
 def case_of_peer(name: str) -> Case:
-    arguments = {"peer": f"own:{name}", "num_states": 9, "num_actions": 3, "effort": [1e-4, 2]}
+    arguments = {"peer": f"own:{name}", "num_states": 9, "num_actions": 3, "budget": [1e-4, 2]}
     return Case("peer", {"peer": f"own:{name}"}, arguments, [{}])
 
 
@@ -113,14 +114,14 @@ def test_too_large_a_list_is_not_made() -> None:
 
 
 def test_bytes_are_those_of_the_policy_and_two_vectors() -> None:
-    assert moved_bytes(LinearQuadratic(num_states=100)) == 4 * (100 * 7 + 100 + 100)
+    assert product_bytes(LinearQuadratic(num_states=100)) == 4 * (100 * 7 + 100 + 100)
 
 
 def test_calls_are_timed() -> None:
-    compiled = time_calls(lambda x: x + 1, (1.0,), Effort(1e-4, 3))
+    compiled = time_calls(lambda x: x + 1, (1.0,), TimingBudget(1e-4, 3))
     assert compiled.seconds > 0
     assert compiled.compile_seconds > 0
-    long = time_plain(lambda: sum(range(10_000)), Effort(1e-9, 3))  # outlasts its effort: not repeated
+    long = time_plain(lambda: sum(range(10_000)), TimingBudget(1e-9, 3))  # outlasts its budget: not repeated
     assert (long.calls, long.steps) == (1, 1)
 
 
@@ -137,12 +138,6 @@ def test_the_generic_game_moves_alike(game: str) -> None:
     expected, found = move(built), move(lists)
     assert jnp.allclose(found, expected, atol=1e-6)
     assert lists != built
-
-
-def test_the_exponent_of_a_power_law() -> None:
-    assert exponent((size, 3e-9 * size**1.25) for size in (10, 100, 5000)) == pytest.approx(1.25)
-    assert exponent([(10, 1.0)]) is None
-    assert exponent([(10, 1.0), (10, 2.0)]) is None
 
 
 def row(form: str, states: int, seconds: float, **labels: Any) -> dict[str, Any]:
@@ -185,7 +180,7 @@ def test_updates_and_peers_are_judged() -> None:
         {**update, "update": "paper, successors", "seconds": 8.0},
         {
             "kind": "peer",
-            "peer": "structmfg.benchmarks._peers:MFGLib",
+            "peer": "structmfg.benchmarks:MFGLib",
             "status": "ok",
             "library": "MFGLib",
             "seconds": 1.0,
@@ -201,7 +196,7 @@ def test_updates_and_peers_are_judged() -> None:
 def test_what_fails_is_reported_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = [case_of({"num_states": 1}), case_of_peer("Dies"), case_of_peer("Missing"), case_of({"num_states": 12})]
     told = []
-    result = _run.run(planned, timeout=60, tell=lambda case, *_: told.append(case.title))
+    result = _run.run(planned, timeout=60, callback=lambda case, *_: told.append(case.title))
     refused, died, missing, measured = result["measurements"]
     assert (refused["status"], refused["states"]) == ("failed", 1)
     assert "num_states must be a whole number of at least 2" in refused["reason"]
@@ -215,7 +210,7 @@ def test_what_fails_is_reported_and_the_rest_goes_on(monkeypatch: pytest.MonkeyP
 
 
 def test_a_case_that_takes_too_long_is_stopped() -> None:
-    (stopped,) = _children.run_case(case_of({"num_states": 12}), timeout=0.05)
+    (stopped,) = _run.run_case(case_of({"num_states": 12}), timeout=0.05)
     assert (stopped["status"], stopped["reason"]) == ("failed", "stopped after 0.05 s")
 
 
@@ -231,7 +226,7 @@ def test_an_interrupt_leaves_out_the_rest(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can pin a process")
 def test_processes_are_pinned_and_this_one_is_not() -> None:
     before = os.sched_getaffinity(0)
-    with _children.pinned():
+    with _run.pinned():
         command = [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
     assert os.sched_getaffinity(0) == before

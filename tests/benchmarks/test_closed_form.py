@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import quad
 
 import structmfg as smfg
-from structmfg.benchmarks.exact import __main__ as exact
+from structmfg.benchmarks.exact._closed_form import closed_form
 from structmfg.games import AggregateState, CarmonaFouqueSun
 
 ROWS = {  # a, q, eps, c, T: eta at 0
@@ -124,7 +124,7 @@ def test_first_order_convergence(double):
 
 def test_the_exact_solver_converges_to_the_closed_form():
     """At first order, and to a control that depends on x - m alone, as far as its tolerance lets it."""
-    found = exact.closed_form((8, 16))
+    found = closed_form((8, 16))
     for row in found["rows"]:
         assert row["result"] == "converged"
         assert row["dependence"] < 1e-4

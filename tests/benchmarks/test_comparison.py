@@ -1,4 +1,4 @@
-"""Solvers on one clock: the statistics, what is kept, what is gone on with, and what is refused."""
+"""Solvers on one clock: the summary, which runs are saved, resumed, and refused."""
 
 import json
 import math
@@ -25,42 +25,6 @@ def curve(*points):
 
 def clocked(solver, seed, *points):
     return comparison.ClockedRun(solver, seed, "completed", 10, points[-1][0], 1.0, curve(*points), "folder")
-
-
-# Statistics.
-
-
-def test_band_by_hand():
-    """Three seeds, on their common seconds; 4.302653 is the 97.5 % quantile of Student's t with two degrees."""
-    found = comparison.band([curve((0, 4), (2, 2)), curve((0, 5), (4, 1)), curve((1, 3), (2, 3))], points=2)
-    np.testing.assert_allclose(found.seconds, [1, 2])
-    np.testing.assert_allclose(found.mean, [(3 + 4 + 3) / 3, (2 + 3 + 3) / 3])
-    half = 4.302653 * np.std([3, 4, 3], ddof=1) / math.sqrt(3)
-    np.testing.assert_allclose(found.high[0] - found.mean[0], half, rtol=1e-6)
-    np.testing.assert_allclose(found.mean[0] - found.low[0], half, rtol=1e-6)
-
-
-def test_band_of_one_seed():
-    found = comparison.band([curve((1, 3), (2, 1))], points=3)
-    np.testing.assert_allclose(found.mean, [3, 2, 1])
-    assert np.isnan(found.low).all()
-
-
-@pytest.mark.parametrize(
-    ("level", "seconds"),
-    [(10, 1), (math.e**2, 1), (math.e, 1.5), (1, 2), (0.5, math.inf)],
-)
-def test_time_to_a_level(level, seconds):
-    """Between checkpoints the logarithm is linear; nothing is claimed before the first one."""
-    assert comparison.time_to(curve((1, math.e**2), (2, 1)), level) == pytest.approx(seconds)
-
-
-def test_time_to_a_level_that_is_passed_twice():
-    assert comparison.time_to(curve((1, 4), (2, 1), (3, 4), (4, 1)), 2.0) == pytest.approx(1.5)
-
-
-def test_time_to_a_level_below_which_is_zero():
-    assert comparison.time_to(curve((1, 4), (2, 0)), 2.0) == 2
 
 
 @pytest.mark.parametrize("max_steps", [1, 2, 15, 16, 1000])
@@ -112,10 +76,10 @@ def compared(tmp_path_factory):
     """Two solvers, one on the tree, and two seeds."""
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_plan, "_LEAST_TRIAL", 0.02)
+        patch.setattr(_plan, "_MIN_TRIAL_SECONDS", 0.02)
         told = []
         result = comparison.compare(
-            GAME, folder, solvers=["spg", "fixed_point"], seeds=2, max_seconds=0.2, tell=told.append
+            GAME, folder, solvers=["spg", "fixed_point"], seeds=2, max_seconds=0.2, log=told.append
         )
     return folder, result, told
 
@@ -151,7 +115,7 @@ def test_it_goes_on_where_it_was(compared, monkeypatch):
     folder, before, _ = compared
     (folder / "runs" / "spg-1" / _runs.FILE).unlink()
     told = []
-    after = comparison.compare(GAME, folder, solvers=["spg"], seeds=3, max_seconds=0.2, tell=told.append)
+    after = comparison.compare(GAME, folder, solvers=["spg"], seeds=3, max_seconds=0.2, log=told.append)
     made = [line.partition(":")[0] for line in told if "after" in line]
     assert made == ["spg, seed 1", "spg, seed 2"]
     assert after.plan.steps == before.plan.steps
@@ -200,7 +164,7 @@ def test_a_damaged_run_is_not_read(tmp_path, damage):
 
 def test_command(tmp_path, capsys, monkeypatch):
     """Interrupted in the midst of a run, it says how to go on; the same command then finishes."""
-    monkeypatch.setattr(_plan, "_LEAST_TRIAL", 0.02)
+    monkeypatch.setattr(_plan, "_MIN_TRIAL_SECONDS", 0.02)
     folder = tmp_path / "compared"
     command = ["compare", "left_right", "--solvers", "fixed_point,spg", "--seeds", "1", "--max-seconds", "0.2"]
     command += ["--out", str(folder), "--json", "--quiet"]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from structmfg.benchmarks.exact import __main__ as exact
+from structmfg.benchmarks.exact._closed_form import closed_form, variance
 from structmfg.benchmarks.exact._congestion_game import convergence
 from structmfg.benchmarks.exact._figures import figures
+from structmfg.benchmarks.exact._measure import after, best, thinned
 from structmfg.benchmarks.exact._tables import tables
 from structmfg.games import CarmonaFouqueSun, make
 from structmfg.solvers import FixedPoint
@@ -22,7 +24,7 @@ def found():
     compared = exact.compare(game, others, max_steps=60, at=(10, 60), tolerances=(1e-3,))
     return {
         "linear_quadratic": {**compared, "floors": []},
-        "carmona_fouque_sun": exact.closed_form((4,), tolerance=1e-4),
+        "carmona_fouque_sun": closed_form((4,), tolerance=1e-4),
         "master_equation": {2: convergence(2, (2, 4))},
     }
 
@@ -45,7 +47,7 @@ def test_best():
     rows = [{"solver": "x", "setting": name, "curve": curve} for name, curve in curves.items()]
     rows.append({"solver": "y", "setting": "e", "curve": [(1, float("nan"))]})
     rows = [{**row, "steps": 2, "exploitability": row["curve"][-1][1]} for row in rows]
-    assert [row["setting"] for row in exact.best(rows)] == ["b", "e"]
+    assert [row["setting"] for row in best(rows)] == ["b", "e"]
 
 
 @pytest.mark.slow
@@ -73,7 +75,7 @@ def test_variance_solves_its_equation():
     drift = 0.5 + float(game.eta(0.0))
     level = game.volatility**2 * (1 - game.correlation**2) / (2 * drift)
     times = game.time_step * np.arange(game.num_steps + 1)
-    np.testing.assert_allclose(exact.variance(game, 2.0), level + (2 - level) * np.exp(-2 * drift * times), atol=1e-6)
+    np.testing.assert_allclose(variance(game, 2.0), level + (2 - level) * np.exp(-2 * drift * times), atol=1e-6)
 
 
 def test_meshes(found):
@@ -92,11 +94,11 @@ def test_tables_and_figures(found):
 
 def test_after():
     curve = [(20, 3.0), (40, 2.0), (60, 1.0)]
-    assert exact.after(curve, 40) == 2.0
-    assert exact.after(curve, 50) == 2.0
-    assert exact.after(curve, 10) is None
-    assert exact.after(curve, 100) is None
-    assert exact.thinned([(i, 1 / i) for i in range(1, 1001)])[-1] == (1000, 1e-3)
+    assert after(curve, 40) == 2.0
+    assert after(curve, 50) == 2.0
+    assert after(curve, 10) is None
+    assert after(curve, 100) is None
+    assert thinned([(i, 1 / i) for i in range(1, 1001)])[-1] == (1000, 1e-3)
 
 
 def test_command(tmp_path, monkeypatch, capsys):

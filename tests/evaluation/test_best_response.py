@@ -30,7 +30,7 @@ def by_hand(game, kind, tables):
     """Best values, and those of a population with tables (N, T, S, A): along every path, given what z_0 tells."""
     scenarios = game.scenarios()
     noise, weights = np.asarray(scenarios.noise), np.asarray(scenarios.probabilities, float)
-    faced = oracles.population(CoinByHand(game), tables, noise, weights, kind)
+    faced = oracles.faced_population(CoinByHand(game), tables, noise, weights, kind)
     starts = [np.broadcast_to(row, (2, 2)) for row in np.eye(2)]
     best = np.stack([oracles.best_without_history(faced._replace(start=start)) for start in starts], -1)
     root = np.arange(2) if kind == "clairvoyant" else noise[:, 0]

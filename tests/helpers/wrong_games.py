@@ -1,4 +1,4 @@
-"""Games whose agents move rightly, with operators or noise made wrong on purpose."""
+"""A small game of a user's, and games and kernels made wrong on purpose."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from structmfg.games import BeachBar, LinearQuadratic, Macro, NoisePaths
-from structmfg.operators import DenseKernel
+from structmfg.games import BeachBar, Game, LinearQuadratic, Macro, NoisePaths
+from structmfg.operators import DenseKernel, SuccessorKernel
 
 SIZES = {"num_states": 15, "horizon": 5, "first": 1, "last": 3, "push": 4.0}
 
@@ -17,8 +17,34 @@ def dense_of(kernel):
     return jax.vmap(kernel.expect, out_axes=-1)(jnp.eye(kernel.num_states))
 
 
+def random_probabilities(num_states=7, num_actions=3):
+    return np.random.default_rng(0).dirichlet(np.ones(num_states), (num_states, num_actions))
+
+
+class Ring(Game):
+    """A user's game: two actions on a ring, a coin, and everybody dislikes a crowd."""
+
+    num_states, num_actions, horizon, discount = 6, 2, 4, 0.9
+
+    def kernel(self, aggregate):
+        step = jnp.array([0, 1]) * aggregate.noise
+        return SuccessorKernel(((jnp.arange(6)[:, None] + step) % 6)[:, :, None], jnp.ones((6, 2, 1)))
+
+    def reward(self, aggregate, following):
+        return jnp.broadcast_to(-following.mean_field[:, None], (6, 2)) - jnp.array([0.0, 0.1])
+
+    def observe(self, aggregate):
+        return aggregate.noise[None].astype(float)
+
+    def initial_noise(self, uniform):
+        return jnp.where(uniform < 0.5, 1, -1)
+
+    def next_noise(self, noise, uniform, time):
+        return jnp.where(uniform < 0.1, -noise, noise)
+
+
 class Transposed(DenseKernel):
-    """Pushes mass by P instead of its transpose."""
+    """Pushes mass by P instead of its transpose: right for symmetric P alone."""
 
     def push(self, mass):
         return jnp.einsum("sa,tas->t", mass, self.probabilities)

@@ -23,7 +23,7 @@ from structmfg.policies import uniform
 from structmfg.runs._save import trajectory_arrays
 from structmfg.solvers import Checkpoint
 from structmfg.verification import CheckResult, Report, Stage, stage_text
-from structmfg.verification._verify import _named
+from structmfg.verification._verify import _name_of
 
 EVIL = "\"'><script>alert(1)</script>{{ 7 * 7 }}{% x %}$\\frac{$[bold]\x1b[31m"
 EVIL += "\x00\x07\r\n\u202e\ud800../../x</title></style>"
@@ -112,7 +112,7 @@ def test_the_report_of_a_comparison_escapes_all_names() -> None:
 
 def report() -> Report:
     found = CheckResult(EVIL, 1.0, 0.5, False, EVIL, EVIL)
-    return Report(_named(GAME), (Stage((found,), EVIL, pictures=(Picture("a", EVIL, b""),)),), (EVIL,))
+    return Report(_name_of(GAME), (Stage((found,), EVIL, pictures=(Picture("a", EVIL, b""),)),), (EVIL,))
 
 
 def test_the_report_of_a_verification_escapes_all_names(tmp_path: Path) -> None:

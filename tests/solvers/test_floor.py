@@ -57,7 +57,7 @@ def test_coin():
         tables = np.array([[[np.eye(2)[chosen[t, z[t], s]] for s in range(2)] for t in range(3)] for z in noise])
 
         def gain(kind, tables=tables):
-            faced = oracles.population(model, tables, noise, weights, kind)
+            faced = oracles.faced_population(model, tables, noise, weights, kind)
             own = weights @ oracles.policy_values(faced, tables) @ model.start(0)
             return oracles.best_without_history(faced).sum() - own
 

@@ -18,7 +18,7 @@ from structmfg.operators import DenseKernel
 from structmfg.policies import Policy
 from structmfg.solvers import Estimate, PlayersEvaluation, gain_rate, players
 from structmfg.solvers.n_players import _players
-from structmfg.verification.populations import population
+from structmfg.verification.populations import simulate_population
 
 KEY = jax.random.key(0)
 LEFT = 0.7  # of the crowd, in the games of two sides
@@ -214,7 +214,9 @@ def test_the_return_is_that_of_a_population():
     game = smfg.games.make("left_right")
     (found,) = players(game, SIDED, [5], key=KEY)
     policy = smfg.policies.tabular(game, SIDED)
-    lived = jax.vmap(lambda key: population(game, policy, jnp.zeros(2, int), num_agents=5, key=key).returns.mean())
+    lived = jax.vmap(
+        lambda key: simulate_population(game, policy, jnp.zeros(2, int), num_agents=5, key=key).returns.mean()
+    )
     returns = np.asarray(lived(jax.random.split(KEY, 4000)))
     plain = Estimate(returns.mean(), math.hypot(returns.std() / np.sqrt(len(returns)), found.mean_return.stderr))
     assert within(plain, found.mean_return.value)

@@ -12,7 +12,13 @@ import structmfg as smfg
 from structmfg.games import AggregateState
 from structmfg.operators import DenseKernel
 from structmfg.verification import populations
-from structmfg.verification.populations import Effort, independent, population, rate_of_convergence, study
+from structmfg.verification.populations import (
+    SampleSizes,
+    rate_of_convergence,
+    simulate_independent_agents,
+    simulate_population,
+    study,
+)
 
 SMALL = {
     "linear_quadratic": {"num_states": 15, "horizon": 5, "first": 1, "last": 3, "push": 4.0},
@@ -24,7 +30,7 @@ SMALL = {
     "left_right": {},
 }
 UNEVEN = [{"correlation": 0.0, "volatility": 0.5}, {"correlation": 0.6, "volatility": 1.5, "push": 3.5}]
-EFFORT = Effort(20_000, 128, 1000, 3, 5000, (100, 1000), (16, 16))
+SAMPLES = SampleSizes(20_000, 128, 1000, 3, 5000, (100, 1000), (16, 16))
 LEVEL = 1e-6
 
 
@@ -39,7 +45,7 @@ def studied(game, seed=0):
     """The checks but for the rate, by name."""
     policy, noise = around(game)
     keys = jax.random.split(jax.random.key(seed), 3)
-    lived = independent(game, policy, noise, num_agents=EFFORT.num_agents, key=keys[0])
+    lived = simulate_independent_agents(game, policy, noise, num_agents=SAMPLES.num_agents, key=keys[0])
     every = jax.tree.map(lambda x: x[:-1], lived.trajectory.aggregates)
     return {
         "transitions": populations.transitions(game, every, key=keys[1], level=LEVEL, num_pairs=128, num_draws=1000),
@@ -74,11 +80,11 @@ def test_a_study(double):
 
 
 def assert_complete(game):
-    found = study(game, *around(game), key=jax.random.key(0), level=LEVEL, effort=EFFORT)
+    found = study(game, *around(game), key=jax.random.key(0), level=LEVEL, samples=SAMPLES)
     assert all(result.passed for result in found.results), found.results
     assert [r.name for r in found.results] == ["noise", "transitions", "counts", "returns", "rate is one half"]
     assert found.p_values.shape == (game.horizon + 1,)
-    assert found.spread.observed.sum() == EFFORT.num_agents == pytest.approx(found.spread.expected.sum(), rel=1e-5)
+    assert found.spread.observed.sum() == SAMPLES.num_agents == pytest.approx(found.spread.expected.sum(), rel=1e-5)
 
 
 @pytest.mark.slow
@@ -189,7 +195,7 @@ def test_interacting_agents_make_their_own_prices():
     game = smfg.games.make("linear_quadratic", **SMALL["linear_quadratic"], max_action=1, volatility=0.0)
     policy = smfg.policies.tabular(game, np.eye(3)[np.full(15, 2)])  # all go up: the path is deterministic
     noise = jnp.full(6, -1)
-    alone = population(game, policy, noise, num_agents=10, key=jax.random.key(0))
+    alone = simulate_population(game, policy, noise, num_agents=10, key=jax.random.key(0))
     states = np.repeat(np.arange(15), np.asarray(alone.counts[0]))
     total = 0.0
     for t in range(5):
@@ -199,7 +205,7 @@ def test_interacting_agents_make_their_own_prices():
         total += 0.99**t * (-0.5 * d**2 if t == 4 else -0.5 + 0.1 * d - 0.25 * d**2).mean()
         states = following
     assert float(alone.returns.mean()) == pytest.approx(total, rel=1e-5)
-    among = independent(game, policy, noise, num_agents=10, key=jax.random.key(0)).population
+    among = simulate_independent_agents(game, policy, noise, num_agents=10, key=jax.random.key(0)).population
     np.testing.assert_array_equal(among.counts, alone.counts)
     assert float(among.returns.mean()) != pytest.approx(total, rel=1e-4)
 
@@ -235,7 +241,7 @@ class Raises(Wrong):
 
 def test_a_game_that_raises_is_a_finding():
     game = Raises()
-    found = study(game, *around(game), key=jax.random.key(0), effort=EFFORT)
+    found = study(game, *around(game), key=jax.random.key(0), samples=SAMPLES)
     assert found.spread is None
     assert found.results[-1].where.startswith("raised RuntimeError: no <agents> here (test_populations.py, line ")
 
@@ -250,7 +256,7 @@ def test_bad_arguments(sizes, replicates):
     with pytest.raises(ValueError, match=r"whole number of at least|needs two or more"):
         rate_of_convergence(game, policy, noise, key=jax.random.key(0), sizes=sizes, replicates=replicates)
     with pytest.raises(ValueError, match="num_agents must be a whole number"):
-        population(game, policy, noise, num_agents=0, key=jax.random.key(0))
+        simulate_population(game, policy, noise, num_agents=0, key=jax.random.key(0))
 
 
 class Disaster(smfg.games.LeftRight):
@@ -274,7 +280,7 @@ def test_rare_and_large_losses_are_no_evidence():
     game = Disaster()
     policy, noise = smfg.policies.uniform(game), jnp.zeros(4, int)
     for seed in range(5):
-        lived = independent(game, policy, noise, num_agents=10**5, key=jax.random.key(seed))
+        lived = simulate_independent_agents(game, policy, noise, num_agents=10**5, key=jax.random.key(seed))
         assert populations.returns(game, lived, level=1e-4).passed
     lived = lived._replace(population=lived.population._replace(returns=lived.population.returns - 1e4))
     assert not populations.returns(game, lived, level=1e-4).passed

@@ -12,8 +12,8 @@ from test_populations import LEVEL, around
 
 import structmfg as smfg
 from structmfg.verification import populations
-from structmfg.verification.populations import independent
-from structmfg.verification.populations._multinomial import LEAST, multinomial_p_values
+from structmfg.verification.populations import simulate_independent_agents
+from structmfg.verification.populations._multinomial import MIN_EXPECTED, multinomial_p_values
 
 SEEDS = 20
 
@@ -43,7 +43,7 @@ def tails(cells, num_draws, bins=4000, top=80.0):
 @pytest.mark.parametrize("cells", [(0.25,) * 4, (0.1, 0.1, 0.8), (0.125,) * 8])
 def test_p_values_are_honest_far_out(cells):
     """At the least that a cell may expect, the probability of p <= alpha is at most 1.6 alpha, down to 1e-8."""
-    num_draws, size = round(LEAST / min(cells)), len(cells)
+    num_draws, size = round(MIN_EXPECTED / min(cells)), len(cells)
     williams = 1 + (sum(1 / p for p in cells) - 1) / (6 * num_draws * (size - 1))
     for alpha in 10.0 ** -np.arange(2, 9):
         reached = tails(cells, num_draws)[round(chi2.isf(alpha, size - 1) * williams / 2 / 80 * 4000)]
@@ -77,7 +77,7 @@ def of_seeds(game, num_seeds, *, level=LEVEL, num_agents=20_000, num_draws=1000)
     found, last = {"transitions": [], "counts": [], "returns": []}, []
     for key in jax.random.split(jax.random.key(7), num_seeds):
         lives, moves = jax.random.split(key)
-        lived = independent(game, policy, noise, num_agents=num_agents, key=lives)
+        lived = simulate_independent_agents(game, policy, noise, num_agents=num_agents, key=lives)
         some = jax.tree.map(lambda x: x[2:3], lived.trajectory.aggregates)
         results = [
             populations.transitions(game, some, key=moves, level=level, num_draws=num_draws),

@@ -98,7 +98,7 @@ def test_a_population_that_remembers():
 def faced_by_hand(game, kind="public"):
     """One agent among others who play at random, differently on either path."""
     noise, probabilities = np.asarray(game.scenarios().noise), np.array([0.3, 0.7])
-    return oracles.population(CoinByHand(game), random_tables(game, 2), noise, probabilities, kind)
+    return oracles.faced_population(CoinByHand(game), random_tables(game, 2), noise, probabilities, kind)
 
 
 def test_reduced_class_against_all_its_policies():
@@ -142,10 +142,10 @@ def test_nothing_is_lost_by_who_knows_the_noise():
 def check_rows(rows):
     """Nothing is lost where the package says so, and its public best response is then the one enumerated."""
     for row in rows:
-        assert row.found.loss >= -1e-13, row
+        assert row.value.loss >= -1e-13, row
         if row.perfect_recall:
-            assert row.found.loss == pytest.approx(0, abs=1e-13), row
-    assert {row.game for row in rows if row.found.loss > 1e-3} == {
+            assert row.value.loss == pytest.approx(0, abs=1e-13), row
+    assert {row.game for row in rows if row.value.loss > 1e-3} == {
         "coin, hidden twice, moves tell",
         "coin, hidden always, moves tell",
         "swap, hidden",
@@ -190,7 +190,7 @@ def test_own_functions_and_oracle_face_an_agent_alike():
     table = random_tables(game, 1)[0]
     own = faced_population(game, table)
     tables = [table] * len(own.start)
-    told = oracles.population(oracles.model(game), tables, paths_of(game), own.probabilities)
+    told = oracles.faced_population(oracles.model(game), tables, paths_of(game), own.probabilities)
     assert own.horizon == game.horizon
     for one, other in zip(own, told, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15)

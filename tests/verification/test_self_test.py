@@ -29,7 +29,7 @@ def reports(finding):
 
 def test_a_fault_that_nothing_finds_fails(monkeypatch):
     monkeypatch.setattr(module, "_report", reports(lambda fault: fault.name == "noise applied twice"))
-    stage = module.sown(jax.random.key(0), [FAULTS["noise applied twice"], FAULTS["actions reversed"]])
+    stage = module.mutation_tests(jax.random.key(0), [FAULTS["noise applied twice"], FAULTS["actions reversed"]])
     found, missed = stage.results
     assert found.passed
     assert found.where == "by second"
@@ -60,6 +60,6 @@ def test_a_check_that_is_made_only_where_something_raised_has_a_column(monkeypat
         return Report("", (Stage((made if fault is None else made._replace(name="runs to its end", passed=False),)),))
 
     monkeypatch.setattr(module, "_report", report)
-    stage = module.sown(jax.random.key(0), [FAULTS["actions reversed"]])
+    stage = module.mutation_tests(jax.random.key(0), [FAULTS["actions reversed"]])
     assert stage.passed
     assert dict(stage.tables[1].rows) == {"first": 0, "runs to its end": 1}

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 import structmfg as smfg
 from structmfg._files import to_json
+from structmfg._statistics import squared_deviations
 from structmfg.benchmarks.variance import plain, tables
 from structmfg.evaluation._paths import policy_gradient, rollout
 from structmfg.games import noise_paths
@@ -23,7 +24,6 @@ from structmfg.verification.variance import figures
 from structmfg.verification.variance._agents import rewards_to_go
 from structmfg.verification.variance._gradients import gradients, reinforce, structural
 from structmfg.verification.variance._returns import _components, path_returns
-from structmfg.verification.variance._statistics import squares
 from structmfg.verification.variance._study import returns_agree, spreads_agree
 
 GAME = Coin()
@@ -92,7 +92,7 @@ def test_variance_falls_with_the_number_of_agents(trajectory):
             jax.vmap(lambda key: reinforce(GAME, num_agents, ("none", "values"))(trajectory, logits, key))
         )
         found = np.asarray(estimate(keys)).reshape(draws, 2, -1)
-        return np.array([squares(found[:, i]).mean() for i in range(2)])
+        return np.array([squared_deviations(found[:, i]).mean() for i in range(2)])
 
     few, many = traces(2), traces(32)
     assert np.abs(np.log(few / many / 16)).max() < 4 * np.sqrt(2 * 2 / draws)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.wrong_games import Ring, Transposed, random_probabilities
 
 import structmfg as smfg
 from structmfg._pages import Picture
 from structmfg.cli import main
-from structmfg.operators import DenseKernel, SuccessorKernel
+from structmfg.operators import DenseKernel
 from structmfg.verification import CheckResult, Report, Stage, Table, verify
 
 SMALL = {
@@ -26,30 +27,8 @@ SMALL = {
 }
 
 
-class Stay(smfg.Game):
-    """A user's game: two actions on a ring, a coin, and everybody dislikes a crowd."""
-
-    num_states, num_actions, horizon, discount = 6, 2, 4, 0.9
-
-    def kernel(self, aggregate):
-        step = jnp.array([0, 1]) * aggregate.noise
-        return SuccessorKernel(((jnp.arange(6)[:, None] + step) % 6)[:, :, None], jnp.ones((6, 2, 1)))
-
-    def reward(self, aggregate, following):
-        return jnp.broadcast_to(-following.mean_field[:, None], (6, 2)) - jnp.array([0.0, 0.1])
-
-    def observe(self, aggregate):
-        return aggregate.noise[None].astype(float)
-
-    def initial_noise(self, uniform):
-        return jnp.where(uniform < 0.5, 1, -1)
-
-    def next_noise(self, noise, uniform, time):
-        return jnp.where(uniform < 0.1, -noise, noise)
-
-
-class StayByHand:
-    """The same in plain NumPy, as a model of `oracles`."""
+class RingByHand:
+    """`Ring` in plain NumPy, as a model of `oracles`."""
 
     horizon, discount = 4, 0.9
 
@@ -94,39 +73,28 @@ def test_deep():
 
 def test_a_users_game_passes_repeats_and_takes_a_model():
     stages = []
-    report = verify(Stay(), num_points=1, model=StayByHand(), fuzz=5, tell=stages.append)
+    report = verify(Ring(), num_points=1, model=RingByHand(), fuzz=5, callback=stages.append)
     assert report.passed, str(report)
     assert tuple(stages) == report.stages
     assert "reward matches oracle" in names(report)
-    again = verify(Stay(), num_points=1)
+    again = verify(Ring(), num_points=1)
     shared = {result for result in again.results} & set(report.results)
     assert len(shared) == len(again.results)
-    assert verify(Stay(), key=jax.random.key(1), num_points=1).results != again.results
+    assert verify(Ring(), key=jax.random.key(1), num_points=1).results != again.results
 
 
 def test_another_model_is_told_from_the_game():
-    model = StayByHand()
+    model = RingByHand()
     model.reward = lambda mu, z, t, next_mu, next_z: -mu[:, None] - np.array([0.1, 0.0])
-    report = verify(Stay(), num_points=1, model=model)
+    report = verify(Ring(), num_points=1, model=model)
     (wrong,) = (result for result in report.results if not result.passed)
     assert wrong.name == "reward matches oracle"
     assert "action" in wrong.where
 
 
-class Transposed(DenseKernel):
-    """Pushes mass by P instead of its transpose: right for symmetric P alone."""
-
-    def push(self, mass):
-        return jnp.einsum("sa,tas->t", mass, self.probabilities)
-
-
-def probabilities(num_states, num_actions):
-    return np.random.default_rng(0).dirichlet(np.ones(num_states), (num_states, num_actions))
-
-
 @dataclasses.dataclass(frozen=True)
-class Broken(Stay):
-    """`Stay`, with one function made wrong."""
+class Broken(Ring):
+    """`Ring`, with one function made wrong."""
 
     where: str = ""
 
@@ -137,9 +105,9 @@ class Broken(Stay):
         if self.where == "branch" and aggregate.time > 2:
             return kernel
         if self.where == "states":
-            return DenseKernel(jnp.asarray(probabilities(5, 2)))
+            return DenseKernel(jnp.asarray(random_probabilities(5, 2)))
         if self.where == "transposed":
-            return Transposed(jnp.asarray(probabilities(6, 2)))
+            return Transposed(jnp.asarray(random_probabilities(6, 2)))
         if self.where == "row":
             return eqx.tree_at(lambda k: k.probabilities, kernel, kernel.probabilities.at[4, 1].set(1.5))
         return kernel
@@ -200,7 +168,7 @@ def test_a_broken_game_is_reported_and_does_not_crash(where, found, told):
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_fails_in_double_precision_alone_is_a_finding():
-    class Single(Stay):
+    class Single(Ring):
         def initial_mean_field(self, noise):
             return jnp.full(6, 1 / 6, jnp.float32)
 
@@ -216,7 +184,7 @@ def test_what_fails_in_double_precision_alone_is_a_finding():
 
 
 def test_sizes_come_first():
-    game = Stay()
+    game = Ring()
     game.horizon = 0
     report = verify(game)
     assert len(report.results) == 1
@@ -227,11 +195,11 @@ def test_sizes_come_first():
     ("game", "options"),
     [
         ("beach_bar", {}),
-        (Stay(), {"num_points": 0}),
-        (Stay(), {"num_points": 1.5}),
-        (Stay(), {"fuzz": -1}),
-        (Stay(), {"level": 0.0}),
-        (Stay(), {"model": Stay()}),
+        (Ring(), {"num_points": 0}),
+        (Ring(), {"num_points": 1.5}),
+        (Ring(), {"fuzz": -1}),
+        (Ring(), {"level": 0.0}),
+        (Ring(), {"model": Ring()}),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

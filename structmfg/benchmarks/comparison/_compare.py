@@ -1,4 +1,4 @@
-"""A comparison from its folder to its result."""
+"""`compare`: trains all solvers and seeds, and summarises the runs."""
 
 import functools
 import math
@@ -12,20 +12,26 @@ import numpy as np
 
 from structmfg import reports
 from structmfg._files import write_bytes, write_json
+from structmfg._statistics import mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._figures import figures
 from structmfg.benchmarks.comparison._plan import ClockPlan, planned
 from structmfg.benchmarks.comparison._report import render
 from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
-from structmfg.benchmarks.comparison._statistics import mean_and_half_width, time_to
 from structmfg.games import Game
 from structmfg.runs import reference_object, save_figures
 from structmfg.solvers.loop import Progress
 
-Follow = Callable[[str, int, Progress], None]
+TrainingCallback = Callable[[str, int, Progress], None]
 
 
 class Comparison(NamedTuple):
-    """`runs` by solver, one a seed; `result`: what result.json holds."""
+    """A comparison.
+
+    Attributes:
+        plan: The plan.
+        runs: The runs of every solver, one for each seed.
+        result: What result.json holds.
+    """
 
     plan: ClockPlan
     runs: dict[str, list[ClockedRun]]
@@ -39,32 +45,42 @@ def compare(
     solvers: Sequence[str],
     seeds: int = 3,
     max_seconds: float = 60.0,
-    tell: Callable[[str], None] = lambda _: None,
-    follow: Follow | None = None,
+    log: Callable[[str], None] = lambda _: None,
+    callback: TrainingCallback | None = None,
 ) -> Comparison:
-    """Train every solver (a name in `SOLVERS`) with seeds 0..`seeds`-1 for `max_seconds` each, and compare them.
+    """Train several solvers with several seeds for the same time each, and compare them.
 
-    The folder is new, or that of a comparison to go on with: finished runs are kept and reported, also those of solvers
-    and seeds not asked for now; only what is asked for is trained. `tell` is told what happens, `follow` is called
-    during training with solver, seed and progress. Written are plan.json, a run folder for each run, figures,
-    result.json and report.html.
+    Args:
+        game: The game.
+        folder: An empty folder, or that of a comparison to resume. Its finished runs are kept and reported, also those
+            of other solvers and seeds; the function writes plan.json, a run folder for each run, figures, result.json
+            and report.html.
+        solvers: Names in `SOLVERS`.
+        seeds: The number of seeds; they are 0..`seeds`-1.
+        max_seconds: The seconds of training of each run.
+        log: Called with a line whenever something happens.
+        callback: Called during training with solver, seed and progress.
 
-    Raises `ValueError` on an unknown solver, numbers out of range, and a folder with a comparison of something else.
+    Returns:
+        The plan, the runs and the summary.
+
+    Raises:
+        ValueError: If a solver is unknown, a number is out of range, or the folder has a comparison of something else.
     """
-    plan = planned(game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, tell=tell)
-    found: dict[str, list[ClockedRun]] = {solver: [] for solver in plan.solvers}
+    plan = planned(game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, log=log)
+    by_solver: dict[str, list[ClockedRun]] = {solver: [] for solver in plan.solvers}
     for seed in plan.seeds:
         for solver in plan.solvers:
             run = finished(folder, solver, seed)
             if run is None:
                 if solver not in solvers or seed >= seeds:
                     continue
-                run = train(game, plan, folder, solver, seed, follow and functools.partial(follow, solver, seed))
+                run = train(game, plan, folder, solver, seed, callback and functools.partial(callback, solver, seed))
                 jax.clear_caches()  # programs of many solvers would exhaust the memory maps of the process
-                tell(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
-            found[solver].append(run)
-    runs = {solver: of for solver, of in found.items() if of}
-    tell("anchors and report")
+                log(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
+            by_solver[solver].append(run)
+    runs = {solver: trained for solver, trained in by_solver.items() if trained}
+    log("anchors and report")
     reference_values = reports.reference_values(game, reference(runs), kinds=["clairvoyant"])
     result = summarise(game, plan, runs, reference_values)
     pictures = figures(game, runs, reference_values)
@@ -132,9 +148,9 @@ def _row(runs: Sequence[ClockedRun]) -> dict[str, Any]:
 
 
 def _speed_up(seconds: float, of_reference: float, trained: float) -> dict[str, Any]:
-    """How many times sooner the reference is at its half-way level; None where it has none, or never was there.
+    """How many times sooner the reference reaches its half-way level; None where it has none, or never reaches it.
 
-    A lower bound where the solver never was there, by the seconds that it trained.
+    Where the solver never reaches the level, this is a lower bound, by the seconds that it trained.
     """
     reached = math.isfinite(seconds)
     known = math.isfinite(of_reference) and of_reference > 0
@@ -145,5 +161,5 @@ def _speed_up(seconds: float, of_reference: float, trained: float) -> dict[str, 
 
 
 def _paper(game: Game, solver: str) -> dict[str, float] | None:
-    found = reports.published(game, solver)
-    return found._asdict() if found else None
+    published = reports.published(game, solver)
+    return published._asdict() if published else None

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from structmfg import reports, runs
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
+from structmfg._statistics import band
 from structmfg.benchmarks.comparison._runs import ClockedRun
-from structmfg.benchmarks.comparison._statistics import band
 from structmfg.games import Game
 from structmfg.policies import Policy
 from structmfg.runs import display_name
@@ -35,16 +35,16 @@ def figures(game: Game, runs: Runs, reference: reports.ReferenceValues) -> list[
         ]
 
 
-def _policy_of(game: Game, of: ClockedRun) -> Policy:
-    """A run's policy. `ValueError` where its folder holds one of another game."""
-    run = runs.load_run(of.folder)
+def _policy_of(game: Game, clocked: ClockedRun) -> Policy:
+    """The policy of a run; raises `ValueError` where its folder has a run of another game."""
+    run = runs.load_run(clocked.folder)
     if run.game != game:
-        raise ValueError(f"{of.folder} holds a run of another game: {run.game!r}, not {game!r}")
+        raise ValueError(f"{clocked.folder} holds a run of another game: {run.game!r}, not {game!r}")
     return run.policy
 
 
 def median_run(runs: Sequence[ClockedRun]) -> ClockedRun:
-    """That of the median exploitability (the lower one of two)."""
+    """The run of the median exploitability (the lower one of two)."""
     middle = statistics.median_low(run.exploitability for run in runs)
     return next(run for run in runs if run.exploitability == middle)
 

@@ -1,4 +1,4 @@
-"""What is compared, and how many updates of each solver fill the clock."""
+"""The plan of a comparison: solvers, seeds, and the number of updates of each solver that fills the clock."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,24 @@ from structmfg.solvers import SOLVERS, TreeSolver, preset
 from structmfg.solvers.loop import solve
 
 FILE = "plan.json"
-_TRIAL = 0.1  # of the clock: how long a trial may take, outside it
-_LEAST_TRIAL = 1.0  # second
-_FILLED = 0.97  # of the clock: so that a slower moment does not cut a schedule short
+_TRIAL_SHARE = 0.1  # of the clock: the time of a trial, which does not count
+_MIN_TRIAL_SECONDS = 1.0
+_FILLED_SHARE = 0.97  # of the clock: the rest is for slower moments, which would cut a schedule short
 
 
 class ClockPlan(NamedTuple):
-    """`max_seconds` of training for every solver and seed; `steps`: the updates planned by solver."""
+    """A plan, as plan.json holds it.
+
+    Attributes:
+        game: The name of the game.
+        game_parameters: The parameters of the game.
+        precision: "float32" or "float64".
+        max_seconds: The seconds of training for every solver and seed.
+        versions: The versions of this package and its libraries.
+        solvers: Names of solvers.
+        seeds: The seeds.
+        steps: The planned updates, by solver.
+    """
 
     game: str
     game_parameters: dict[str, Any]
@@ -35,11 +46,11 @@ class ClockPlan(NamedTuple):
 
 
 def planned(
-    game: Game, folder: Path, *, solvers: Sequence[str], seeds: int, max_seconds: float, tell: Callable[[str], None]
+    game: Game, folder: Path, *, solvers: Sequence[str], seeds: int, max_seconds: float, log: Callable[[str], None]
 ) -> ClockPlan:
-    """The plan in the folder, with the solvers and seeds asked for added; a new one where there is none.
+    """The plan in the folder, with the given solvers and seeds added; a new plan where there is none.
 
-    `ValueError` where the folder's plan is for another game, clock, precision or version, or holds something else.
+    Raises `ValueError` where the folder's plan is for another game, clock, precision or version, or is damaged.
     """
     check_positive("max_seconds", max_seconds)
     check_integer("seeds", seeds, at_least=1)
@@ -47,7 +58,7 @@ def planned(
         raise ValueError("solvers must name at least one solver, but is empty")
     for solver in solvers:
         check_name("solver", solver, SOLVERS)
-        preset(game, solver)  # refuses what does not suit the game before anything is trained
+        preset(game, solver)  # raises before anything is trained where the solver does not suit the game
     precision = "float64" if jax.config.read("jax_enable_x64") else "float32"
     plan = ClockPlan(game_name(game), parameters(game), precision, max_seconds, versions(), [], [], {})
     if os.path.lexists(folder / FILE):
@@ -56,7 +67,7 @@ def planned(
     steps = dict(plan.steps)
     for solver in solvers:
         if solver not in steps:
-            tell(f"timing {solver}")
+            log(f"timing {solver}")
             steps[solver] = steps_within(game, solver, max_seconds)
     plan = plan._replace(solvers=solvers, seeds=sorted({*plan.seeds, *range(seeds)}), steps=steps)
     write_json(folder / FILE, plan._asdict())
@@ -88,7 +99,7 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
 
 
 def _apart(found: Any, given: Any) -> str:
-    """What differs."""
+    """The difference of two plans in one field, in words."""
     if not (isinstance(found, Mapping) and isinstance(given, Mapping)):
         return f"{found} there, {given} now"
     names = [name for name in {**found, **given} if found.get(name) != given.get(name)]
@@ -96,7 +107,7 @@ def _apart(found: Any, given: Any) -> str:
 
 
 def steps_within(game: Game, solver: str, seconds: float) -> int:
-    """How many updates of a solver fill so many seconds, by a trial; for one on a noise tree, those of its preset."""
+    """The number of updates that fills so many seconds, by a trial; for solvers on a noise tree, the preset's."""
     chosen, max_steps = preset(game, solver)
     if isinstance(chosen, TreeSolver):
         return max_steps
@@ -106,10 +117,10 @@ def steps_within(game: Game, solver: str, seconds: float) -> int:
         chosen,
         key=jax.random.key(0),
         max_steps=10**6,
-        max_seconds=max(_TRIAL * seconds, _LEAST_TRIAL),
+        max_seconds=max(_TRIAL_SHARE * seconds, _MIN_TRIAL_SECONDS),
         callback=lambda progress: clock.append((progress.step, progress.train_seconds)),
         throw=False,
     )
     (first, began), (last, ended) = clock[0], clock[-1]
     pace = (ended - began) / (last - first) if last > first else ended / last  # the first updates are slower
-    return max(1, int(_FILLED * seconds / pace))
+    return max(1, int(_FILLED_SHARE * seconds / pace))

@@ -24,7 +24,7 @@ def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:
 
 
 def speed_up(row: dict[str, Any]) -> str:
-    """In words: 12, or > 40 where the level was never reached."""
+    """The speed-up of a row in words: 12, or > 40 where the level was never reached."""
     if row["speed_up"] is None:
         return "–"
     return f"{'> ' if row['speed_up_at_least'] else ''}{row['speed_up']:.3g}"

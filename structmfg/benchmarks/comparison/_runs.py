@@ -1,4 +1,4 @@
-"""One solver and one seed on the clock, kept as a run folder with its learning curve."""
+"""One run of a comparison, saved as a run folder with its learning curve."""
 
 import itertools
 import os
@@ -32,7 +32,18 @@ _FIELDS: dict[str, Any] = {
 
 
 class ClockedRun(NamedTuple):
-    """`curve`: clairvoyant exploitability as (seconds of training, value, standard error), the last at the end."""
+    """A finished run of one solver and seed.
+
+    Attributes:
+        solver: The name of the solver.
+        seed: The seed.
+        result: The name of the status, a member of `RESULTS`.
+        steps: The number of updates.
+        train_seconds: The seconds of training.
+        compile_seconds: The seconds of compilation.
+        curve: Clairvoyant exploitability as (seconds of training, value, standard error), the last at the end.
+        folder: The run folder.
+    """
 
     solver: str
     seed: int
@@ -45,22 +56,22 @@ class ClockedRun(NamedTuple):
 
     @property
     def exploitability(self) -> float:
-        """At the end."""
+        """The clairvoyant exploitability at the end."""
         return self.curve[-1][1]
 
     @property
     def stderr(self) -> float:
-        """Of the last value, over noise paths; zero where they are enumerated."""
+        """The standard error of the last value over noise paths; zero where they are enumerated."""
         return self.curve[-1][2]
 
 
 def place(folder: Path, solver: str, seed: int) -> Path:
-    """Where a run is kept."""
+    """The folder of a run."""
     return folder / "runs" / f"{solver}-{seed}"
 
 
 def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
-    """A run from its folder, or None where it was never finished. `ValueError` where its file is damaged."""
+    """Read a run from its folder; None where it was not finished. Raises `ValueError` where its file is damaged."""
     path = place(folder, solver, seed)
     for part in (path.parent, path):
         check_no_link(part)
@@ -77,7 +88,7 @@ def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
 
 
 def _curve(points: list[list[float]]) -> list[tuple[float, float, float]]:
-    """The curve from JSON. `ValueError` unless it is one: triples of numbers, in order of time."""
+    """The curve from JSON; raises `ValueError` unless it is a list of triples of numbers in order of time."""
     curve = [tuple(map(float, point)) for point in points]
     if not curve or any(len(point) != 3 for point in curve):
         raise ValueError("curve must be a list of points of three numbers, at least one")
@@ -89,10 +100,9 @@ def _curve(points: list[list[float]]) -> list[tuple[float, float, float]]:
 def train(
     game: Game, plan: ClockPlan, folder: Path, solver: str, seed: int, callback: Callable[[Progress], None] | None
 ) -> ClockedRun:
-    """One run, saved when it is finished; one that was cut short goes on from its last snapshot.
+    """Train one run and save it; one that was interrupted goes on from its last snapshot.
 
-    The policy is measured at the given numbers of updates, closer together at the start, and at the end on all held-out
-    noise paths, outside the clock.
+    The policy is evaluated at `checkpoint_steps`, and at the end on all held-out noise paths, outside the clock.
     """
     chosen, _ = preset(game, solver)
     max_steps, path = plan.steps[solver], subfolder(folder, *place(Path(), solver, seed).parts)
@@ -133,11 +143,11 @@ def _final(game: Game, policy: Policy) -> tuple[float, float]:
 
 
 def checkpoint_steps(max_steps: int) -> list[int]:
-    """Where a policy is measured: squares, which are closer at the start."""
+    """The updates at which a policy is evaluated: squares, which are closer together at the start."""
     squares = np.linspace(0, 1, _CHECKPOINTS + 1)[1:] ** 2
     return sorted({max(1, round(max_steps * share)) for share in squares})
 
 
 def as_object(run: ClockedRun) -> dict[str, Any]:
-    """For JSON."""
+    """The run as a dictionary for JSON."""
     return {**run._asdict(), "folder": str(run.folder), "exploitability": run.exploitability, "stderr": run.stderr}

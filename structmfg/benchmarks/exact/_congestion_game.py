@@ -1,4 +1,4 @@
-"""A congestion game with two or three places, whose master equation is solved on finer and finer meshes."""
+"""A congestion game with two or three places, and the convergence of its master equation as the mesh is refined."""
 
 import dataclasses
 import itertools
@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg.games import AggregateState, Game, NoiseChain
 from structmfg.operators import DenseKernel, TransitionKernel
@@ -28,39 +29,40 @@ class Places(Game):
     discount = 0.9
 
     @property
+    @override
     def num_actions(self) -> int:
-        """One for every place."""
         return self.num_states
 
     def _moves(self, weather: Array) -> Float[Array, "states actions states"]:
         success, size = 0.8 - 0.3 * weather, self.num_states
         return jnp.broadcast_to(success * jnp.eye(size) + (1 - success) / size, (size, size, size))
 
+    @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """See the class."""
         return DenseKernel(self._moves(aggregate.noise))
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """Later places are the pleasanter, but in bad weather; moving costs a little."""
+        """Reward later places more, but less in bad weather; moving costs a little."""
         place = jnp.arange(self.num_states)
         here = 0.3 * place * (1 - 1.5 * aggregate.noise) - aggregate.mean_field
         reached = self._moves(aggregate.noise) @ -following.mean_field
         return here[:, None] + reached - 0.1 * (place[:, None] != place)
 
+    @override
     def noise_chain(self) -> NoiseChain:
-        """The weather."""
         return NoiseChain(np.array([0.0, 1.0]), np.array([0.6, 0.4]), np.array([[0.8, 0.2], [0.3, 0.7]]))
 
+    @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Float[Array, ""]:
-        """Of the chain."""
         return self.noise_chain().first(uniform)
 
+    @override
     def next_noise(self, noise: Float[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Float[Array, ""]:
-        """Of the chain."""
         return self.noise_chain().following(noise, uniform)
 
+    @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
-        """All."""
         return jnp.append(aggregate.mean_field, aggregate.noise)
 
 
@@ -77,7 +79,7 @@ def convergence(num_states: int, meshes: Sequence[int], *, temperature: float = 
 
 
 def _difference(coarse: MasterSolution, fine: MasterSolution) -> float:
-    """On the points of the coarse mesh, which are points of the fine one."""
+    """The largest difference of the values on the points of the coarse mesh, which are points of the fine one."""
     place = {tuple(row): i for i, row in enumerate(np.rint(fine.points * fine.mesh).astype(int))}
     shared = [place[tuple(row)] for row in np.rint(coarse.points * fine.mesh).astype(int)]
     return float(np.abs(coarse.values - fine.values[..., shared, :]).max())

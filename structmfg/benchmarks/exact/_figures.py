@@ -13,7 +13,7 @@ from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 
 Row = Mapping[str, Any]
 
-_LEAST = 1e-8  # what is less, exactly zero among it, is drawn here
+_LEAST_DRAWN = 1e-8  # smaller values, and zero, are drawn here
 _ERRORS = {
     "rms_start": "control at 0, root mean square",
     "max_start": "control at 0, largest",
@@ -24,7 +24,7 @@ _ERRORS = {
 
 
 def figures(result: Row) -> list[Picture]:
-    """All for which there are figures."""
+    """The pictures of all parts in a result."""
     pictures = []
     with mpl.rc_context(STYLE):
         for game in ("linear_quadratic", "crowd_modelling"):
@@ -38,22 +38,22 @@ def figures(result: Row) -> list[Picture]:
 
 
 def draw_solvers(game: str, part: Row) -> Figure:
-    """Of every family the best setting, against steps and against seconds without compilation."""
+    """The figure of every family's best setting, against steps and against seconds without compilation."""
     rows = [part["exact"][-1], *(row for row in part["others"] if row["best"])]
     figure = Figure(figsize=(10.2, 5.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for i, row in enumerate(rows):
         steps, values = np.array(row["curve"], float).reshape(-1, 2).T
-        shown = np.maximum(values, _LEAST)
+        shown = np.maximum(values, _LEAST_DRAWN)
         name = " ".join(part for part in (row["solver"], row["setting"]) if part)
         colour = GREY if i >= len(COLOURS) else COLOURS[i]
         look: dict[str, Any] = {"color": colour, "linewidth": 2.8 if i == 0 else 1.6, "zorder": 4 if i == 0 else 3}
-        dashed = row["solver"] in ("Munchausen", "policy iteration")  # which may lie upon others
+        dashed = row["solver"] in ("Munchausen", "policy iteration")  # these curves may cover others
         look["linestyle"] = "--" if dashed else ":" if i >= len(COLOURS) else "-"
-        end = np.argmax(values <= _LEAST) if (values <= _LEAST).any() else len(values) - 1
+        end = np.argmax(values <= _LEAST_DRAWN) if (values <= _LEAST_DRAWN).any() else len(values) - 1
         for axes, scale in zip(panels, (1.0, row["seconds"] / max(row["steps"], 1)), strict=True):
             axes.plot(steps[: end + 1] * scale, shown[: end + 1], label=name, **look)
-            if values[end] <= _LEAST or row["result"] == "converged":
+            if values[end] <= _LEAST_DRAWN or row["result"] == "converged":
                 axes.plot(
                     steps[end] * scale, shown[end], marker="v", color=colour, markersize=7, zorder=5, clip_on=False
                 )
@@ -68,7 +68,7 @@ def draw_solvers(game: str, part: Row) -> Figure:
 
 
 def draw_closed_form(rows: Sequence[Row], orders: Row) -> Figure:
-    """Errors by time step, with the fitted orders; and the control at t = 0."""
+    """The figure of errors by time step, with the fitted orders, and of the control at t = 0."""
     figure = Figure(figsize=(10.2, 5.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     counts = [row["num_steps"] for row in rows]

@@ -1,9 +1,6 @@
 """The tables of the exact solvers' benchmark, as plain text."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-Row = Mapping[str, Any]
+from structmfg.benchmarks._tables import Row, table
 
 _CLOSED_FORM = {
     "num_steps": "steps of time", "states": "states", "actions": "actions", "rms_start": "rms t=0",
@@ -21,41 +18,23 @@ _MESHES = {"mesh": "mesh", "points": "points", "difference": "to the next", "ord
 _MESHES |= {"steps": "steps", "total_seconds": "total s"}
 
 
-def table(title: str, columns: Mapping[str, str], rows: Iterable[Row]) -> str:
-    """Aligned columns under a title; the first column to the left, the others to the right."""
-    cells = [list(columns.values()), *([_cell(row.get(name)) for name in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join([title, *(_line(line, widths) for line in cells)])
-
-
-def _line(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (f"{cell:<{widths[0]}}" if i == 0 else f"{cell:>{widths[i]}}" for i, cell in enumerate(line))
-    return "  " + "  ".join([first, *others]).rstrip()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def tables(result: Row) -> list[str]:
-    """All for which there are figures."""
-    found = []
+    """The tables of all parts in a result."""
+    texts = []
     if part := result.get("linear_quadratic"):
-        found += _comparison("linear_quadratic", part)
-        found.append(table("linear_quadratic: floors of clairvoyant exploitability", _FLOORS, part["floors"]))
+        texts += _comparison("linear_quadratic", part)
+        texts.append(table("linear_quadratic: floors of clairvoyant exploitability", _FLOORS, part["floors"]))
     if part := result.get("beach_bar"):
-        found.append(table("Exact equilibria, and floors of clairvoyant exploitability at them", _OPTIMUM, part))
+        texts.append(table("Exact equilibria, and floors of clairvoyant exploitability at them", _OPTIMUM, part))
     if part := result.get("carmona_fouque_sun"):
         fitted = {"num_steps": "order", **part["orders"]}
         title = "carmona_fouque_sun: errors of control and variance, and how far the control depends on the noise"
-        found.append(table(title, _CLOSED_FORM, [*part["rows"], fitted]))
+        texts.append(table(title, _CLOSED_FORM, [*part["rows"], fitted]))
     if part := result.get("crowd_modelling"):
-        found += _comparison("crowd_modelling", part)
+        texts += _comparison("crowd_modelling", part)
     for size, rows in result.get("master_equation", {}).items():
-        found.append(table(f"Master equation, {size} states: values by mesh", _MESHES, rows))
-    return found
+        texts.append(table(f"Master equation, {size} states: values by mesh", _MESHES, rows))
+    return texts
 
 
 def _comparison(game: str, part: Row) -> list[str]:

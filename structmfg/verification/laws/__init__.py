@@ -1,13 +1,14 @@
-"""The laws of kernels, of the operators A^pi, and of games; each a function that returns a `CheckResult`.
+"""The laws of kernels, of the operators A^pi, and of games; each is a function that returns a `CheckResult`.
 
-A law of kernels is measured at a `Probe` (a random one by default), one of games along a `Path`.
+A law of kernels takes a kernel and a `Probe` (a random one by default), a law of games an `AggregatePath`. The
+docstring of a law says what its value is; a law passes where the value is within a bound for rounding errors.
 """
 
-from structmfg.verification.laws._aggregates import aggregates_tell_all
+from structmfg.verification.laws._aggregates import aggregates_are_sufficient
 from structmfg.verification.laws._gradients import (
     gradient_is_a_difference_quotient,
     no_gradient_through_the_mean_field,
-    rspg_descent,
+    rspg_loss_gradient,
 )
 from structmfg.verification.laws._kernels import (
     KERNEL_LAWS,
@@ -15,16 +16,16 @@ from structmfg.verification.laws._kernels import (
     forms_agree,
     linear,
     mass_kept,
+    matches_scipy,
+    permutation_invariance,
     policy_closes_kernel,
-    relabelling_changes_nothing,
     rows_sum_to_one,
     sign_kept,
     structure_agrees,
-    twin_agrees,
 )
 from structmfg.verification.laws._operators import OPERATOR_LAWS, contraction, monotone, powers_repeat, resolvent_solves
 from structmfg.verification.laws._paths import (
-    Path,
+    AggregatePath,
     forms_agree_along_the_path,
     mass_over_many_moves,
     noise_is_finite,
@@ -43,10 +44,10 @@ from structmfg.verification.laws._probe import Probe, host, probe, rounding
 __all__ = [
     "KERNEL_LAWS",
     "OPERATOR_LAWS",
-    "Path",
+    "AggregatePath",
     "Probe",
     "adjoint",
-    "aggregates_tell_all",
+    "aggregates_are_sufficient",
     "contraction",
     "forms_agree",
     "forms_agree_along_the_path",
@@ -55,17 +56,18 @@ __all__ = [
     "linear",
     "mass_kept",
     "mass_over_many_moves",
+    "matches_scipy",
     "monotone",
     "no_gradient_through_the_mean_field",
     "noise_is_finite",
     "observations_are_finite",
     "path_of_distributions",
     "paths_side_by_side",
+    "permutation_invariance",
     "policy_closes_kernel",
     "powers_repeat",
     "probe",
     "random_path",
-    "relabelling_changes_nothing",
     "resolvent_solves",
     "return_both_ways",
     "rewards_along",
@@ -73,9 +75,8 @@ __all__ = [
     "rounding",
     "rows_along_the_path",
     "rows_sum_to_one",
-    "rspg_descent",
+    "rspg_loss_gradient",
     "sign_kept",
     "structure_agrees",
-    "twin_agrees",
     "values_are_sums_of_products",
 ]

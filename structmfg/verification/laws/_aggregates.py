@@ -1,4 +1,4 @@
-"""What a game declares of itself, held against what it does."""
+"""The law of `Game.aggregates`: kernel and reward depend on the mean field through them alone."""
 
 import equinox as eqx
 import jax
@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from structmfg.games import AggregateState, Game
 from structmfg.verification._check import Measured, check
-from structmfg.verification.laws._paths import Path
+from structmfg.verification.laws._paths import AggregatePath
 from structmfg.verification.laws._probe import host, largest, rounding, worst
 
 
@@ -23,10 +23,10 @@ def _with_mass(aggregate: AggregateState, mean_field: np.ndarray) -> AggregateSt
 
 
 @check("`aggregates` is linear, and the mean field enters kernel and reward through it alone")
-def aggregates_tell_all(game: Game, path: Path, time: int) -> Measured:
+def aggregates_are_sufficient(game: Game, path: AggregatePath, time: int) -> Measured:
     """The relative change of P v and of the rewards when mass is moved without changing the aggregates.
 
-    Rounding leaves the aggregates, and so what depends on them, off by a little: 100 times the bound of a law.
+    Rounding changes the aggregates, and so what depends on them, by a little: the bound is 100 times that of a law.
     """
     here, following = path.at(time), path.at(time + 1)
     size = game.num_states
@@ -35,22 +35,22 @@ def aggregates_tell_all(game: Game, path: Path, time: int) -> Measured:
     matrix = host(jax.jacobian(game.aggregates)(here.mean_field)).reshape(-1, size)
     scale = max(np.abs(matrix).max(initial=0.0), np.finfo(float).tiny)
     corner = np.eye(size)[size // 2]
-    given = [host(game.aggregates(jnp.asarray(mu, here.mean_field.dtype))) for mu in (mean_field, corner)]
-    bent = np.abs(given - np.stack([mean_field, corner]) @ matrix.T).max(initial=0.0) / scale
-    if not bent <= bound or len(matrix) >= size:  # with as many aggregates as states nothing can move
-        return bent, bound, f"at t = {time} they are not linear in the mean field"
+    computed = [host(game.aggregates(jnp.asarray(mu, here.mean_field.dtype))) for mu in (mean_field, corner)]
+    nonlinearity = np.abs(computed - np.stack([mean_field, corner]) @ matrix.T).max(initial=0.0) / scale
+    if not nonlinearity <= bound or len(matrix) >= size:  # with as many aggregates as states nothing can move
+        return nonlinearity, bound, f"at t = {time} they are not linear in the mean field"
     random = np.random.default_rng(0).normal(size=size) * mean_field
-    kept = np.vstack([matrix / scale, np.ones(size)])  # the mass, too
-    change = random - kept.T @ np.linalg.lstsq(kept.T, random, rcond=None)[0]
+    conserved = np.vstack([matrix / scale, np.ones(size)])  # the aggregates and the mass
+    change = random - conserved.T @ np.linalg.lstsq(conserved.T, random, rcond=None)[0]
     room = np.where(change < 0, mean_field / np.maximum(-change, 1e-300), np.inf).min()
     moved = mean_field + min(0.9 * room, 1.0) * change
     values = jnp.asarray(np.cos(np.arange(size)), here.mean_field.dtype)
-    found = []
+    changes = []
     for new in ((_with_mass(here, moved), following), (here, _with_mass(following, moved))):
         old = (here, following) if new[1] is following else (here, _with_mass(following, mean_field))
         pairs = zip(_pieces(game, *new, values), _pieces(game, *old, values), strict=True)
         for name, (x, y) in zip(("P v", "the reward"), pairs, strict=True):
             off, place = worst(host(x) - host(y), ("state", "action"))
-            found.append((off / max(np.abs(host(y)).max(), np.finfo(float).tiny), f"{name} at {place}, t = {time}"))
-    value, place = largest(found)
+            changes.append((off / max(np.abs(host(y)).max(), np.finfo(float).tiny), f"{name} at {place}, t = {time}"))
+    value, place = largest(changes)
     return value, bound, f"{place}, changes with the mean field while its aggregates do not"

@@ -1,7 +1,7 @@
 """The laws of gradients, against difference quotients in double precision.
 
 Gradients flow through the policy, in the rewards and in A^pi, never through the mean field, prices or observations: so
-the quotients are of the return of one small agent, with the aggregates of the path held as they are.
+the quotients are of the return of one small agent, with the aggregates of the path held fixed.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from structmfg.solvers.gradient import RSPG
 from structmfg.verification._check import Measured, check
 from structmfg.verification.laws._paths import random_path, rewards_along
 
-_STEP = 1e-3
-_TOLERANCE = 1e-6  # relative to the absolute terms: Richardson's quotient is off by O(step^4), and by rounding / step
+_STEP = 1e-3  # of the difference quotients
+_TOLERANCE = 1e-6  # relative to the absolute terms: the error of a quotient is O(step^4), and rounding / step
 
 
 def _quotient(function: Callable[[Array], Array]) -> float:
-    """The derivative at zero, by central differences of two steps (Richardson)."""
+    """The derivative at zero, by Richardson's extrapolation of central differences."""
 
     def central(step: float) -> float:
         return float(function(jnp.asarray(step)) - function(jnp.asarray(-step))) / (2 * step)
@@ -34,9 +34,9 @@ def _quotient(function: Callable[[Array], Array]) -> float:
 
 
 def _compare(gradient: Any, direction: Any, quotient: float, size: float) -> tuple[float, str]:
-    """How far a gradient along a direction is off, relative to its absolute terms, and in words.
+    """The error of a gradient along a direction, relative to its absolute terms, and both numbers in words.
 
-    The quotient is of returns that sum absolute terms of this size, so that rounding leaves some epsilon * size / step.
+    The quotient is of returns that sum absolute terms of this size, so its rounding error is epsilon * size / step.
     """
     flat = [np.asarray(x * y).ravel() for x, y in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)]
     terms = np.concatenate(flat)
@@ -46,7 +46,7 @@ def _compare(gradient: Any, direction: Any, quotient: float, size: float) -> tup
 
 
 def _size(game: Game, aggregates: AggregateState, policy: Float[Array, "times states actions"]) -> float:
-    """The absolute terms of a return, and of its entropy bonus at temperature one."""
+    """The sum of the absolute terms of a return, and of its entropy bonus at temperature one."""
     absolute = jnp.sum(policy * jnp.abs(rewards_along(game, aggregates)), axis=-1)
     return float(jnp.sum(aggregates.mean_field[:-1] * absolute)) + game.horizon * np.log(game.num_actions + 1)
 
@@ -55,9 +55,9 @@ def _size(game: Game, aggregates: AggregateState, policy: Float[Array, "times st
 def gradient_is_a_difference_quotient(
     game: Game, key: PRNGKeyArray, *, gradient: Callable[..., Any] = policy_gradient
 ) -> Measured:
-    """Along a random direction, in float64, relative to the sum of the absolute terms of the gradient along it.
+    """The error along a random direction in float64, relative to the sum of the absolute terms of the gradient.
 
-    The return that comes with it is held against Horner's rule as well.
+    The return that comes with the gradient is compared with Horner's rule as well.
     """
     with jax.enable_x64(True):
         path_key, direction_key = jax.random.split(key)
@@ -69,22 +69,22 @@ def gradient_is_a_difference_quotient(
         def at(step: Array) -> Any:
             return gradient(game, path.aggregates, logits + step * direction, jnp.asarray(1.0))
 
-        plain, _, found = at(jnp.asarray(0.0))
+        plain, _, computed = at(jnp.asarray(0.0))
         value = path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, path.policy)[0]
         quotient = _quotient(lambda step: at(step)[1])
         size = _size(game, path.aggregates, path.policy)
-        off, words = _compare(found, direction, quotient, size)
-        apart = abs(float(plain) - float(value)) / size
-        if apart > _TOLERANCE >= off:
-            return apart, _TOLERANCE, f"its return is {float(plain):.8g}, but by Horner's rule {float(value):.8g}"
-        return off, _TOLERANCE, f"{words}, along a random direction"
+        error, words = _compare(computed, direction, quotient, size)
+        difference = abs(float(plain) - float(value)) / size
+        if difference > _TOLERANCE >= error:
+            return difference, _TOLERANCE, f"its return is {float(plain):.8g}, but by Horner's rule {float(value):.8g}"
+        return error, _TOLERANCE, f"{words}, along a random direction"
 
 
-Descent = Callable[[RSPG, Game, Any, Trajectory, NoisePaths], Any]
+LossGradient = Callable[[RSPG, Game, Any, Trajectory, NoisePaths], Any]
 
 
-def rspg_descent(solver: RSPG, game: Game, parameters: Any, trajectories: Trajectory, paths: NoisePaths) -> Any:
-    """Minus the gradient of the mean return in the network's parameters, as RSPG takes it."""
+def rspg_loss_gradient(solver: RSPG, game: Game, parameters: Any, trajectories: Trajectory, paths: NoisePaths) -> Any:
+    """The gradient of minus the mean return in the network's parameters, as RSPG computes it."""
     return solver._returns_and_descent(game, parameters, trajectories, paths, jnp.asarray(0.0))[1]
 
 
@@ -94,11 +94,11 @@ def _small_network(game: Game) -> NetworkPolicy:
 
 @check("RSPG ascends the return of one agent: no gradient through mean field, prices, noise or observations")
 def no_gradient_through_the_mean_field(
-    game: Game, key: PRNGKeyArray, *, descent: Descent = rspg_descent, num_paths: int = 2
+    game: Game, key: PRNGKeyArray, *, loss_gradient: LossGradient = rspg_loss_gradient, num_paths: int = 2
 ) -> Measured:
-    """Along a random direction of a small recurrent network's parameters, in float64.
+    """The error along a random direction of a small recurrent network's parameters, in float64.
 
-    The quotient moves the parameters, while aggregates and observations stay those of the policy at the start.
+    The quotient changes the parameters, while aggregates and observations stay those of the initial policy.
     """
     with jax.enable_x64(True):
         policy_key, noise_key, direction_key = jax.random.split(key, 3)
@@ -111,25 +111,25 @@ def no_gradient_through_the_mean_field(
         )
 
         @eqx.filter_jit
-        def found() -> tuple[Trajectory, Any]:
+        def measured() -> tuple[Trajectory, Any]:
             trajectories = jax.vmap(lambda noise: rollout(game, network, noise))(paths.noise)
-            return trajectories, descent(RSPG(network), game, network.parameters, trajectories, paths)
+            return trajectories, loss_gradient(RSPG(network), game, network.parameters, trajectories, paths)
 
-        trajectories, descended = found()
+        trajectories, of_loss = measured()
 
         @eqx.filter_jit
         def mean_return(step: Array) -> Float[Array, ""]:
-            moved = network.with_parameters(jax.tree.map(lambda x, d: x + step * d, network.parameters, direction))
+            changed = network.with_parameters(jax.tree.map(lambda x, d: x + step * d, network.parameters, direction))
 
             def along(path: Trajectory) -> Float[Array, ""]:
-                policy = jax.nn.softmax(moved.unroll(path.observations))
+                policy = jax.nn.softmax(changed.unroll(path.observations))
                 return path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, policy)[0]
 
             return paths.probabilities @ jax.vmap(along)(trajectories)
 
         quotient = _quotient(mean_return)
-        gradient = jax.tree.map(jnp.negative, descended)
+        gradient = jax.tree.map(jnp.negative, of_loss)
         first = jax.tree.map(lambda x: x[0], trajectories)
         size = _size(game, first.aggregates, first.policy)
-        off, words = _compare(gradient, direction, quotient, size)
-        return off, _TOLERANCE, f"{words}, with the aggregates held as they are"
+        error, words = _compare(gradient, direction, quotient, size)
+        return error, _TOLERANCE, f"{words}, with the aggregates held fixed"

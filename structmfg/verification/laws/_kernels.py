@@ -1,4 +1,4 @@
-"""The laws of a transition kernel P: in its two directions, in its forms, and closed by a policy into A = A^pi."""
+"""The laws of a transition kernel P: its two directions, its forms, and A = A^pi, which a policy makes of it."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def backwards(kernel: TransitionKernel, policy: Array, values: Array) -> tuple[A
 
 @eqx.filter_jit
 def forwards(kernel: TransitionKernel, policy: Array, mean_field: Array) -> tuple[Array, Array]:
-    """A^T mu, and P^T (mu * pi), which is the same."""
+    """A^T mu, and P^T (mu * pi), which must be the same."""
     return kernel.under(policy).T.mv(mean_field), kernel.push(mean_field[:, None] * policy)
 
 
@@ -34,16 +34,16 @@ def _explicit(kernel: TransitionKernel, policy: Array, values: Array, mean_field
     return operator.mv(values), matrix.expect(values), operator.T.mv(mean_field)
 
 
-def _compared(kernel: TransitionKernel, at: Probe, others: tuple[np.ndarray, ...], bound: float) -> Measured:
-    """A v, P v and A^T mu against the same computed otherwise."""
-    free = (*backwards(kernel, at.policy, at.values), forwards(kernel, at.policy, at.mean_field)[0])
+def _differences(kernel: TransitionKernel, at: Probe, others: tuple[np.ndarray, ...], bound: float) -> Measured:
+    """The largest difference of A v, P v and A^T mu from the same computed otherwise."""
+    matrix_free = (*backwards(kernel, at.policy, at.values), forwards(kernel, at.policy, at.mean_field)[0])
     axes = (("state",), ("state", "action"), ("successor",))
     names = ("A v", "P v", "A^T mu")
-    found = [
+    differences = [
         (*worst(host(x) - host(y), axis), name)
-        for x, y, axis, name in zip(free, others, axes, names, strict=True)
+        for x, y, axis, name in zip(matrix_free, others, axes, names, strict=True)
     ]  # fmt: skip
-    value, place, name = max(found, key=lambda found: np.inf if np.isnan(found[0]) else found[0])
+    value, place, name = max(differences, key=lambda entry: np.inf if np.isnan(entry[0]) else entry[0])
     if value <= bound:
         return value, bound
     entry = disagreement(kernel, "push" if name == "A^T mu" else "expect", "successors")
@@ -60,7 +60,7 @@ def rows_sum_to_one(kernel: TransitionKernel, at: Probe | None = None) -> Measur
     return value, bound, f"{place}: they sum to {sums[s, a]:.7g}"
 
 
-@check("sum A^T mu = sum mu: no mass is lost or created on the way")
+@check("sum A^T mu = sum mu: no mass is lost or created")
 def mass_kept(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """|sum A^T mu - sum mu|."""
     (policy, _, mean_field), bound = prepare(kernel, at)
@@ -87,7 +87,7 @@ def sign_kept(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
 
 @check("<A v, mu> = <v, A^T mu>: the two directions are transposes of each other")
 def adjoint(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
-    """|<A v, mu> - <v, A^T mu>|; both sides carry an error: scale 2."""
+    """|<A v, mu> - <v, A^T mu>|; both sides have rounding errors: scale 2."""
     (policy, values, mean_field), bound = prepare(kernel, at)
     backward = host(backwards(kernel, policy, values)[0]) @ host(mean_field)
     value = abs(backward - host(values) @ host(forwards(kernel, policy, mean_field)[0]))
@@ -120,23 +120,23 @@ def policy_closes_kernel(kernel: TransitionKernel, at: Probe | None = None) -> M
 
 @check("the sparse matrices (BCOO) and the matrix-free form give the same A v, P v and A^T mu")
 def forms_agree(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
-    """The largest difference between the forms, each with an error: scale 2."""
+    """The largest difference between the forms; both have rounding errors: scale 2."""
     at, bound = prepare(kernel, at)
-    return _compared(kernel, at, tuple(map(host, _explicit(kernel, *at))), 2 * bound)
+    return _differences(kernel, at, tuple(map(host, _explicit(kernel, *at))), 2 * bound)
 
 
 @check("the structured kernel and the generic one of its successors give the same A v, P v and A^T mu")
 def structure_agrees(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
-    """The largest difference between the kernels, each with an error: scale 2."""
+    """The largest difference between the kernels; both have rounding errors: scale 2."""
     at, bound = prepare(kernel, at)
     generic = SuccessorKernel(*kernel.successors(), checks=False)
     products = (*backwards(generic, at.policy, at.values), forwards(generic, at.policy, at.mean_field)[0])
-    return _compared(kernel, at, tuple(map(host, products)), 2 * bound)
+    return _differences(kernel, at, tuple(map(host, products)), 2 * bound)
 
 
 @check("A v, P v and A^T mu are those of SciPy's matrix of the same entries, in double precision")
-def twin_agrees(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
-    """The largest difference, with an error on one side."""
+def matches_scipy(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+    """The largest difference; only one side has rounding errors: scale 1."""
     at, bound = prepare(kernel, at)
     policy, values, mean_field = map(host, at)
     indices, probabilities = (np.asarray(array).reshape(policy.size, -1) for array in kernel.successors())
@@ -145,11 +145,11 @@ def twin_agrees(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     matrix = scipy.sparse.coo_array((host(probabilities).ravel(), (rows, indices.ravel())), shape).tocsr()
     expected = (matrix @ values).reshape(policy.shape)
     others = ((policy * expected).sum(-1), expected, matrix.T @ (mean_field[:, None] * policy).ravel())
-    return _compared(kernel, at, others, bound)
+    return _differences(kernel, at, others, bound)
 
 
 @check("states relabelled: the same A v, P v and A^T mu, relabelled")
-def relabelling_changes_nothing(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
+def permutation_invariance(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """The largest difference after a random permutation of the states; scale 2."""
     at, bound = prepare(kernel, at)
     label = np.random.default_rng(0).permutation(kernel.num_states)  # state s is now called label[s]
@@ -158,7 +158,7 @@ def relabelling_changes_nothing(kernel: TransitionKernel, at: Probe | None = Non
     relabelled = SuccessorKernel(jnp.asarray(label)[indices][back], probabilities[back], checks=False)
     policy, values, mean_field = (array[back] for array in at)
     products = (*backwards(relabelled, policy, values), forwards(relabelled, policy, mean_field)[0])
-    return _compared(kernel, at, tuple(host(product)[label] for product in products), 2 * bound)
+    return _differences(kernel, at, tuple(host(product)[label] for product in products), 2 * bound)
 
 
 KERNEL_LAWS: tuple[Law, ...] = (
@@ -170,6 +170,6 @@ KERNEL_LAWS: tuple[Law, ...] = (
     policy_closes_kernel,
     forms_agree,
     structure_agrees,
-    twin_agrees,
-    relabelling_changes_nothing,
+    matches_scipy,
+    permutation_invariance,
 )

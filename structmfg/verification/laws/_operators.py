@@ -1,4 +1,4 @@
-"""The laws of A = A^pi as a Markov operator, which every solver's convergence rests on; they need concrete values."""
+"""The laws of A = A^pi as a Markov operator, on which solvers' convergence rests; they need concrete values."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ _DISCOUNT = 0.95
 
 @check("||A|| <= 1 in the maximum norm: gamma A is a contraction by gamma")
 def contraction(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
-    """max_s sum_s' |A(s, s')| - 1, out of the explicit matrix."""
+    """max_s sum_s' |A(s, s')| - 1, of the explicit matrix."""
     (policy, _, _), bound = prepare(kernel, at)
     norms = host(abs(kernel.under(policy).as_scipy()).sum(axis=1))
     value, place = worst(np.maximum(norms - 1, 0), ("state",))
@@ -26,13 +26,13 @@ def monotone(kernel: TransitionKernel, at: Probe | None = None) -> Measured:
     """The largest decrease of A v and A^T mu where v and mu grow, at one state in four; errors of 2, 1, 1: scale 4."""
     (policy, values, mean_field), bound = prepare(kernel, at)
     growths = [jnp.zeros_like(values).at[first::4].set(1.0) for first in range(min(4, kernel.num_states))]
-    found = []
+    decreases = []
     for growth in growths:
         backward = host(backwards(kernel, policy, values + growth)[0]) - host(backwards(kernel, policy, values)[0])
         more = mean_field + growth / jnp.sum(growth)
         forward = host(forwards(kernel, policy, more)[0]) - host(forwards(kernel, policy, mean_field)[0])
-        found += [worst(np.minimum(backward, 0), ("state",)), worst(np.minimum(forward, 0), ("successor",))]
-    value, place = largest(found)
+        decreases += [worst(np.minimum(backward, 0), ("state",)), worst(np.minimum(forward, 0), ("successor",))]
+    value, place = largest(decreases)
     return value, 4 * bound, place
 
 

@@ -1,4 +1,4 @@
-"""At what laws are measured, the bound for rounding errors that they all share, and how faults are located.
+"""What laws are measured at, the bound for rounding errors that they share, and the search for the place of a fault.
 
 A law passes if its value stays within a bound for rounding errors. With duplicates merged, no entry of A v or A^T mu
 sums more than n = S A terms, and the rounding error of such a sum stays, with overwhelming probability, below a small
@@ -7,7 +7,7 @@ multiple of sqrt(n) epsilon times the sum of the absolute terms (Higham & Mary 2
     bound = 8 sqrt(S A) epsilon * scale,
 
 epsilon being that of the coarsest float involved. v is scaled to max |v| = 1 and mu to sum |mu| = 1 first, so that the
-scale is 1 unless a law says otherwise. A law holds at the vectors given, not at all: choose random ones without zeros.
+scale is 1 unless a law says otherwise. A law is checked at the given vectors only: choose random ones without zeros.
 """
 
 import math
@@ -23,7 +23,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from structmfg._checks import check_shape
 from structmfg.operators import SuccessorKernel, TransitionKernel
 
-_LOCATED = 4 * 10**7  # entries of P up to which a fault is looked for among them
+_MAX_LOCATED = 4 * 10**7  # entries of P; in larger kernels the place of a fault is not looked for
 
 
 class Probe(NamedTuple):
@@ -42,9 +42,9 @@ def probe(kernel: TransitionKernel, key: PRNGKeyArray | None = None) -> Probe:
     return Probe(policy, jax.random.normal(keys[1], (kernel.num_states,)), mean_field / jnp.sum(mean_field))
 
 
-def prepare(kernel: TransitionKernel, given: Probe | None) -> tuple[Probe, float]:
-    """The probe with v and mu scaled, and the bound."""
-    policy, values, mean_field = probe(kernel) if given is None else given
+def prepare(kernel: TransitionKernel, at: Probe | None) -> tuple[Probe, float]:
+    """The probe (a random one for None) with v and mu scaled, and the bound for rounding errors."""
+    policy, values, mean_field = probe(kernel) if at is None else at
     check_shape("values", values, (kernel.num_states,))
     check_shape("mean_field", mean_field, (kernel.num_states,))
     bound = rounding(kernel.num_states * kernel.num_actions, kernel, policy, values, mean_field)
@@ -62,35 +62,35 @@ def rounding(size: int, *trees: Any) -> float:
 
 
 def host(x: ArrayLike) -> np.ndarray:
-    """In double precision, so that the comparison itself adds no error."""
+    """The array in NumPy and double precision, so that comparisons add no error."""
     return np.asarray(x, dtype=np.float64)
 
 
 def worst(errors: np.ndarray, axes: Sequence[str]) -> tuple[float, str]:
-    """The largest absolute value of an array that is not empty, NaN before all, and where: "state 3, action 1"."""
+    """The largest absolute value of an array that is not empty, NaN above all, and its place: "state 3, action 1"."""
     magnitudes = np.where(np.isnan(errors), np.inf, np.abs(errors))
     index = np.unravel_index(int(magnitudes.argmax()), magnitudes.shape)
     place = ", ".join(f"{axis} {i}" for axis, i in zip(axes, index, strict=True))
     return float(np.abs(errors)[index]), place
 
 
-def largest(found: Iterable[tuple[float, str]]) -> tuple[float, str]:
-    """Of several values with their places, the largest; NaN before all."""
-    return max(found, key=lambda one: np.inf if np.isnan(one[0]) else one[0])
+def largest(values: Iterable[tuple[float, str]]) -> tuple[float, str]:
+    """The largest of several values with their places; NaN above all."""
+    return max(values, key=lambda pair: np.inf if np.isnan(pair[0]) else pair[0])
 
 
-Way = Literal["push", "expect", "successors"]
+Representation = Literal["push", "expect", "successors"]
 
 
 @eqx.filter_jit
 def _columns(kernel: TransitionKernel) -> Array:
-    """P, entry by entry, out of P e_s'."""
+    """P, entry by entry, from the columns P e_s'."""
     return jnp.moveaxis(jax.lax.map(kernel.expect, jnp.eye(kernel.num_states)), 0, -1)
 
 
 @eqx.filter_jit
 def _rows(kernel: TransitionKernel) -> Array:
-    """P, entry by entry, out of P^T e_sa."""
+    """P, entry by entry, from the rows P^T e_sa."""
     shape = (kernel.num_states, kernel.num_actions)
 
     def row(number: Array) -> Array:
@@ -99,20 +99,20 @@ def _rows(kernel: TransitionKernel) -> Array:
     return jax.lax.map(row, jnp.arange(shape[0] * shape[1])).reshape(*shape, shape[0])
 
 
-def entries(kernel: TransitionKernel, way: Way) -> np.ndarray | None:
-    """P[s, a, s'] as `expect` has it, as `push` has it, or as `successors` lists it; None where that is too large."""
-    if kernel.num_states**2 * kernel.num_actions > _LOCATED:
+def entries(kernel: TransitionKernel, representation: Representation) -> np.ndarray | None:
+    """P[s, a, s'] by `expect`, by `push` or by `successors`; None where P has too many entries."""
+    if kernel.num_states**2 * kernel.num_actions > _MAX_LOCATED:
         return None
-    if way == "push":
+    if representation == "push":
         return host(_rows(kernel))
-    return host(_columns(kernel if way == "expect" else SuccessorKernel(*kernel.successors(), checks=False)))
+    return host(_columns(kernel if representation == "expect" else SuccessorKernel(*kernel.successors(), checks=False)))
 
 
-def disagreement(kernel: TransitionKernel, one: Way, other: Way) -> str:
-    """The entry in which two ways to P disagree most, in words; nothing where P is too large to look."""
-    left, right = entries(kernel, one), entries(kernel, other)
+def disagreement(kernel: TransitionKernel, first: Representation, second: Representation) -> str:
+    """The entry in which two representations of P differ most, in words; "" where P has too many entries."""
+    left, right = entries(kernel, first), entries(kernel, second)
     if left is None or right is None:
         return ""
     _, place = worst(left - right, ("state", "action", "successor"))
     s, a, after = (int(word.split()[1]) for word in place.split(", "))
-    return f"{place}: probability {left[s, a, after]:.6g} by {one}, {right[s, a, after]:.6g} by {other}"
+    return f"{place}: probability {left[s, a, after]:.6g} by {first}, {right[s, a, after]:.6g} by {second}"

@@ -1,11 +1,12 @@
-"""The games in plain NumPy with loops, written from their definitions: what the package's games are held against.
+"""The games in plain NumPy with loops, written from their definitions, with which the package's games are compared.
 
 These files import nothing but NumPy and the standard library, so that they share no code, and no mistake, with what
-they judge. A model of your own for your own game is any object with the methods of `Model`.
+they check. A model of your own for your own game is any object with the methods of `Model`.
 """
 
 from typing import Any
 
+from structmfg.verification.oracles._faced_population import FacedPopulation, faced_population, known_by, policy_values
 from structmfg.verification.oracles._histories import (
     Histories,
     PrivateHistory,
@@ -17,7 +18,6 @@ from structmfg.verification.oracles._histories import (
 )
 from structmfg.verification.oracles._model import Listed, Model, Rollout, moves, rollout
 from structmfg.verification.oracles._paper import BeachBar, LinearQuadratic, Macro
-from structmfg.verification.oracles._population import Population, known_by, policy_values, population
 from structmfg.verification.oracles._variants import BeachBarCrowded, CarmonaFouqueSun, CrowdModelling, LeftRight
 
 MODELS: dict[str, type[Listed]] = {
@@ -49,24 +49,24 @@ __all__ = [
     "BeachBarCrowded",
     "CarmonaFouqueSun",
     "CrowdModelling",
+    "FacedPopulation",
     "Histories",
     "LeftRight",
     "LinearQuadratic",
     "Listed",
     "Macro",
     "Model",
-    "Population",
     "PrivateHistory",
     "Rollout",
     "TooLargeError",
     "best_with_history",
     "best_without_history",
+    "faced_population",
     "follow_histories",
     "known_by",
     "model",
     "moves",
     "policy_values",
-    "population",
     "private_history",
     "rollout",
 ]

@@ -1,4 +1,4 @@
-"""Individual histories, enumerated: the exponential object that policies pi(a | s_t, o_{0:t}) do without.
+"""Individual histories, enumerated: there are exponentially many, and policies pi(a | s_t, o_{0:t}) do not need them.
 
 A history is h_t = (s_0, a_0, s_1, ..., s_t), what an agent knows of its own past. The reduction (Assumption 2 of
 Wibault et al. 2026, arXiv 2602.20141) drops all of it but s_t. The mean field over histories has the reduced one for
@@ -8,7 +8,7 @@ With the population's path given for every noise path i, an agent who knows h_t 
 
     w_i = p_i mu_0^i(s_0) prod_k P_k^i(s_{k+1} | s_k, a_k)
 
-over those that what is public leaves possible: an unnormalised belief, linear in each step, on which the best response
+over the paths that agree with what is public: an unnormalised belief, linear in each step, on which the best response
 is exact dynamic programming over a tree of histories. Within the reduced class the return is multilinear in the
 decision rules, so some deterministic policy is best among all; they are tried one by one.
 """
@@ -19,15 +19,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from structmfg.verification.oracles._faced_population import FacedPopulation, action_values
 from structmfg.verification.oracles._model import Array, Model
-from structmfg.verification.oracles._population import Population, action_values
 
 MAX_HISTORIES = 2 * 10**6
 MAX_PLANS = 5 * 10**5
 
 
 class TooLargeError(ValueError):
-    """There is too much to enumerate."""
+    """The error where there is too much to enumerate."""
 
 
 HistoryPolicy: TypeAlias = Callable[[int, Array], Array]
@@ -49,8 +49,8 @@ class Histories(NamedTuple):
 def follow_histories(model: Model, policy: Any, noise: Any) -> Histories:
     """The mean field over all histories h_0..h_T along z_0..z_T; kernels and rewards see its marginal over states.
 
-    `policy` is a table (T, S, A), or a function of the time and histories (H, 2t+1) that gives probabilities (H, A).
-    `ValueError` where there are too many histories.
+    `policy` is a table (T, S, A), or a function of the time and histories (H, 2t+1) that returns probabilities (H, A).
+    Raises `TooLargeError` where there are too many histories.
     """
     table = None if callable(policy) else np.asarray(policy)
     start = np.asarray(model.start(noise[0]), float)
@@ -65,17 +65,20 @@ def follow_histories(model: Model, policy: Any, noise: Any) -> Histories:
         parent, action, target = np.nonzero(moved)
         mass = moved[parent, action, target]
         mean_fields.append(np.bincount(target, mass, minlength=len(start)))
-        gained = np.asarray(model.reward(mu, noise[t], t, mean_fields[-1], noise[t + 1]))[state[parent], action]
-        reward = reward[parent] + model.discount**t * gained
+        rewards = np.asarray(model.reward(mu, noise[t], t, mean_fields[-1], noise[t + 1]))[state[parent], action]
+        reward = reward[parent] + model.discount**t * rewards
         histories = np.column_stack([histories[parent], action, target])
     return Histories(histories, mass, np.array(mean_fields), float(mass @ reward))
 
 
 class PrivateHistory(NamedTuple):
-    """What an agent's own past is worth to its best response, `loss` = `with_history` - `without_history` >= 0.
+    """The value of an agent's own past to its best response.
 
-    `histories` counts the pairs of an individual and a public history at which to decide, `situations` the pairs of an
-    individual state and a public history, which a reduced policy has instead.
+    Attributes:
+        histories: The number of pairs of an individual and a public history, at each of which the agent decides.
+        situations: The number of pairs of an individual state and a public history, at which a reduced policy decides.
+        with_history: The value of the best response pi(a | h_t, what is known).
+        without_history: The value of the best response pi(a | s_t, what is known).
     """
 
     histories: int
@@ -85,14 +88,14 @@ class PrivateHistory(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """What the reduction loses."""
+        """What the reduction loses, `with_history` - `without_history` >= 0."""
         return self.with_history - self.without_history
 
 
-def private_history(faced: Population) -> PrivateHistory:
+def private_history(faced: FacedPopulation) -> PrivateHistory:
     """Best responses with the whole individual history and with the individual state alone.
 
-    `ValueError` where there are too many histories, or policies, to enumerate.
+    Raises `TooLargeError` where there are too many histories, or policies, to enumerate.
     """
     value, count = best_with_history(faced)
     without = float(best_without_history(faced).sum())
@@ -100,7 +103,7 @@ def private_history(faced: Population) -> PrivateHistory:
     return PrivateHistory(count, situations, value, without)
 
 
-def best_with_history(faced: Population) -> tuple[float, int]:
+def best_with_history(faced: FacedPopulation) -> tuple[float, int]:
     """The value of the best response pi(a | h_t, what is known), and the number of histories at which it decides."""
     splits = [faced.known[:, t] == np.unique(faced.known[:, t])[:, None] for t in range(faced.horizon)]
     splits.append(np.ones((1, len(faced.start)), bool))
@@ -114,9 +117,9 @@ def best_with_history(faced: Population) -> tuple[float, int]:
         rewards = np.einsum("hn,nha->ha", belief, faced.rewards[:, t, state])
         moved = np.einsum("hn,nhau->haun", belief, faced.kernels[:, t, state])
         split = moved[:, :, :, None] * splits[t + 1]  # (H, A, S, classes, N)
-        parent, action, target, _ = found = np.nonzero(split.any(-1))
+        parent, action, target, _ = places = np.nonzero(split.any(-1))
         levels.append((rewards, parent, action))
-        belief, state = split[found], target
+        belief, state = split[places], target
     values = np.zeros(len(state))
     for rewards, parent, action in reversed(levels):
         q = rewards.copy()
@@ -125,37 +128,37 @@ def best_with_history(faced: Population) -> tuple[float, int]:
     return float(values.sum()), count
 
 
-def best_without_history(faced: Population) -> Array:
+def best_without_history(faced: FacedPopulation) -> Array:
     """The best response pi(a | s_t, what is known): how much every path (N,) adds to its value.
 
-    Where a set of paths that are not told apart will split into single ones, or end, the best action in every state
-    follows from where the agent is likely to be; before that, all decision rules are tried.
+    Where a set of indistinguishable paths will split into single ones, or end, the best action in every state follows
+    from where the agent is likely to be; before that, all decision rules are tried.
     """
     count, size = faced.start.shape
-    alone = np.zeros((faced.horizon + 1, count, size))  # values where the path is known
+    known_path = np.zeros((faced.horizon + 1, count, size))  # values where the path is known
     for t in reversed(range(faced.horizon)):
-        alone[t] = action_values(faced, t, alone[t + 1]).max(-1)
+        known_path[t] = action_values(faced, t, known_path[t + 1]).max(-1)
     agent = (faced.probabilities[:, None] * faced.start)[None]
-    found = np.zeros(count)
+    values = np.zeros(count)
     for paths in _classes(faced, 0, np.arange(count)):
-        found[paths] = _best(faced, alone, 0, paths, agent[:, paths])[0]
-    return found
+        values[paths] = _best(faced, known_path, 0, paths, agent[:, paths])[0]
+    return values
 
 
-def _classes(faced: Population, t: int, paths: Array) -> list[Array]:
+def _classes(faced: FacedPopulation, t: int, paths: Array) -> list[Array]:
     """The sets into which paths fall by what is known at t; at the end every path is by itself."""
     if t == faced.horizon:
         return [paths[i : i + 1] for i in range(len(paths))]
     return [paths[faced.known[paths, t] == known] for known in np.unique(faced.known[paths, t])]
 
 
-def _best(faced: Population, alone: Array, t: int, paths: Array, agents: Array) -> Array:
+def _best(faced: FacedPopulation, known_path: Array, t: int, paths: Array, agents: Array) -> Array:
     """What every path adds (B, n) under the best policy from t, for agents (B, n, S): where they are, with weights."""
     if len(paths) == 1:
-        return np.einsum("bns,ns->bn", agents, alone[t, paths])
+        return np.einsum("bns,ns->bn", agents, known_path[t, paths])
     children = _classes(faced, t + 1, paths)
     if all(len(child) == 1 for child in children):
-        q = action_values(faced, t, alone[t + 1])[paths]
+        q = action_values(faced, t, known_path[t + 1])[paths]
         best = np.argmax(np.einsum("bns,nsa->bsa", agents, q), axis=-1)
         chosen = np.take_along_axis(q[None], best[:, None, :, None], axis=-1)[..., 0]
         return np.einsum("bns,bns->bn", agents, chosen)
@@ -168,7 +171,7 @@ def _best(faced: Population, alone: Array, t: int, paths: Array, agents: Array) 
     moved = np.einsum("bns,nrsu->brnu", agents, kernels).reshape(-1, len(paths), size)
     for child in children:
         own = np.isin(paths, child)
-        later = _best(faced, alone, t + 1, child, moved[:, own])
+        later = _best(faced, known_path, t + 1, child, moved[:, own])
         adds[:, :, own] += faced.discount * later.reshape(*adds.shape[:2], -1)
     best = np.argmax(adds.sum(-1), axis=1)
     return adds[np.arange(len(adds)), best]

@@ -1,4 +1,4 @@
-"""What a model is, and the path that it takes under a policy."""
+"""The protocol of a model, and the path of its mean field under a policy."""
 
 import abc
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,14 @@ Move: TypeAlias = tuple[int, int, int, float]
 
 @runtime_checkable
 class Model(Protocol):
-    """A game as an oracle tells it: S states, A actions, steps from t to t+1 for t = 0..T-1.
+    """A game in plain NumPy: S states, A actions, steps from t to t+1 for t = 0..T-1.
 
-    A mean field `mu` is an array (S,); the noise `z` is what the game's own is, in Python's numbers (an int, a float, a
-    tuple of them). `horizon` is T. Where (S, A, S) numbers are too many, a method `moves` beside `dense` lists them.
+    A mean field `mu` is an array (S,); the noise `z` is the game's own in Python's numbers (an int, a float, a tuple of
+    them). Where (S, A, S) numbers are too many, give a method `moves` too, as `Listed` has it.
+
+    Attributes:
+        horizon: The number of steps T.
+        discount: The discount factor gamma, in (0, 1].
     """
 
     horizon: int
@@ -36,7 +40,7 @@ class Model(Protocol):
 
 
 class Listed(abc.ABC):
-    """A model made from a game's parameters, whose steps are told one by one."""
+    """A model made from a game's parameters, whose transitions are listed one by one."""
 
     horizon: int
     discount: float
@@ -49,7 +53,7 @@ class Listed(abc.ABC):
 
     @abc.abstractmethod
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """(s, a, s', probability) of every way to go from s to s' by a; several with the same ends add up."""
+        """Transitions (s, a, s', probability) with positive probability; several with the same (s, a, s') add up."""
 
     @abc.abstractmethod
     def start(self, z: Any) -> Array:
@@ -64,7 +68,6 @@ class Listed(abc.ABC):
         """See `Model`."""
 
     def dense(self, mu: Array, z: Any, t: int) -> Array:
-        """See `Model`."""
         dense = np.zeros((self.num_states, self.num_actions, self.num_states))
         for s, a, target, probability in self.moves(mu, z, t):
             dense[s, a, target] += probability
@@ -72,7 +75,7 @@ class Listed(abc.ABC):
 
 
 def moves(model: Model, mu: Array, z: Any, t: int) -> list[Move]:
-    """The moves that a model lists, or else the entries of its dense array."""
+    """The transitions (s, a, s', probability) that a model lists, or else the entries of its dense array."""
     if isinstance(model, Listed) or hasattr(model, "moves"):
         return list(model.moves(mu, z, t))
     dense = np.asarray(model.dense(mu, z, t))
@@ -80,9 +83,14 @@ def moves(model: Model, mu: Array, z: Any, t: int) -> list[Move]:
 
 
 class Rollout(NamedTuple):
-    """Along one noise path: mean fields (T+1, S), observations (T, O), rewards (T, S, A), kernels (T, S, A, S).
+    """The path of a model along one noise path.
 
-    `total` is the return of the policy, accumulated forward in time.
+    Attributes:
+        mean_fields: The mean fields, (T+1, S).
+        observations: The public observations, (T, O).
+        rewards: The rewards, (T, S, A).
+        kernels: The transition probabilities, (T, S, A, S).
+        total: The return of the policy, accumulated forward in time.
     """
 
     mean_fields: Array
@@ -93,7 +101,7 @@ class Rollout(NamedTuple):
 
 
 def rollout(model: Model, table: Any, noise: Any) -> Rollout:
-    """The path of the mean field under a policy table (T, S, A) along z_0..z_T."""
+    """The path of the mean field under a policy table (T, S, A) along the noise z_0..z_T."""
     mean_fields, observations, rewards, kernels, total = [np.asarray(model.start(noise[0]))], [], [], [], 0.0
     for t in range(model.horizon):
         mu = mean_fields[t]

@@ -22,7 +22,6 @@ class LinearQuadratic(Listed):
         self.actions = range(-game.max_action, game.max_action + 1)
 
     def start(self, z: Any) -> Array:
-        """Uniform."""
         return np.full(self.num_states, 1 / self.num_states)
 
     def common(self, z: Any, t: int) -> float:
@@ -32,7 +31,7 @@ class LinearQuadratic(Listed):
         return float(self.game.push * z) if t > self.game.last else 0.0
 
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """`round` is to nearest, ties to even."""
+        # `round` is to nearest, ties to even.
         g, top, one = self.game, self.num_states - 1, np.float32
         weights = [math.exp(-k * k / 2) for k in range(-3, 4)]
         drift, scale = (
@@ -47,7 +46,7 @@ class LinearQuadratic(Listed):
                     yield s, i, target, weight / sum(weights)
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """Against the next mean, from the present position."""
+        # Against the next mean, from the present position.
         g, reward, next_mean = self.game, np.zeros((self.num_states, self.num_actions)), mean(next_mu)
         for s in range(self.num_states):
             d = next_mean - s
@@ -57,7 +56,6 @@ class LinearQuadratic(Listed):
         return reward
 
     def observe(self, mu: Array, z: Any, t: int) -> list[float]:
-        """The mean."""
         return [mean(mu)]
 
 
@@ -69,13 +67,13 @@ class BeachBar(Listed):
         self.actions = range(-game.max_action, game.max_action + 1)
 
     def start(self, z: Any) -> Array:
-        """Uniform on all cells but the bar's."""
+        # Uniform on all cells but the bar's.
         mu = np.full(self.num_states, 1 / (self.num_states - 1))
         mu[z[0]] = 0
         return mu
 
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """The bar's own cell may move anywhere."""
+        # From the bar's own cell an agent may go to either side.
         size, bar = self.num_states, z[0]
         for s in range(size):
             low = bar + 1 if s > bar else 0
@@ -86,7 +84,7 @@ class BeachBar(Listed):
                     yield s, i, min(max(x + e, low), high), probability
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """Whether the bar is open counts before the step, whether it has closed after it."""
+        # It counts whether the bar is open before the step, and whether it has closed after it.
         size, (bar, is_open) = self.num_states, z
         reward = np.zeros((size, self.num_actions))
         for s in range(size):
@@ -97,7 +95,6 @@ class BeachBar(Listed):
         return reward
 
     def observe(self, mu: Array, z: Any, t: int) -> list[float]:
-        """(mean, open, bar)."""
         return [mean(mu), z[1], z[0]]
 
 
@@ -120,7 +117,6 @@ class Macro(Listed):
         return divmod(s, int(self.game.num_income))
 
     def start(self, z: Any) -> Array:
-        """Uniform."""
         return np.full(self.num_states, 1 / self.num_states)
 
     def prices(self, mu: Array, z: Any) -> tuple[float, float]:
@@ -138,7 +134,7 @@ class Macro(Listed):
         return [(1 + interest) * self.wealth[w] + wage * self.income[y] for w, y in places]
 
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """Wealth by a lottery between grid points, income by itself."""
+        # A lottery between grid points of wealth, and an independent step of income.
         g, grid = self.game, self.wealth
         chances = ((-1, g.income_move), (0, 1 - 2 * g.income_move), (1, g.income_move))
         for s, cash in enumerate(self.cash(mu, z)):
@@ -154,7 +150,7 @@ class Macro(Listed):
                         yield s, a, w * g.num_income + income, lottery * chance
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """The utility of consumption; at the end all is consumed."""
+        # The utility of consumption; at the end all cash is consumed.
         g, sigma = self.game, self.game.risk_aversion
         reward = np.zeros((self.num_states, self.num_actions))
         for s, cash in enumerate(self.cash(mu, z)):
@@ -164,5 +160,4 @@ class Macro(Listed):
         return reward
 
     def observe(self, mu: Array, z: Any, t: int) -> tuple[float, float]:
-        """(interest rate, wage)."""
         return self.prices(mu, z)

@@ -1,4 +1,4 @@
-"""The games beside the paper's."""
+"""The games that are not of the paper."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ class BeachBarCrowded(BeachBar):
     """See `games.BeachBarCrowded`."""
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """That of `BeachBar`, less the crowd's."""
         reward = super().reward(mu, z, t, next_mu, next_z)
         for s, mass in enumerate(mu):
             reward[s] -= self.game.crowd_aversion * math.log(mass + 1e-10)
@@ -25,18 +24,16 @@ class CrowdModelling(Listed):
     """See `games.CrowdModelling`."""
 
     def start(self, z: Any) -> Array:
-        """Uniform."""
         return np.full(self.num_states, 1 / self.num_states)
 
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """Round the ring."""
         for s in range(self.num_states):
             for i, a in enumerate((-1, 0, 1)):
                 for e in (-1, 0, 1):
                     yield s, i, (s + a + e) % self.num_states, 1 / 3
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """The action is paid for on arrival, at t + 1."""
+        # The cost of the action is paid on arrival, at t + 1.
         size = self.num_states
         reward = np.zeros((size, 3))
         for s in range(size):
@@ -47,7 +44,6 @@ class CrowdModelling(Listed):
         return reward
 
     def observe(self, mu: Array, z: Any, t: int) -> Array:
-        """The mean field."""
         return mu
 
 
@@ -55,21 +51,18 @@ class LeftRight(Listed):
     """See `games.LeftRight`."""
 
     def start(self, z: Any) -> Array:
-        """All at the start."""
         return np.array([1.0, 0.0, 0.0])
 
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """Where one wants to be."""
         for s in range(3):
             yield s, 0, 1, 1.0
             yield s, 1, 2, 1.0
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """Of the mean field after the step."""
+        # Of the mean field after the step.
         return np.array([[-next_mu[1], -2 * next_mu[2]]] * 3)
 
     def observe(self, mu: Array, z: Any, t: int) -> list[float]:
-        """The mass on either side."""
         return [mu[1], mu[2]]
 
 
@@ -85,7 +78,6 @@ class CarmonaFouqueSun(Listed):
         self.own = game.volatility**2 * (1 - game.correlation**2) * self.step
 
     def start(self, z: Any) -> Array:
-        """Uniform around 0."""
         inside = [abs(i - self.half) * self.spacing <= self.game.spread + 1e-9 for i in range(self.num_states)]
         return np.array(inside) / sum(inside)
 
@@ -94,7 +86,7 @@ class CarmonaFouqueSun(Listed):
         return float(sum((i - self.half) * self.spacing * mass for i, mass in enumerate(mu)))
 
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
-        """Action, shift and noise, all in whole cells."""
+        # Action, shift and noise, all in whole cells.
         g, top = self.game, self.num_states - 1
         shift = z * round(g.volatility * g.correlation * math.sqrt(g.final_time / max(g.num_shocks, 1)) / self.spacing)
         cells = 1
@@ -108,7 +100,7 @@ class CarmonaFouqueSun(Listed):
                     yield s, i, min(max(x + e, 0), top), probability
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
-        """Minus the running cost, and at the end minus the expected terminal cost after the step."""
+        # Minus the running cost, and at the end minus the expected terminal cost after the step.
         g, m = self.game, self.mean(mu)
         reward = np.zeros((self.num_states, len(self.actions)))
         for s in range(self.num_states):
@@ -125,5 +117,4 @@ class CarmonaFouqueSun(Listed):
         return reward
 
     def observe(self, mu: Array, z: Any, t: int) -> list[float]:
-        """The mean."""
         return [self.mean(mu)]

@@ -1,15 +1,15 @@
-"""The G test of counts against given probabilities, with p-values that are honest far out in the tail.
+"""The G test of counts against given probabilities, with p-values that are right far in the tail.
 
 G = 2 sum O log(O / E) over the cells, E being the expected counts. Divided by Williams's factor
 
     q = 1 + (sum 1 / p - 1) / (6 n (k - 1)),
 
 its mean is that of chi-squared with k - 1 degrees of freedom up to O(n^-2) (Williams 1976, doi:10.1093/biomet/63.1.33).
-Cells that expect fewer than `LEAST` are pooled into one; if that still expects fewer, it joins the least of the others.
-Of Pearson's statistic, the tail is far heavier than chi-squared where few are expected: an excess is squared there,
-while log O / E grows as slowly as the logarithm of its probability. With expectations of `LEAST`, p <= alpha happens
-with probability 1.5 alpha at most, for all alpha from 1e-2 to 1e-8, where there are three cells or more, and up to
-4 alpha where there are two and G takes few values (computed exactly; for Pearson's it is up to 100 alpha). A count
+Cells that expect fewer than `MIN_EXPECTED` are pooled into one; if that still expects fewer, it joins the least other.
+The tail of Pearson's statistic is far heavier than chi-squared where few are expected, because the excess is squared,
+while log O / E grows as slowly as the logarithm of its probability. With expectations of `MIN_EXPECTED`, p <= alpha
+happens with probability 1.5 alpha at most, for all alpha from 1e-2 to 1e-8, where there are three cells or more, and up
+to 4 alpha where there are two and G takes few values (computed exactly; for Pearson's it is up to 100 alpha). A count
 where the probability is zero has p = 0.
 """
 
@@ -17,15 +17,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import chdtrc, xlogy
 
-LEAST = 10.0  # expected in a cell of its own: see the exact tail in the tests
+MIN_EXPECTED = 10.0  # draws expected in a cell that is not pooled; the tests compute the exact tail
 
 
 def multinomial_p_values(
     observed: Int[np.ndarray, "rows cells"], probabilities: Float[np.ndarray, "rows cells"], num_draws: int
 ) -> Float[np.ndarray, " rows"]:
-    """The p-value of every row of counts, given how many draws there were in each.
+    """The p-value of every row of counts of `num_draws` draws.
 
-    Probabilities are taken relative to their sum. Draws missing from `observed` fell outside all cells: p = 0.
+    Probabilities are divided by their sum. Draws that are missing from `observed` fell outside all cells: p = 0.
     """
     counts, expected = _pooled(observed.astype(float), expected_counts(probabilities, num_draws))
     own = expected > 0
@@ -39,7 +39,7 @@ def multinomial_p_values(
 
 
 def expected_counts(probabilities: Float[np.ndarray, "rows cells"], num_draws: int) -> Float[np.ndarray, "rows cells"]:
-    """n p, p being scaled to sum to one, negative entries taken for zero."""
+    """The expected counts n p: p is scaled to sum to one, and negative entries count as zero."""
     positive = np.maximum(probabilities.astype(float), 0)
     return num_draws * positive / np.maximum(positive.sum(-1, keepdims=True), np.finfo(float).tiny)
 
@@ -47,23 +47,23 @@ def expected_counts(probabilities: Float[np.ndarray, "rows cells"], num_draws: i
 def worst_cells(
     observed: Int[np.ndarray, "rows cells"], expected: Float[np.ndarray, "rows cells"]
 ) -> Int[np.ndarray, " rows"]:
-    """In every row the cell whose count is the most deviations from what is expected."""
+    """In every row the cell whose count is the most standard deviations from what is expected."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(np.abs(observed - expected) / np.sqrt(expected), posinf=np.inf).argmax(-1)
 
 
 def _impossible(observed: np.ndarray, probabilities: np.ndarray, num_draws: int) -> np.ndarray:
-    """Whether a draw fell where the probability is zero, or outside all cells, or a probability is no number."""
-    nowhere = ((observed > 0) & ~(probabilities > 0)).any(-1) | (observed.sum(-1) != num_draws)
-    return nowhere | ~np.isfinite(probabilities).all(-1)
+    """Whether a draw fell where the probability is zero or outside all cells, or a probability is not finite."""
+    impossible = ((observed > 0) & ~(probabilities > 0)).any(-1) | (observed.sum(-1) != num_draws)
+    return impossible | ~np.isfinite(probabilities).all(-1)
 
 
 def _pooled(observed: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts and expectations with cells that expect too few emptied into a last one, or into the least of the rest."""
-    small = expected < LEAST
+    """Counts and expectations, with cells that expect too few joined to a last cell, or to the least of the others."""
+    small = expected < MIN_EXPECTED
     pools = [np.where(small, x, 0).sum(-1) for x in (observed, expected)]
     least = np.where(small, np.inf, expected).argmin(-1)
-    target = np.where((pools[1] < LEAST) & ~small.all(-1), least, expected.shape[-1])
+    target = np.where((pools[1] < MIN_EXPECTED) & ~small.all(-1), least, expected.shape[-1])
     rows = np.arange(len(expected))
     pooled = []
     for x, pool in zip((observed, expected), pools, strict=True):

@@ -1,4 +1,4 @@
-"""How fast the empirical mean field of an interacting population approaches the mean field: N^(-1/2).
+"""The rate at which the empirical mean field of an interacting population approaches the mean field: N^(-1/2).
 
 The error of a replicate is ||mu_hat_t - mu_t||_2, root mean square over t = 0..T. For large N its square is 1 / N times
 a random variable whose law no longer depends on N, so all sizes share one relative variance c^2 of the squared error;
@@ -14,26 +14,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.stats import t as student
 
 from structmfg._checks import check_integer
-from structmfg.evaluation import rollout
+from structmfg._statistics import student_margin
 from structmfg.games import Game, Noise, as_game
 from structmfg.policies import Policy, as_policy
 from structmfg.verification._check import check
-from structmfg.verification.populations._population import population
-
-_rollout = eqx.filter_jit(rollout)
-
+from structmfg.verification._compiled import rollout
+from structmfg.verification.populations._population import simulate_population
 
 MAX_REPEATS = 100
-_ROUNDING = 1e-6  # an error that is none: far below that of a million agents
+_ZERO_ERROR = 1e-6  # errors below count as rounding: far less than that of a million agents
 
 
 class Rate(NamedTuple):
-    """Errors fall as N^-`rate`, known to within `stderr`; (`low`, `high`) is its 95 % confidence interval.
+    """The fitted rate: errors fall as N^-`rate`.
 
-    `errors` has the errors of all replicates for every size, `rms` their root mean squares.
+    Attributes:
+        sizes: The numbers of agents N.
+        errors: The errors of all replicates, for every size.
+        rms: The root mean squares of the errors, for every size.
+        rate: The fitted rate.
+        stderr: Its standard error.
+        low: The lower end of its 95 % confidence interval.
+        high: The upper end.
     """
 
     sizes: tuple[int, ...]
@@ -55,12 +59,20 @@ def rate_of_convergence(
     replicates: Sequence[int] = (32, 16, 8),
     stderr: float = 0.01,
 ) -> Rate:
-    """The rate for one noise path z_0..z_T, from so many replicates of each size, or a multiple of them.
+    """Fit the rate for one noise path.
 
-    Where the rate's standard error is above `stderr`, as for games of few states and steps, they are repeated, up to
-    `MAX_REPEATS` times, as often as makes it that small.
+    Args:
+        game: The game.
+        policy: The policy of all agents.
+        noise: The noise path z_0..z_T.
+        key: Random key.
+        sizes: The numbers of agents N.
+        replicates: The number of replicates of each size.
+        stderr: The standard error of the rate that is wanted. Where it is larger, as for games of few states and steps,
+            the replicates are repeated, up to `MAX_REPEATS` times.
 
-    `ValueError` unless there are two sizes or more, each with at least two replicates.
+    Raises:
+        ValueError: If there are not two different sizes, each with at least two replicates.
     """
     game = as_game(game)
     policy = as_policy(game, policy)
@@ -71,7 +83,7 @@ def rate_of_convergence(
             f"a rate needs two or more sizes and a number of replicates for each, but has sizes {sizes} and replicates "
             f"{replicates}"
         )
-    mean_fields = _rollout(game, policy, noise).aggregates.mean_field
+    mean_fields = rollout(game, policy, noise).aggregates.mean_field
 
     def repeat(number: int) -> list[np.ndarray]:
         runs = zip(sizes, replicates, jax.random.split(jax.random.fold_in(key, number), len(sizes)), strict=True)
@@ -83,7 +95,7 @@ def rate_of_convergence(
     squares = repeat(0)
     wanted = (_fit(sizes, squares).stderr / stderr) ** 2
     more = [repeat(number) for number in range(1, int(np.ceil(np.nan_to_num(min(wanted, MAX_REPEATS), nan=1))))]
-    return _fit(sizes, [np.concatenate(one) for one in zip(squares, *more, strict=True)])
+    return _fit(sizes, [np.concatenate(repeats) for repeats in zip(squares, *more, strict=True)])
 
 
 @check(
@@ -92,23 +104,23 @@ def rate_of_convergence(
 )
 def rate_is_one_half(rate: Rate) -> tuple[float, float, str]:
     """|rate - 1/2| <= 0.05."""
-    if (rate.rms <= _ROUNDING).all():
-        return 0, 0.05, f"no error at any N: under this policy nothing is left to chance, N = {rate.sizes}"
-    told = f"rate {rate.rate:.4f}, 95 % confidence interval ({rate.low:.4f}, {rate.high:.4f}), N = {rate.sizes}"
-    return abs(rate.rate - 0.5), 0.05, told
+    if (rate.rms <= _ZERO_ERROR).all():
+        return 0, 0.05, f"no error at any N: nothing is random under this policy, N = {rate.sizes}"
+    where = f"rate {rate.rate:.4f}, 95 % confidence interval ({rate.low:.4f}, {rate.high:.4f}), N = {rate.sizes}"
+    return abs(rate.rate - 0.5), 0.05, where
 
 
 @eqx.filter_jit
 def _squared_errors(
     game: Game, policy: Policy, noise: Noise, mean_fields: Array, num_agents: int, replicates: int, key: PRNGKeyArray
 ) -> Float[Array, " replicates"]:
-    """The mean over t of ||mu_hat_t - mu_t||^2, of one replicate after the other."""
+    """The mean over t of ||mu_hat_t - mu_t||^2, for one replicate after the other."""
 
-    def one(key: PRNGKeyArray) -> Array:
-        counts = population(game, policy, noise, num_agents=num_agents, key=key).counts
+    def squared_error(key: PRNGKeyArray) -> Array:
+        counts = simulate_population(game, policy, noise, num_agents=num_agents, key=key).counts
         return jnp.mean(jnp.sum((counts / num_agents - mean_fields) ** 2, axis=-1))
 
-    return jax.lax.map(one, jax.random.split(key, replicates))
+    return jax.lax.map(squared_error, jax.random.split(key, replicates))
 
 
 def _fit(sizes: tuple[int, ...], squares: list[np.ndarray]) -> Rate:
@@ -122,5 +134,5 @@ def _fit(sizes: tuple[int, ...], squares: list[np.ndarray]) -> Rate:
     spread = (replicates * centred**2).sum()
     rate = -float((replicates * centred * y).sum() / spread)
     stderr = float(np.sqrt(variance / 4 / spread))
-    margin = float(student.ppf(0.975, freedom)) * stderr
+    margin = float(student_margin(stderr, freedom))
     return Rate(sizes, tuple(np.sqrt(s) for s in squares), np.sqrt(means), rate, stderr, rate - margin, rate + margin)

@@ -1,4 +1,4 @@
-"""All statistical checks of a game along one noise path, with what figures of them need."""
+"""All statistical checks of a game along one noise path, and the data of their figures."""
 
 from typing import NamedTuple
 
@@ -9,15 +9,28 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
 from structmfg.verification._check import CheckResult, check
-from structmfg.verification.populations._agents import Independent, counts, independent, returns, transitions
+from structmfg.verification.populations._agents import (
+    IndependentAgents,
+    counts,
+    returns,
+    simulate_independent_agents,
+    transitions,
+)
 from structmfg.verification.populations._noise import noise as noise_check
 from structmfg.verification.populations._rate import Rate, rate_is_one_half, rate_of_convergence
 
 
-class Effort(NamedTuple):
-    """How much is sampled: agents of a population, pairs (s, a), draws of each, noise paths, and for the rate.
+class SampleSizes(NamedTuple):
+    """How much is sampled.
 
-    The rate is left out where there are no `sizes`.
+    Attributes:
+        num_agents: Agents of a population.
+        num_pairs: Pairs (s, a) from which agents move.
+        num_draws: Agents that move from each pair.
+        num_times: Times at which they do.
+        num_paths: Noise paths.
+        rate_sizes: Numbers of agents N to which the rate is fitted; without any, the rate is left out.
+        rate_replicates: Replicates of each of these.
     """
 
     num_agents: int
@@ -25,16 +38,16 @@ class Effort(NamedTuple):
     num_draws: int
     num_times: int
     num_paths: int
-    sizes: tuple[int, ...]
-    replicates: tuple[int, ...]
+    rate_sizes: tuple[int, ...]
+    rate_replicates: tuple[int, ...]
 
 
-FAST = Effort(3 * 10**5, 2048, 4000, 3, 10**4, (100, 1000, 10**4), (32, 16, 8))
-DEEP = Effort(10**6, 2**14, 10**4, 4, 10**5, (100, 1000, 10**4, 10**5, 10**6), (64, 32, 16, 8, 4))
+FAST = SampleSizes(3 * 10**5, 2048, 4000, 3, 10**4, (100, 1000, 10**4), (32, 16, 8))
+DEEP = SampleSizes(10**6, 2**14, 10**4, 4, 10**5, (100, 1000, 10**4, 10**5, 10**6), (64, 32, 16, 8, 4))
 
 
 class Spread(NamedTuple):
-    """Agents over the states at one time: how many there are, and how many the operators expect."""
+    """The numbers of agents in every state at one time, and the numbers that the operators expect."""
 
     time: int
     observed: Int[np.ndarray, " states"]
@@ -42,7 +55,14 @@ class Spread(NamedTuple):
 
 
 class Study(NamedTuple):
-    """The checks, those that could be made; what they are drawn from is None where the game raised."""
+    """The checks that could be made, and the data of their figures.
+
+    Attributes:
+        results: The checks.
+        p_values: The p-values of the counts at t = 0..T, (T+1,); None where the game raised.
+        spread: The agents over the states at the time of the least p-value; None where the game raised.
+        rate: The fitted rate; None where it was not measured.
+    """
 
     results: tuple[CheckResult, ...]
     p_values: Float[np.ndarray, " times_and_end"] | None = None
@@ -50,51 +70,59 @@ class Study(NamedTuple):
     rate: Rate | None = None
 
 
-NUM_TESTS = 4  # those with a level, among which a caller divides a family's: the rate has none
-SPARE = 4  # times its level at which a G test may reject where cells are few (see `_multinomial`)
+NUM_TESTS = 4  # the checks that have a level; the rate has none
+LEVEL_INFLATION = 4  # a G test with few cells may reject at up to so many times its level (see `_multinomial`)
 
 
 def study(
-    game: Game, policy: Policy, noise: Noise, *, key: PRNGKeyArray, level: float = 1e-6, effort: Effort = FAST
+    game: Game, policy: Policy, noise: Noise, *, key: PRNGKeyArray, level: float = 1e-6, samples: SampleSizes = FAST
 ) -> Study:
-    """The checks of noise, transitions, counts, returns and the rate; each that has one at this level.
+    """Check noise, transitions, counts, returns and the rate of a game along one noise path.
 
-    What the game raises is a failed check.
+    Args:
+        game: The game; an error that it raises is a failed check.
+        policy: The policy of all agents.
+        noise: The noise path z_0..z_T.
+        key: Random key.
+        level: The level of each statistical check; that of the rate has none.
+        samples: How much is sampled.
     """
-    lives, moves, paths, rates = jax.random.split(key, 4)
-    made: list[Independent] = []
+    agents_key, transitions_key, noise_key, rate_key = jax.random.split(key, 4)
+    simulated: list[IndependentAgents] = []
     rate: list[Rate] = []
 
     @check("agents can be drawn, act and move one by one along a noise path")
     def agents_live() -> tuple[float, float]:
-        made.append(independent(game, policy, noise, num_agents=effort.num_agents, key=lives))
+        simulated.append(
+            simulate_independent_agents(game, policy, noise, num_agents=samples.num_agents, key=agents_key)
+        )
         return 0, 0
 
     @check("populations of all sizes can be drawn")
     def rate_is_measured() -> tuple[float, float]:
-        sizes, replicates = effort.sizes, effort.replicates
-        rate.append(rate_of_convergence(game, policy, noise, key=rates, sizes=sizes, replicates=replicates))
+        sizes, replicates = samples.rate_sizes, samples.rate_replicates
+        rate.append(rate_of_convergence(game, policy, noise, key=rate_key, sizes=sizes, replicates=replicates))
         return 0, 0
 
-    about_noise = noise_check(game, key=paths, level=level, num_paths=effort.num_paths)
-    results = [] if about_noise is None else [about_noise]
+    noise_result = noise_check(game, key=noise_key, level=level, num_paths=samples.num_paths)
+    results = [] if noise_result is None else [noise_result]
     failed = agents_live()
-    if not made:
+    if not simulated:
         return Study((*results, failed))
-    (lived,) = made
-    times = np.unique(np.linspace(0, game.horizon - 1, effort.num_times).round().astype(int))
-    some = jax.tree.map(lambda x: x[times], lived.trajectory.aggregates)
-    pairs, draws = effort.num_pairs, effort.num_draws
-    results.append(transitions(game, some, key=moves, level=level, num_pairs=pairs, num_draws=draws))
-    results += [counts(lived, level=level), returns(game, lived, level=level)]
-    if effort.sizes:
+    (agents,) = simulated
+    times = np.unique(np.linspace(0, game.horizon - 1, samples.num_times).round().astype(int))
+    aggregates = jax.tree.map(lambda x: x[times], agents.trajectory.aggregates)
+    pairs, draws = samples.num_pairs, samples.num_draws
+    results.append(transitions(game, aggregates, key=transitions_key, level=level, num_pairs=pairs, num_draws=draws))
+    results += [counts(agents, level=level), returns(game, agents, level=level)]
+    if samples.rate_sizes:
         failed = rate_is_measured()
         results.append(rate_is_one_half(rate[0]) if rate else failed)
-    return Study(tuple(results), lived.p_values(), _spread(lived), rate[0] if rate else None)
+    return Study(tuple(results), agents.p_values(), _spread(agents), rate[0] if rate else None)
 
 
-def _spread(lived: Independent) -> Spread:
-    """Where the p-value is least, which is where there is most to see."""
-    time = int(lived.p_values().argmin())
-    expected = lived.num_agents * lived.mean_fields[time].astype(float)
-    return Spread(time, np.asarray(lived.population.counts[time]), expected)
+def _spread(agents: IndependentAgents) -> Spread:
+    """The agents at the time of the least p-value."""
+    time = int(agents.p_values().argmin())
+    expected = agents.num_agents * agents.mean_fields[time].astype(float)
+    return Spread(time, np.asarray(agents.population.counts[time]), expected)

@@ -1,4 +1,4 @@
-"""The self-test: faults put in on purpose, which verification must find."""
+"""The self-test: faults that are put in on purpose, and that verification must find."""
 
 from structmfg.verification.selftest._self_test import self_test
 

@@ -1,6 +1,6 @@
-"""Faults, sown on purpose into a small linear-quadratic game or into the package's own methods.
+"""Faults, put on purpose into a small linear-quadratic game or into the package's own methods.
 
-Each is one that somebody could make: a sign, a transpose, an index of time, a wall, a forgotten factor. `verify` must
+Each is one that a person could make: a sign, a transpose, an index of time, a wall, a forgotten factor. `verify` must
 find every one of them (`self_test`).
 """
 
@@ -14,26 +14,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from structmfg.evaluation import policy_gradient, policy_values, rollout, steps
 from structmfg.games import AggregateState, Game, LinearQuadratic, NoisePaths
 from structmfg.operators import DenseKernel, SuccessorKernel, Successors, TransitionKernel
 from structmfg.solvers.gradient import RSPG
 from structmfg.verification._stages import Methods
-from structmfg.verification.laws import rspg_descent
+from structmfg.verification.laws import rspg_loss_gradient
 
 SIZES: dict[str, Any] = {"num_states": 11, "max_action": 2, "horizon": 4, "first": 1, "last": 2, "push": 4.0}
 
 
 class Mutation(NamedTuple):
-    """A fault in words, the game and the methods that have it."""
+    """A fault: its description, and the game and methods that have it."""
 
     name: str
     game: Game
     methods: Methods
 
 
-def healthy() -> LinearQuadratic:
+def baseline_game() -> LinearQuadratic:
     """The game without a fault."""
     return LinearQuadratic(**SIZES)
 
@@ -48,36 +49,36 @@ class Altered(TransitionKernel):
     functions: tuple[tuple[str, Callable[..., Any]], ...] = eqx.field(static=True)
 
     def _call(self, name: str, argument: Any = None) -> Any:
-        given = dict(self.functions).get(name)
-        if given is not None:
-            return given(self.kernel, argument)
+        replacement = dict(self.functions).get(name)
+        if replacement is not None:
+            return replacement(self.kernel, argument)
         own = getattr(self.kernel, name)
         return own() if argument is None else own(argument)
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return self.kernel.num_states
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return self.kernel.num_actions
 
+    @override
     def expect(self, values: Float[Array, " states"]) -> Float[Array, "states actions"]:
-        """See `TransitionKernel`."""
         return self._call("expect", values)
 
+    @override
     def push(self, mass: Float[Array, "states actions"]) -> Float[Array, " states"]:
-        """See `TransitionKernel`."""
         return self._call("push", mass)
 
+    @override
     def successors(self) -> Successors:
-        """See `TransitionKernel`."""
         return self._call("successors")
 
 
-def _altered(**functions: Callable[..., Any]) -> Callable[[Any], Any]:
+def _with_functions(**functions: Callable[..., Any]) -> Callable[[Any], Any]:
     """The kernel with these functions in place of its own."""
     return lambda kernel: Altered(kernel, tuple(functions.items()))
 
@@ -88,8 +89,8 @@ def _dense(change: Callable[[Array], Array]) -> Callable[[Any], Any]:
 
 
 def _stencil() -> np.ndarray:
-    """The idiosyncratic noise as a matrix."""
-    game = healthy()
+    """The idiosyncratic noise as a matrix (S, S)."""
+    game = baseline_game()
     targets, probabilities = game._noise
     matrix = np.zeros((game.num_states, game.num_states))
     np.add.at(matrix, (np.arange(game.num_states)[:, None], targets), probabilities)
@@ -97,7 +98,7 @@ def _stencil() -> np.ndarray:
 
 
 def _nudged(dense: Array) -> Array:
-    """Two parts in a hundred from one successor to another, at one state and action."""
+    """Probability 0.02 moved from one successor to another, at one state and action."""
     top = jnp.argmax(dense[3, 1])
     return dense.at[3, 1, top].add(-0.02).at[3, 1, (top + 1) % dense.shape[2]].add(0.02)
 
@@ -125,15 +126,15 @@ def _spread_over_actions(kernel: TransitionKernel, mass: Array) -> Array:
 
 
 KERNELS: dict[str, Callable[[Any], Any]] = {
-    "push by P instead of its transpose": _altered(push=_transposed),
-    "push one cell too far": _altered(push=lambda k, m: jnp.roll(k.push(m), 1)),
-    "push loses a thousandth of the mass": _altered(push=lambda k, m: 0.999 * k.push(m)),
-    "push forgets which action": _altered(push=_spread_over_actions),
-    "expect one cell too far": _altered(expect=lambda k, v: k.expect(jnp.roll(v, 1))),
-    "expect clips at zero": _altered(expect=lambda k, v: jnp.maximum(k.expect(v), 0)),
-    "expect has actions reversed": _altered(expect=lambda k, v: k.expect(v)[:, ::-1]),
-    "list of successors one off": _altered(successors=_off_by_one),
-    "list of successors without its last entry": _altered(successors=_without_last),
+    "push by P instead of its transpose": _with_functions(push=_transposed),
+    "push one cell too far": _with_functions(push=lambda k, m: jnp.roll(k.push(m), 1)),
+    "push loses a thousandth of the mass": _with_functions(push=lambda k, m: 0.999 * k.push(m)),
+    "push forgets which action": _with_functions(push=_spread_over_actions),
+    "expect one cell too far": _with_functions(expect=lambda k, v: k.expect(jnp.roll(v, 1))),
+    "expect clips at zero": _with_functions(expect=lambda k, v: jnp.maximum(k.expect(v), 0)),
+    "expect has actions reversed": _with_functions(expect=lambda k, v: k.expect(v)[:, ::-1]),
+    "list of successors one off": _with_functions(successors=_off_by_one),
+    "list of successors without its last entry": _with_functions(successors=_without_last),
     "everything one cell too far": _dense(lambda p: jnp.roll(p, 1, axis=2)),
     "actions reversed": _dense(lambda p: p[:, ::-1]),
     "states reversed": _dense(lambda p: p[::-1]),
@@ -145,7 +146,7 @@ KERNELS: dict[str, Callable[[Any], Any]] = {
 
 
 def _unclipped(self: LinearQuadratic, aggregate: AggregateState) -> TransitionKernel:
-    """Round the ends of the line instead of stopping there."""
+    """The kernel on a ring: agents pass the ends of the line instead of stopping there."""
     shift = jnp.round(self._direction(aggregate) * self.volatility * self.correlation * self.push).astype(int)
     steps = jnp.asarray(np.round(math.sqrt(1 - self.correlation**2) * np.arange(-3, 4)).astype(int))
     start = jnp.arange(self.num_states)[:, None] + jnp.asarray(self.actions)
@@ -153,11 +154,11 @@ def _unclipped(self: LinearQuadratic, aggregate: AggregateState) -> TransitionKe
     return SuccessorKernel(targets, jnp.broadcast_to(jnp.asarray(self._noise[1], float), targets.shape))
 
 
-def _at(**moved: Callable[[AggregateState], Any]) -> Callable[[Any, AggregateState], TransitionKernel]:
-    """The kernel of another aggregate."""
+def _at(**changes: Callable[[AggregateState], Any]) -> Callable[[Any, AggregateState], TransitionKernel]:
+    """The kernel at another aggregate state."""
 
     def kernel(self: Game, aggregate: AggregateState) -> TransitionKernel:
-        fields = {name: move(aggregate) for name, move in moved.items()}
+        fields = {name: change(aggregate) for name, change in changes.items()}
         return LinearQuadratic.kernel(self, dataclasses.replace(aggregate, **fields))  # type: ignore[arg-type]
 
     return kernel
@@ -174,7 +175,7 @@ Pair = tuple[AggregateState, AggregateState]
 
 
 def _reward_of(change: Callable[[AggregateState, AggregateState], Pair]) -> Callable[..., Array]:
-    """The reward of other aggregates."""
+    """The reward at other aggregate states."""
     return lambda self, aggregate, following: LinearQuadratic.reward(self, *change(aggregate, following))
 
 
@@ -247,7 +248,7 @@ def _late(aggregates: AggregateState) -> AggregateState:
 
 
 def _gradient(change: Callable[[Array, Any, Any], Array]) -> dict[str, Callable[..., Any]]:
-    """The gradient changed, given the game and the aggregates."""
+    """A policy gradient that is changed, given the game and the aggregates."""
 
     def altered(game: Game, aggregates: AggregateState, logits: Array, temperature: Array) -> Any:
         plain, soft, gradient = policy_gradient(game, aggregates, logits, temperature)
@@ -261,7 +262,7 @@ def _undiscounted(gradient: Array, game: Game, aggregates: AggregateState) -> Ar
 
 
 def _leaky(solver: RSPG, game: Game, parameters: Any, trajectories: Any, paths: NoisePaths) -> Any:
-    """The gradient of the population's return, in which mean field and observations follow the parameters."""
+    """The gradient of the population's return, through mean field and observations, which depend on the parameters."""
 
     def population(parameters: Any) -> Array:
         policy = solver.policy.with_parameters(parameters)
@@ -278,7 +279,7 @@ def _leaky(solver: RSPG, game: Game, parameters: Any, trajectories: Any, paths: 
 
 
 def _late_rollout(game: Game, policy: Any, noise: Any) -> Any:
-    """Every step moves by the policy of the step before."""
+    """The rollout in which every step uses the policy of the step before."""
     path = rollout(game, policy, noise)
     return rollout(game, eqx.tree_at(lambda p: p.table, policy, jnp.roll(path.policy, 1, axis=0)), noise)
 
@@ -292,15 +293,15 @@ METHODS: dict[str, dict[str, Callable[..., Any]]] = {
     "gradient without gamma^t": _gradient(_undiscounted),
     "gradient a step late": _gradient(lambda x, game, a: jnp.roll(x, 1, axis=0)),
     "gradient without the last step": _gradient(lambda x, game, a: x.at[-1].set(0.0)),
-    "gradient through the mean field": {"descent": _leaky},
-    "RSPG descends": {"descent": lambda *given: jax.tree.map(jnp.negative, rspg_descent(*given))},
+    "gradient through the mean field": {"loss_gradient": _leaky},
+    "RSPG descends": {"loss_gradient": lambda *args: jax.tree.map(jnp.negative, rspg_loss_gradient(*args))},
 }
 
 
 def mutations() -> list[Mutation]:
-    """All faults, each alone."""
+    """All faults, one at a time."""
     games = [
         Mutation(name, type("LinearQuadratic", (LinearQuadratic,), methods)(**SIZES), Methods())
         for name, methods in GAMES.items()
     ]
-    return games + [Mutation(name, healthy(), Methods(**methods)) for name, methods in METHODS.items()]
+    return games + [Mutation(name, baseline_game(), Methods(**methods)) for name, methods in METHODS.items()]

@@ -48,23 +48,26 @@ def distributions(*shape: int) -> st.SearchStrategy[Array]:
 
 
 def policies(sizes: Game | tuple[int, ...]) -> st.SearchStrategy[Array]:
-    """Policy tables of shape (S, A) or (T, S, A), mixed and pure; of a game, either. The simplest is uniform."""
+    """Random policy tables, mixed and pure, of a shape (S, A) or (T, S, A), or of either shape for a game.
+
+    The simplest one is uniform.
+    """
     if isinstance(sizes, Game):
-        page = (sizes.num_states, sizes.num_actions)
-        return policies(page) | policies((sizes.horizon, *page))
+        table = (sizes.num_states, sizes.num_actions)
+        return policies(table) | policies((sizes.horizon, *table))
     *rows, count = sizes
     pure = st.builds(deterministic, whole(tuple(rows), 0, count - 1), st.just(count))
     return distributions(*sizes) | pure
 
 
 def mean_fields(num_states: int) -> st.SearchStrategy[Array]:
-    """Distributions (S,): uniform, mixed, with few states occupied, and with all mass in one state."""
+    """Random distributions (S,): uniform, mixed, with few states occupied, and with all mass in one state."""
     corners = st.builds(deterministic, st.integers(0, num_states - 1), st.just(num_states))
     return distributions(num_states) | corners
 
 
 def values(num_states: int) -> st.SearchStrategy[Array]:
-    """Values (S,) in -3..3, not all zero."""
+    """Random values (S,) in -3..3, not all zero."""
     return whole(num_states, -3, 3).filter(np.any).map(reals)
 
 
@@ -73,7 +76,7 @@ def _scenario(index: int, scenarios: NoisePaths) -> Any:
 
 
 def noise_paths(game: Game) -> st.SearchStrategy[Any]:
-    """Paths z_0..z_T of a game's common noise: one of its scenarios, or by innovations where it is not finite.
+    """Random paths z_0..z_T of a game's common noise: a scenario, or made of innovations where it is not finite.
 
     The simplest is the first scenario, or the path of median innovations.
     """

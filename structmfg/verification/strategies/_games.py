@@ -1,4 +1,4 @@
-"""Random small games whose repr is a program: every ingredient a few whole numbers."""
+"""Random small games, made of whole numbers, whose repr can be run."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import check_name, check_shape
 from structmfg.games import AggregateState, Game, NoiseChain, check_game
@@ -61,59 +62,59 @@ class RandomGame(Game):
             check_shape(name, np.array(getattr(self, name)), shape)
 
     @property
+    @override
     def num_states(self) -> int:
-        """S."""
         return len(self.targets)
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return len(self.targets[0])
 
+    @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """See the class."""
-        everybody = jnp.eye(self.num_states)
+        identity = jnp.eye(self.num_states)
         swept = jnp.asarray(self.pull, float)[aggregate.noise] + self.crowding * aggregate.mean_field
-        stay = self.fatigue * aggregate.time * everybody[:, None]
-        weights = everybody[jnp.asarray(self.targets)] + swept + stay
+        stay = self.fatigue * aggregate.time * identity[:, None]
+        weights = identity[jnp.asarray(self.targets)] + swept + stay
         return DenseKernel(weights / jnp.sum(weights, axis=-1, keepdims=True))
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """See the class."""
         lucky = jnp.asarray(self.rewards, float) * jnp.asarray(self.luck)[following.noise]
         there = following.mean_field[jnp.asarray(self.targets)]
         return lucky - self.aversion * aggregate.mean_field[:, None] + self.company * there
 
+    @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
-        """See the class."""
-        seen = jnp.asarray([self.observed in ("crowd", "both"), self.observed in ("noise", "both")])
-        return jnp.where(seen, jnp.stack([aggregate.mean_field[0], aggregate.noise.astype(float)]), 0)
+        shown = jnp.asarray([self.observed in ("crowd", "both"), self.observed in ("noise", "both")])
+        return jnp.where(shown, jnp.stack([aggregate.mean_field[0], aggregate.noise.astype(float)]), 0)
 
+    @override
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
-        """Of start[z_0]."""
         return normalised(self.start)[noise]
 
+    @override
     def noise_chain(self) -> NoiseChain:
-        """See the class."""
         return NoiseChain(np.arange(len(self.first)), shares(self.first), shares(self.transition))
 
+    @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
-        """Of the chain."""
         return self.noise_chain().first(uniform)
 
+    @override
     def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
-        """Of the chain."""
         return self.noise_chain().following(noise, uniform)
 
 
 def nested(array: np.ndarray) -> tuple[int | Row, ...]:
-    """As tuples, which can be hashed."""
+    """An array as nested tuples, which can be hashed."""
     return tuple(tuple(row.tolist()) if row.ndim else int(row) for row in array)
 
 
 @st.composite
 def games(draw: Callable[..., Any]) -> RandomGame:
-    """Games of 2..6 states, 1..3 actions, 1..4 steps and 1..3 states of the noise. Their repr can be run."""
+    """Random games of 2..6 states, 1..3 actions, 1..4 steps and 1..3 states of the noise, whose repr can be run."""
     states, actions, noises = draw(st.tuples(st.integers(2, 6), st.integers(1, 3), st.integers(1, 3)))
     small = st.integers(0, 2)
 

@@ -17,14 +17,20 @@ Operators: TypeAlias = st.SearchStrategy[ops.TransitionOperator]
 
 _ACTIONS = 2
 _SIZES = (4,)
-_LINES = (4, 20)  # lines on which all states are near a wall, and on which not
+_LINES = (4, 20)  # sizes of lines: on the first all states are near a wall
 _ON_LINES = {"lattice", "factored_lattice", "mixture", "patched"}
 
 
 def kernels(structure: str | None = None, *, num_states: int | None = None, num_actions: int | None = None) -> Kernels:
-    """Kernels of one of the `STRUCTURES`, or of any; by default with 2 actions and 4 states, on lines 4 or 20.
+    """Random kernels of one structure, or of any.
 
-    Raises `ValueError` on an unknown structure, fewer than two states or no action.
+    Args:
+        structure: One of the `STRUCTURES`; any by default.
+        num_states: S, at least 2; by default 4, on lines 4 or 20.
+        num_actions: A; by default 2.
+
+    Raises:
+        ValueError: If the structure is unknown, or a number out of range.
     """
     if structure is not None:
         check_name("structure", structure, STRUCTURES)
@@ -134,13 +140,13 @@ def _factored_kronecker(num_states: int, num_actions: int) -> Kernels:
 
 
 def _simple(num_states: int, num_actions: int) -> Kernels:
-    """What composite kernels are made of."""
+    """The kernels that composite kernels are made of."""
     makers = (_dense, _successors, _factored_lattice, _lottery)
     return st.one_of([make(num_states, num_actions) for make in makers])
 
 
 def _factored(num_states: int, num_actions: int) -> Kernels:
-    """A move followed by any noise, also by another kernel under a policy."""
+    """A controlled step followed by any noise, or by another kernel under a policy."""
     controlled = st.builds(
         ops.ControlledOperator, _simple(num_states, num_actions), policies((num_states, num_actions))
     )

@@ -1,6 +1,6 @@
-"""Agents sampled one by one along a noise path: what an estimator that does not know the structure has to go by.
+"""Agents sampled one by one along a noise path, for estimators that do not know the structure of the game.
 
-They live in the mean field of the policy, which is given (the trajectory), and see kernel and reward only through
+They live in the given mean field of the policy (the trajectory), and use kernel and reward only through
 `Game.move_agents` and single entries of `Game.reward`.
 """
 
@@ -44,7 +44,7 @@ def rewards_to_go(game: Game, rewards: Float[Array, "times agents"]) -> Float[Ar
     """G_t = r_t + gamma G_{t+1}, (T, N)."""
 
     def step(following: Array, reward: Array) -> tuple[Array, Array]:
-        togo = reward + game.discount * following
-        return togo, togo
+        to_go = reward + game.discount * following
+        return to_go, to_go
 
     return jax.lax.scan(step, jnp.zeros_like(rewards[0]), rewards, reverse=True)[1]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
+from structmfg._statistics import Interval
 from structmfg.verification.variance._gradients import Baseline
-from structmfg.verification.variance._statistics import Interval
 from structmfg.verification.variance._study import VarianceStudy
 
 _COLUMNS = 3
@@ -34,7 +34,7 @@ def figures(studies: Sequence[VarianceStudy]) -> list[Picture]:
 
 
 def draw_gradients(studies: Sequence[VarianceStudy]) -> Figure:
-    """Relative variance against the number of agents; RSPG's are levels."""
+    """The figure of relative variances against the number of agents; RSPG's are horizontal lines."""
     figure, panels = _panels(studies)
     for study, axes in zip(studies, panels, strict=False):
         for (baseline, words), colour in zip(_WORDS.items(), (COLOURS[4], COLOURS[1], COLOURS[3]), strict=True):
@@ -63,7 +63,7 @@ def draw_gradients(studies: Sequence[VarianceStudy]) -> Figure:
 
 
 def draw_returns(studies: Sequence[VarianceStudy]) -> Figure:
-    """Lines by the structure, points from agents; levels are what no number of agents goes below."""
+    """The figure of variances of mean returns: lines by the operators, points from agents, dotted their limits."""
     figure, panels = _panels(studies)
     agents = np.geomspace(1, 1e5, 60)
     for study, axes in zip(studies, panels, strict=False):
@@ -96,10 +96,10 @@ def _panels(studies: Sequence[VarianceStudy]) -> tuple[Figure, list[Axes]]:
 
 
 def _bars(
-    axes: Axes, agents: Sequence[int], found: Sequence[Interval], colour: str, words: str, linestyle: str
+    axes: Axes, agents: Sequence[int], estimates: Sequence[Interval], colour: str, words: str, linestyle: str
 ) -> None:
-    """Estimates with their intervals."""
-    value, low, high = np.array(found).T
+    """Draw estimates with their intervals."""
+    value, low, high = np.array(estimates).T
     look: dict[str, Any] = {"color": colour, "linestyle": linestyle, "linewidth": 1.4, "capsize": 2}
     axes.errorbar(
         agents, value, yerr=[value - np.maximum(low, 0), high - value], marker="o", markersize=4, label=words, **look
@@ -107,7 +107,7 @@ def _bars(
 
 
 def _short(ratio: float) -> str:
-    """In two digits."""
+    """A ratio in two digits."""
     return f"{ratio:.2g}" if ratio < 100 else f"{float(f'{ratio:.2g}'):,.0f}"
 
 

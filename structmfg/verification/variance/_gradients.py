@@ -31,7 +31,7 @@ InLogits: TypeAlias = Callable[[Trajectory, Array, PRNGKeyArray], Float[Array, "
 
 
 def structural(game: Game) -> InLogits:
-    """The exact gradient in the logits, given the path."""
+    """The estimator that is exact, given the path: the gradient of the return in the logits."""
 
     def gradient(trajectory: Trajectory, logits: Array, key: PRNGKeyArray) -> Array:
         return policy_gradient(game, trajectory.aggregates, logits, jnp.zeros(()))[2][None]
@@ -40,11 +40,11 @@ def structural(game: Game) -> InLogits:
 
 
 def reinforce(game: Game, num_agents: int, baselines: Sequence[Baseline] = ("mean",)) -> InLogits:
-    """That of N agents, once for every baseline from the same agents.
+    """The estimator from N agents, once for every baseline, from the same agents.
 
     - `none`: b = 0.
     - `mean`: the mean reward to go, at the same time, of the other agents (so N >= 2).
-    - `values`: the exact v_t(s), which no estimator without the structure has; what it costs is that of RSPG.
+    - `values`: the exact v_t(s), which no estimator without the structure has; it costs as much as RSPG.
     """
     check_integer("num_agents", num_agents, at_least=2 if "mean" in baselines else 1)
     for baseline in baselines:
@@ -52,24 +52,24 @@ def reinforce(game: Game, num_agents: int, baselines: Sequence[Baseline] = ("mea
 
     def gradient(trajectory: Trajectory, logits: Array, key: PRNGKeyArray) -> Array:
         agents = sample_agents(game, trajectory, num_agents, key)
-        togo = rewards_to_go(game, agents.rewards)
+        to_go = rewards_to_go(game, agents.rewards)
         return jnp.stack(
-            [score(game, trajectory, agents, _advantages(game, trajectory, agents, togo, b)) for b in baselines]
+            [score(game, trajectory, agents, _advantages(game, trajectory, agents, to_go, b)) for b in baselines]
         )
 
     return gradient
 
 
 def _advantages(
-    game: Game, trajectory: Trajectory, agents: Agents, togo: Float[Array, "times agents"], baseline: Baseline
+    game: Game, trajectory: Trajectory, agents: Agents, to_go: Float[Array, "times agents"], baseline: Baseline
 ) -> Float[Array, "times agents"]:
     if baseline == "mean":
-        count = togo.shape[1]
-        return (togo - jnp.mean(togo, axis=1, keepdims=True)) * (count / (count - 1))
+        count = to_go.shape[1]
+        return (to_go - jnp.mean(to_go, axis=1, keepdims=True)) * (count / (count - 1))
     if baseline == "values":
         values = policy_values(game, trajectory.aggregates, trajectory.policy)[:-1]
-        return togo - jnp.take_along_axis(values, agents.states, axis=1)
-    return togo
+        return to_go - jnp.take_along_axis(values, agents.states, axis=1)
+    return to_go
 
 
 def score(
@@ -88,7 +88,7 @@ def score(
 def gradients(
     game: Game, policy: NetworkPolicy, paths: NoisePaths, key: PRNGKeyArray, in_logits: Sequence[InLogits]
 ) -> Float[Array, "estimators parameters"]:
-    """The gradient in the parameters by all estimators, along the same noise paths."""
+    """The gradients in the parameters by all estimators, along the same noise paths."""
 
     def unroll(parameters: PyTree[Array]) -> Array:
         return jax.vmap(policy.with_parameters(parameters).unroll)(trajectories.observations)
@@ -99,12 +99,12 @@ def gradients(
     trajectories: Trajectory = over_paths(game, lambda noise: rollout(game, policy, noise), paths.noise)
     logits, back = jax.vjp(unroll, policy.parameters)
     keys = jax.random.split(key, paths.num_paths)
-    found = over_paths(game, along, (trajectories, logits, keys)) * paths.probabilities[:, None, None, None, None]
-    return jnp.stack([ravel_pytree(back(found[:, i])[0])[0] for i in range(found.shape[1])])
+    weighted = over_paths(game, along, (trajectories, logits, keys)) * paths.probabilities[:, None, None, None, None]
+    return jnp.stack([ravel_pytree(back(weighted[:, i])[0])[0] for i in range(weighted.shape[1])])
 
 
 def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
-    """As RSPG does: side by side in a small game, one after the other in a large one."""
+    """Map a function over paths as RSPG does: side by side in a small game, one after the other in a large one."""
     if game.num_states * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
         return jax.vmap(function)(paths)
     return jax.lax.map(function, paths)

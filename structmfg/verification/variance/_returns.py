@@ -1,7 +1,7 @@
-"""How the variance of a mean return splits: the part of the common noise, and the part of the agents' own.
+"""The variance of a mean return: the part of the common noise, and the part of the agents' own.
 
 The mean return over M noise paths with N agents each has variance V_common / M + V_idiosyncratic / (M N): agents who
-share a path share its noise, so more of them do not help beyond V_common / M. The structure gives both parts without
+share a path share its noise, so more of them do not help beyond V_common / M. The operators give both parts without
 agents: the expected return of a path by Horner's rule, and the variance about it by the same recursion for variances.
 From agents they are estimated by a one-way analysis of variance (Searle, Casella & McCulloch 1992).
 """
@@ -14,19 +14,19 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from structmfg._statistics import Interval, bootstrap_interval, squared_deviations
 from structmfg.evaluation import rollout
 from structmfg.games import Game, NoisePaths, noise_paths
 from structmfg.policies import Policy
 from structmfg.verification._moments import path_moments
 from structmfg.verification.variance._agents import rewards_to_go, sample_agents
-from structmfg.verification.variance._statistics import Interval, interval, squares
 
-TOGETHER = 100  # agents of a path in one simulation: smaller numbers of agents are some of them
-LEAST = 16  # of a mean return, at least, of which a variance is told
+AGENTS_PER_PATH = 100  # agents on a path in one simulation; a mean over fewer agents uses some of them
+MIN_REPLICATES = 16  # the fewest mean returns of which a variance is reported
 
 
 class ReturnPoint(NamedTuple):
-    """The variance of the mean return over `num_paths` noise paths x `num_agents` agents, over replicates of it."""
+    """The variance of the mean return over `num_paths` noise paths x `num_agents` agents, from replicates of it."""
 
     num_paths: int
     num_agents: int
@@ -34,9 +34,19 @@ class ReturnPoint(NamedTuple):
 
 
 class ReturnSpread(NamedTuple):
-    """Mean return and its variance components: by the structure, and (`sampled_*`) from agents; squared units of it.
+    """The mean return and its variance components, by the operators and (`sampled_*`) from agents.
 
-    The structural ones are exact where the noise is finite (`exact`), else means over `num_paths` sampled noise paths.
+    Attributes:
+        exact: Whether the components by the operators are exact, as the noise is finite; else they are means over
+            sampled noise paths.
+        num_paths: The number of noise paths of the operators.
+        mean: The mean return.
+        common: The variance by the common noise, in squared units of the return.
+        idiosyncratic: The variance by the agents' own noise, in squared units of the return.
+        sampled_mean: The mean return of agents.
+        sampled_common: The same as `common`, from agents.
+        sampled_idiosyncratic: The same as `idiosyncratic`, from agents.
+        points: Variances of mean returns, by numbers of noise paths and agents.
     """
 
     exact: bool
@@ -50,12 +60,12 @@ class ReturnSpread(NamedTuple):
     points: tuple[ReturnPoint, ...]
 
     def variance(self, num_paths: float, num_agents: float) -> float:
-        """V_common / M + V_idiosyncratic / (M N), by the structure."""
+        """The variance of the mean return, V_common / M + V_idiosyncratic / (M N), by the operators."""
         return (self.common + self.idiosyncratic / num_agents) / num_paths
 
 
 class PathReturns(NamedTuple):
-    """Along P paths: the mean and the variance of an agent's return by the structure (P,), and N agents' (P, N)."""
+    """Along P paths: mean and variance of a return by the operators, (P,), and the returns of N agents, (P, N)."""
 
     means: Float[np.ndarray, " paths"]
     variances: Float[np.ndarray, " paths"]
@@ -64,17 +74,17 @@ class PathReturns(NamedTuple):
 
 @eqx.filter_jit
 def _along(game: Game, policy: Policy, paths: NoisePaths, key: PRNGKeyArray, num_agents: int) -> tuple[Array, ...]:
-    def one(path: tuple[Array, PRNGKeyArray]) -> tuple[Array, ...]:
+    def along(path: tuple[Array, PRNGKeyArray]) -> tuple[Array, ...]:
         noise, path_key = path
         trajectory = rollout(game, policy, noise)
         agents = sample_agents(game, trajectory, num_agents, path_key)
         return *path_moments(game, trajectory), rewards_to_go(game, agents.rewards)[0]
 
-    return jax.lax.map(one, (paths.noise, jax.random.split(key, paths.num_paths)))
+    return jax.lax.map(along, (paths.noise, jax.random.split(key, paths.num_paths)))
 
 
 def path_returns(game: Game, policy: Policy, paths: NoisePaths, key: PRNGKeyArray, *, num_agents: int) -> PathReturns:
-    """The returns of N agents along every path, and what the structure says of them."""
+    """The returns of N agents along every path, and their mean and variance by the operators."""
     return PathReturns(*(np.asarray(x, np.float64) for x in _along(game, policy, paths, key, num_agents)))
 
 
@@ -99,13 +109,13 @@ def return_spread(
         paths = noise_paths(game, key=keys[2 * number], num_paths=count)
         return path_returns(game, policy, paths, keys[2 * number + 1], num_agents=agents)
 
-    sample = simulate(0, TOGETHER)
+    sample = simulate(0, AGENTS_PER_PATH)
     points = []
     for number, agents in enumerate(num_agents, 1):
-        if max_agents // agents < LEAST:
+        if max_agents // agents < MIN_REPLICATES:
             continue
-        found = sample if agents <= TOGETHER else simulate(number, agents)
-        means = found.agents[:, :agents].mean(axis=1)
+        returns = sample if agents <= AGENTS_PER_PATH else simulate(number, agents)
+        means = returns.agents[:, :agents].mean(axis=1)
         points += [point for paths in num_paths if (point := _point(means, paths, agents))]
     scenarios = game.scenarios()
     if scenarios is None:
@@ -113,12 +123,12 @@ def return_spread(
     else:
         means, variances, _ = path_returns(game, policy, scenarios, keys[0], num_agents=1)
         weights = np.asarray(scenarios.probabilities, np.float64)
-    mean, used = weights @ means, len(weights)
-    unbiased = 1 if scenarios is not None else used / (used - 1)
+    mean, count = weights @ means, len(weights)
+    unbiased = 1 if scenarios is not None else count / (count - 1)
     sampled = _components(sample.agents)
     spread = ReturnSpread(
         scenarios is not None,
-        used,
+        count,
         float(mean),
         float(weights @ (means - mean) ** 2 * unbiased),
         float(weights @ variances),
@@ -129,15 +139,15 @@ def return_spread(
 
 
 def _components(agents: Float[np.ndarray, "paths agents"]) -> tuple[Interval, Interval, Interval]:
-    """Mean, variance between paths without what the agents' own noise adds to it, and variance within them."""
+    """The mean, the variance between paths less what the agents' own noise adds, and the variance within paths."""
     means, within = agents.mean(axis=1), agents.var(axis=1, ddof=1)
-    between = squares(means[:, None]) - within / agents.shape[1]
-    return interval(means), interval(between), interval(within)
+    between = squared_deviations(means[:, None]) - within / agents.shape[1]
+    return bootstrap_interval(means), bootstrap_interval(between), bootstrap_interval(within)
 
 
 def _point(means: Float[np.ndarray, " paths"], num_paths: int, num_agents: int) -> ReturnPoint | None:
     count = len(means) // num_paths
-    if count < LEAST:
+    if count < MIN_REPLICATES:
         return None
     replicates = means[: count * num_paths].reshape(count, num_paths).mean(axis=1)
-    return ReturnPoint(num_paths, num_agents, interval(squares(replicates[:, None])))
+    return ReturnPoint(num_paths, num_agents, bootstrap_interval(squared_deviations(replicates[:, None])))

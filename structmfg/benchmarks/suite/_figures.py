@@ -1,4 +1,4 @@
-"""The figures of a benchmark run, drawn off screen."""
+"""The figures of a run of the suite, drawn off screen."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from structmfg._pages import COLOURS, STYLE, Picture, picture
-from structmfg.benchmarks._cases import OK, Row, find
+from structmfg.benchmarks.suite._cases import OK, Row, find
 
-# A colour a form, a line style a way of making its kernel.
+# Every form has a colour, and every way of making its kernel a line style.
 _FORMS = {"structured": COLOURS[0], "successors": COLOURS[1], "bcoo": COLOURS[2], "bcsr": COLOURS[3]}
 _KERNELS = {"prebuilt": "-", "rebuilt": "--"}
 _LAYOUTS = {(1, "single"): "one path", (8, "vmap"): "eight paths at once", (8, "map"): "eight paths in a row"}
@@ -19,7 +19,7 @@ _WORDS = {"forward": "Aᵀ μ", "adjoint": "A v"}
 
 
 def figures(result: dict[str, Any]) -> list[Picture]:
-    """All figures that there are rows for."""
+    """All figures for which there are rows."""
     rows = [row for row in result["measurements"] if row["status"] == OK]
     operators = [row for row in rows if row["kind"] == "operator" and row["direction"] != "build"]
     pictures = []
@@ -51,7 +51,7 @@ def _unique(values: Iterable[Any]) -> list[Any]:
 
 
 def _by_game(rows: list[Row], value: Callable[[Row], float], label: str) -> Figure:
-    """A column a game, a row a direction, a line a form."""
+    """A figure with a column for every game, a row for every direction, and a line for every form."""
     games = _unique(row["game"] for row in rows)
     figure = Figure(figsize=(3.9 * len(games) + 0.6, 6.4), layout="constrained")
     panels = figure.subplots(2, len(games), squeeze=False, sharey=True, sharex="col")

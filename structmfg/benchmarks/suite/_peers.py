@@ -1,7 +1,7 @@
-"""Other libraries, side by side: the mean-field update of their linear-quadratic game.
+"""Other libraries: the mean-field update of their linear-quadratic game.
 
-A peer is any class with the methods of `Peer`. Name one of your own on the command line, `--peer module:Class`; it is
-imported in the process that times it, which runs in the folder where the command was given.
+A peer is any class with the methods of `Peer`. Name your own on the command line, `--peer module:Class`; it is imported
+in the process that times it, which runs in the folder where the command was given.
 """
 
 import importlib
@@ -9,14 +9,22 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from structmfg.benchmarks._cases import NotRun
-from structmfg.benchmarks._timing import Effort, time_plain
+from structmfg.benchmarks.suite._cases import NotRun
+from structmfg.benchmarks.suite._timing import TimingBudget, time_plain
 
-BUILT_IN = ("structmfg.benchmarks._peers:OpenSpiel", "structmfg.benchmarks._peers:MFGLib")
+BUILT_IN = ("structmfg.benchmarks:OpenSpiel", "structmfg.benchmarks:MFGLib")
 
 
 class Update(NamedTuple):
-    """`run()` makes `steps` mean-field updates; `what` says of which game, and what else they include."""
+    """A mean-field update of a peer.
+
+    Attributes:
+        run: A function that makes `steps` updates.
+        steps: The number of updates of a call.
+        num_states: The number of states of the game.
+        num_actions: The number of actions.
+        what: The game in words, and what else the updates include.
+    """
 
     run: Callable[[], object]
     steps: int
@@ -27,15 +35,19 @@ class Update(NamedTuple):
 
 @runtime_checkable
 class Peer(Protocol):
-    """A library to be timed."""
+    """A library that is timed.
+
+    Attributes:
+        name: The name of the library.
+    """
 
     name: str
 
     def version(self) -> str:
-        """Its version. `ImportError` where it is not installed."""
+        """The version of the library; raises `ImportError` where it is not installed."""
 
     def update(self, num_states: int, num_actions: int) -> Update:
-        """The mean-field update under the uniform policy, of a game as near to these sizes as it has."""
+        """The mean-field update under the uniform policy, of the library's game that is nearest to these sizes."""
 
 
 class OpenSpiel:
@@ -99,7 +111,7 @@ class MFGLib:
 
 
 def check_peer(peer: str) -> tuple[str, str]:
-    """Module and class of a peer's name. `ValueError` where it is not such a name."""
+    """The module and the class of a peer's name; raises `ValueError` where the name is not of the form module:Class."""
     module, colon, attribute = peer.partition(":")
     if not (module and colon and attribute):
         raise ValueError(f"a peer is named module:Class, but was given as {peer!r}")
@@ -107,16 +119,16 @@ def check_peer(peer: str) -> tuple[str, str]:
 
 
 def load(peer: str) -> Peer:
-    """The peer of this name. `ValueError` where there is something else."""
+    """Import and make the peer of this name; raises `ValueError` where it lacks a method of `Peer`."""
     module, attribute = check_peer(peer)
-    found = getattr(importlib.import_module(module), attribute)()
-    if not isinstance(found, Peer):
+    loaded = getattr(importlib.import_module(module), attribute)()
+    if not isinstance(loaded, Peer):
         raise ValueError(f"{peer} must have name, version() and update(), as benchmarks.Peer, but lacks some of them")
-    return found
+    return loaded
 
 
-def peer_update(peer: str, num_states: int, num_actions: int, effort: list[float]) -> Callable[..., dict[str, Any]]:
-    """Measures a peer's mean-field update."""
+def peer_update(peer: str, num_states: int, num_actions: int, budget: list[float]) -> Callable[..., dict[str, Any]]:
+    """A function that measures a peer's mean-field update."""
 
     def measure() -> dict[str, Any]:
         loaded = load(peer)
@@ -126,7 +138,7 @@ def peer_update(peer: str, num_states: int, num_actions: int, effort: list[float
         except ImportError as error:  # PackageNotFoundError is one
             missing = f"{loaded.name} is not installed ({error})"
             raise NotRun(f"{missing}; pip install 'structmfg[peers]' for OpenSpiel and MFGLib") from error
-        timing = time_plain(update.run, Effort(effort[0], int(effort[1])))
+        timing = time_plain(update.run, TimingBudget(budget[0], int(budget[1])))
         return {
             "library": loaded.name,
             "version": version,

@@ -1,13 +1,13 @@
-"""What a run measures: all cases, in order."""
+"""The plan of a run: all its cases, in order."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from structmfg._checks import check_integer, check_name, check_seed
-from structmfg.benchmarks._cases import Case
-from structmfg.benchmarks._peers import BUILT_IN, check_peer
 from structmfg.benchmarks._training_run import SHORT
-from structmfg.benchmarks._updates import UPDATES
+from structmfg.benchmarks.suite._cases import Case
+from structmfg.benchmarks.suite._peers import BUILT_IN, check_peer
+from structmfg.benchmarks.suite._updates import UPDATES
 from structmfg.games import make
 
 GAMES = ("beach_bar", "linear_quadratic", "macro")  # those with sizes, peers and published results
@@ -17,11 +17,18 @@ PEER_SIZE = (99, 7)  # states and actions: those of the paper's table
 class Plan(NamedTuple):
     """How much to measure.
 
-    `sizes`: states, by game. Lists of successors are timed beside structured operators at all of them; all `layouts` of
-    paths up to `many` states, explicit matrices up to `matrices`, and both at a game's least size. `explicit`: the
-    layouts of explicit matrices. `listed`: the most successors in lists. `effort` of a measurement (seconds of a call,
-    calls); `timeout` of a case. `updates`: names of `UPDATES`. `training`: updates of each preset, by game;
-    `evaluations` of each run.
+    Attributes:
+        sizes: The numbers of states, by game; structured operators and lists of successors are timed at all of them.
+        many: The largest number of states at which all layouts are timed; they are at a game's least size in any case.
+        matrices: The same for explicit matrices.
+        listed: The largest number of successors in lists.
+        layouts: Numbers of noise paths, and how they are run: "single", "vmap" or "map".
+        explicit: The ways of running paths at which explicit matrices are timed.
+        budget: The seconds of a call, and the number of calls.
+        timeout: The seconds after which a case is stopped.
+        updates: Names of `UPDATES`.
+        training: The number of updates of each preset, by game.
+        evaluations: The number of evaluations in each training run.
     """
 
     sizes: dict[str, tuple[int, ...]]
@@ -30,7 +37,7 @@ class Plan(NamedTuple):
     listed: int
     layouts: tuple[tuple[int, str], ...]
     explicit: tuple[str, ...]
-    effort: tuple[float, int]
+    budget: tuple[float, int]
     timeout: float
     updates: tuple[str, ...]
     training: dict[str, dict[str, int]]
@@ -46,7 +53,7 @@ QUICK = Plan(
     listed=6_000_000,
     layouts=((1, "single"), (8, "vmap")),
     explicit=("single",),
-    effort=(0.05, 3),
+    budget=(0.05, 3),
     timeout=120,
     updates=("default, 8 paths", "paper, successors"),
     training={"linear_quadratic": {"default": 300}},
@@ -63,7 +70,7 @@ FULL = Plan(
     listed=60_000_000,
     layouts=((1, "single"), (8, "vmap"), (8, "map")),
     explicit=("single", "vmap"),
-    effort=(0.15, 7),
+    budget=(0.15, 7),
     timeout=900,
     updates=tuple(UPDATES),
     training={
@@ -83,9 +90,17 @@ def cases(
     peers: Sequence[str] = (),
     seed: int = 0,
 ) -> list[Case]:
-    """The cases of a run: those of `GAMES` unless `games` are named, at the plan's sizes unless `sizes` are given.
+    """The cases of a run.
 
-    `peers` are timed after those built in. `ValueError` on an unknown game, or a size or seed out of range.
+    Args:
+        plan: How much to measure.
+        games: Names of `GAMES`; all by default.
+        sizes: Numbers of states, at least 10; by default the plan's.
+        peers: Other libraries, named module:Class, that are timed after those built in.
+        seed: The seed of policies, mean fields and training.
+
+    Raises:
+        ValueError: If a game is unknown, a peer's name is malformed, or a size or seed is out of range.
     """
     check_seed(seed)
     games = list(GAMES) if games is None else list(dict.fromkeys(games))
@@ -95,24 +110,24 @@ def cases(
         check_integer("size", size, at_least=10)
     for peer in peers:
         check_peer(peer)
-    found = [Case("copy", {}, {}, [{}])]
+    planned = [Case("copy", {}, {}, [{}])]
     for game in games:
         chosen = sorted(set(sizes or plan.sizes[game]))
         least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
-        found += [_operators(least, game, size, seed) for size in chosen]
-    found += [_updates(plan, game, seed) for game in games if plan.updates]
-    found += [_training(plan, game, seed) for game in games if game in plan.training]
+        planned += [_operators(least, game, size, seed) for size in chosen]
+    planned += [_updates(plan, game, seed) for game in games if plan.updates]
+    planned += [_training(plan, game, seed) for game in games if game in plan.training]
     if "linear_quadratic" in games:
         states, actions = PEER_SIZE
-        if states not in (sizes or plan.sizes["linear_quadratic"]):  # what the peers are held against
-            found.append(_operators(plan._replace(many=0, matrices=0), "linear_quadratic", states, seed))
-        sized = {"num_states": states, "num_actions": actions, "effort": list(plan.effort)}
-        found += [Case("peer", {"peer": peer}, {"peer": peer, **sized}, [{}]) for peer in [*BUILT_IN, *peers]]
-    return found
+        if states not in (sizes or plan.sizes["linear_quadratic"]):  # the peers are compared with it
+            planned.append(_operators(plan._replace(many=0, matrices=0), "linear_quadratic", states, seed))
+        sized = {"num_states": states, "num_actions": actions, "budget": list(plan.budget)}
+        planned += [Case("peer", {"peer": peer}, {"peer": peer, **sized}, [{}]) for peer in [*BUILT_IN, *peers]]
+    return planned
 
 
 def parameters(game: str, size: int) -> dict[str, int]:
-    """The parameters that give a game about so many states: 5 incomes in a small `macro`, 7 in a large one."""
+    """The parameters of a game with about `size` states; a small `macro` has 5 incomes, a large one 7."""
     if game != "macro":
         return {"num_states": size}
     incomes = 5 if size < 2000 else 7
@@ -138,7 +153,7 @@ def _operators(plan: Plan, game: str, size: int, seed: int) -> Case:
         build = {"kernel": "rebuilt", "direction": "build", "paths": 1, "batch": "single"}
         keys += [{"form": form, **build} for form in ("bcoo", "bcsr")]
     arguments = {
-        "game": game, "parameters": chosen, "seed": seed, "effort": list(plan.effort), "listed": plan.listed
+        "game": game, "parameters": chosen, "seed": seed, "budget": list(plan.budget), "listed": plan.listed
     }  # fmt: skip
     return Case("operator", _labels(game, chosen), arguments, keys)
 
@@ -151,7 +166,7 @@ def _forms(game: str, explicit: bool) -> list[tuple[str, str]]:
 
 
 def _updates(plan: Plan, game: str, seed: int) -> Case:
-    arguments = {"game": game, "parameters": {}, "seed": seed, "effort": list(plan.effort)}
+    arguments = {"game": game, "parameters": {}, "seed": seed, "budget": list(plan.budget)}
     return Case("update", _labels(game, {}), arguments, [{"update": name} for name in plan.updates])
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from structmfg._pages import page
-from structmfg.benchmarks._cases import FAILED, NOT_RUN, OK
-from structmfg.benchmarks._figures import figures
+from structmfg.benchmarks.suite._cases import FAILED, NOT_RUN, OK
+from structmfg.benchmarks.suite._figures import figures
 
-# What a table of each kind shows.
+# The columns of the table of each kind.
 COLUMNS = {
     "operator": (
         "game", "states", "form", "kernel", "direction", "paths", "batch", "seconds", "spread", "share", "peak_mib",
@@ -25,7 +25,7 @@ TITLES = {
 
 
 def render(result: dict[str, Any]) -> str:
-    """The page, with the figures inside."""
+    """The HTML page of a result, with the figures inside."""
     rows = result["measurements"]
     copy = next((row for row in rows if row["kind"] == "copy" and row["status"] == OK), None)
     return page(
@@ -48,7 +48,7 @@ def _is(row: dict[str, Any], kind: str) -> bool:
 
 
 def _shown(row: dict[str, Any], copy: dict[str, Any] | None) -> dict[str, Any]:
-    """The row with what is derived from it for the table."""
+    """The row with the columns that are derived from it."""
     if row["kind"] != "operator":
         return row
     counted = copy is not None and row["direction"] != "build"
@@ -57,6 +57,6 @@ def _shown(row: dict[str, Any], copy: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def describe(row: dict[str, Any]) -> str:
-    """Which measurement a row is."""
+    """The labels of a row in words."""
     labels = [str(value) for name, value in row.items() if name not in ("status", "reason", "actions")]
     return " ".join(labels)

@@ -1,6 +1,6 @@
-"""The clock: compiled loops and calls, timed after warm-up.
+"""The timing of compiled loops and calls, after warm-up.
 
-Compilation is timed apart. Every figure is the median of several calls; the least and the spread are kept beside it.
+Compilation is timed separately. Every time is the median of several calls, with the least and the spread.
 """
 
 import statistics
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-CYCLE = 4  # steps of a turn of the loop: the index that a step is given runs over 0..CYCLE-1
+CYCLE = 4  # steps of a turn of the loop: the index of a step runs over 0..CYCLE-1
 
 
-class Effort(NamedTuple):
-    """How long to look: `calls` of about `seconds` each."""
+class TimingBudget(NamedTuple):
+    """How long is measured: `calls` of about `seconds` each."""
 
     seconds: float = 0.2
     calls: int = 7
@@ -34,7 +34,7 @@ class Timing(NamedTuple):
     compile_seconds: float
 
 
-def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: PyTree, effort: Effort) -> Timing:
+def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: PyTree, budget: TimingBudget) -> Timing:
     """Seconds of carry -> step(carry, index, arguments) inside a compiled loop over index = 0..CYCLE-1.
 
     A turn of the loop makes CYCLE steps in a row, so that the index is known to the compiler, and its data are arrays
@@ -59,31 +59,31 @@ def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: Py
         counted = jax.block_until_ready(jnp.asarray(count))
         return _clock(lambda: compiled(counted, carry, arguments))
 
-    call(1)  # warms up
-    count = max(1, round(effort.seconds / call(1)))
-    return _summary([call(count) for _ in range(effort.calls)], count * CYCLE, compile_seconds)
+    call(1)  # warm-up
+    count = max(1, round(budget.seconds / call(1)))
+    return _summary([call(count) for _ in range(budget.calls)], count * CYCLE, compile_seconds)
 
 
-def time_calls(function: Callable[..., Any], arguments: tuple[Any, ...], effort: Effort) -> Timing:
+def time_calls(function: Callable[..., Any], arguments: tuple[Any, ...], budget: TimingBudget) -> Timing:
     """Seconds of one call of a function that is compiled here."""
     began = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     compile_seconds = time.perf_counter() - began
-    return time_plain(lambda: compiled(*arguments), effort)._replace(compile_seconds=compile_seconds)
+    return time_plain(lambda: compiled(*arguments), budget)._replace(compile_seconds=compile_seconds)
 
 
-def time_plain(function: Callable[[], Any], effort: Effort) -> Timing:
+def time_plain(function: Callable[[], Any], budget: TimingBudget) -> Timing:
     """Seconds of one call of a function as it is, after one that warms up.
 
-    Long ones are called fewer times; one that outlasts ten times the effort is its own warm-up.
+    Long functions are called fewer times; one that takes more than ten times the budget is called once.
     """
-    room = 10 * effort.seconds * effort.calls
+    limit = 10 * budget.seconds * budget.calls
     first = _clock(function)
-    if first > room:
+    if first > limit:
         return _summary([first], 1, 0.0)
-    repeats = max(1, round(effort.seconds / _clock(function)))
+    repeats = max(1, round(budget.seconds / _clock(function)))
     seconds = [_clock(lambda: [function() for _ in range(repeats)])]
-    while len(seconds) < effort.calls and sum(seconds) < room:
+    while len(seconds) < budget.calls and sum(seconds) < limit:
         seconds.append(_clock(lambda: [function() for _ in range(repeats)]))
     return _summary(seconds, repeats, 0.0)
 

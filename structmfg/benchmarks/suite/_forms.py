@@ -1,11 +1,11 @@
 """The forms of one game's operators, each timed in both directions along one path and along eight.
 
-- `structured`: the kernel the game gives. `successors`: the generic list of successors, gathered and scattered.
+- `structured`: the kernel of the game. `successors`: the generic list of successors, gathered and scattered.
   `bcoo`, `bcsr`: the explicit matrix.
 - forward: mu <- A^T mu; adjoint: v <- A v. The policy differs from step to step, as it does in a rollout: otherwise the
   compiler would move what depends on the policy alone out of the loop. An explicit matrix is that of one policy.
-- `prebuilt`: kernels, lists and matrices are made outside the loop and handed over. `rebuilt`: they are made at every
-  step, from the mean field carried (adjoint: from one of a few), as a rollout must where the kernel depends on it.
+- `prebuilt`: kernels, lists and matrices are made outside the loop. `rebuilt`: they are made at every step, from the
+  mean field (adjoint: from one of a few), as a rollout must where the kernel depends on it.
 - build: one call that makes the matrix.
 """
 
@@ -19,21 +19,21 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from structmfg._memory import forget_peak, peak_memory, resident_memory
-from structmfg.benchmarks._cases import NotRun
-from structmfg.benchmarks._timing import CYCLE, Effort, Timing, time_calls, time_scan
+from structmfg.benchmarks.suite._cases import NotRun
+from structmfg.benchmarks.suite._timing import CYCLE, Timing, TimingBudget, time_calls, time_scan
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import SuccessorKernel, TransitionKernel
 
-LISTED = 60_000_000  # at most so many successors in the lists of all paths: 8 bytes each, and as much to work with
-SORTED = 6_000_000  # at most so many entries are sorted into matrices
-POLICIES = 150_000_000  # at most so many entries in the policies that a loop cycles through
+MAX_LISTED = 60_000_000  # successors in the lists of all paths: 8 bytes each, and as much for temporaries
+MAX_SORTED = 6_000_000  # entries that are sorted into matrices
+MAX_POLICY_ENTRIES = 150_000_000  # entries of the policies that a loop cycles through
 
 
 def operator_forms(
-    game: str, parameters: dict[str, Any], seed: int, effort: list[float], listed: int = LISTED
+    game: str, parameters: dict[str, Any], seed: int, budget: list[float], listed: int = MAX_LISTED
 ) -> Callable[..., dict[str, Any]]:
-    """Measures one form of a game's operators: called with `form`, `kernel`, `direction`, `paths` and `batch`."""
-    built, how_long = make(game, **parameters), Effort(effort[0], int(effort[1]))
+    """A function that measures one form of a game's operators."""
+    built, time_budget = make(game, **parameters), TimingBudget(budget[0], int(budget[1]))
     jax.block_until_ready(jax.jit(jnp.ones, static_argnums=0)(8))  # the client and the compiler are up
     before = resident_memory()
 
@@ -41,24 +41,24 @@ def operator_forms(
         _check_size(built, form, paths, listed)
         forget_peak()
         if direction == "build":
-            timing = _time_build(built, form, seed, how_long)
+            timing = _time_build(built, form, seed, time_budget)
         else:
-            timing = _time_product(built, form, kernel, direction, paths, batch, seed, how_long)
+            timing = _time_product(built, form, kernel, direction, paths, batch, seed, time_budget)
         seconds = timing.seconds / paths
         return {
             **timing._asdict(),
             "seconds": seconds,
             "least": timing.least / paths,
-            # The start is one of the moments: pages given back since may leave all later ones below it.
+            # The memory at the start counts as well: where pages were given back since, all later peaks are below it.
             "peak_bytes": max(before, peak_memory()) - before,
-            "bytes_per_second": moved_bytes(built) / seconds,
+            "bytes_per_second": product_bytes(built) / seconds,
         }
 
     return measure
 
 
-def moved_bytes(game: Game) -> int:
-    """What a product has to move at least, in single precision: the policy (S, A), a vector in and a vector out."""
+def product_bytes(game: Game) -> int:
+    """The bytes that a product moves at least, in single precision: the policy (S, A), a vector in and a vector out."""
     return 4 * game.num_states * (game.num_actions + 2)
 
 
@@ -67,17 +67,17 @@ def _check_size(game: Game, form: str, paths: int, listed: int) -> None:
         if count > limit:
             raise NotRun(f"{count:,} {what} are more than {limit:,}")
 
-    refuse(_stack_length(paths) * paths * game.num_states * game.num_actions, "policy entries", POLICIES)
+    refuse(_stack_length(paths) * paths * game.num_states * game.num_actions, "policy entries", MAX_POLICY_ENTRIES)
     if form != "structured":
         width = jax.eval_shape(lambda: game.kernel(game.initial(jax.random.key(0))).successors()).indices.shape[-1]
         count = paths * game.num_states * game.num_actions * width
         refuse(count, "listed successors", listed)
         if form in ("bcoo", "bcsr"):
-            refuse(count, "entries to be sorted", SORTED)
+            refuse(count, "entries to be sorted", MAX_SORTED)
 
 
 def _stack_length(paths: int) -> int:
-    """Policies of a path in the stack: fewer for many paths, whose policies fill the caches anyway."""
+    """The number of policies of a path: fewer for many paths, whose policies fill the caches anyway."""
     return CYCLE if paths == 1 else CYCLE // 2
 
 
@@ -90,7 +90,7 @@ def _aggregates(game: Game, paths: int, batch: str, seed: int) -> AggregateState
 
 
 def _policies(game: Game, paths: int, batch: str, seed: int) -> list[Float[Array, "*paths states actions"]]:
-    """Random policies, a few to take turns."""
+    """A few random policies, which take turns."""
     many = () if batch == "single" else (paths,)
     draws = np.random.default_rng(seed).random(
         (_stack_length(paths), *many, game.num_states, game.num_actions), np.float32
@@ -98,77 +98,77 @@ def _policies(game: Game, paths: int, batch: str, seed: int) -> list[Float[Array
     return [jnp.asarray(draw / draw.sum(-1, keepdims=True)) for draw in draws]
 
 
-def generic(kernel: TransitionKernel) -> SuccessorKernel:
+def successor_kernel(kernel: TransitionKernel) -> SuccessorKernel:
     """A kernel as a list of successors."""
     return SuccessorKernel(*kernel.successors(), checks=False)
 
 
 def _product(game: Game, form: str, kernel: str, forward: bool) -> Callable[..., Array]:
-    """(what was handed over, policy, aggregate, vector) -> the next vector."""
-    as_form = generic if form == "successors" else lambda kernel: kernel
+    """A function (what was made outside the loop, policy, aggregate, vector) -> the next vector."""
+    as_form = successor_kernel if form == "successors" else lambda kernel: kernel
 
-    def product(handed: Any, policy: Array, aggregate: AggregateState, vector: Array) -> Array:
+    def product(prebuilt: Any, policy: Array, aggregate: AggregateState, vector: Array) -> Array:
         if form in ("bcoo", "bcsr"):
-            operator = handed
+            operator = prebuilt
         else:
-            operator = (as_form(game.kernel(aggregate)) if kernel == "rebuilt" else handed).under(policy)
+            operator = (as_form(game.kernel(aggregate)) if kernel == "rebuilt" else prebuilt).under(policy)
         return operator.T.mv(vector) if forward else operator.mv(vector)
 
     return product
 
 
-def _handed(game: Game, form: str) -> Callable[[AggregateState, Array], Any]:
-    """What is made outside the loop from an aggregate state and a policy."""
+def _prebuild(game: Game, form: str) -> Callable[[AggregateState, Array], Any]:
+    """A function that makes from an aggregate state and a policy what is made outside the loop."""
 
-    def handed(aggregate: AggregateState, policy: Array) -> Any:
+    def prebuild(aggregate: AggregateState, policy: Array) -> Any:
         kernel = game.kernel(aggregate)
         if form == "structured":
             return kernel
         if form == "successors":
-            return generic(kernel)
+            return successor_kernel(kernel)
         operator = kernel.under(policy)
         return operator.explicit() if form == "bcoo" else operator.compressed()
 
-    return handed
+    return prebuild
 
 
 def _time_product(
-    game: Game, form: str, kernel: str, direction: str, paths: int, batch: str, seed: int, effort: Effort
+    game: Game, form: str, kernel: str, direction: str, paths: int, batch: str, seed: int, budget: TimingBudget
 ) -> Timing:
     forward, stack = direction == "forward", _stack_length(paths)
     aggregates, policies = _aggregates(game, paths, batch, seed), _policies(game, paths, batch, seed)
-    handed = None
+    prebuilt = None
     if kernel == "prebuilt":
-        make_one = _handed(game, form)
+        make_one = _prebuild(game, form)
         make_all = make_one if batch == "single" else jax.vmap(make_one)
-        handed = jax.block_until_ready(jax.jit(make_all)(aggregates, policies[0]))
+        prebuilt = jax.block_until_ready(jax.jit(make_all)(aggregates, policies[0]))
     vectors = aggregates.mean_field
     if not forward:
         vectors = jnp.asarray(np.random.default_rng(seed).random(vectors.shape, np.float32))
-    # In the adjoint direction nothing that is carried makes a kernel: a few mean fields take turns.
+    # The adjoint direction carries no mean field: a few of them take turns.
     fields = [jnp.roll(aggregates.mean_field, i, axis=-1) * (1 + 0.01 * i) for i in range(stack)]
     step = _step(_product(game, form, kernel, forward), forward, batch, stack)
-    return time_scan(step, vectors, (handed, policies, aggregates, fields), effort)
+    return time_scan(step, vectors, (prebuilt, policies, aggregates, fields), budget)
 
 
 def _step(product: Callable[..., Array], forward: bool, batch: str, stack: int) -> Callable[..., Array]:
     along: dict[str, Callable[..., Array]] = {
         "single": product,
         "vmap": jax.vmap(product),
-        "map": lambda *inputs: lax.map(lambda one: product(*one), inputs),
+        "map": lambda *inputs: lax.map(lambda path: product(*path), inputs),
     }
 
     def step(vector: Array, index: int, arguments: Any) -> Array:
-        handed, policies, aggregate, fields = arguments
+        prebuilt, policies, aggregate, fields = arguments
         policy, field = policies[index % stack], fields[index % stack]
-        field = field + 1e-30 * vector  # rounds to `field`, but is not known to: its kernel is made at every step
+        field = field + 1e-30 * vector  # is `field`, but the compiler cannot know that
         at = AggregateState(vector if forward else field, aggregate.noise, aggregate.time)
-        return along[batch](handed, policy, at, vector)
+        return along[batch](prebuilt, policy, at, vector)
 
     return step
 
 
-def _time_build(game: Game, form: str, seed: int, effort: Effort) -> Timing:
+def _time_build(game: Game, form: str, seed: int, budget: TimingBudget) -> Timing:
     aggregate, policy = _aggregates(game, 1, "single", seed), _policies(game, 1, "single", seed)[0]
     kernel = jax.jit(game.kernel)(aggregate)
 
@@ -176,4 +176,4 @@ def _time_build(game: Game, form: str, seed: int, effort: Effort) -> Timing:
         operator = kernel.under(policy)
         return operator.as_bcoo() if form == "bcoo" else operator.as_bcsr()
 
-    return time_calls(build, (kernel, policy), effort)
+    return time_calls(build, (kernel, policy), budget)

@@ -1,4 +1,4 @@
-"""Training: the time of one update, and exploitability against seconds."""
+"""Training: the time of one RSPG update, and exploitability against seconds."""
 
 import dataclasses
 import functools
@@ -8,9 +8,9 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from structmfg.benchmarks._forms import generic
-from structmfg.benchmarks._timing import Effort, time_calls
 from structmfg.benchmarks._training_run import train
+from structmfg.benchmarks.suite._forms import successor_kernel
+from structmfg.benchmarks.suite._timing import TimingBudget, time_calls
 from structmfg.games import AggregateState, Game, make
 from structmfg.operators import TransitionKernel
 from structmfg.solvers import PresetName, preset
@@ -27,17 +27,17 @@ UPDATES: dict[str, tuple[Any, dict[str, Any], bool]] = {
 
 @functools.cache
 def generic_game(game: Game) -> Game:
-    """The same game with lists of successors for kernels, made anew wherever the game makes its kernel."""
+    """The same game with lists of successors for kernels, which are made wherever the game makes its kernel."""
     kind = type(game)
 
     def kernel(self: Game, aggregate: AggregateState) -> TransitionKernel:
-        return generic(kind.kernel(self, aggregate))
+        return successor_kernel(kind.kernel(self, aggregate))
 
     return type(f"Generic{kind.__name__}", (kind,), {"kernel": kernel})(**dataclasses.asdict(game))  # type: ignore[call-overload]
 
 
-def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[float]) -> Callable[..., dict[str, Any]]:
-    """Measures one RSPG update as a jitted call; called with `update`, a key of `UPDATES`."""
+def update_time(game: str, parameters: dict[str, Any], seed: int, budget: list[float]) -> Callable[..., dict[str, Any]]:
+    """A function that measures one RSPG update as a jitted call, by a key of `UPDATES`."""
     built = make(game, **parameters)
 
     def measure(*, update: str) -> dict[str, Any]:
@@ -46,13 +46,13 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[f
         assert isinstance(solver, StructuralPolicyGradient)
         solved = generic_game(built) if as_lists else built
 
-        def one(state: Any) -> tuple[Any, Array]:
+        def step(state: Any) -> tuple[Any, Array]:
             following, metrics = solver.step(solved, state, max_steps)
             return following, metrics.mean_return
 
         state = jax.jit(lambda key: solver.init(built, key))(jax.random.key(seed))
         return {
-            **time_calls(one, (state,), Effort(effort[0], int(effort[1])))._asdict(),
+            **time_calls(step, (state,), TimingBudget(budget[0], int(budget[1])))._asdict(),
             "num_paths": solver.num_paths,
         }
 
@@ -60,7 +60,7 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, effort: list[f
 
 
 def training_curve(game: str, parameters: dict[str, Any], seed: int, evaluations: int) -> Callable[..., dict[str, Any]]:
-    """Measures a training run: its seconds per update, and exploitability against seconds."""
+    """A function that measures a training run: its seconds per update, and exploitability against seconds."""
 
     def measure(*, preset: PresetName, steps: int) -> dict[str, Any]:
         run = train(make(game, **parameters), seed, evaluations=evaluations, name=preset, steps=steps)

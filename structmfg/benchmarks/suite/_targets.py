@@ -1,16 +1,24 @@
-"""What the package sets out to reach, beside what was measured in this run. A miss is printed as a miss."""
+"""The targets of the package, and whether this run met them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from structmfg.benchmarks._cases import OK, Row, exponent, find
-from structmfg.benchmarks._peers import BUILT_IN
+from structmfg._statistics import log_log_slope
+from structmfg.benchmarks.suite._cases import OK, Row, find
+from structmfg.benchmarks.suite._peers import BUILT_IN
 
 Status = Literal["met", "missed", "not measured", "beside"]
 
 
 class Target(NamedTuple):
-    """`wanted` in words; `measured` None where a figure it needs is missing; "beside": no target, but worth seeing."""
+    """A target.
+
+    Attributes:
+        name: What is measured.
+        wanted: The value that is wanted, in words.
+        measured: The value that was measured; None where a measurement is missing.
+        status: "met", "missed" or "not measured"; "beside" for a figure without a target, shown for comparison.
+    """
 
     name: str
     wanted: str
@@ -19,7 +27,7 @@ class Target(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """seconds ~ states ** exponent, over these sizes."""
+    """A fitted power law, seconds ~ states ** exponent, over these sizes."""
 
     game: str
     form: str
@@ -35,22 +43,22 @@ _WORDS = {"forward": "A^T mu", "adjoint": "A v"}
 
 
 def targets(rows: Sequence[Row]) -> list[Target]:
-    """All targets."""
+    """All targets, with what the rows say of them."""
     return [*_ratios(rows), *_bandwidth(rows), *_exponents(rows), *_memory(rows), *_peers(rows), *_updates(rows)]
 
 
-def _judge(name: str, wanted: str, measured: float | None, met: Callable[[float], bool]) -> Target:
+def _target(name: str, wanted: str, measured: float | None, met: Callable[[float], bool]) -> Target:
     if measured is None:
         return Target(name, wanted, None, "not measured")
     return Target(name, wanted, measured, "met" if met(measured) else "missed")
 
 
 def _at_least(name: str, measured: float | None, least: float, unit: str = "x") -> Target:
-    return _judge(name, f"at least {least:g}{unit}", measured, lambda value: value >= least)
+    return _target(name, f"at least {least:g}{unit}", measured, lambda value: value >= least)
 
 
 def _at_most(name: str, measured: float | None, most: float, unit: str) -> Target:
-    return _judge(name, f"at most {most:g}{unit}", measured, lambda value: value <= most)
+    return _target(name, f"at most {most:g}{unit}", measured, lambda value: value <= most)
 
 
 def _ratio(slow: Row | None, fast: Row | None) -> float | None:
@@ -58,7 +66,7 @@ def _ratio(slow: Row | None, fast: Row | None) -> float | None:
 
 
 def _ratios(rows: Sequence[Row]) -> Iterator[Target]:
-    """Structured operators against lists of successors."""
+    """The times of lists of successors over those of structured operators."""
 
     def against(game: str, states: int, direction: str, slow: str, fast: str) -> float | None:
         labels = {**_SINGLE, "game": game, "states": states, "direction": direction}
@@ -74,7 +82,7 @@ def _ratios(rows: Sequence[Row]) -> Iterator[Target]:
         for direction, words in _WORDS.items():
             name = f"{game} {words}, S = {states:,}, against successors"
             yield _at_least(name, against(game, states, direction, "prebuilt", "prebuilt"), least)
-    # The list of `macro` depends on the mean field, so it is part of the work; without that part for comparison.
+    # The list of `macro` depends on the mean field, so making it is part of the time; once more without that part.
     for direction, sharing, kernel, least in (
         ("forward", "lottery found at every step", "rebuilt", 4),
         ("adjoint", "sharing the forward pass's lottery", "prebuilt", 20),
@@ -82,8 +90,8 @@ def _ratios(rows: Sequence[Row]) -> Iterator[Target]:
         for states, size in _MACRO:
             name = f"macro {_WORDS[direction]}, {size}, {sharing}, against successors"
             yield _at_least(name, against("macro", states, direction, "rebuilt", kernel), least)
-            charitable = against("macro", states, direction, "prebuilt", kernel)
-            yield Target(f"{name} listed in advance", "–", charitable, "beside")
+            listed_in_advance = against("macro", states, direction, "prebuilt", kernel)
+            yield Target(f"{name} listed in advance", "–", listed_in_advance, "beside")
 
 
 def _bandwidth(rows: Sequence[Row]) -> Iterator[Target]:
@@ -102,13 +110,13 @@ def scaling(rows: Sequence[Row]) -> list[Scaling]:
     for row in rows:
         if row["kind"] == "operator" and row["status"] == OK and row["paths"] == 1 and row["direction"] != "build":
             groups.setdefault((row["game"], row["form"], row["kernel"], row["direction"]), []).append(row)
-    found = []
+    fits = []
     for group, members in groups.items():
-        kept = [row for row in members if row["states"] >= 10_000 or row["game"] == "macro"]
-        slope = exponent((row["states"], row["seconds"]) for row in kept)
+        fitted = [row for row in members if row["states"] >= 10_000 or row["game"] == "macro"]
+        slope = log_log_slope((row["states"], row["seconds"]) for row in fitted)
         if slope is not None:
-            found.append(Scaling(*group, [row["states"] for row in kept], slope))
-    return found
+            fits.append(Scaling(*group, [row["states"] for row in fitted], slope))
+    return fits
 
 
 def _exponents(rows: Sequence[Row]) -> Iterator[Target]:
@@ -117,7 +125,7 @@ def _exponents(rows: Sequence[Row]) -> Iterator[Target]:
         for direction, words in _WORDS.items():
             fit = fitted.get((game, direction))
             spans = fit is not None and min(fit.sizes) == 10_000 and max(fit.sizes) == 1_000_000
-            yield _judge(
+            yield _target(
                 f"{game} {words}, exponent of seconds against S, 10,000 to 1,000,000",
                 "1.0 +- 0.1",
                 fit.exponent if fit and spans else None,
