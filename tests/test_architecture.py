@@ -1,6 +1,7 @@
 """The shape of the repository: imports run one way, outside libraries stay behind one module, files stay short."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -22,9 +23,16 @@ def layer_of(file):
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def tree_of(file):
+    """The syntax tree of a file."""
+    return ast.parse(file.read_text())
+
+
+@functools.cache
 def imported(file):
     """The dotted names of the modules, and of the names in them, that a file imports, with whether for types only."""
-    tree = ast.parse(file.read_text())
+    tree, found = tree_of(file), []
     typing_only = {
         id(node)
         for branch in ast.walk(tree)
@@ -39,7 +47,8 @@ def imported(file):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from ((name, id(node) in typing_only) for name in names)
+        found += [(name, id(node) in typing_only) for name in names]
+    return found
 
 
 def users(library):
@@ -135,7 +144,7 @@ RUNNING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "np
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_no_data_is_run(file):
     """Nor handed to a shell, nor unpacked; the one way to numpy's reader says `allow_pickle=False`."""
-    for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+    for call in (node for node in ast.walk(tree_of(file)) if isinstance(node, ast.Call)):
         name, arguments = ast.unparse(call.func), {word.arg: ast.unparse(word.value) for word in call.keywords}
         assert name not in RUNNING, f"{file}:{call.lineno}: {name}"
         assert not name.endswith((".extract", ".extractall", ".unpack_archive")), f"{file}:{call.lineno}: {name}"
