@@ -279,7 +279,7 @@ def test_continuous_noise():
 
 def test_without_the_own_weight(monkeypatch):
     """In large games the agent is one of a continuum among N - 1 others, and that is said."""
-    monkeypatch.setattr(_players, "_OWN_PAIRS", 5)
+    monkeypatch.setattr(_players, "_MAX_PAIRS_WITH_OWN_WEIGHT", 5)
     (found,) = players(smfg.games.make("left_right"), SIDED, [3], key=KEY)
     left, right = -LEFT, -2 * (1 - LEFT)
     assert within(found.gain, max(left, right) - LEFT * left - (1 - LEFT) * right, slack=0.01)
@@ -295,8 +295,8 @@ def test_whether_moves_depend_on_the_mean_field(name, parameters, depend):
     """Then the others react to a deviation whatever the policy sees, by prices for instance, and that is said."""
     game = smfg.games.make(name, **parameters)
     noise = smfg.games.noise_paths(game, key=KEY, num_paths=2).noise
-    along = _players.unroll(game, smfg.policies.uniform(game), noise)
-    assert bool(_players.moves_depend(game, along)) == depend
+    along = _players.mean_field_paths(game, smfg.policies.uniform(game), noise)
+    assert bool(_players.kernel_depends_on_mean_field(game, along)) == depend
 
 
 def test_the_rate():
