@@ -154,14 +154,14 @@ def gradient_along(
     end: Backward,
     *,
     critic: Float[Array, "times states"] | None = None,
-    trace: float | Float[Array, ""] = 1.0,
+    gae_lambda: float | Float[Array, ""] = 1.0,
     discount: float | None = None,
     form: Form = "matrix_free",
 ) -> tuple[Backward, Float[Array, "times states actions"], Float[Array, "times states"]]:
     """`policy_gradient` over a part of the path, from what its `end` carries to what its start does, and the values.
 
     The aggregates (one more than logits) and the gradient are those of the part. Given the values V of a `critic` at
-    the times after each step, the values are the lambda-returns with lambda = `trace`, over all states and actions,
+    the times after each step, the values are the lambda-returns, lambda = `gae_lambda`, over all states and actions,
 
         G_t(s) = sum_a pi_t(a | s) q_t(s, a),    q_t = r_t + gamma P_t [(1 - lambda) V_{t+1} + lambda G_{t+1}],
 
@@ -177,7 +177,7 @@ def gradient_along(
         (ahead, mean_return), kernel = carry
         preceding, aggregate, following, row, judged = inputs
         if judged is not None:
-            ahead = (1 - trace) * judged + trace * ahead
+            ahead = (1 - gae_lambda) * judged + gae_lambda * ahead
         log_policy = jax.nn.log_softmax(row)
         probabilities = jnp.exp(log_policy)
         if form == "explicit":

@@ -14,7 +14,7 @@ from structmfg.games._macro import Macro
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
 from structmfg.games._noise_tree import NoiseTree, histories, noise_tree, tree_of
-from structmfg.games._population import PopulationGame, PopulationState, Seen, count, draw_actions, move
+from structmfg.games._population import Observation, PopulationGame, PopulationState, count, draw_actions, move
 from structmfg.games._sampling import draw
 from structmfg.games._validate import check_definition, check_kernel, check_noise_is_told_apart, check_pieces
 
@@ -55,10 +55,10 @@ __all__ = [
     "NoiseChain",
     "NoisePaths",
     "NoiseTree",
+    "Observation",
     "PopulationGame",
     "PopulationState",
     "Sampling",
-    "Seen",
     "as_game",
     "check_definition",
     "check_game",

@@ -15,7 +15,7 @@ from structmfg._checks import check_integer, check_kind, check_shape, check_whol
 from structmfg.games._base import AggregateState, Game, Noise
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What N agents see: each its own state (N,), and all of them the public observation and the clock."""
 
     states: Int[Array, "*populations agents"]
@@ -45,7 +45,7 @@ class PopulationGame:
         check_kind("game", self.game, Game)
         check_integer("num_agents", self.num_agents, at_least=1)
 
-    def reset(self, key: PRNGKeyArray) -> tuple[Seen, PopulationState]:
+    def reset(self, key: PRNGKeyArray) -> tuple[Observation, PopulationState]:
         """A population at t = 0, drawn from mu_0, and what it sees."""
         noise_key, agents_key = jax.random.split(key)
         state = self.start(agents_key, self.game.initial_noise(_uniform(noise_key)))
@@ -53,7 +53,7 @@ class PopulationGame:
 
     def step(
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"]
-    ) -> tuple[Seen, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
+    ) -> tuple[Observation, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
         """What the agents see next, the state, the reward of each, and whether the horizon was reached.
 
         Where it was, state and what is seen are those of a new population at t = 0. `ValueError` on actions that are
@@ -71,7 +71,7 @@ class PopulationGame:
         """A population at t = 0 where the common noise is z_0."""
         mass = self.game.initial_mean_field(noise)
         agents = jax.random.choice(key, self.game.num_states, (self.num_agents,), p=mass)
-        return PopulationState(agents, self._living(agents, noise, jnp.zeros((), int)))
+        return PopulationState(agents, self._with_empirical_mean_field(agents, noise, jnp.zeros((), int)))
 
     def move(
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"], noise: Noise
@@ -81,14 +81,16 @@ class PopulationGame:
         agents, aggregate = state
         check_shape("actions", jnp.asarray(actions), agents.shape)
         moved = move(self.game, aggregate, agents, actions, key)
-        following = self._living(moved, noise, aggregate.time + 1)
+        following = self._with_empirical_mean_field(moved, noise, aggregate.time + 1)
         return PopulationState(moved, following), self.game.reward(aggregate, following)[agents, actions]
 
-    def seen(self, state: PopulationState) -> Seen:
+    def seen(self, state: PopulationState) -> Observation:
         """What the agents see in a state."""
-        return Seen(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
+        return Observation(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
 
-    def _living(self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]) -> AggregateState:
+    def _with_empirical_mean_field(
+        self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]
+    ) -> AggregateState:
         return AggregateState(count(agents, self.game.num_states) / self.num_agents, noise, time)
 
 

@@ -21,7 +21,7 @@ from structmfg.policies import (
     network_policy,
 )
 from structmfg.reports import game_name
-from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver
+from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, with_present_names
 
 Precision = Literal["float32", "float64"]
 _MOST = 2**31 - 1  # of a whole number: what JAX holds in single precision
@@ -95,7 +95,11 @@ class Settings(NamedTuple):
         check_between("max_steps", check_integer("max_steps", saved["max_steps"], at_least=1), 1, _MOST)
         if saved["max_seconds"] is not None:
             check_positive("max_seconds", saved["max_seconds"])
-        settings = cls(**{field: saved[field] for field in cls._fields})
+        renamed = {
+            field: with_present_names(SOLVERS[saved["solver"]], saved[field])
+            for field in ("overrides", "hyper_parameters")
+        }
+        settings = cls(**{field: saved[field] for field in cls._fields} | renamed)
         _check_fields(f"parameter of {settings.game}", settings.game_parameters, GAMES[settings.game], most=_MOST)
         _check_fields(f"setting of {settings.solver}", settings.hyper_parameters, SOLVERS[settings.solver])
         check_types(settings.overrides, dict.fromkeys(settings.overrides, _Asked), of="overrides: ")

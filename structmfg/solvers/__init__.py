@@ -45,6 +45,7 @@ from structmfg.linear import (
     stationary,
     total_rewards,
 )
+from structmfg.solvers._former_names import with_present_names
 from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
 from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
 from structmfg.solvers._training import Metrics, TrainingSolver
@@ -163,4 +164,5 @@ __all__ = [
     "stationary",
     "stationary_equilibrium",
     "total_rewards",
+    "with_present_names",
 ]
