@@ -81,7 +81,13 @@ from structmfg.solvers.master import (
     simplex_grid,
 )
 from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, players
-from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD, MunchausenState, PPOState, ProximalPolicyOptimisation
+from structmfg.solvers.sampled import (
+    IPPO,
+    RIPPO,
+    MunchausenOMD,
+    PopulationSolverState,
+    ProximalPolicyOptimisation,
+)
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
@@ -113,12 +119,11 @@ __all__ = [
     "Metrics",
     "MunchausenMirrorDescent",
     "MunchausenOMD",
-    "MunchausenState",
     "OnlineMirrorDescent",
-    "PPOState",
     "PathEvaluation",
     "PlayersEvaluation",
     "PolicyIteration",
+    "PopulationSolverState",
     "Preset",
     "PresetName",
     "PriorDescent",

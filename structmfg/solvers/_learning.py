@@ -1,11 +1,15 @@
 """What solvers that train networks share: the pair of a policy and its critic, Adam, and the schedules."""
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.policies import Critic, NetworkPolicy, critic
 
 Schedule = Literal["cosine", "linear"]
@@ -56,3 +60,19 @@ def descend(
 def progress(step: Int[Array, ""], num_steps: float) -> Float[Array, ""]:
     """The share of `num_steps` steps that are made, at most one."""
     return jnp.minimum(step / num_steps, 1.0)
+
+
+_CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "counts": functools.partial(check_integer, at_least=1),
+    "positive": check_positive,
+    "nonnegative": functools.partial(check_between, low=0, high=math.inf),
+    "shares": functools.partial(check_between, low=0, high=1),
+    "positive_shares": functools.partial(check_between, low=0, high=1, open_low=True),
+}
+
+
+def check_settings(solver: Any, **fields: str) -> None:
+    """Raise `ValueError` unless the fields are in range: `check_settings(solver, positive="learning_rate clip")`."""
+    for kind, names in fields.items():
+        for name in names.split():
+            _CHECKS[kind](name, getattr(solver, name))

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from helpers.tiny_solvers import SIZES
+from jax.flatten_util import ravel_pytree
 
 import structmfg as smfg
 from structmfg import runs
@@ -306,11 +307,9 @@ def test_update_moves_both_networks(double):
     gradient, *_ = window_update(solver, game, state, 0.0)
     assert float(metrics.gradient_norm) == pytest.approx(float(optax.tree.norm(gradient)))
     for rate, new, old, down in zip((1e-2, 1e-3), following.parameters, state.parameters, gradient, strict=True):
-        for change, slope in zip(
-            jax.tree.leaves(jax.tree.map(jnp.subtract, new, old)), jax.tree.leaves(down), strict=True
-        ):
-            plain = np.abs(slope) > 1e-5
-            np.testing.assert_allclose(change[plain], (-rate * np.sign(slope))[plain], rtol=2e-3)
+        change, slope = ravel_pytree(new)[0] - ravel_pytree(old)[0], ravel_pytree(down)[0]
+        plain = np.abs(slope) > 1e-5
+        np.testing.assert_allclose(change[plain], (-rate * np.sign(slope))[plain], rtol=2e-3)
     assert int(following.step) == 1
     np.testing.assert_allclose(metrics.mean_return, jnp.mean(following.paths.last_return))
 

@@ -23,11 +23,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_between, check_integer, check_name, check_positive
+from structmfg._checks import check_between, check_name, check_positive
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
-from structmfg.solvers._learning import Rate, Schedule, adam, progress
+from structmfg.solvers._learning import Rate, Schedule, adam, check_settings, progress
 from structmfg.solvers._training import TrainingSolver
 
 # The most numbers in an array over paths, times, states and actions: larger ones would leave the processor's caches.
@@ -103,21 +103,17 @@ class StructuralSolver(TrainingSolver):
     form: Form = eqx.field(static=True, default="matrix_free")
 
     def __check_init__(self) -> None:
-        check_integer("num_paths", self.num_paths, at_least=1)
+        check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")
+        check_settings(self, shares="final_rate", positive_shares="annealing")
         if self.sampling is not None:
             check_name("sampling", self.sampling, get_args(Sampling))
         if self.sampling == "antithetic" and self.num_paths % 2:
             raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {self.num_paths}")
         check_name("schedule", self.schedule, get_args(Schedule))
         check_name("form", self.form, get_args(Form))
-        check_positive("learning_rate", self.learning_rate)
-        check_between("final_rate", self.final_rate, 0, 1)
-        check_positive("clip", self.clip)
-        check_between("temperature", self.temperature, 0, float("inf"))
         check_between("final_temperature", self.final_temperature, 0, self.temperature)
         if self.temperature > 0:
             check_positive("final_temperature", self.final_temperature)
-        check_between("annealing", self.annealing, 0, 1, open_low=True)
         if self.gradient_discount is not None:
             check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
 
@@ -183,10 +179,10 @@ class StructuralSolver(TrainingSolver):
             carry: tuple[Backward, Any], first: Int[Array, ""]
         ) -> tuple[tuple[Backward, Any], tuple[Hidden, Any]]:
             end, total = carry
-            decode_chunk = functools.partial(decode, discrete=_slice_times(discrete, first, chunk))
-            logits, pull_back = jax.vjp(decode_chunk, parameters, prepared, _slice_times(smooth, first, chunk))
-            aggregates = _slice_times(trajectories.aggregates, first, chunk + 1)
-            paths = aggregates, logits, end, _slice_times(critic_values, first, chunk)
+            decode_chunk = functools.partial(decode, discrete=slice_times(discrete, first, chunk))
+            logits, pull_back = jax.vjp(decode_chunk, parameters, prepared, slice_times(smooth, first, chunk))
+            aggregates = slice_times(trajectories.aggregates, first, chunk + 1)
+            paths = aggregates, logits, end, slice_times(critic_values, first, chunk)
             start, gradients, values = over_paths(game, gradient_in_logits, paths)
             *shared, in_hidden = pull_back(-probabilities[:, None, None, None] * gradients)
             return (start, jax.tree.map(jnp.add, total, tuple(shared))), (in_hidden, values)
@@ -218,6 +214,6 @@ def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
     return jax.lax.map(function, paths)
 
 
-def _slice_times(tree: Any, first: Int[Array, ""], size: int) -> Any:
-    """The `size` times from `first` on of arrays with leading axes (paths, times)."""
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis=1), tree)
+def slice_times(tree: Any, first: Int[Array, ""], size: int, axis: int = 1) -> Any:
+    """The `size` times from `first` on of arrays with this axis of times."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis), tree)

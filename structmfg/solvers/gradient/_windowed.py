@@ -35,14 +35,14 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_integer, check_positive
+from structmfg._checks import check_integer
 from structmfg.evaluation import Backward, Position, beginning, gradient_along, policy_values, rollout, rollout_from
 from structmfg.games import Game, Noise, NoisePaths
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
 from structmfg.solvers._former_names import renamed_fields
-from structmfg.solvers._learning import ActorCritic, bind, descend, initial_parameters
+from structmfg.solvers._learning import ActorCritic, bind, check_settings, descend, initial_parameters
 from structmfg.solvers._training import Metrics
-from structmfg.solvers.gradient._structural import StructuralSolver, TrajectorySegment, over_paths
+from structmfg.solvers.gradient._structural import StructuralSolver, TrajectorySegment, over_paths, slice_times
 
 _MAX_DEFAULT_WINDOW = 32  # steps, of a window that the solver chooses
 # The least deviation of returns, as a share of their own mean and of the largest mean of all.
@@ -121,9 +121,7 @@ class WindowedRSPG(StructuralSolver):
     scale_rate: float = 0.2
 
     def __check_init__(self) -> None:
-        check_between("gae_lambda", self.gae_lambda, 0, 1)
-        check_positive("critic_rate", self.critic_rate)
-        check_between("scale_rate", self.scale_rate, 0, 1, open_low=True)
+        check_settings(self, positive="critic_rate", shares="gae_lambda", positive_shares="scale_rate")
         if self.window is not None:
             check_integer("window", self.window, at_least=1)
             divisors = _divisors(self.policy.game.horizon)
@@ -193,7 +191,7 @@ class WindowedRSPG(StructuralSolver):
         policy, critic = bind(self.policy, state.parameters)
         position, critic_hidden, noise, return_so_far, last_return = state.paths
         steps, time = self._window_steps(game), position.aggregate.time
-        next_noise = jax.vmap(lambda z, t: _slice(z, t + 1, steps))(noise, time)
+        next_noise = jax.vmap(lambda z, t: slice_times(z, t + 1, steps, axis=0))(noise, time)
         trajectories, reached = over_paths(
             game, lambda path: rollout_from(game, policy, *path, form=self.form), (position, next_noise)
         )
@@ -207,7 +205,8 @@ class WindowedRSPG(StructuralSolver):
 
         outputs, pull_back, all_critic_hidden = jax.vjp(critic_outputs, state.parameters.critic, has_aux=True)
         mean, deviation = (
-            jax.vmap(lambda t, x=x: _slice(x, t, steps + 1))(time) for x in (state.scale.mean, state.scale.deviation())
+            jax.vmap(lambda t, x=x: slice_times(x, t, steps + 1, axis=0))(time)
+            for x in (state.scale.mean, state.scale.deviation())
         )
         at_horizon = (time[:, None] + jnp.arange(steps + 1) == game.horizon)[:, :, None]
         values = jnp.where(at_horizon, 0.0, mean + deviation * outputs)
@@ -278,8 +277,3 @@ def _hidden_before(
         network.start(),
         network.histories(observations),
     )
-
-
-def _slice(tree: PyTree[Array], first: Int[Array, ""], size: int) -> PyTree[Array]:
-    """The `size` entries from `first` on along the leading axis."""
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), tree)

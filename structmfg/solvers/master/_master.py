@@ -82,18 +82,10 @@ class MasterSolution(NamedTuple):
     def value(
         self, mean_field: ArrayLike | Sequence[float], noise_state: int, time: int = 0
     ) -> Float[np.ndarray, " states"]:
-        """The values V_t(., mu, z) at any mu, by interpolation.
+        """The values V_t(., mu, z) (S,), entropy bonus included, at any mu (S,), by interpolation.
 
-        Args:
-            mean_field: mu (S,), a distribution.
-            noise_state: The number of z in the game's noise chain.
-            time: t, for a finite horizon.
-
-        Returns:
-            Values (S,), with the entropy bonus.
-
-        Raises:
-            ValueError: mu is no distribution, or there is no such noise state or time.
+        `noise_state` is the number of z in the game's noise chain; `time` counts for a finite horizon. Raises
+        `ValueError` if mu is no distribution, or there is no such noise state or time.
         """
         return self._interpolate(self.values, mean_field, noise_state, time)
 

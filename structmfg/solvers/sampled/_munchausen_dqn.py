@@ -19,7 +19,7 @@ One iteration, which is one update:
    drawn from it; Adam takes a step down the mean squared error of Q against the formula above.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -28,11 +28,11 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_positive
+from structmfg._checks import check_between
 from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, NetworkPolicy
 from structmfg.solvers._former_names import renamed_fields
-from structmfg.solvers._learning import ActorCritic, bind, descend, progress
+from structmfg.solvers._learning import ActorCritic, bind, check_settings, descend, progress
 from structmfg.solvers._training import Metrics
 from structmfg.solvers.sampled._experience import (
     Transitions,
@@ -43,30 +43,8 @@ from structmfg.solvers.sampled._experience import (
     play,
     sample_actions,
 )
-from structmfg.solvers.sampled._population_solver import PopulationSolver
+from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState
 from structmfg.solvers.sampled._replay import Replay, add_to_replay, empty_replay, sample_replay
-
-
-class MunchausenState(NamedTuple):
-    """What an update changes, and the scale of the returns.
-
-    Attributes:
-        parameters: Those of the policy, whose logits they give, and of the values V.
-        optimiser: The state of the one optimiser of both.
-        populations: The P populations.
-        rewards: The mean reward when populations were last at t (T,).
-        scale: The root mean square return under the uniform policy, in units of the reward.
-        key: The random key of the next update.
-        step: The number of updates made.
-    """
-
-    parameters: ActorCritic
-    optimiser: optax.OptState
-    populations: PopulationState
-    rewards: Float[Array, " horizon"]
-    scale: Float[Array, ""]
-    key: PRNGKeyArray
-    step: Int[Array, ""]
 
 
 @renamed_fields(together="agents_per_observation")
@@ -123,9 +101,12 @@ class MunchausenOMD(PopulationSolver):
                 f"MunchausenOMD learns a value for every action: its policy needs the categorical head, "
                 f"but has the {self.policy.settings.head} one"
             )
-        self._check_fields(
-            "num_gradients", "steps_per_gradient", "batch_size", "agents_per_observation", "replay_size", "replay_start"
+        check_settings(self, counts="num_populations num_agents num_gradients steps_per_gradient batch_size")
+        check_settings(
+            self, counts="agents_per_observation replay_size replay_start", positive="tau learning_rate clip"
         )
+        check_settings(self, shares="alpha exploration", positive_shares="exploring")
+        check_between("final_exploration", self.final_exploration, 0, self.exploration)
         if self.batch_size % self.agents_per_observation:
             raise ValueError(
                 f"agents_per_observation must divide batch_size = {self.batch_size}, "
@@ -134,11 +115,6 @@ class MunchausenOMD(PopulationSolver):
         least = max(self._start_steps, self.steps_per_gradient) * self.num_populations * self.num_agents
         if self.replay_size < least:
             raise ValueError(f"replay_size must be at least {least}, what is put in at once, but is {self.replay_size}")
-        check_positive("tau", self.tau)
-        check_between("alpha", self.alpha, 0, 1)
-        check_between("exploration", self.exploration, 0, 1)
-        check_between("final_exploration", self.final_exploration, 0, self.exploration)
-        check_between("exploring", self.exploring, 0, 1, open_low=True)
 
     @property
     def _start_steps(self) -> int:
@@ -147,17 +123,15 @@ class MunchausenOMD(PopulationSolver):
 
     @override
     @eqx.filter_jit
-    def init(self, game: Game, key: PRNGKeyArray) -> MunchausenState:
-        parameters, populations, rewards, scale, key = self._begin(game, key)
-        optimiser = self._optimiser(1).init(parameters)
-        return MunchausenState(parameters, optimiser, populations, rewards, scale, key, jnp.zeros((), int))
+    def init(self, game: Game, key: PRNGKeyArray) -> PopulationSolverState:
+        return self._begin(game, key)._replace(step=jnp.zeros((), int))
 
     def _exploration(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
         share = progress(step, self.exploring * max_steps)
         return self.exploration + share * (self.final_exploration - self.exploration)
 
     @override
-    def update(self, game: Game, state: MunchausenState, max_steps: int) -> tuple[MunchausenState, Metrics]:
+    def update(self, game: Game, state: PopulationSolverState, max_steps: int) -> tuple[PopulationSolverState, Metrics]:
         """One iteration, as the module describes it."""
         key, start_key, turns_key = jax.random.split(state.key, 3)
         optimiser, target = self._optimiser(max_steps * self.num_gradients), state.parameters
@@ -195,9 +169,9 @@ class MunchausenOMD(PopulationSolver):
         replay = add_to_replay(empty_replay(steps, size), steps)
         carry = target, state.optimiser, populations, rewards, replay
         carry, norms = jax.lax.scan(gradient_step, carry, jax.random.split(turns_key, self.num_gradients))
-        parameters, optimiser_state, populations, rewards, _ = carry
-        following = MunchausenState(parameters, optimiser_state, populations, rewards, state.scale, key, state.step + 1)
-        return following, Metrics(mean_return(game, rewards), jnp.mean(norms))
+        parameters, adam, populations, rewards, _ = carry
+        state = state._replace(parameters=parameters, optimiser=adam, populations=populations, rewards=rewards)
+        return state._replace(key=key, step=state.step + 1), Metrics(mean_return(game, rewards), jnp.mean(norms))
 
     def _q_targets(
         self, target: ActorCritic, batch: Transitions, temperature: Float[Array, ""], discount: float

@@ -18,10 +18,10 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_positive
+from structmfg._checks import check_between
 from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, Hidden, NetworkPolicy
-from structmfg.solvers._learning import ActorCritic, bind, descend
+from structmfg.solvers._learning import ActorCritic, bind, check_settings, descend
 from structmfg.solvers._training import Metrics
 from structmfg.solvers.sampled._experience import (
     decode_states,
@@ -33,29 +33,7 @@ from structmfg.solvers.sampled._experience import (
     play,
     sample_actions,
 )
-from structmfg.solvers.sampled._population_solver import PopulationSolver
-
-
-class PPOState(NamedTuple):
-    """What an update changes, and the scale of the returns.
-
-    Attributes:
-        parameters: Those of policy and critic.
-        optimiser: The state of the one optimiser of both.
-        populations: The P populations.
-        hidden: The hidden states (P, ...) of policy and critic before the present observation.
-        rewards: The mean reward when populations were last at t (T,).
-        scale: The root mean square return under the uniform policy, in units of the reward.
-        key: The random key of the next update.
-    """
-
-    parameters: ActorCritic
-    optimiser: optax.OptState
-    populations: PopulationState
-    hidden: ActorCritic
-    rewards: Float[Array, " horizon"]
-    scale: Float[Array, ""]
-    key: PRNGKeyArray
+from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState
 
 
 class _Batch(NamedTuple):
@@ -105,30 +83,26 @@ class ProximalPolicyOptimisation(PopulationSolver):
     clip: float = 1.0
 
     def __check_init__(self) -> None:
-        self._check_fields("rollout", "num_epochs", "num_minibatches")
+        check_settings(self, counts="num_populations num_agents rollout num_epochs num_minibatches")
+        check_settings(self, positive="clip_ratio learning_rate clip", nonnegative="entropy", shares="gae_lambda")
+        check_between("value_weight", self.value_weight, 0, float("inf"), open_low=True)
         if self.num_agents % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches must divide num_agents, but {self.num_agents} agents were to make "
                 f"{self.num_minibatches} equal minibatches"
             )
-        check_between("gae_lambda", self.gae_lambda, 0, 1)
-        check_positive("clip_ratio", self.clip_ratio)
-        check_between("entropy", self.entropy, 0, float("inf"))
-        check_between("value_weight", self.value_weight, 0, float("inf"), open_low=True)
 
     @override
     @eqx.filter_jit
-    def init(self, game: Game, key: PRNGKeyArray) -> PPOState:
-        parameters, populations, rewards, scale, key = self._begin(game, key)
-        hidden = [
-            jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_populations, *x.shape)), network.start())
-            for network in bind(self.policy, parameters)
-        ]
-        optimiser = self._optimiser(1).init(parameters)
-        return PPOState(parameters, optimiser, populations, ActorCritic(*hidden), rewards, scale, key)
+    def init(self, game: Game, key: PRNGKeyArray) -> PopulationSolverState:
+        state = self._begin(game, key)
+        hidden = ActorCritic(*(network.start() for network in bind(self.policy, state.parameters)))
+        return state._replace(
+            hidden=jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_populations, *x.shape)), hidden)
+        )
 
     @override
-    def update(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
+    def update(self, game: Game, state: PopulationSolverState, max_steps: int) -> tuple[PopulationSolverState, Metrics]:
         """A rollout, and some epochs on it."""
         key, play_key, *epoch_keys = jax.random.split(state.key, self.num_epochs + 2)
         populations, hidden, rewards, batch = self._experience(game, state, play_key)
@@ -141,12 +115,12 @@ class ProximalPolicyOptimisation(PopulationSolver):
 
         orders = [jax.random.permutation(key, self.num_agents) for key in epoch_keys]
         groups = jnp.stack(orders).reshape(self.num_epochs * self.num_minibatches, -1)
-        (parameters, optimiser_state), norms = jax.lax.scan(on_minibatch, (state.parameters, state.optimiser), groups)
-        following = PPOState(parameters, optimiser_state, populations, hidden, rewards, state.scale, key)
-        return following, Metrics(mean_return(game, rewards), jnp.mean(norms))
+        (parameters, adam), norms = jax.lax.scan(on_minibatch, (state.parameters, state.optimiser), groups)
+        state = state._replace(parameters=parameters, optimiser=adam, populations=populations, hidden=hidden)
+        return state._replace(rewards=rewards, key=key), Metrics(mean_return(game, rewards), jnp.mean(norms))
 
     def _experience(
-        self, game: Game, state: PPOState, key: PRNGKeyArray
+        self, game: Game, state: PopulationSolverState, key: PRNGKeyArray
     ) -> tuple[PopulationState, ActorCritic, Float[Array, " horizon"], _Batch]:
         """A rollout: populations and hidden states after it, mean rewards by time, and the batch to learn from."""
         policy, critic = bind(self.policy, state.parameters)
