@@ -21,7 +21,7 @@ from structmfg.policies import (
     network_policy,
 )
 from structmfg.reports import game_name
-from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver
+from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, with_present_names
 
 Precision = Literal["float32", "float64"]
 _MAX_INTEGER = 2**31 - 1  # what JAX holds in single precision
@@ -94,8 +94,12 @@ class Settings(NamedTuple):
     def parse(cls, saved: dict[str, Any]) -> "Settings":
         """From JSON. `ValueError` names what is missing, unknown, out of range or of a wrong type."""
         check_types(saved, get_type_hints(cls), required=cls._fields)
-        settings = cls(**{field: saved[field] for field in cls._fields})
-        check_name("solver", settings.solver, SOLVERS)
+        check_name("solver", saved["solver"], SOLVERS)
+        renamed = {
+            field: with_present_names(SOLVERS[saved["solver"]], saved[field])
+            for field in ("overrides", "hyper_parameters")
+        }
+        settings = cls(**{field: saved[field] for field in cls._fields} | renamed)
         check_name("precision", settings.precision, get_args(Precision))
         check_name("game", settings.game, GAMES)
         check_seed(settings.seed)

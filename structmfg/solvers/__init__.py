@@ -45,6 +45,7 @@ from structmfg.linear import (
     total_rewards,
 )
 from structmfg.solvers._base import Checkpoint, Metrics, Solution, Solver, TrainingSolver, TreeSolver
+from structmfg.solvers._former_names import with_present_names
 from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
 from structmfg.solvers.exact import (
     ExactEquilibrium,
@@ -76,7 +77,13 @@ from structmfg.solvers.master import (
     simplex_grid,
 )
 from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, players
-from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD, MunchausenState, PPOState, ProximalPolicyOptimisation
+from structmfg.solvers.sampled import (
+    IPPO,
+    RIPPO,
+    MunchausenOMD,
+    PopulationSolverState,
+    ProximalPolicyOptimisation,
+)
 
 EQUILIBRIUM_RESULTS = FORECASTING_RESULTS = MASTER_RESULTS = RESULTS  # names of before there was one
 
@@ -110,12 +117,11 @@ __all__ = [
     "Metrics",
     "MunchausenMirrorDescent",
     "MunchausenOMD",
-    "MunchausenState",
     "OnlineMirrorDescent",
-    "PPOState",
     "PathEvaluation",
     "PlayersEvaluation",
     "PolicyIteration",
+    "PopulationSolverState",
     "Preset",
     "PresetName",
     "PriorDescent",
@@ -162,4 +168,5 @@ __all__ = [
     "stationary",
     "stationary_equilibrium",
     "total_rewards",
+    "with_present_names",
 ]

@@ -8,6 +8,7 @@ from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
 from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver
+from structmfg.solvers._former_names import check_present_names
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,
@@ -88,7 +89,7 @@ _WINDOWED: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: _STRUCTURAL[LinearQuadratic],
     BeachBar: _STRUCTURAL[BeachBar],
     BeachBarCrowded: _STRUCTURAL[BeachBarCrowded],
-    Macro: {**_STRUCTURAL[Macro], "trace": 0.95, "max_steps": 1200},
+    Macro: {**_STRUCTURAL[Macro], "gae_lambda": 0.95, "max_steps": 1200},
 }
 # Every entry of a table learns by itself, at a rate of its own; what the normalised observations range over.
 _TABLES: dict[type[Game], dict[str, Any]] = {
@@ -119,7 +120,7 @@ _PROXIMAL[BeachBarCrowded] = _PROXIMAL[BeachBar]
 _OFTEN: dict[str, Any] = {  # shorter iterations than published, so that there are more of them
     "num_gradients": 50,
     "steps_per_gradient": 4,
-    "together": 16,
+    "agents_per_observation": 16,
     "alpha": 0.95,
     "final_exploration": 0.02,
     "learning_rate": 3e-3,
@@ -127,7 +128,14 @@ _OFTEN: dict[str, Any] = {  # shorter iterations than published, so that there a
 _MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {**_OFTEN, "tau": 5.0, "max_steps": 400},
     BeachBar: {**_OFTEN, "tau": 5.0, "max_steps": 200},
-    Macro: {**_OFTEN, "head": "categorical", "tau": 0.05, "together": 64, "steps_per_gradient": 2, "max_steps": 200},
+    Macro: {
+        **_OFTEN,
+        "head": "categorical",
+        "tau": 0.05,
+        "agents_per_observation": 64,
+        "steps_per_gradient": 2,
+        "max_steps": 200,
+    },
 }
 _MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
 # Other games: runs of a length that ends in minutes.
@@ -177,6 +185,7 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
     check_name("solver", solver, SOLVERS)
     check_name("preset", name, get_args(PresetName))
     kind = SOLVERS[solver]
+    check_present_names(kind, overrides)
     if issubclass(kind, TreeSolver):
         if name != "default":
             raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")

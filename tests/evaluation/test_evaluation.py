@@ -212,8 +212,8 @@ def test_update_in_parts_of_the_time(kind, monkeypatch, double):
     state = solver.init(game, jax.random.key(0))
     results = {}
     for part in (6, 3, 2, 1):
-        monkeypatch.setattr(_structural, "_HELD", 2 * part * game.num_states * game.num_actions + 1)
-        assert solver._part(game, game.horizon) == part
+        monkeypatch.setattr(_structural, "_MAX_CHUNK_NUMBERS", 2 * part * game.num_states * game.num_actions + 1)
+        assert solver._chunk_steps(game, game.horizon) == part
         results[part] = jax.jit(lambda state: solver.step(game, state, 100))(state)
     (whole, whole_metrics), *others = results.values()
     for parameters, metrics in others:

@@ -5,74 +5,66 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny_game import Coin
+from helpers.tiny_solvers import tiny_solver
 
 import structmfg as smfg
 from structmfg.games import Observation
 from structmfg.solvers import MunchausenOMD, preset
-from structmfg.solvers.sampled import _munchausen_dqn
-from structmfg.solvers.sampled._experience import Step
+from structmfg.solvers._learning import bind
+from structmfg.solvers.sampled._experience import Transitions
+from structmfg.solvers.sampled._munchausen_dqn import explore
+from structmfg.solvers.sampled._replay import add_to_replay, empty_replay, sample_replay
 
 GAME = Coin()
 KEY = jax.random.key(0)
-SIZES = {"hidden": 4, "width": 4, "depth": 1, "rank": 2}
-SMALL = {
-    "num_populations": 2,
-    "num_agents": 6,
-    "num_gradients": 3,
-    "steps_per_gradient": 2,
-    "batch_size": 8,
-    "together": 2,
-    "replay_size": 60,
-    "replay_start": 30,
-}
 
 
-def solver(game=GAME, **settings):
-    return MunchausenOMD(smfg.policies.memoryless(game, **SIZES), **{**SMALL, **settings})
+def solver(**settings):
+    return tiny_solver(MunchausenOMD, GAME, **settings)
 
 
 def numbered(first, number, populations=2, agents=3):
     """Steps whose every entry tells step, population and agent: 100 step + 10 population + agent."""
     moment = 100 * (first + jnp.arange(number))[:, None] + 10 * jnp.arange(populations)
     each = moment[..., None] + jnp.arange(agents)
-    seen = Observation(each, moment[..., None] * 1.0, moment)
+    observed = Observation(each, moment[..., None] * 1.0, moment)
     following = Observation(each + 5, moment[..., None] + 0.5, moment + 5)
-    return Step(seen, each, each * 1.0, following, moment % 200 >= 100)
+    return Transitions(observed, each, each * 1.0, following, moment % 200 >= 100)
 
 
 def put(replay, steps):
-    return jax.jit(_munchausen_dqn.put)(replay, steps)
+    return jax.jit(add_to_replay)(replay, steps)
 
 
 def test_replay_wraps_around():
     """The latest five steps, whatever the size of what is put in."""
-    replay = _munchausen_dqn.empty(numbered(0, 1), 5)
+    replay = empty_replay(numbered(0, 1), 5)
     first = 0
     for more in (2, 3, 4, 1, 5, 2):
         replay = put(replay, numbered(first, more))
         first += more
-        held = sorted(np.asarray(replay.ring.seen.time[:, 0]).tolist())
+        held = sorted(np.asarray(replay.ring.observed.time[:, 0]).tolist())
         latest = [100 * step for step in range(max(0, first - 5), first)]
         assert held == sorted([*latest, *[0] * (5 - len(latest))])  # empty places are zero
         assert int(replay.total) == first
-    in_ring = np.asarray(replay.ring.seen.time[:, 0]) // 100
+    in_ring = np.asarray(replay.ring.observed.time[:, 0]) // 100
     again = numbered(0, first)
     jax.tree.map(lambda x, all_: np.testing.assert_array_equal(x, np.asarray(all_)[in_ring]), replay.ring, again)
 
 
 def test_draws_are_whole_and_uniform():
     """Every part of a transition is of one agent at one step, among those held, and all are drawn alike."""
-    replay = put(_munchausen_dqn.empty(numbered(0, 1), 5), numbered(0, 3))  # two places are still empty
-    drawn = jax.jit(_munchausen_dqn.draw, static_argnums=(2, 3))(replay, KEY, 3000, 6)
-    states = np.asarray(drawn.seen.states)
+    replay = put(empty_replay(numbered(0, 1), 5), numbered(0, 3))  # two places are still empty
+    drawn = jax.jit(sample_replay, static_argnums=(2, 3))(replay, KEY, 3000, 6)
+    states = np.asarray(drawn.observed.states)
     assert states.shape == (3000, 6)
     moment = states // 10 * 10
     np.testing.assert_array_equal(drawn.actions, states)
     np.testing.assert_array_equal(drawn.rewards, states)
-    np.testing.assert_array_equal(drawn.following.states, states + 5)
-    np.testing.assert_array_equal(drawn.seen.observation, moment[:, :1])
-    np.testing.assert_array_equal(drawn.following.observation, moment[:, :1] + 0.5)
-    np.testing.assert_array_equal(drawn.seen.time, moment[:, 0])
+    np.testing.assert_array_equal(drawn.next_observed.states, states + 5)
+    np.testing.assert_array_equal(drawn.observed.observation, moment[:, :1])
+    np.testing.assert_array_equal(drawn.next_observed.observation, moment[:, :1] + 0.5)
+    np.testing.assert_array_equal(drawn.observed.time, moment[:, 0])
     np.testing.assert_array_equal(drawn.done, moment[:, 0] % 200 >= 100)
     assert (moment == moment[:, :1]).all()
     values, counts = np.unique(states, return_counts=True)
@@ -81,19 +73,19 @@ def test_draws_are_whole_and_uniform():
 
 
 def transitions(rng):
-    seen, following = (
+    observed, following = (
         Observation(jnp.asarray(rng.integers(0, 2, (5, 3))), jnp.asarray(rng.normal(size=(5, 2)), float), jnp.arange(5))
         for _ in range(2)
     )
     actions, rewards = jnp.asarray(rng.integers(0, 2, (5, 3))), jnp.asarray(rng.normal(size=(5, 3)), float)
-    return Step(seen, actions, rewards, following, jnp.array([False, True, False, True, False]))
+    return Transitions(observed, actions, rewards, following, jnp.array([False, True, False, True, False]))
 
 
-def q_values(chosen, parameters, seen, temperature):
+def q_values(chosen, parameters, observed, temperature):
     """Q (5, 3, A) of some agents, from the tables of policy and values."""
-    policy, values = chosen._networks(parameters)
+    policy, values = bind(chosen.policy, parameters)
     found = []
-    for states, observation in zip(seen.states, seen.observation, strict=True):
+    for states, observation in zip(observed.states, observed.observation, strict=True):
         hidden = policy.update(policy.start(), observation, jnp.asarray(0))
         logits = np.asarray(policy.decode(policy.prepare(), hidden))[states]
         value = np.asarray(values.decode(values.prepare(), values.update(values.start(), observation, jnp.asarray(0))))
@@ -106,7 +98,7 @@ def test_target_and_loss_against_numpy(precision):
     chosen, rng = solver(alpha=0.7), np.random.default_rng(0)
     target, parameters = (chosen.init(GAME, jax.random.key(seed)).parameters for seed in (1, 2))
     batch, temperature, discount = transitions(rng), 0.3, 0.9
-    at, after = (q_values(chosen, target, seen, temperature) for seen in (batch.seen, batch.following))
+    at, after = (q_values(chosen, target, x, temperature) for x in (batch.observed, batch.next_observed))
     taken = np.asarray(batch.actions)[..., None]
 
     def log_policy(q):
@@ -116,24 +108,24 @@ def test_target_and_loss_against_numpy(precision):
     goes_on = 1 - np.asarray(batch.done, float)[:, None]
     munchausen = 0.7 * temperature * np.take_along_axis(log_policy(at), taken, -1)[..., 0]
     expected = np.asarray(batch.rewards) + munchausen + discount * goes_on * following
-    wanted = chosen._target(target, batch, jnp.asarray(temperature), discount)
-    np.testing.assert_allclose(wanted, expected, rtol=1e-4, atol=1e-5)
-    q = np.take_along_axis(q_values(chosen, parameters, batch.seen, temperature), taken, -1)[..., 0]
-    loss = chosen._loss(parameters, batch, wanted, jnp.asarray(temperature))
+    given = chosen._q_targets(target, batch, jnp.asarray(temperature), discount)
+    np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
+    q = np.take_along_axis(q_values(chosen, parameters, batch.observed, temperature), taken, -1)[..., 0]
+    loss = chosen._loss(parameters, batch, given, jnp.asarray(temperature))
     assert float(loss) == pytest.approx(((q - expected) ** 2).mean(), rel=1e-4)
 
 
 class Watched(MunchausenOMD):
     """Tells of the parameters from which targets and losses are computed, and of the actions' logits."""
 
-    def _target(self, target, batch, temperature, discount):
+    def _q_targets(self, target, batch, temperature, discount):
         jax.debug.callback(seen["target"].append, target, ordered=True)
         jax.debug.callback(seen["rewards"].append, batch.rewards, ordered=True)
-        return super()._target(target, batch, temperature, discount)
+        return super()._q_targets(target, batch, temperature, discount)
 
-    def _loss(self, parameters, batch, wanted, temperature):
+    def _loss(self, parameters, batch, q_targets, temperature):
         jax.debug.callback(seen["parameters"].append, parameters, ordered=True)
-        return super()._loss(parameters, batch, wanted, temperature)
+        return super()._loss(parameters, batch, q_targets, temperature)
 
 
 seen: dict[str, list] = {"target": [], "parameters": [], "rewards": []}
@@ -141,7 +133,7 @@ seen: dict[str, list] = {"target": [], "parameters": [], "rewards": []}
 
 def test_target_is_held_for_an_iteration():
     """All gradient steps regress on the network that the iteration began with; the first loss is that network's."""
-    chosen = Watched(smfg.policies.memoryless(GAME, **SIZES), **SMALL)
+    chosen = tiny_solver(Watched, GAME)
     state = chosen.init(GAME, KEY)
     update = jax.jit(chosen.step, static_argnums=(0, 2))
     for _ in range(2):
@@ -166,17 +158,9 @@ def test_exploration():
     np.testing.assert_allclose(given, [1, 0.55, 0.1, 0.1], rtol=1e-6)
     logits = jnp.broadcast_to(jnp.log(jnp.array([0.7, 0.2, 0.1])), (30_000, 3))
     for share in (0.0, 0.5, 1.0):
-        drawn = _munchausen_dqn.explore(logits, jnp.asarray(share), KEY)
+        drawn = explore(logits, jnp.asarray(share), KEY)
         expected = share / 3 + (1 - share) * np.array([0.7, 0.2, 0.1])
         np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 30_000, expected, atol=0.012)
-
-
-@pytest.mark.parametrize("game", ["linear_quadratic", "beach_bar", "macro"])
-def test_presets(game):
-    chosen = preset(smfg.games.make(game), "m_omd", num_agents=16, max_steps=7)
-    assert chosen.max_steps == 7
-    assert type(chosen.solver) is MunchausenOMD
-    assert chosen.solver.policy.settings.head == "categorical"
 
 
 def test_a_game_without_settings_of_its_own_has_some():
@@ -192,7 +176,8 @@ def test_a_game_without_settings_of_its_own_has_some():
         (lambda: preset(smfg.games.make("macro"), "m_omd", head="ordered"), "needs the categorical head"),
         (lambda: solver(num_agents=0), "num_agents must be a whole number of at least 1"),
         (lambda: solver(batch_size=8.0), "batch_size must be a whole number"),
-        (lambda: solver(together=3), "together must divide batch_size = 8, but is 3"),
+        (lambda: solver(agents_per_observation=3), "agents_per_observation must divide batch_size = 8, but is 3"),
+        (lambda: solver(together=2), "together of MunchausenOMD is now called agents_per_observation"),
         (lambda: solver(replay_size=35), "replay_size must be at least 36"),
         (lambda: solver(tau=0.0), "tau must be finite and above 0"),
         (lambda: solver(alpha=1.5), r"alpha must lie in \[0, 1\]"),

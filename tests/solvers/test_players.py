@@ -281,7 +281,7 @@ def test_continuous_noise():
 
 def test_without_the_own_weight(monkeypatch):
     """In large games the agent is one of a continuum among N - 1 others, and that is said."""
-    monkeypatch.setattr(_players, "_OWN_PAIRS", 5)
+    monkeypatch.setattr(_players, "_MAX_PAIRS_WITH_OWN_WEIGHT", 5)
     (found,) = players(smfg.games.make("left_right"), SIDED, [3], key=KEY)
     left, right = -LEFT, -2 * (1 - LEFT)
     assert within(found.gain, max(left, right) - LEFT * left - (1 - LEFT) * right, slack=0.01)
@@ -297,8 +297,8 @@ def test_whether_moves_depend_on_the_mean_field(name, parameters, depend):
     """Then the others react to a deviation whatever the policy sees, by prices for instance, and that is said."""
     game = smfg.games.make(name, **parameters)
     noise = smfg.games.noise_paths(game, key=KEY, num_paths=2).noise
-    along = _players.unroll(game, smfg.policies.uniform(game), noise)
-    assert bool(_players.moves_depend(game, along)) == depend
+    along = _players.mean_field_paths(game, smfg.policies.uniform(game), noise)
+    assert bool(_players.kernel_depends_on_mean_field(game, along)) == depend
 
 
 def test_the_rate():
@@ -315,36 +315,29 @@ def test_the_rate():
     assert bent.stderr == pytest.approx(np.log(2) / np.sqrt(6) / np.log(10) / np.sqrt(2))
 
 
+MACRO = smfg.games.make("macro", num_wealth=6, num_income=3, num_actions=4, horizon=3)
+BEACH = smfg.games.make("beach_bar", num_states=12, horizon=4)
+
+
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("game", "given", "message"),
     [
-        ({"num_players": [1]}, "at least 2"),
-        ({"num_players": [10.0]}, "whole number"),
-        ({"num_players": []}, "is empty"),
-        ({"deviator": "clairvoiant"}, "did you mean clairvoyant"),
-        ({"key": None}, "give a key"),
-        ({"num_games": 0}, "num_games"),
-        ({"policy": np.ones((2, 2))}, "sum"),
-        ({"deviator": "full", "num_players": [400_000]}, "too large to enumerate"),
+        (Coin(), {"num_players": [1]}, "at least 2"),
+        (Coin(), {"num_players": [10.0]}, "whole number"),
+        (Coin(), {"num_players": []}, "is empty"),
+        (Coin(), {"deviator": "clairvoiant"}, "did you mean clairvoyant"),
+        (Coin(), {"key": None}, "give a key"),
+        (Coin(), {"num_games": 0}, "num_games"),
+        (Coin(), {"policy": np.ones((2, 2))}, "sum"),
+        (Coin(), {"deviator": "full", "num_players": [400_000]}, "too large to enumerate"),
+        (BEACH, {"deviator": "full", "num_players": [9]}, "too large to enumerate"),
+        (MACRO, {"deviator": "full"}, "continuous"),
+        (MACRO, {"deviator": "non_anticipative"}, "finite common noise"),
+        (MACRO, {"num_paths": 1}, "num_paths"),
     ],
 )
-def test_bad_input(unchecked, given, message):
-    arguments = {"policy": TABLE, "num_players": [3], "key": KEY, **given}
+def test_bad_input(unchecked, game, given, message):
+    policy = TABLE if game.num_states == 2 else smfg.policies.uniform(game)
+    arguments = {"policy": policy, "num_players": [3], "key": KEY, **given}
     with pytest.raises(ValueError, match=message):
-        players(Coin(), **arguments)
-
-
-def test_continuous_noise_has_no_tree():
-    game = smfg.games.make("macro", num_wealth=6, num_income=3, num_actions=4, horizon=3)
-    policy = smfg.policies.uniform(game)
-    for deviator, message in (("non_anticipative", "finite common noise"), ("full", "continuous")):
-        with pytest.raises(ValueError, match=message):
-            players(game, policy, [3], key=KEY, deviator=deviator)
-    with pytest.raises(ValueError, match="num_paths"):
-        players(game, policy, [3], key=KEY, num_paths=1)
-
-
-def test_too_many_to_enumerate():
-    game = smfg.games.make("beach_bar", num_states=12, horizon=4)
-    with pytest.raises(ValueError, match="too large to enumerate"):
-        players(game, smfg.policies.uniform(game), [9], deviator="full")
+        players(game, **arguments)

@@ -5,29 +5,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.tiny_game import Coin
+from helpers.tiny_solvers import SIZES, tiny_solver
 
 import structmfg as smfg
 from structmfg.games import PopulationGame
 from structmfg.solvers import IPPO, RIPPO, preset, solve
+from structmfg.solvers._learning import bind
 from structmfg.solvers.sampled import _experience, _ppo
 
 GAME = Coin()
 KEY = jax.random.key(0)
-SIZES = {"hidden": 4, "width": 4, "depth": 1, "rank": 2}
-SMALL = {"num_populations": 2, "num_agents": 6, "rollout": 8, "num_minibatches": 3}
-NETWORKS = {IPPO: smfg.policies.memoryless, RIPPO: smfg.policies.recurrent}
 
 
-def solver(kind=RIPPO, game=GAME, **settings):
-    return kind(NETWORKS[kind](game, **SIZES), **{**SMALL, **settings})
+def solver(kind=RIPPO, **settings):
+    return tiny_solver(kind, GAME, **settings)
 
 
 def experience(chosen, state, key):
     return jax.jit(chosen._experience, static_argnums=0)(GAME, state, key)
 
 
-def along(network, hidden, seen):
-    return jax.jit(lambda parameters: _ppo.along(network.with_parameters(parameters), hidden, seen))(network.parameters)
+def along(network, hidden, observed):
+    return jax.jit(lambda parameters: _ppo.decode_rollout(network.with_parameters(parameters), hidden, observed))(
+        network.parameters
+    )
 
 
 def softmax(x):
@@ -81,14 +82,14 @@ def second_rollout(request):
 def test_histories_are_those_of_the_rollout(second_rollout):
     """Computed anew they give the unchanged policy the ratio one; a life that begins here forgets the last one."""
     chosen, state, (populations, hidden, _, batch) = second_rollout
-    assert np.ravel(batch.seen.time[:, 0]).tolist() == [2, 0, 1, 2, 0, 1, 2, 0]
+    assert np.ravel(batch.observed.time[:, 0]).tolist() == [2, 0, 1, 2, 0, 1, 2, 0]
     policy = chosen.policy_at(GAME, state)
-    logits = along(policy, state.hidden.policy, batch.seen)
-    last = _experience.histories(policy, state.hidden.policy, batch.seen)[1]
+    logits = along(policy, state.hidden.policy, batch.observed)
+    last = _experience.hidden_states(policy, state.hidden.policy, batch.observed)[1]
     ratios = jnp.exp(_experience.log_probability(logits, batch.actions) - batch.log_probabilities)
     np.testing.assert_allclose(ratios, 1, rtol=1e-5)
     np.testing.assert_allclose(last, hidden.policy, rtol=1e-5, atol=1e-6)
-    alone = policy.unroll(batch.seen.observation[4:7, 1])[jnp.arange(3)[:, None], batch.seen.states[4:7, 1]]
+    alone = policy.unroll(batch.observed.observation[4:7, 1])[jnp.arange(3)[:, None], batch.observed.states[4:7, 1]]
     np.testing.assert_allclose(logits[4:7, 1], alone, rtol=1e-4, atol=1e-5)
     assert populations.aggregate.time.tolist() == [1, 1]
 
@@ -98,7 +99,7 @@ def test_memory_is_carried_into_the_rollout(second_rollout):
     chosen, state, (_, _, _, batch) = second_rollout
     policy = chosen.policy_at(GAME, state)
     fresh = jax.tree.map(jnp.zeros_like, state.hidden.policy)
-    logits = along(policy, fresh, batch.seen)
+    logits = along(policy, fresh, batch.observed)
     new = _experience.log_probability(logits, batch.actions)
     same = jnp.abs(new - batch.log_probabilities).max(axis=(1, 2)) < 1e-6
     assert same.tolist() == [chosen.recurrent is False, *[True] * 7]
@@ -108,22 +109,22 @@ def test_values_end_with_the_horizon(second_rollout):
     """At T - 1 the critic is to learn the scaled reward itself."""
     chosen, state, (_, _, _, batch) = second_rollout
     played = PopulationGame(GAME, chosen.num_agents)
-    ending = np.asarray(batch.seen.time == GAME.horizon - 1)
-    values, populations = chosen._networks(state.parameters)[1], state.populations
-    choose = lambda memory, seen, key: (memory + 1, batch.actions[memory], None)  # noqa: E731
+    ending = np.asarray(batch.observed.time == GAME.horizon - 1)
+    values, populations = bind(chosen.policy, state.parameters)[1], state.populations
+    choose = lambda memory, observed, key: (memory + 1, batch.actions[memory], None)  # noqa: E731
     _, _, steps, _ = _experience.play(played, populations, 0, choose, jax.random.key(7), chosen.rollout)
-    np.testing.assert_array_equal(steps.seen.states, batch.seen.states)  # the same keys, the same moves
+    np.testing.assert_array_equal(steps.observed.states, batch.observed.states)  # the same keys, the same moves
     np.testing.assert_allclose(batch.values[ending], (steps.rewards / state.scale)[ending], rtol=1e-5, atol=1e-6)
-    estimates = along(values, state.hidden.critic, batch.seen)
+    estimates = along(values, state.hidden.critic, batch.observed)
     np.testing.assert_allclose(batch.values - batch.advantages, estimates, rtol=1e-4, atol=1e-5)
 
 
 def test_loss_against_numpy(second_rollout):
     chosen, state, (_, _, _, batch) = second_rollout
     moved = jax.tree.map(lambda x: 1.1 * x + 0.05, state.parameters)
-    policy, values = chosen._networks(moved)
-    logits = np.asarray(along(policy, state.hidden.policy, batch.seen))
-    estimates = np.asarray(along(values, state.hidden.critic, batch.seen))
+    policy, values = bind(chosen.policy, moved)
+    logits = np.asarray(along(policy, state.hidden.policy, batch.observed))
+    estimates = np.asarray(along(values, state.hidden.critic, batch.observed))
     chances = softmax(logits.astype(float))
     taken = np.take_along_axis(chances, np.asarray(batch.actions)[..., None], -1)[..., 0]
     ratios = taken / np.exp(np.asarray(batch.log_probabilities))
@@ -139,13 +140,13 @@ def test_loss_against_numpy(second_rollout):
 def test_descent_goes_the_right_way(second_rollout):
     """A small step makes actions of large advantage likelier, and the critic better."""
     chosen, state, (_, _, _, batch) = second_rollout
-    policy, values = chosen._networks(state.parameters)
+    policy, values = bind(chosen.policy, state.parameters)
     gradient = jax.jit(jax.grad(chosen._loss))(state.parameters, state.hidden, batch)
-    after = chosen._networks(jax.tree.map(lambda x, g: x - 1e-2 * g, state.parameters, gradient))
+    after = bind(chosen.policy, jax.tree.map(lambda x, g: x - 1e-2 * g, state.parameters, gradient))
 
     def measures(policy, values):
-        logits = along(policy, state.hidden.policy, batch.seen)
-        estimates = along(values, state.hidden.critic, batch.seen)
+        logits = along(policy, state.hidden.policy, batch.observed)
+        estimates = along(values, state.hidden.critic, batch.observed)
         advantages = batch.advantages - batch.advantages.mean()
         gain = jnp.mean(_experience.log_probability(logits, batch.actions) * advantages)
         return float(gain), float(jnp.mean((estimates - batch.values) ** 2))
@@ -164,8 +165,8 @@ def test_rows_of_whole_tables_and_alone(monkeypatch, precision):
             states = jax.random.randint(KEY, (2, 3, 5), 0, game.num_states)
             found = []
             for whole in (0, 10**6):
-                monkeypatch.setattr(_experience, "_WHOLE", whole)
-                found.append(_experience.rows(bound, bound.prepare(), hidden, states))
+                monkeypatch.setattr(_experience, "_MAX_TABLE_PAIRS_PER_AGENT", whole)
+                found.append(_experience.decode_states(bound, bound.prepare(), hidden, states))
             np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
             one = bound.decode(bound.prepare(), hidden[1, 2])[states[1, 2]]
             np.testing.assert_allclose(found[0][1, 2], one, rtol=1e-5, atol=1e-6)
@@ -173,7 +174,7 @@ def test_rows_of_whole_tables_and_alone(monkeypatch, precision):
 
 def test_sampled_actions_have_the_right_frequencies():
     logits = jnp.array([0.3, -1.0, 2.0, -200.0])
-    drawn = _experience.sample(jnp.broadcast_to(logits, (40_000, 4)), KEY)
+    drawn = _experience.sample_actions(jnp.broadcast_to(logits, (40_000, 4)), KEY)
     shares = np.bincount(drawn, minlength=4) / 40_000
     np.testing.assert_allclose(shares, softmax(np.asarray(logits)), atol=0.01)
     assert shares[3] == 0
@@ -188,10 +189,12 @@ def test_scale_and_rewards_by_time(precision):
     scale = _experience.scale_of_returns(jnp.asarray(rewards, float), 0.9)
     assert float(scale) == pytest.approx(np.sqrt((to_go[:4] ** 2).mean()), rel=1e-5)
     assert float(_experience.scale_of_returns(jnp.zeros((4, 2, 3)), 0.9)) == 1
-    seen = smfg.games.Observation(
+    observed = smfg.games.Observation(
         jnp.zeros((4, 2, 3), int), jnp.zeros((4, 2, 1)), jnp.array([[2, 2], [0, 0], [1, 1], [2, 2]])
     )
-    steps = _experience.Step(seen, seen.states, jnp.asarray(rewards, float), seen, jnp.zeros((4, 2), bool))
+    steps = _experience.Transitions(
+        observed, observed.states, jnp.asarray(rewards, float), observed, jnp.zeros((4, 2), bool)
+    )
     latest = _experience.latest_rewards(jnp.arange(10.0, 14.0), steps)
     means = rewards.mean(axis=(1, 2))
     np.testing.assert_allclose(latest, [means[1], means[2], (means[0] + means[3]) / 2, 13.0], rtol=1e-5)
@@ -210,7 +213,7 @@ def test_populations_and_agents_are_met_in_equal_measure():
             jax.debug.callback(lambda x: seen.append(np.asarray(x)), batch.log_probabilities, ordered=True)
             return super()._loss(parameters, hidden, batch)
 
-    watched = Watched(chosen.policy, **SMALL, num_epochs=2)
+    watched = tiny_solver(Watched, GAME, num_epochs=2)
     jax.block_until_ready(jax.jit(watched.step, static_argnums=(0, 2))(GAME, state, 5))
     jax.effects_barrier()
     assert [x.shape for x in seen] == [(8, 2, 2)] * 6
@@ -219,16 +222,6 @@ def test_populations_and_agents_are_met_in_equal_measure():
     for epoch in (seen[:3], seen[3:]):
         together = np.concatenate(epoch, axis=2)
         np.testing.assert_allclose(np.sort(together, axis=2), np.sort(acted, axis=2), rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["ippo", "rippo"])
-@pytest.mark.parametrize("game", ["linear_quadratic", "beach_bar", "macro"])
-def test_presets(game, name):
-    chosen = preset(smfg.games.make(game), name, num_agents=16, max_steps=7)
-    assert chosen.max_steps == 7
-    assert type(chosen.solver) is {"ippo": IPPO, "rippo": RIPPO}[name]
-    assert chosen.solver.num_agents == 16
-    assert chosen.solver.policy.settings.head == ("ordered" if game == "macro" else "categorical")
 
 
 @pytest.mark.parametrize(

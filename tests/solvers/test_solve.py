@@ -226,7 +226,7 @@ def test_learning_rate_and_temperature_follow_their_schedules(double):
 @pytest.mark.parametrize(("num_paths", "distinct"), [(2, 2), (1, 1)])
 def test_noise_is_enumerated_where_it_fits(num_paths, distinct):
     """Two paths fit in two; one path is drawn, with weight one."""
-    paths = solver(sampling=None, num_paths=num_paths)._noise_paths(GAME, KEY)
+    paths = solver(sampling=None, num_paths=num_paths).draw_noise_paths(GAME, KEY)
     assert paths.num_paths == distinct
     assert float(paths.probabilities.sum()) == pytest.approx(1)
     assert (num_paths == 2) == (paths.probabilities.tolist() == pytest.approx([0.3, 0.7]))

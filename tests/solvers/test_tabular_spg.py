@@ -93,17 +93,17 @@ def test_gradient_of_every_entry(part, head, monkeypatch, double):
 
     Whether the time is taken in one part or in several.
     """
-    monkeypatch.setattr(_structural, "_HELD", 4 * part * GAME.num_states * GAME.num_actions)
+    monkeypatch.setattr(_structural, "_MAX_CHUNK_NUMBERS", 4 * part * GAME.num_states * GAME.num_actions)
     trainer = solver(head, sampling="iid")
-    assert trainer._part(GAME, GAME.horizon) == part
+    assert trainer._chunk_steps(GAME, GAME.horizon) == part
     policy = random_table(trainer.policy)
-    paths = trainer._noise_paths(GAME, KEY)
+    paths = trainer.draw_noise_paths(GAME, KEY)
 
     @jax.jit
     def descent(parameters):
         bound = trainer.policy.with_parameters(parameters)
         trajectories = jax.vmap(lambda z: rollout(GAME, bound, z))(paths.noise)
-        return trainer._returns_and_descent(GAME, parameters, trajectories, paths, jnp.zeros(()))[1]
+        return trainer.returns_and_loss_gradient(GAME, parameters, trajectories, paths, jnp.zeros(()))[1]
 
     found = -descent(policy.parameters)["logits"]
     loss = functools.partial(mean_return, trainer, paths.noise, jax.lax.stop_gradient)

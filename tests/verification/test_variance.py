@@ -61,7 +61,7 @@ def test_structural_gradient_is_that_of_the_solver():
     policy, paths = network(), GAME.scenarios()
     solver = StructuralPolicyGradient(policy, num_paths=2)
     trajectories = jax.vmap(lambda noise: rollout(GAME, policy, noise))(paths.noise)
-    _, descent = solver._returns_and_descent(GAME, policy.parameters, trajectories, paths, jnp.zeros(()))
+    _, descent = solver.returns_and_loss_gradient(GAME, policy.parameters, trajectories, paths, jnp.zeros(()))
     found = gradients(GAME, policy, paths, jax.random.key(0), [structural(GAME)])
     np.testing.assert_allclose(found[0], -ravel_pytree(descent)[0], rtol=1e-10, atol=1e-13)
 

@@ -1,12 +1,21 @@
-"""What policy gradients through the structure share: hyper-parameters, schedules, noise paths, and the way back.
+"""What structural policy gradients share: hyper-parameters, noise paths, and the backward pass.
 
-The way back along some steps of a few noise paths is the exact gradient in the logits (`gradient_along`), taken on to
-the policy's parameters by reverse-mode differentiation of its `decode` and of its hidden states.
+Along N noise paths of K steps let pi = softmax(logits), where the logits (N, K, S, A) follow from the policy's
+parameters and the public observations. The backward pass gives the gradient of the mean return in these parameters:
+
+1. The policy's hidden states are computed from the observations of each path, one at every time.
+2. The hidden states of a chunk of times are decoded into logits, the last chunk first.
+3. `gradient_along` gives the exact gradient of each path's return in these logits, by Horner's rule. Mean field, prices
+   and observations are data: no gradient passes through them.
+4. Reverse-mode differentiation of `decode` takes that gradient on to the parameters and the hidden states, and, after
+   the first chunk, reverse-mode differentiation of step 1 takes it from the hidden states to the parameters.
+
+So memory holds the logits of one chunk only, however long the horizon.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -14,57 +23,70 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from structmfg._checks import check_between, check_integer, check_name, check_positive
+from structmfg._checks import check_between, check_name, check_positive
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
 from structmfg.solvers._base import TrainingSolver
+from structmfg.solvers._learning import Rate, Schedule, adam, check_settings, progress
 
-_HELD = 2**21  # numbers held at once for each array over times and states: more would leave the caches
-MAX_PAIRS_SIDE_BY_SIDE = (
-    8192  # state-action pairs up to which paths run side by side; beyond, batched gathers and scatters cost more
-)
-
-Schedule = Literal["cosine", "linear"]
+# The most numbers in an array over paths, times, states and actions: larger ones would leave the processor's caches.
+_MAX_CHUNK_NUMBERS = 2**21
+# The most state-action pairs of a game whose paths run side by side: beyond, batched gathers and scatters cost more.
+MAX_PAIRS_SIDE_BY_SIDE = 8192
 
 
-class Stretch(NamedTuple):
-    """The same number K of steps along each of N noise paths, arrays with leading axis N, and what lies at their ends.
+class TrajectorySegment(NamedTuple):
+    """The same number K of steps along each of N noise paths; all arrays have the leading axis N.
 
-    `hidden`: the policy's hidden states before the first observations. `ends`: what Horner's rule carries back from the
-    last aggregates. `critic`: values at the times after each step, (N, K, S); None for none.
+    Attributes:
+        trajectories: The steps.
+        hidden: The policy's hidden states before the first observations. They are data to the gradient.
+        end: What Horner's rule carries back from the last aggregate states.
+        critic_values: Values at the times after each step (N, K, S), or None where there is no critic.
     """
 
     trajectories: Trajectory
     hidden: Hidden
-    ends: Backward
-    critic: Float[Array, "paths steps states"] | None
+    end: Backward
+    critic_values: Float[Array, "paths steps states"] | None
 
 
-class Descent(NamedTuple):
-    """Of a stretch: `starts`, what Horner's rule carries to its first aggregates; the values (N, K, S) on the way.
+class PolicyGradient(NamedTuple):
+    """The result of a backward pass over a segment.
 
-    `parameters`: minus the gradient in the policy's parameters, entropy bonus included, of the mean over paths.
+    Attributes:
+        start: What Horner's rule carries back to the first aggregate states.
+        values: The values, entropy bonus included, at every step (N, K, S).
+        loss_gradient: Minus the gradient in the policy's parameters of the mean return, entropy bonus included.
     """
 
-    starts: Backward
+    start: Backward
     values: Float[Array, "paths steps states"]
-    parameters: PyTree[Array]
+    loss_gradient: PyTree[Array]
 
 
 class StructuralSolver(TrainingSolver):
     """Ascent of returns that are exact over individual states and actions, given a few noise paths.
 
-    - `policy`: a network bound to the game, or a table.
-    - `num_paths`, `sampling`: the noise paths of an update. With `sampling` None: all of them where there are no more
-      than `num_paths`; else stratified where the noise is finite, antithetic where it is continuous.
-    - `learning_rate`: Adam's, decayed to `final_rate` times it by a cosine, or linearly.
-    - `clip`: bound on the global norm of the gradient.
-    - `temperature`, `final_temperature`: weights of the entropy bonus at the start and at the end of its annealing,
-      over the first `annealing` of all updates; zero for none. In units of the reward.
-    - `gradient_discount`: replaces the game's discount in the weight gamma^t of a step in the gradient (see
-      `policy_gradient`); None for the exact gradient of the return.
-    - `form`: "matrix_free" or "explicit" operators.
+    Args:
+        policy: A network bound to the game, or a table.
+        num_paths: The number of noise paths of an update.
+        sampling: How they are drawn (`games.noise_paths`). None for all paths where there are no more than
+            `num_paths`, else stratified ones where the noise is finite and antithetic ones where it is continuous.
+        learning_rate: Adam's (Kingma & Ba 2015, arXiv 1412.6980), at the start.
+        final_rate: The share of it that is left at the end.
+        schedule: How it decays, "cosine" or "linear".
+        clip: The bound on the global norm of the gradient.
+        temperature: The weight of the entropy bonus at the start, in units of the reward; zero for no bonus.
+        final_temperature: That weight at the end of its geometric annealing.
+        annealing: The share of all updates over which it is annealed.
+        gradient_discount: Replaces the game's discount in the weight gamma^t of a step in the gradient (see
+            `policy_gradient`). None for the exact gradient of the return.
+        form: "matrix_free" or "explicit" operators.
+
+    Raises:
+        ValueError: A setting is out of range, or the policy is of another kind than the solver trains.
     """
 
     policy: ParametricPolicy
@@ -81,43 +103,23 @@ class StructuralSolver(TrainingSolver):
     form: Form = eqx.field(static=True, default="matrix_free")
 
     def __check_init__(self) -> None:
-        check_integer("num_paths", self.num_paths, at_least=1)
+        check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")
+        check_settings(self, shares="final_rate", positive_shares="annealing")
         if self.sampling is not None:
             check_name("sampling", self.sampling, get_args(Sampling))
         if self.sampling == "antithetic" and self.num_paths % 2:
             raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {self.num_paths}")
         check_name("schedule", self.schedule, get_args(Schedule))
         check_name("form", self.form, get_args(Form))
-        check_positive("learning_rate", self.learning_rate)
-        check_between("final_rate", self.final_rate, 0, 1)
-        check_positive("clip", self.clip)
-        check_between("temperature", self.temperature, 0, float("inf"))
         check_between("final_temperature", self.final_temperature, 0, self.temperature)
         if self.temperature > 0:
             check_positive("final_temperature", self.final_temperature)
-        check_between("annealing", self.annealing, 0, 1, open_low=True)
         if self.gradient_discount is not None:
             check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
 
-    def _optimiser(
-        self, max_steps: int, learning_rate: float | Float[Array, ""] | None = None
-    ) -> optax.GradientTransformation:
-        rate = self.learning_rate if learning_rate is None else learning_rate
-        schedules = {
-            "cosine": optax.cosine_decay_schedule(rate, max_steps, self.final_rate),
-            "linear": optax.linear_schedule(rate, rate * self.final_rate, max_steps),
-        }
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.scale_by_adam(),
-            optax.scale_by_learning_rate(schedules[self.schedule]),
-        )
-
-    def _temperature(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
-        progress = jnp.minimum(step / (self.annealing * max_steps), 1.0)
-        if self.temperature == 0:
-            return jnp.zeros(())
-        return self.temperature * (self.final_temperature / self.temperature) ** progress
+    def draw_noise_paths(self, game: Game, key: PRNGKeyArray) -> NoisePaths:
+        """The noise paths of an update, with their probabilities."""
+        return noise_paths(game, key=key, num_paths=self.num_paths, sampling=self._sampling(game))
 
     def _sampling(self, game: Game) -> Sampling:
         if self.sampling is not None:
@@ -126,27 +128,30 @@ class StructuralSolver(TrainingSolver):
             return "enumerate" if scenarios.num_paths <= self.num_paths else "stratified"
         return "antithetic" if self.num_paths % 2 == 0 else "iid"
 
-    def _noise_paths(self, game: Game, key: PRNGKeyArray) -> NoisePaths:
-        return noise_paths(game, key=key, num_paths=self.num_paths, sampling=self._sampling(game))
+    def _optimiser(self, max_steps: int, learning_rate: Rate) -> optax.GradientTransformation:
+        return adam(learning_rate, max_steps, clip=self.clip, schedule=self.schedule, final_rate=self.final_rate)
 
-    def _descent(
+    def _temperature(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
+        if self.temperature == 0:
+            return jnp.zeros(())
+        ratio = self.final_temperature / self.temperature
+        return self.temperature * ratio ** progress(step, self.annealing * max_steps)
+
+    def _backward_pass(
         self,
         game: Game,
         parameters: PyTree[Array],
-        stretch: Stretch,
+        segment: TrajectorySegment,
         probabilities: Float[Array, " paths"],
         temperature: Float[Array, ""],
-        trace: float | Float[Array, ""] = 1.0,
-    ) -> Descent:
-        """By truncated back-propagation in time: the hidden states at the start of the stretch are data.
+        gae_lambda: float | Float[Array, ""] = 1.0,
+    ) -> PolicyGradient:
+        """The gradient of the mean return over the paths, as the module describes it."""
+        trajectories, first_hidden, end, critic_values = segment
+        first_time, num_steps = trajectories.aggregates.time[:, 0], trajectories.observations.shape[1]
+        chunk = self._chunk_steps(game, num_steps)
 
-        Goes back over the time in parts, and holds logits and their gradients (N, C, S, A) of one part of C steps only.
-        """
-        trajectories, first_hidden, ends, critic = stretch
-        first_time, length = trajectories.aggregates.time[:, 0], trajectories.observations.shape[1]
-        part = self._part(game, length)
-
-        def histories(parameters: PyTree[Array]) -> tuple[tuple[Any, Hidden], Hidden]:
+        def hidden_states(parameters: PyTree[Array]) -> tuple[tuple[Any, Hidden], Hidden]:
             policy = self.policy.with_parameters(parameters)
             hidden = jax.vmap(policy.histories)(trajectories.observations, first_hidden, first_time)
             smooth, discrete = eqx.partition(hidden, eqx.is_inexact_array)
@@ -154,56 +159,61 @@ class StructuralSolver(TrainingSolver):
 
         def decode(
             parameters: PyTree[Array], prepared: Any, smooth: Hidden, discrete: Hidden
-        ) -> Float[Array, "paths part states actions"]:
+        ) -> Float[Array, "paths chunk states actions"]:
             policy = self.policy.with_parameters(parameters)
             hidden = eqx.combine(smooth, discrete)
             return jax.vmap(jax.vmap(lambda h: policy.decode(prepared, h)))(hidden)
 
-        (prepared, smooth), through_histories, discrete = jax.vjp(histories, parameters, has_aux=True)
+        def gradient_in_logits(
+            path: tuple[AggregateState, Array, Backward, Array | None],
+        ) -> tuple[Backward, Array, Array]:
+            aggregates, logits, end, critic_values = path
+            return gradient_along(
+                game, aggregates, logits, temperature, end, critic=critic_values, gae_lambda=gae_lambda,
+                discount=self.gradient_discount, form=self.form,
+            )  # fmt: skip
 
-        def back(carry: tuple[Backward, Any], first: Int[Array, ""]) -> tuple[tuple[Backward, Any], tuple[Hidden, Any]]:
-            ends, total = carry
-            of_part = functools.partial(decode, discrete=_times(discrete, first, part))
-            logits, through_decode = jax.vjp(of_part, parameters, prepared, _times(smooth, first, part))
-            aggregates = _times(trajectories.aggregates, first, part + 1)
+        (prepared, smooth), pull_back_hidden, discrete = jax.vjp(hidden_states, parameters, has_aux=True)
 
-            def along(
-                path: tuple[AggregateState, Array, Backward, Array | None],
-            ) -> tuple[Backward, Array, Array]:
-                within, logits, end, critic = path
-                options: dict[str, Any] = {"discount": self.gradient_discount, "form": self.form}
-                return gradient_along(
-                    game, within, logits, temperature, end, critic=critic, gae_lambda=trace, **options
-                )
-
-            judged = _times(critic, first, part)
-            starts, gradients, values = self._along(game, along, (aggregates, logits, ends, judged))
-            *shared, in_hidden = through_decode(-probabilities[:, None, None, None] * gradients)
-            return (starts, jax.tree.map(jnp.add, total, tuple(shared))), (in_hidden, values)
+        def chunk_backward(
+            carry: tuple[Backward, Any], first: Int[Array, ""]
+        ) -> tuple[tuple[Backward, Any], tuple[Hidden, Any]]:
+            end, total = carry
+            decode_chunk = functools.partial(decode, discrete=slice_times(discrete, first, chunk))
+            logits, pull_back = jax.vjp(decode_chunk, parameters, prepared, slice_times(smooth, first, chunk))
+            aggregates = slice_times(trajectories.aggregates, first, chunk + 1)
+            paths = aggregates, logits, end, slice_times(critic_values, first, chunk)
+            start, gradients, values = over_paths(game, gradient_in_logits, paths)
+            *shared, in_hidden = pull_back(-probabilities[:, None, None, None] * gradients)
+            return (start, jax.tree.map(jnp.add, total, tuple(shared))), (in_hidden, values)
 
         total = jax.tree.map(jnp.zeros_like, (parameters, prepared))
-        if part == length:  # a scan of one turn would cost a tenth more
-            (starts, total), (in_hidden, values) = back((ends, total), jnp.asarray(0))
+        if chunk == num_steps:  # a scan of one turn would cost a tenth more
+            (start, total), (in_hidden, values) = chunk_backward((end, total), jnp.asarray(0))
         else:
-            (starts, total), parts = jax.lax.scan(back, (ends, total), jnp.arange(0, length, part), reverse=True)
+            firsts = jnp.arange(0, num_steps, chunk)
+            (start, total), chunks = jax.lax.scan(chunk_backward, (end, total), firsts, reverse=True)
             in_hidden, values = jax.tree.map(
-                lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), parts
+                lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]), chunks
             )
-        (descent,) = through_histories((total[1], in_hidden))
-        return Descent(starts, values, jax.tree.map(jnp.add, descent, total[0]))
+        in_parameters, in_prepared = total
+        (through_hidden,) = pull_back_hidden((in_prepared, in_hidden))
+        return PolicyGradient(start, values, jax.tree.map(jnp.add, through_hidden, in_parameters))
 
-    def _part(self, game: Game, length: int) -> int:
-        """The most time steps, a divisor of `length`, whose logits (and hidden units) are held at once."""
-        allowed = max(1, _HELD // (self.num_paths * game.num_states * (game.num_actions + self.policy.units)))
-        return max(part for part in range(1, length + 1) if length % part == 0 and part <= allowed)
-
-    def _along(self, game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
-        """A function of one path over all of them: side by side for a small game, one after the other for a large."""
-        if game.num_states * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
-            return jax.vmap(function)(paths)
-        return jax.lax.map(function, paths)
+    def _chunk_steps(self, game: Game, num_steps: int) -> int:
+        """The most steps, a divisor of `num_steps`, whose logits (and a joint network's units) fit into one array."""
+        numbers = self.num_paths * game.num_states * (game.num_actions + self.policy.units)
+        allowed = max(1, _MAX_CHUNK_NUMBERS // numbers)
+        return max(chunk for chunk in range(1, num_steps + 1) if num_steps % chunk == 0 and chunk <= allowed)
 
 
-def _times(tree: Any, first: Int[Array, ""], size: int) -> Any:
-    """Some times, in succession, of arrays with leading axes (paths, times)."""
-    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis=1), tree)
+def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
+    """Map a function of one path over all: side by side for a small game, one after the other for a large one."""
+    if game.num_states * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
+        return jax.vmap(function)(paths)
+    return jax.lax.map(function, paths)
+
+
+def slice_times(tree: Any, first: Int[Array, ""], size: int, axis: int = 1) -> Any:
+    """The `size` times from `first` on of arrays with this axis of times."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size, axis), tree)

@@ -7,8 +7,9 @@ With Markov common noise z and its transition probabilities Q,
     q_t(s, a) = sum_z' Q(z, z') (r_t(s, a; mu, z, mu', z') + gamma (P V_{t+1}(., mu', z'))(s, a)),
 
 with P at (mu, z, t), where mu' = (A^pi)^T mu is moved by the maximiser pi itself: every (mu, z) asks for a one-step
-equilibrium. Cardaliaguet, Delarue, Lasry & Lions (2019), The Master Equation and the Convergence Problem in Mean Field
-Games; on finitely many states in discrete time Gomes, Mohr & Souza (2010), doi:10.1016/j.matpur.2009.10.010.
+equilibrium, which `_stages` finds. Cardaliaguet, Delarue, Lasry & Lions (2019), The Master Equation and the Convergence
+Problem in Mean Field Games; on finitely many states in discrete time Gomes, Mohr & Souza (2010),
+doi:10.1016/j.matpur.2009.10.010.
 
 Agents are paid `temperature` times the entropy of pi, so that pi = softmax(q / temperature) and
 V = temperature * logsumexp(q / temperature). V(., mu', z') is interpolated on a triangular grid (`simplex_grid`,
@@ -31,7 +32,14 @@ from structmfg._results import RESULTS
 from structmfg.evaluation import ROW_TOLERANCE
 from structmfg.games import Game, NoiseChain, as_game, check_game
 from structmfg.solvers.master._simplex import barycentric, simplex_grid
-from structmfg.solvers.master._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
+from structmfg.solvers.master._stages import (
+    STAGE_TOLERANCE,
+    Stages,
+    backward,
+    iterate,
+    kernels_and_rewards,
+    rewards_over_grid,
+)
 
 _MAX_STATES = 3
 
@@ -60,13 +68,17 @@ class MasterSolution(NamedTuple):
     def value(
         self, mean_field: ArrayLike | Sequence[float], noise_state: int, time: int = 0
     ) -> Float[np.ndarray, " states"]:
-        """V_t(., mu, z) (S,) at any mu; z is counted as in the game's noise chain."""
+        """The values V_t(., mu, z) (S,), entropy bonus included, at any mu (S,), by interpolation.
+
+        `noise_state` is the number of z in the game's noise chain; `time` counts for a finite horizon. Raises
+        `ValueError` if mu is no distribution, or there is no such noise state or time.
+        """
         return self._interpolate(self.values, mean_field, noise_state, time)
 
     def policy_at(
         self, mean_field: ArrayLike | Sequence[float], noise_state: int, time: int = 0
     ) -> Float[np.ndarray, "states actions"]:
-        """pi_t(. | ., mu, z) (S, A) at any mu."""
+        """The policy pi_t(. | ., mu, z) (S, A) at any mu, by interpolation; the arguments are those of `value`."""
         return self._interpolate(self.policy, mean_field, noise_state, time)
 
     def _interpolate(
@@ -100,11 +112,6 @@ def master_equation(
 ) -> MasterSolution:
     """Solve the master equation of a game with two or three states and a finite noise chain, in double precision.
 
-    - `horizon=None`: infinite horizon, by value iteration. The game must be the same at all times: it is given t = 0,
-      and refused where its kernel or reward reads the clock (a terminal reward does), for which there is `horizon`.
-    - `horizon=T`, or "game" for the game's own: backward induction from V_T = 0, with the clock. V_0(., mu_0, z_0) is
-      then the value of the equilibrium on the tree of noise histories from mu_0.
-
     What the errors are:
 
     - Temperature: against the mean field that it moves itself, the policy loses at most
@@ -121,15 +128,26 @@ def master_equation(
         game: Its kernel and reward must be finite on the whole simplex, and continuous in mu'. Noise is its
             `noise_chain`; a game whose only scenario is constant noise has a chain of one state.
         mesh: n; the grid has n + 1 points for two states, (n + 1)(n + 2) / 2 for three.
-        horizon: See above.
-        temperature: Of the entropy bonus. Default: 1/100 of the range of the rewards over the grid.
-        tolerance: Of max |V - V_before| for the infinite horizon. Default: 1e-9 times the range of the rewards.
-        max_steps: Of value iteration.
+        horizon: None for an infinite horizon, by value iteration. The game must then be the same at all times: it is
+            given t = 0, and refused where its kernel or reward reads the clock (a terminal reward does). T, or "game"
+            for the game's own horizon, for backward induction from V_T = 0, with the clock. V_0(., mu_0, z_0) is then
+            the value of the equilibrium on the tree of noise histories from mu_0.
+        temperature: The weight of the entropy bonus, in units of the reward. Default: 1/100 of the range of the rewards
+            over the grid.
+        tolerance: The largest max |V - V_before| for the infinite horizon. Default: 1e-9 times the range of the
+            rewards.
+        max_steps: The most steps of value iteration.
         throw: Whether to raise `RuntimeError` unless the result is `solved`.
 
     Returns:
-        `stats`: `temperature`; `steps`; `stage_residual`, the largest ||(A^pi)^T mu - mu'||_1 in what is returned;
-        `seconds`, with compilation; for the infinite horizon `tolerance`, `residual`, max |V - V_before|, and `bound`.
+        The values and policies on the grid. `stats` holds `temperature`; `steps`; `stage_residual`, the largest
+        ||(A^pi)^T mu - mu'||_1 in what is returned; `seconds`, with compilation; for the infinite horizon `tolerance`,
+        `residual`, which is max |V - V_before|, and `bound`.
+
+    Raises:
+        ValueError: The game has more than three states or no finite noise chain, its kernels are no distributions, it
+            reads the clock without a horizon, or an argument is out of range.
+        RuntimeError: The result is not `solved`, and `throw` is true.
     """
     game = as_game(game)
     chain = _checked_chain(game)
@@ -154,12 +172,12 @@ def master_equation(
         scale = spread if 0 < spread < math.inf else 1.0
         temperature = scale / 100 if temperature is None else float(temperature)
         tolerance = scale * 1e-9 if tolerance is None else float(tolerance)
-        heat = jnp.asarray(temperature, float)
+        weight = jnp.asarray(temperature, float)
         if horizon is None:
-            stage, *reached = iterate(stages, heat, jnp.asarray(tolerance, float), jnp.asarray(max_steps))
-            residual, steps = float(reached[0]), int(reached[1])
+            stage, change, made = iterate(stages, weight, jnp.asarray(tolerance, float), jnp.asarray(max_steps))
+            residual, steps = float(change), int(made)
         else:
-            stage, residual, steps = backward(stages, heat, horizon), 0.0, horizon
+            stage, residual, steps = backward(stages, weight, horizon), 0.0, horizon
         stage = jax.tree.map(np.asarray, stage)
     values = stage.values if horizon is None else np.concatenate([stage.values, np.zeros_like(stage.values[:1])])
     worst = float(stage.residual.max())
@@ -175,12 +193,9 @@ def master_equation(
     else:
         result = RESULTS.solved if residual <= tolerance else RESULTS.max_steps
     if throw and not result.succeeded:
-        raise RuntimeError(f"{result.value} {_figures(stats)}")
+        figures = ", ".join(f"{name} {number:.4g}" for name, number in stats.items())
+        raise RuntimeError(f"{result.value} ({figures})")
     return MasterSolution(points, values, stage.policy, stage.next_mean_field, mesh, result, stats)
-
-
-def _figures(stats: dict[str, Any]) -> str:
-    return "(" + ", ".join(f"{name} {number:.4g}" for name, number in stats.items()) + ")"
 
 
 def _checked_chain(game: Game) -> NoiseChain:
@@ -202,9 +217,9 @@ def _checked_chain(game: Game) -> NoiseChain:
 def _check_stages(stages: Stages, *, clock: bool) -> None:
     """Raise `ValueError` unless rows of kernels are distributions at some points of the simplex, and all times.
 
-    With `clock` also if kernel or reward at some time is not that at time 0.
+    With `clock` also raise it if kernel or reward at some time is not that at time 0.
     """
-    tables = [np.asarray(table) for table in at_times(stages, jnp.arange(stages.game.horizon))]
+    tables = [np.asarray(table) for table in kernels_and_rewards(stages, jnp.arange(stages.game.horizon))]
     for at, kernels in enumerate(tables[0]):
         sums, least = kernels.sum(-1), kernels.min(-1)
         bad = np.isfinite(sums) & ((np.abs(sums - 1) > ROW_TOLERANCE) | (least < -ROW_TOLERANCE))

@@ -29,7 +29,18 @@ class Barycentric(NamedTuple):
 
 
 def simplex_grid(num_states: int, mesh: int) -> Float[np.ndarray, "points states"]:
-    """The distributions over S states whose entries are multiples of 1/n, in the order that `barycentric` counts."""
+    """The distributions over S states whose entries are multiples of 1/n, in the order that `barycentric` counts.
+
+    Args:
+        num_states: S, at least 2.
+        mesh: n, at least 1.
+
+    Returns:
+        The grid points (binomial(n + S - 1, S - 1), S).
+
+    Raises:
+        ValueError: A number is too small, or is not whole.
+    """
     check_integer("num_states", num_states, at_least=2)
     check_integer("mesh", mesh, at_least=1)
     whole = sorted(itertools.combinations_with_replacement(range(mesh, -1, -1), num_states - 1))
@@ -37,10 +48,17 @@ def simplex_grid(num_states: int, mesh: int) -> Float[np.ndarray, "points states
 
 
 def barycentric(mean_field: ArrayLike, mesh: int) -> Barycentric:
-    """The S grid points around mu (S,) and their weights; linear functions of mu are interpolated exactly.
+    """The S grid points around a distribution and their weights; linear functions of mu are interpolated exactly.
 
-    Continuous in mu, and differentiable inside each cell. Grid points at the border may be named with weight zero, but
-    none outside the grid is.
+    The weights are continuous in mu, and differentiable inside each cell. Grid points at the border may be named with
+    weight zero, but none outside the grid is.
+
+    Args:
+        mean_field: mu (S,), nonnegative with sum one.
+        mesh: n.
+
+    Returns:
+        Indices (S,) into `simplex_grid(S, n)`, and weights (S,).
     """
     mu = jnp.asarray(mean_field, float)
     size = mu.shape[0] - 1

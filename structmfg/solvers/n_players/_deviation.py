@@ -1,14 +1,28 @@
-"""One agent who deviates among N - 1 others who do not: values along what the others did, and the best response.
+"""One agent who deviates among N - 1 others who do not: its values along the path of the others, its best response.
 
-In a game of N players let nu_t be the empirical mean field of the N - 1 others. An agent in state s then lives in
-((N - 1) nu_t + delta_s) / N, and what it does moves the mean field that follows: its own next place counts there by its
-expectation given (s, a), which is exact where rewards are linear in the next mean field and else off by O(1 / N^2).
+In a game of N players let nu_t be the empirical mean field of the N - 1 others. An agent in state s then lives in the
+mean field
 
-Statistics over games are controlled by copies: agents of the same random numbers who live in the mean field of the
-policy instead of their own, so that they are independent and their mean field nu~_t has the expectation mu_t. From
-every function f(nu) of the path of the others its first-order part f'(mu)(nu~ - mu) is taken off. That has mean zero,
-whatever the game, and where agents act upon each other weakly it leaves a remainder of order 1 / N instead of N^(-1/2),
-the order of what is to be measured.
+    mu_t = ((N - 1) nu_t + delta_s) / N,
+
+and what it does moves the mean field that follows: there its own next state counts by its expectation given (s, a),
+which is exact where rewards are linear in the next mean field and else off by O(1 / N^2).
+
+The algorithm:
+
+1. `mean_field_paths`: the mean field of the policy along every noise path, as N grows without bound.
+2. `play`: games of N players along these paths. Beside the path nu of the others, each game records the path nu~ of
+   their control variates: agents with the same random numbers who live in the mean field of the policy instead of
+   their own. They are independent, and nu~_t has the known expectation mu_t.
+3. `best_responses`: backward induction on action values that are averaged over what the deviator does not know.
+4. `gains`: what the deviator gains by a response, in other games, by the values of both along the others' path.
+
+In 3 and 4 every function f(nu) of the others' path is replaced by (`_controlled`)
+
+    f(nu) - f'(mu)(nu~ - mu).
+
+What is taken off has mean zero, whatever the game, so averages stay unbiased. Where agents act upon each other weakly,
+it leaves a remainder of order 1 / N instead of N^(-1/2), the order of what is to be measured.
 """
 
 from collections.abc import Callable
@@ -32,34 +46,37 @@ from structmfg.games import (
 )
 from structmfg.policies import Hidden, Policy
 
-_TOGETHER = 2**20  # numbers that games computed side by side may take
-_LEAST = 1e-30  # stands for the probability of a path that cannot happen
+_MAX_NUMBERS_AT_ONCE = 2**20  # in the arrays of games that are computed side by side
+_MIN_PROBABILITY = 1e-30  # of what a deviator knows: divides where a path cannot happen
 
 
-class Played(NamedTuple):
-    """A game of N players: the mean fields of N - 1 `others` and of their `copies`, the latter independent.
+class PopulationRollout(NamedTuple):
+    """Games of N players.
 
-    `signals`: what the policy was given at t = 0..T-1; `excess`: how much more than the copies the N players earned on
-    average, discounted to t = 0.
+    Attributes:
+        others: The mean fields of N - 1 players.
+        control_variates: Those of their control variates, which are independent of each other.
+        signals: What the policy was given at t = 0..T-1.
+        excess: How much more than their control variates the N players earned on average, discounted to t = 0.
     """
 
     others: Float[Array, "*games times_and_end states"]
-    copies: Float[Array, "*games times_and_end states"]
+    control_variates: Float[Array, "*games times_and_end states"]
     signals: Float[Array, "*games times signal"]
     excess: Float[Array, "*games"]
 
 
 @eqx.filter_jit
-def unroll(game: Game, policy: Policy, noise: Noise) -> Trajectory:
-    """The mean field of the policy along every path."""
+def mean_field_paths(game: Game, policy: Policy, noise: Noise) -> Trajectory:
+    """The trajectory of the mean field under the policy along every noise path (leading axis: paths)."""
     return jax.lax.map(lambda path: rollout(game, policy, path), noise)
 
 
 @eqx.filter_jit
 def play(
     game: Game, policy: Policy, along: Trajectory, path: Int[Array, " games"], num_players: int, key: PRNGKeyArray
-) -> Played:
-    """A game along each of the given paths."""
+) -> PopulationRollout:
+    """Play one game of N players along each of the paths with the given indices in `along`."""
     prepared, population = policy.prepare(), PopulationGame(game, num_players)
 
     def mean_field(agents: Array) -> Array:
@@ -68,54 +85,51 @@ def play(
     def step(
         carry: tuple[PopulationState, Hidden, Array], inputs: tuple[Array, AggregateState, AggregateState, Array]
     ) -> tuple[tuple[PopulationState, Hidden, Array], tuple[Array, ...]]:
-        state, hidden, copies = carry
-        key, now, then, page = inputs
-        act, moving = jax.random.split(key)
+        state, hidden, variates = carry
+        key, now, then, probabilities = inputs
+        action_key, move_key = jax.random.split(key)
         signal = policy.signal(state.aggregate, game.observe(state.aggregate))
         hidden = policy.update(hidden, signal, now.time)
-        actions = draw_actions(act, jax.nn.softmax(policy.decode(prepared, hidden)), state.agents)
-        own = draw_actions(act, page, copies)
-        state, rewards = population.advance(moving, state, actions, then.noise)
-        excess = game.discount**now.time * jnp.mean(rewards - game.reward(now, then)[copies, own])
-        copies = sample_next_states(game, now, copies, own, moving)
-        return (state, hidden, copies), (mean_field(state.agents), mean_field(copies), signal, excess)
+        actions = draw_actions(action_key, jax.nn.softmax(policy.decode(prepared, hidden)), state.agents)
+        variate_actions = draw_actions(action_key, probabilities, variates)
+        state, rewards = population.advance(move_key, state, actions, then.noise)
+        excess = game.discount**now.time * jnp.mean(rewards - game.reward(now, then)[variates, variate_actions])
+        variates = sample_next_states(game, now, variates, variate_actions, move_key)
+        return (state, hidden, variates), (mean_field(state.agents), mean_field(variates), signal, excess)
 
-    def one(inputs: tuple[Array, PRNGKeyArray]) -> Played:
+    def play_one(inputs: tuple[Array, PRNGKeyArray]) -> PopulationRollout:
         path, key = inputs
         trajectory = jax.tree.map(lambda x: x[path], along)
         now, then = steps(trajectory.aggregates)
-        start, key = jax.random.split(key)
-        state = population.start(start, jax.tree.map(lambda z: z[0], now.noise))
+        start_key, key = jax.random.split(key)
+        state = population.start(start_key, jax.tree.map(lambda z: z[0], now.noise))
         keys = jax.random.split(key, game.horizon)
         carry, rows = (state, policy.start(), state.agents), (keys, now, then, trajectory.policy)
-        _, (others, copies, signals, excess) = jax.lax.scan(step, carry, rows)
+        _, (others, variates, signals, excess) = jax.lax.scan(step, carry, rows)
         first = mean_field(state.agents)[None]
-        others, copies = (jnp.concatenate([first, later]) for later in (others, copies))
-        return Played(others, copies, signals, jnp.sum(excess))
+        others, variates = (jnp.concatenate([first, later]) for later in (others, variates))
+        return PopulationRollout(others, variates, signals, jnp.sum(excess))
 
     size = _side_by_side(len(path), num_players * game.num_actions)
-    return jax.lax.map(one, (path, jax.random.split(key, len(path))), batch_size=size)
+    return jax.lax.map(play_one, (path, jax.random.split(key, len(path))), batch_size=size)
 
 
 @eqx.filter_jit
-def moves_depend(game: Game, along: Trajectory) -> Bool[Array, ""]:
-    """Whether the kernels on the paths change with the mean field: reversed, or replaced by the uniform one."""
+def kernel_depends_on_mean_field(game: Game, along: Trajectory) -> Bool[Array, ""]:
+    """Whether the kernels on the paths change if the mean field is reversed, or replaced by the uniform one."""
     values = jnp.linspace(-1.0, 1.0, game.num_states) ** 3 + jnp.arange(game.num_states) % 2
 
     def at(aggregate: AggregateState) -> Array:
         mass = aggregate.mean_field
         fields = jnp.stack([mass, mass[::-1], jnp.full_like(mass, 1 / game.num_states)])
-        expected = jax.vmap(lambda field: game.kernel(_with(aggregate, field)).expect(values))(fields)
+        expected = jax.vmap(lambda field: game.kernel(_with_mean_field(aggregate, field)).expect(values))(fields)
         return jnp.any(expected != expected[0])
 
     flat = jax.tree.map(lambda x: x[:, :-1].reshape(-1, *x.shape[2:]), along.aggregates)
     return jnp.any(jax.lax.map(at, flat))
 
 
-# Values of one agent.
-
-
-def values_among(
+def finite_n_action_values(
     game: Game,
     weight: Float[Array, ""] | None,
     now: AggregateState,
@@ -129,144 +143,142 @@ def values_among(
     if weight is None:
         return jax.vmap(lambda v: action_values(game, now, then, v))(values)
 
-    def joined(crowd: AggregateState, place: Array) -> AggregateState:
-        mean_field = crowd.mean_field + weight * (place - crowd.mean_field)
-        return AggregateState(mean_field, crowd.noise, crowd.time)
+    def joined(others: AggregateState, own: Array) -> AggregateState:
+        """The aggregate state with the agent in it, where it is in state s with the probability own(s)."""
+        return _with_mean_field(others, others.mean_field + weight * (own - others.mean_field))
 
-    def at(state: Array) -> Array:
+    def in_state(state: Array) -> Array:
         aggregate = joined(now, jnp.arange(game.num_states) == state)
         kernel = game.kernel(aggregate)
-        targets, chances = kernel.successors_of(state[None])
+        targets, probabilities = kernel.successors_of(state[None])
 
-        def reward(action: Array, targets: Array, chances: Array) -> Array:
-            place = jnp.zeros(game.num_states).at[targets].add(chances)
-            return game.reward(aggregate, joined(then, place))[state, action]
+        def reward(action: Array, targets: Array, probabilities: Array) -> Array:
+            own = jnp.zeros(game.num_states).at[targets].add(probabilities)
+            return game.reward(aggregate, joined(then, own))[state, action]
 
         # What does not depend on the action, or on the state, is computed once.
-        rewards = jax.vmap(reward)(jnp.arange(game.num_actions), targets[0], chances[0])
+        rewards = jax.vmap(reward)(jnp.arange(game.num_actions), targets[0], probabilities[0])
         return rewards + game.discount * jax.vmap(kernel.expect)(values)[:, state]
 
-    return jnp.moveaxis(jax.vmap(at)(jnp.arange(game.num_states)), 0, 1)
+    return jnp.moveaxis(jax.vmap(in_state)(jnp.arange(game.num_states)), 0, 1)
 
 
 def _controlled(
-    function: Callable[[Array], Array], others: Array, copies: Array, mean: Array, about: Callable[[Array], Array]
+    function: Callable[[Array], Array],
+    others: Array,
+    variates: Array,
+    mean: Array,
+    differentiated: Callable[[Array], Array],
 ) -> Array:
-    """function(others) less the first-order part of `about` at the mean field in the direction of the copies.
+    """function(others) - differentiated'(mean)(variates - mean).
 
     Where there is no derivative, nothing is taken off: that is the same for all games.
     """
-    _, slope = jax.jvp(about, (mean,), (copies - mean,))
+    _, slope = jax.jvp(differentiated, (mean,), (variates - mean,))
     return function(others) - jnp.where(jnp.isfinite(slope), slope, 0)
 
 
 @eqx.filter_jit
-def respond(
+def best_responses(
     game: Game,
     weight: Float[Array, ""] | None,
     along: Trajectory,
     probabilities: Float[Array, " paths"],
     nodes: Int[Array, "times_and_end paths"],
-    played: Played,
+    played: PopulationRollout,
 ) -> Int[Array, "times paths states"]:
-    """The best response by backward induction, its action values averaged over games and over paths of one node.
+    """The best actions by backward induction, action values averaged over games and over paths of one node.
 
     `played` has the leading axes (games, paths); `nodes` numbers at every time what the deviator knows of the path.
     """
     repeats, paths = played.excess.shape
     index = jnp.tile(jnp.arange(paths), repeats)
 
-    def flat(array: Array) -> Array:
-        """(games * paths, T, 2, S): the pairs of one time and the next."""
+    def now_and_then(array: Array) -> Array:
+        """(T, games * paths, 2, S): the pairs of one time and the next."""
         array = array.reshape(repeats * paths, *array.shape[2:])
-        return jnp.stack([array[:, :-1], array[:, 1:]], axis=2)
+        return jnp.moveaxis(jnp.stack([array[:, :-1], array[:, 1:]], axis=2), 1, 0)
 
-    others, copies = (jnp.moveaxis(flat(array), 1, 0) for array in (played.others, played.copies))
-    now, then = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), _pairs(along.aggregates))
+    others, variates = map(now_and_then, (played.others, played.control_variates))
+    now, then = steps(jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), along.aggregates))
 
     def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array, Array, Array]) -> tuple[Array, Array]:
-        now, then, others, copies, node = inputs
+        now, then, others, variates, node = inputs
 
-        def one(inputs: tuple[Array, Array, Array]) -> Array:
-            path, others, copies = inputs
+        def in_game(inputs: tuple[Array, Array, Array]) -> Array:
+            path, others, variates = inputs
             here, after, value = jax.tree.map(lambda x: x[path], (now, then, values))
 
-            def q(crowd: Array) -> Array:
-                return values_among(game, weight, _with(here, crowd[0]), _with(after, crowd[1]), value[None])[0]
+            def q(fields: Array) -> Array:
+                aggregates = _with_mean_field(here, fields[0]), _with_mean_field(after, fields[1])
+                return finite_n_action_values(game, weight, *aggregates, value[None])[0]
 
-            return _controlled(q, others, copies, jnp.stack([here.mean_field, after.mean_field]), q)
+            return _controlled(q, others, variates, jnp.stack([here.mean_field, after.mean_field]), q)
 
-        q = jax.lax.map(
-            one,
-            (index, others, copies),
-            batch_size=_side_by_side(len(index), _size(game)),
-        )
+        size = _side_by_side(len(index), _numbers_of_own_weight(game))
+        q = jax.lax.map(in_game, (index, others, variates), batch_size=size)
         q = probabilities[:, None, None] * jnp.mean(q.reshape(repeats, paths, *q.shape[1:]), axis=0)
-        total = jax.ops.segment_sum(probabilities, node, num_segments=paths)
-        q = (jax.ops.segment_sum(q, node, num_segments=paths) / jnp.maximum(total, _LEAST)[:, None, None])[node]
+        total = jnp.maximum(jax.ops.segment_sum(probabilities, node, num_segments=paths), _MIN_PROBABILITY)
+        q = (jax.ops.segment_sum(q, node, num_segments=paths) / total[:, None, None])[node]
         return jnp.max(q, axis=-1), jnp.argmax(greedy(q), axis=-1)
 
     end = jnp.zeros((paths, game.num_states))
-    return jax.lax.scan(step, end, (now, then, others, copies, nodes[:-1]), reverse=True)[1]
+    return jax.lax.scan(step, end, (now, then, others, variates, nodes[:-1]), reverse=True)[1]
 
 
 @eqx.filter_jit
-def deviate(
+def gains(
     game: Game,
     policy: Policy,
     weight: Float[Array, ""] | None,
     along: Trajectory,
     response: Int[Array, "times paths states"],
-    played: Played,
+    played: PopulationRollout,
 ) -> Float[Array, "games paths"]:
-    """What an agent gains by the response, in every game: values of both along the game, its own luck integrated."""
+    """What an agent gains by the response over the policy, in every game, averaged over its own luck."""
     repeats, paths = played.excess.shape
     index = jnp.tile(jnp.arange(paths), repeats)
 
-    def gain(aggregates: AggregateState, pages: Array, better: Array, others: Array) -> Array:
-        now, then = steps(_with(aggregates, others))
+    def gain(aggregates: AggregateState, probabilities: Array, better: Array, others: Array) -> Array:
+        now, then = steps(_with_mean_field(aggregates, others))
 
         def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array, Array]) -> tuple[Array, None]:
-            now, then, page, better = inputs
-            q = values_among(game, weight, now, then, values)
+            now, then, probabilities, better = inputs
+            q = finite_n_action_values(game, weight, now, then, values)
             chosen = jnp.take_along_axis(q[0], better[:, None], axis=-1)[:, 0]
-            return jnp.stack([chosen, jnp.sum(page * q[1], axis=-1)]), None
+            return jnp.stack([chosen, jnp.sum(probabilities * q[1], axis=-1)]), None
 
         end = jnp.zeros((2, game.num_states))
-        values, _ = jax.lax.scan(step, end, (now, then, pages, better), reverse=True)
+        values, _ = jax.lax.scan(step, end, (now, then, probabilities, better), reverse=True)
         return aggregates.mean_field[0] @ (values[0] - values[1])
 
-    def one(inputs: tuple[Array, Played]) -> Array:
+    def in_game(inputs: tuple[Array, PopulationRollout]) -> Array:
         path, played = inputs
-        trajectory = jax.tree.map(lambda x: x[path], along)
-        pages, better = jax.nn.softmax(policy.unroll(played.signals)), response[:, path]
+        aggregates, _, mean_field_policy = jax.tree.map(lambda x: x[path], along)
+        probabilities, better = jax.nn.softmax(policy.unroll(played.signals)), response[:, path]
         return _controlled(
-            lambda others: gain(trajectory.aggregates, pages, better, others),
+            lambda others: gain(aggregates, probabilities, better, others),
             played.others,
-            played.copies,
-            trajectory.aggregates.mean_field,
-            lambda others: gain(trajectory.aggregates, trajectory.policy, better, others),
+            played.control_variates,
+            aggregates.mean_field,
+            lambda others: gain(aggregates, mean_field_policy, better, others),
         )
 
     flat = jax.tree.map(lambda x: x.reshape(repeats * paths, *x.shape[2:]), played)
-    gains = jax.lax.map(one, (index, flat), batch_size=_side_by_side(len(index), _size(game)))
-    return gains.reshape(repeats, paths)
+    size = _side_by_side(len(index), _numbers_of_own_weight(game))
+    return jax.lax.map(in_game, (index, flat), batch_size=size).reshape(repeats, paths)
 
 
-def _pairs(aggregates: AggregateState) -> tuple[AggregateState, AggregateState]:
-    """Aggregates (paths, T) at t and at t + 1."""
-    return jax.tree.map(lambda x: x[:, :-1], aggregates), jax.tree.map(lambda x: x[:, 1:], aggregates)
-
-
-def _with(aggregate: AggregateState, mean_field: Array) -> AggregateState:
+def _with_mean_field(aggregate: AggregateState, mean_field: Array) -> AggregateState:
     return AggregateState(mean_field, aggregate.noise, aggregate.time)
 
 
-def _size(game: Game) -> int:
-    """Rewards of one agent's state and action where its own next place counts."""
+def _numbers_of_own_weight(game: Game) -> int:
+    """The rewards that `finite_n_action_values` computes: all of them for each of the agent's states and actions."""
     return (game.num_states * game.num_actions) ** 2
 
 
 def _side_by_side(games: int, numbers: int) -> int:
-    """How many games to compute together that take so many numbers each: a divisor, so that one program serves all."""
-    return max(size for size in range(1, games + 1) if games % size == 0 and size * numbers <= max(_TOGETHER, numbers))
+    """The most games, a divisor of `games` so that one program serves all, to compute at once with so many numbers."""
+    allowed = max(_MAX_NUMBERS_AT_ONCE, numbers)
+    return max(size for size in range(1, games + 1) if games % size == 0 and size * numbers <= allowed)

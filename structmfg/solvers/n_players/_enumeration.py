@@ -1,10 +1,13 @@
 """The game of N players by enumeration: one who deviates and knows everything so far, against N - 1 who do not.
 
 The deviator faces a Markov decision process over configurations (node of the noise tree, own state, counts of the
-others, hidden state of the policy). All players, also those who follow the policy, observe and live in the true
-empirical mean field, (counts + delta_s) / N. The others move independently given the configuration, so that the law of
-their counts is a convolution of multinomials, one for every state. Configurations are enumerated breadth-first, equal
-ones merged, and values follow by backward induction.
+others over states, hidden state of the policy). All players, also those who follow the policy, observe and live in the
+true empirical mean field, (counts + delta_s) / N. The algorithm:
+
+1. From the configurations at t = 0 on, those of the next time are enumerated (`_advance`). The others move
+   independently given the configuration, so the law of their counts is a convolution of multinomials, one for every
+   state. Equal configurations are merged.
+2. Backward induction over the transitions gives the deviator's optimal values, and those of the policy.
 """
 
 import math
@@ -25,10 +28,10 @@ MAX_CONFIGURATIONS = 20_000  # of one time
 MAX_TRANSITIONS = 1_000_000  # of all times
 
 Counts = tuple[int, ...]
-Law = dict[Counts, float]
+Law = dict[Counts, float]  # the probability of every vector of counts
 
 
-class _Level(NamedTuple):
+class _Configurations(NamedTuple):
     """The n configurations of one time; `hidden` is that before its observation."""
 
     nodes: Int[np.ndarray, " n"]
@@ -36,47 +39,53 @@ class _Level(NamedTuple):
     others: Int[np.ndarray, "n states"]
     hidden: PyTree[Array]
 
+    def mean_fields(self) -> Float[Array, "n states"]:
+        """The empirical mean fields, the own state among them."""
+        counts = self.others + (self.own[:, None] == np.arange(self.others.shape[1]))
+        return jnp.asarray(counts / counts.sum(axis=1, keepdims=True))
 
-class _Links(NamedTuple):
-    """From a configuration, by every action with a chance, to one of the next time, with a reward (m, A)."""
+
+class _Transitions(NamedTuple):
+    """From a configuration to one of the next time, with the probability and the reward of every action (m, A)."""
 
     source: Int[np.ndarray, " m"]
     target: Int[np.ndarray, " m"]
-    chance: Float[np.ndarray, "m actions"]
+    probability: Float[np.ndarray, "m actions"]
     reward: Float[np.ndarray, "m actions"]
+
+    def action_values(
+        self, values: Float[np.ndarray, " following"], discount: float, shape: tuple[int, ...]
+    ) -> Float[np.ndarray, "n actions"]:
+        """r + gamma P v for the values of the next time; `shape` is that of the result."""
+        q = np.zeros(shape)
+        np.add.at(q, self.source, self.probability * (self.reward + discount * values[self.target, None]))
+        return q
 
 
 def enumerate_players(game: Game, policy: Policy, num_players: int) -> tuple[float, float]:
     """The return when all play the policy, and the gain of one who deviates with full knowledge.
 
-    Exact, in double precision. `ValueError` where the noise is not finite or there is too much to enumerate.
+    Exact, in double precision. Raises `ValueError` if the noise is not finite or there is too much to enumerate.
     """
     with jax.enable_x64(True):
         policy = in_double(policy)
         tree = noise_tree(game)
-        level, weights = _start(game, policy, tree, num_players)
-        pages, links, total = [], [], 0
+        now, weights = _initial_configurations(game, policy, tree, num_players)
+        policies, transitions, total = [], [], 0
         for time in range(game.horizon):
-            page, following, step = _step(game, policy, tree, level, time, num_players)
-            total += len(step.source)
+            probabilities, following, links = _advance(game, policy, tree, now, time, num_players)
+            total += len(links.source)
             if total > MAX_TRANSITIONS:
                 raise _too_large(num_players, f"more than {MAX_TRANSITIONS} transitions by time {time + 1}")
-            pages.append(page)
-            links.append(step)
-            level = following
-        best = own = np.zeros(len(level.own))
-        for page, step in zip(reversed(pages), reversed(links), strict=True):
-            best = _action_values(game, step, best, page.shape).max(axis=1)
-            own = np.sum(page * _action_values(game, step, own, page.shape), axis=1)
+            policies.append(probabilities)
+            transitions.append(links)
+            now = following
+        best = own = np.zeros(len(now.own))
+        for probabilities, links in zip(reversed(policies), reversed(transitions), strict=True):
+            shape = probabilities.shape
+            best = links.action_values(best, game.discount, shape).max(axis=1)
+            own = np.sum(probabilities * links.action_values(own, game.discount, shape), axis=1)
     return float(weights @ own), float(weights @ (best - own))
-
-
-def _action_values(
-    game: Game, links: _Links, values: Float[np.ndarray, " following"], shape: tuple[int, ...]
-) -> Float[np.ndarray, "n actions"]:
-    q = np.zeros(shape)
-    np.add.at(q, links.source, links.chance * (links.reward + game.discount * values[links.target, None]))
-    return q
 
 
 def _too_large(num_players: int, what: str) -> ValueError:
@@ -86,162 +95,157 @@ def _too_large(num_players: int, what: str) -> ValueError:
     )
 
 
-def _start(game: Game, policy: Policy, tree: NoiseTree, num_players: int) -> tuple[_Level, Float[np.ndarray, " n"]]:
+def _initial_configurations(
+    game: Game, policy: Policy, tree: NoiseTree, num_players: int
+) -> tuple[_Configurations, Float[np.ndarray, " n"]]:
     """The configurations at t = 0 and their probabilities."""
     nodes, own, others, weights = [], [], [], []
     for node in np.unique(tree.nodes[0]):
         mass = np.asarray(game.initial_mean_field(jax.tree.map(lambda z, n=node: z[n], tree.noise)), float)
-        for counts, chance in _multinomial(num_players - 1, mass, num_players).items():
+        for counts, probability in _law_of_counts(num_players - 1, mass, num_players).items():
             for state in np.flatnonzero(mass):
                 nodes.append(node)
                 own.append(state)
                 others.append(counts)
-                weights.append(float(tree.probability[node]) * chance * mass[state])
+                weights.append(float(tree.probability[node]) * probability * mass[state])
         if len(own) > MAX_CONFIGURATIONS:
             raise _too_large(num_players, f"more than {MAX_CONFIGURATIONS} configurations at time 0")
     hidden = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(own), *jnp.shape(x))), policy.start())
-    return _Level(np.array(nodes), np.array(own), np.array(others), hidden), np.array(weights)
+    return _Configurations(np.array(nodes), np.array(own), np.array(others), hidden), np.array(weights)
 
 
-def _multinomial(count: int, chances: Float[np.ndarray, " states"], num_players: int) -> Law:
-    """Where `count` independent agents are who go to every state with the given chances."""
-    support = np.flatnonzero(chances)
+def _law_of_counts(count: int, probabilities: Float[np.ndarray, " states"], num_players: int) -> Law:
+    """The multinomial law of the counts of `count` agents who each go to a state with the given probabilities."""
+    support = np.flatnonzero(probabilities)
     if math.comb(count + len(support) - 1, len(support) - 1) > MAX_CONFIGURATIONS:
         raise _too_large(num_players, f"{count} agents who may go to any of {len(support)} states")
     law: Law = {}
-    for split in _splits(count, len(support)):
-        counts = np.zeros(len(chances), int)
+    for split in _compositions(count, len(support)):
+        counts = np.zeros(len(probabilities), int)
         counts[support] = split
-        ways = math.factorial(count) // math.prod(math.factorial(n) for n in split)
-        law[tuple(counts.tolist())] = ways * float(np.prod(chances[support] ** np.array(split)))
+        orders = math.factorial(count) // math.prod(math.factorial(n) for n in split)
+        law[tuple(counts.tolist())] = orders * float(np.prod(probabilities[support] ** np.array(split)))
     return law
 
 
-def _splits(count: int, parts: int) -> Iterator[Counts]:
-    """All ways to write a number as so many parts in order."""
+def _compositions(count: int, parts: int) -> Iterator[Counts]:
+    """All ways to write a number as a sum of so many parts in order."""
     if parts == 1:
         yield (count,)
         return
     for first in range(count + 1):
-        for rest in _splits(count - first, parts - 1):
+        for rest in _compositions(count - first, parts - 1):
             yield (first, *rest)
 
 
-def _moved(counts: Int[np.ndarray, " states"], operator: Float[np.ndarray, "states states"], num_players: int) -> Law:
-    """The law of the counts one step later."""
+def _law_of_next_counts(
+    counts: Int[np.ndarray, " states"], operator: Float[np.ndarray, "states states"], num_players: int
+) -> Law:
+    """The law of the counts one step later, when every agent moves by the operator."""
     law: Law = {(0,) * len(counts): 1.0}
     for state in np.flatnonzero(counts):
-        further, law_ = _multinomial(int(counts[state]), operator[state], num_players), law
+        from_state, before = _law_of_counts(int(counts[state]), operator[state], num_players), law
         law = {}
-        for before, p in law_.items():
-            for move, q in further.items():
-                key = tuple(map(int.__add__, before, move))
+        for arrived, p in before.items():
+            for arriving, q in from_state.items():
+                key = tuple(map(int.__add__, arrived, arriving))
                 law[key] = law.get(key, 0.0) + p * q
         if len(law) > MAX_CONFIGURATIONS:
             raise _too_large(num_players, f"more than {MAX_CONFIGURATIONS} ways in which the others may move")
     return law
 
 
-def _step(
-    game: Game, policy: Policy, tree: NoiseTree, level: _Level, time: int, num_players: int
-) -> tuple[Float[np.ndarray, "n actions"], _Level, _Links]:
-    """What the policy plays in the own states, the configurations one time later, and the links to them."""
-    noise = jax.tree.map(lambda z: z[level.nodes], tree.noise)
-    fields = _mean_fields(level.own, level.others)
-    hidden, played, moves = _decide(game, policy, fields, noise, jnp.asarray(time), level.hidden)
-    pages, kernels = np.asarray(played), np.asarray(moves)
-    operators = np.einsum("nsa,nsax->nsx", pages, kernels)
-    marks = _marks(hidden)
-    found: dict[tuple[Any, ...], int] = {}
-    origin, source, target, chance = [], [], [], []
-    for index, (node, own) in enumerate(zip(level.nodes, level.own, strict=True)):
-        reach = np.flatnonzero(kernels[index, own].any(axis=0))
+def _advance(
+    game: Game, policy: Policy, tree: NoiseTree, now: _Configurations, time: int, num_players: int
+) -> tuple[Float[np.ndarray, "n actions"], _Configurations, _Transitions]:
+    """What the policy plays in the own states, the configurations of the next time, and the transitions to them."""
+    noise, mean_fields = jax.tree.map(lambda z: z[now.nodes], tree.noise), now.mean_fields()
+    hidden, *tables = _policies_and_kernels(game, policy, mean_fields, noise, jnp.asarray(time), now.hidden)
+    policies, kernels = map(np.asarray, tables)
+    operators = np.einsum("nsa,nsax->nsx", policies, kernels)
+    remembered = _as_bytes(hidden)
+    numbers: dict[tuple[Any, ...], int] = {}  # of the configurations of the next time
+    origin, source, target, probability = [], [], [], []
+    for index, (node, own) in enumerate(zip(now.nodes, now.own, strict=True)):
+        reachable = np.flatnonzero(kernels[index, own].any(axis=0))
         children = zip(np.asarray(tree.children[node]), np.asarray(tree.branch_probability[node]), strict=True)
-        law = _moved(level.others[index], operators[index], num_players)
+        law = _law_of_next_counts(now.others[index], operators[index], num_players)
         for child, p in ((child, p) for child, p in children if p > 0):
             for others, q in law.items():
-                for state in reach:
-                    key = (int(child), int(state), others, marks[index])
-                    if key not in found:
-                        found[key] = len(found)
+                for state in reachable:
+                    key = (int(child), int(state), others, remembered[index])
+                    if key not in numbers:
+                        numbers[key] = len(numbers)
                         origin.append(index)
                     source.append(index)
-                    target.append(found[key])
-                    chance.append(p * q * kernels[index, own, :, state])
-        if len(found) > MAX_CONFIGURATIONS or len(source) > MAX_TRANSITIONS:
+                    target.append(numbers[key])
+                    probability.append(p * q * kernels[index, own, :, state])
+        if len(numbers) > MAX_CONFIGURATIONS or len(source) > MAX_TRANSITIONS:
             raise _too_large(
                 num_players,
                 f"more than {MAX_CONFIGURATIONS} configurations or {MAX_TRANSITIONS} transitions at time {time + 1}",
             )
-    following = _Level(
-        np.array([key[0] for key in found]),
-        np.array([key[1] for key in found]),
-        np.array([key[2] for key in found]),
-        jax.tree.map(lambda x: x[np.array(origin)], hidden),
-    )
-    here, there = np.array(source), np.array(target)
-    rewards = _rewards(game, tree, (fields, level.nodes, level.own), following, here, there, time)
-    return pages[np.arange(len(pages)), level.own], following, _Links(here, there, np.array(chance), rewards)
+    nodes, states, counts, _ = zip(*numbers, strict=True)
+    hidden = jax.tree.map(lambda x: x[np.array(origin)], hidden)
+    following = _Configurations(np.array(nodes), np.array(states), np.array(counts), hidden)
+    ends = np.array(source), np.array(target)
+    rewards = _rewards(game, tree, now, following, *ends, time)
+    return policies[np.arange(len(policies)), now.own], following, _Transitions(*ends, np.array(probability), rewards)
 
 
-def _mean_fields(own: Int[np.ndarray, " n"], others: Int[np.ndarray, "n states"]) -> Float[Array, "n states"]:
-    """The empirical mean fields, the own state among them."""
-    counts = others + (own[:, None] == np.arange(others.shape[1]))
-    return jnp.asarray(counts / counts.sum(axis=1, keepdims=True))
-
-
-def _marks(hidden: PyTree[Array]) -> list[bytes]:
-    """The hidden states in bytes: equal ones are merged."""
+def _as_bytes(hidden: PyTree[Array]) -> list[bytes]:
+    """Every hidden state in bytes, so that equal ones are merged."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(hidden)]
     return [b"".join(leaf[index].tobytes() for leaf in leaves) for index in range(len(leaves[0]))]
 
 
 @eqx.filter_jit
-def _decide(
-    game: Game, policy: Policy, fields: Float[Array, "n states"], noise: Noise, time: Int[Array, ""], hidden: Hidden
-) -> tuple[Hidden, Float[Array, "n states actions"], Float[Array, "n states actions following"]]:
-    """Hidden states after the observation, the policy's pages, and the kernels' rows."""
+def _policies_and_kernels(
+    game: Game, policy: Policy, mean_fields: Float[Array, "n states"], noise: Noise, time: Int[Array, ""],
+    hidden: Hidden,
+) -> tuple[Hidden, Float[Array, "n states actions"], Float[Array, "n states actions following"]]:  # fmt: skip
+    """The hidden states after the observation, what the policy plays, and the dense kernels."""
     prepared = policy.prepare()
 
-    def one(mean_field: Array, noise: Noise, hidden: Hidden) -> tuple[Hidden, Array, Array]:
+    def at(mean_field: Array, noise: Noise, hidden: Hidden) -> tuple[Hidden, Array, Array]:
         aggregate = AggregateState(mean_field, noise, time)
         hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), time)
         rows = jax.vmap(game.kernel(aggregate).expect, out_axes=-1)(jnp.eye(game.num_states))
         return hidden, jax.nn.softmax(policy.decode(prepared, hidden)), rows
 
-    return jax.vmap(one)(fields, noise, hidden)
+    return jax.vmap(at)(mean_fields, noise, hidden)
 
 
 def _rewards(
     game: Game,
     tree: NoiseTree,
-    here: tuple[Float[Array, "n states"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]],
-    following: _Level,
+    now: _Configurations,
+    then: _Configurations,
     source: Int[np.ndarray, " m"],
     target: Int[np.ndarray, " m"],
     time: int,
 ) -> Float[np.ndarray, "m actions"]:
-    """Those of the deviator on every link."""
-    fields, nodes, own = here
-    then = _mean_fields(following.own, following.others)
-    width = 1 << (len(source) - 1).bit_length()  # padded, so that few programs are compiled
+    """The deviator's rewards on every transition."""
     length = len(source)
+    width = 1 << (length - 1).bit_length()  # padded, so that few programs are compiled
     source, target = (np.resize(index, width) for index in (source, target))
-    found = _rewards_along(
+    rewards = _rewards_on(
         game,
-        jax.tree.map(lambda z: z[nodes[source]], tree.noise),
-        jax.tree.map(lambda z: z[following.nodes[target]], tree.noise),
-        fields[source], then[target], jnp.asarray(own[source]), jnp.asarray(time),
+        jax.tree.map(lambda z: z[now.nodes[source]], tree.noise),
+        jax.tree.map(lambda z: z[then.nodes[target]], tree.noise),
+        now.mean_fields()[source], then.mean_fields()[target], jnp.asarray(now.own[source]), jnp.asarray(time),
     )  # fmt: skip
-    return np.asarray(found)[:length]
+    return np.asarray(rewards)[:length]
 
 
 @eqx.filter_jit
-def _rewards_along(
-    game: Game, noise: Noise, after: Noise, now: Array, then: Array, own: Array, time: Array
+def _rewards_on(
+    game: Game, noise: Noise, next_noise: Noise, mean_field: Array, next_mean_field: Array, own: Array, time: Array
 ) -> Float[Array, "m actions"]:
-    def one(inputs: tuple[Noise, Noise, Array, Array, Array]) -> Array:
-        noise, after, now, then, own = inputs
-        return game.reward(AggregateState(now, noise, time), AggregateState(then, after, time + 1))[own]
+    def reward(inputs: tuple[Noise, Noise, Array, Array, Array]) -> Array:
+        noise, next_noise, mean_field, next_mean_field, own = inputs
+        now = AggregateState(mean_field, noise, time)
+        return game.reward(now, AggregateState(next_mean_field, next_noise, time + 1))[own]
 
-    return jax.lax.map(one, (noise, after, now, then, own), batch_size=1024)
+    inputs = noise, next_noise, mean_field, next_mean_field, own
+    return jax.lax.map(reward, inputs, batch_size=1024)

@@ -14,19 +14,26 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from structmfg.games import Game, Observation, PopulationGame, PopulationState, draw_categorical
 from structmfg.policies import Critic, Hidden, Network, NetworkPolicy
 
-_WHOLE = 128  # state-action pairs an agent up to which its row is read off a whole table; beyond, rows are evaluated
+# The most state-action pairs per agent for which a network is decoded in all states at once, and the agents' rows read
+# off; beyond, it is decoded in the agents' states alone.
+_MAX_TABLE_PAIRS_PER_AGENT = 128
 
 
-class Step(NamedTuple):
-    """One step of all populations: what was seen, done, earned, seen next, and whether they reached the horizon.
+class Transitions(NamedTuple):
+    """One step of all populations, or several with a leading axis of times.
 
-    Where they did, what is seen next is a new population's.
+    Attributes:
+        observed: What the agents observed before they acted.
+        actions: What they did.
+        rewards: What they earned.
+        next_observed: What they observed next; where `done`, it is a new population's.
+        done: Whether the population reached the horizon.
     """
 
-    seen: Observation
+    observed: Observation
     actions: Int[Array, "*times populations agents"]
     rewards: Float[Array, "*times populations agents"]
-    following: Observation
+    next_observed: Observation
     done: Bool[Array, "*times populations"]
 
 
@@ -40,30 +47,31 @@ def start(game: PopulationGame, num_populations: int, key: PRNGKeyArray) -> Popu
 
 def play(
     game: PopulationGame, populations: PopulationState, memory: Any, choose: Choose, key: PRNGKeyArray, num_steps: int
-) -> tuple[PopulationState, Any, Step, Any]:
-    """So many steps in succession, with a new population where one reached T.
+) -> tuple[PopulationState, Any, Transitions, Any]:
+    """Play some steps in succession, with a new population in place of each that reaches T.
 
-    `choose` maps a memory, what is seen and a key to the memory, the actions (P, N), and what else is to be kept. Gives
-    populations and memory reached, the steps (leading axis: times), and what was kept.
+    `choose` maps a memory, an observation and a key to the next memory, the actions (P, N), and what is to be recorded.
+    Returns the populations and the memory after the last step, the transitions (leading axis: times), and the records.
     """
 
     def step(carry: tuple[PopulationState, Any], key: PRNGKeyArray) -> tuple[tuple[PopulationState, Any], Any]:
         populations, memory = carry
         choice_key, *keys = jax.random.split(key, populations.agents.shape[0] + 1)
-        seen = jax.vmap(game.observe)(populations)
-        memory, actions, kept = choose(memory, seen, choice_key)
+        observed = jax.vmap(game.observe)(populations)
+        memory, actions, recorded = choose(memory, observed, choice_key)
         following, populations, rewards, done = jax.vmap(game.step)(jnp.stack(keys), populations, actions)
-        return (populations, memory), (Step(seen, actions, rewards, following, done), kept)
+        return (populations, memory), (Transitions(observed, actions, rewards, following, done), recorded)
 
-    (populations, memory), (steps, kept) = jax.lax.scan(step, (populations, memory), jax.random.split(key, num_steps))
-    return populations, memory, steps, kept
+    keys = jax.random.split(key, num_steps)
+    (populations, memory), (transitions, records) = jax.lax.scan(step, (populations, memory), keys)
+    return populations, memory, transitions, records
 
 
-def play_uniformly(game: PopulationGame, num_populations: int, key: PRNGKeyArray) -> Step:
-    """All steps of one life of populations whose agents act uniformly at random."""
+def play_uniformly(game: PopulationGame, num_populations: int, key: PRNGKeyArray) -> Transitions:
+    """Play one whole life of populations whose agents act uniformly at random."""
 
-    def choose(memory: None, seen: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
-        return None, jax.random.randint(key, seen.states.shape, 0, game.game.num_actions), None
+    def choose(memory: None, observed: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
+        return None, jax.random.randint(key, observed.states.shape, 0, game.game.num_actions), None
 
     start_key, key = jax.random.split(key)
     return play(game, start(game, num_populations, start_key), None, choose, key, game.game.horizon)[2]
@@ -81,12 +89,12 @@ def scale_of_returns(rewards: Float[Array, "times populations agents"], discount
     return jnp.where(scale == 0, 1.0, scale)
 
 
-def latest_rewards(known: Float[Array, " horizon"], steps: Step) -> Float[Array, " horizon"]:
-    """The mean reward at every t of a life, over the steps where they have been at t, else as known before."""
-    times = jnp.ravel(steps.seen.time)
-    totals = jnp.zeros_like(known).at[times].add(jnp.ravel(jnp.mean(steps.rewards, axis=-1)))
-    visits = jnp.zeros_like(known).at[times].add(1)
-    return jnp.where(visits > 0, totals / jnp.maximum(visits, 1), known)
+def latest_rewards(before: Float[Array, " horizon"], transitions: Transitions) -> Float[Array, " horizon"]:
+    """The mean reward at every t of a life over the steps made at t; where there were none, the one `before`."""
+    times = jnp.ravel(transitions.observed.time)
+    totals = jnp.zeros_like(before).at[times].add(jnp.ravel(jnp.mean(transitions.rewards, axis=-1)))
+    visits = jnp.zeros_like(before).at[times].add(1)
+    return jnp.where(visits > 0, totals / jnp.maximum(visits, 1), before)
 
 
 def mean_return(game: Game, rewards: Float[Array, " horizon"]) -> Float[Array, ""]:
@@ -94,49 +102,49 @@ def mean_return(game: Game, rewards: Float[Array, " horizon"]) -> Float[Array, "
     return jnp.sum(game.discount ** jnp.arange(game.horizon) * rewards)
 
 
-def histories(network: Network, hidden: Hidden, seen: Observation) -> tuple[Hidden, Hidden]:
-    """The hidden states of populations before they act, along axes (times, populations), and the last of them.
+def hidden_states(network: Network, hidden: Hidden, observed: Observation) -> tuple[Hidden, Hidden]:
+    """The hidden states with which populations act, along axes (times, populations), and the last of them.
 
     `hidden` are those before the first of these observations; where a population is at t = 0, its history is empty.
     """
     if not network.settings.recurrent:
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen.observation, seen.time))
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (observed.observation, observed.time))
         all_ = jax.vmap(lambda *now: network.update(network.start(), *now))(*flat)
-        all_ = jax.tree.map(lambda x: x.reshape(*seen.time.shape, *x.shape[1:]), all_)
+        all_ = jax.tree.map(lambda x: x.reshape(*observed.time.shape, *x.shape[1:]), all_)
         return all_, jax.tree.map(lambda x: x[-1], all_)
 
     def step(hidden: Hidden, now: Observation) -> tuple[Hidden, Hidden]:
-        hidden = remember(network, hidden, now)
+        hidden = next_hidden(network, hidden, now)
         return hidden, hidden
 
-    last, all_ = jax.lax.scan(step, hidden, seen)
+    last, all_ = jax.lax.scan(step, hidden, observed)
     return all_, last
 
 
-def remember(network: Network, hidden: Hidden, seen: Observation) -> Hidden:
-    """The hidden states of populations once they have seen this; those at t = 0 forget what was before."""
+def next_hidden(network: Network, hidden: Hidden, observed: Observation) -> Hidden:
+    """The hidden states of populations after an observation; those at t = 0 forget what was before."""
 
-    def one(hidden: Hidden, observation: Array, time: Array) -> Hidden:
+    def of_population(hidden: Hidden, observation: Array, time: Array) -> Hidden:
         hidden = jax.tree.map(lambda new, old: jnp.where(time == 0, new, old), network.start(), hidden)
         return network.update(hidden, observation, time)
 
-    return jax.vmap(one)(hidden, seen.observation, seen.time)
+    return jax.vmap(of_population)(hidden, observed.observation, observed.time)
 
 
-def rows(
+def decode_states(
     network: NetworkPolicy | Critic, prepared: Any, hidden: Hidden, states: Int[Array, "*batch agents"]
 ) -> Float[Array, "..."]:
-    """What a network, prepared, says of some states, given hidden states with the same leading axes."""
+    """The output of a network, prepared, in the agents' states, given hidden states with the same leading axes."""
     lead = states.shape[:-1]
     hidden = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(lead) :]), hidden)
     flat = states.reshape(-1, states.shape[-1])
 
-    def one(hidden: Hidden, states: Array) -> Array:
-        if network.game.num_states * network.game.num_actions <= _WHOLE * states.shape[0]:
+    def of_population(hidden: Hidden, states: Array) -> Array:
+        if network.game.num_states * network.game.num_actions <= _MAX_TABLE_PAIRS_PER_AGENT * states.shape[0]:
             return network.decode(prepared, hidden)[states]
         return network.decode(jax.tree.map(lambda x: x[states], prepared), hidden)
 
-    out = jax.vmap(one)(hidden, flat)
+    out = jax.vmap(of_population)(hidden, flat)
     return out.reshape(*lead, *out.shape[1:])
 
 
@@ -145,6 +153,6 @@ def log_probability(logits: Float[Array, "*batch actions"], actions: Int[Array, 
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
 
 
-def sample(logits: Float[Array, "*batch actions"], key: PRNGKeyArray) -> Int[Array, "*batch"]:
-    """Actions of softmax(logits)."""
+def sample_actions(logits: Float[Array, "*batch actions"], key: PRNGKeyArray) -> Int[Array, "*batch"]:
+    """Draw actions of softmax(logits)."""
     return draw_categorical(key, jax.nn.softmax(logits))

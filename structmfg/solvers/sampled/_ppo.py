@@ -6,7 +6,7 @@ game only as finite populations play it. As is usual, the gradient weights all t
 values, but the gradient of the discounted return would have gamma^t besides.
 
 One hidden state a population serves all its agents, so minibatches are groups of agents, and every one of them computes
-the histories of all populations anew.
+the hidden states of all populations anew.
 """
 
 from typing import Any, NamedTuple
@@ -16,80 +16,62 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
-from structmfg._checks import check_between, check_integer, check_positive
+from structmfg._checks import check_between
 from structmfg.games import Game, Observation, PopulationGame, PopulationState
-from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._base import Metrics, TrainingSolver
+from structmfg.policies import Critic, Hidden, NetworkPolicy
+from structmfg.solvers._base import Metrics
+from structmfg.solvers._learning import ActorCritic, bind, check_settings, descend
 from structmfg.solvers.sampled._experience import (
-    histories,
+    decode_states,
+    hidden_states,
     latest_rewards,
     log_probability,
     mean_return,
+    next_hidden,
     play,
-    play_uniformly,
-    remember,
-    rows,
-    sample,
-    scale_of_returns,
-    start,
+    sample_actions,
 )
-
-
-class _Both(NamedTuple):
-    """Something of the policy and of the critic: parameters, what is prepared of them, or hidden states (P, ...)."""
-
-    policy: Any
-    critic: Any
-
-
-class PPOState(NamedTuple):
-    """What an update changes, and the scale of the returns.
-
-    `hidden`: before the present observation. `rewards`: the mean reward when populations were last at t.
-    """
-
-    parameters: _Both
-    optimiser: optax.OptState
-    populations: PopulationState
-    hidden: _Both
-    rewards: Float[Array, " horizon"]
-    scale: Float[Array, ""]
-    key: PRNGKeyArray
+from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState
 
 
 class _Batch(NamedTuple):
     """What the loss needs of the steps of some agents; `log_probabilities` are those of the policy that acted."""
 
-    seen: Observation
+    observed: Observation
     actions: Int[Array, "times populations agents"]
     log_probabilities: Float[Array, "times populations agents"]
     advantages: Float[Array, "times populations agents"]
     values: Float[Array, "times populations agents"]
 
 
-class ProximalPolicyOptimisation(TrainingSolver):
+class ProximalPolicyOptimisation(PopulationSolver):
     """PPO on the game of finite populations; `IPPO` and `RIPPO` are its two kinds.
-
-    - `policy`: a network bound to the game. The critic is a network of the same shape.
-    - `num_populations`, `num_agents`: populations, each with common noise of its own, and agents in each.
-    - `rollout`: steps of all populations to an update. Populations that reach T start anew within; the others, with
-      their hidden states, go on in the next. Gradients reach back to the start of the rollout.
-    - `num_epochs`, `num_minibatches`: passes over a rollout, and the groups of agents in each.
-    - `gae_lambda`: weight of longer returns in advantages and values. Nothing is expected after T.
-    - `clip_ratio`: bound on the change of pi(a | s) that is rewarded.
-    - `entropy`: weight of the entropy bonus, where advantages have unit variance.
-    - `value_weight`: of the squared error of the critic, in units of the root mean square return under the uniform
-      policy, which `init` measures.
-    - `learning_rate`: Adam's, annealed linearly to zero. `clip`: bound on the global norm of the gradient.
 
     `Metrics.mean_return` is sum_t gamma^t times the mean reward of all agents when populations were last at t, which
     for t that no step of this rollout met was in an earlier one, or in `init` under the uniform policy.
+
+    Args:
+        policy: A network bound to the game. The critic is a network of the same shape.
+        num_populations: The number of populations, each with common noise of its own.
+        num_agents: The number of agents in each.
+        rollout: Steps of all populations to an update. Populations that reach T start anew within; the others, with
+            their hidden states, go on in the next. Gradients reach back to the start of the rollout.
+        num_epochs: Passes over a rollout.
+        num_minibatches: The groups of agents in each pass, a divisor of `num_agents`.
+        gae_lambda: The weight of longer returns in advantages and values. Nothing is expected after T.
+        clip_ratio: The bound on the change of pi(a | s) that is rewarded.
+        entropy: The weight of the entropy bonus, where advantages have unit variance.
+        value_weight: That of the squared error of the critic, in units of the root mean square return under the
+            uniform policy, which `init` measures.
+        learning_rate: Adam's, annealed linearly to zero.
+        clip: The bound on the global norm of the gradient.
+
+    Raises:
+        ValueError: A setting is out of range, or the policy is not of the kind that the solver trains.
     """
 
-    policy: NetworkPolicy
-    num_populations: int = eqx.field(static=True, default=8)
-    num_agents: int = eqx.field(static=True, default=128)
     rollout: int = eqx.field(static=True, default=64)
     num_epochs: int = eqx.field(static=True, default=1)
     num_minibatches: int = eqx.field(static=True, default=8)
@@ -101,113 +83,82 @@ class ProximalPolicyOptimisation(TrainingSolver):
     clip: float = 1.0
 
     def __check_init__(self) -> None:
-        for name in ("num_populations", "num_agents", "rollout", "num_epochs", "num_minibatches"):
-            check_integer(name, getattr(self, name), at_least=1)
+        check_settings(self, counts="num_populations num_agents rollout num_epochs num_minibatches")
+        check_settings(self, positive="clip_ratio learning_rate clip", nonnegative="entropy", shares="gae_lambda")
+        check_between("value_weight", self.value_weight, 0, float("inf"), open_low=True)
         if self.num_agents % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches must divide num_agents, but {self.num_agents} agents were to make "
                 f"{self.num_minibatches} equal minibatches"
             )
-        check_between("gae_lambda", self.gae_lambda, 0, 1)
-        check_positive("clip_ratio", self.clip_ratio)
-        check_between("entropy", self.entropy, 0, float("inf"))
-        check_between("value_weight", self.value_weight, 0, float("inf"), open_low=True)
-        check_positive("learning_rate", self.learning_rate)
-        check_positive("clip", self.clip)
 
+    @override
     @eqx.filter_jit
-    def init(self, game: Game, key: PRNGKeyArray) -> PPOState:
-        """Random parameters, populations at t = 0, and what the uniform policy earns."""
-        policy_key, critic_key, start_key, uniform_key, key = jax.random.split(key, 5)
-        networks = _Both(self.policy.initialised(policy_key), critic(self.policy).initialised(critic_key))
-        parameters = _Both(networks.policy.parameters, networks.critic.parameters)
-        played = PopulationGame(game, self.num_agents)
-        steps = play_uniformly(played, self.num_populations, uniform_key)
-        hidden = [
-            jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_populations, *x.shape)), network.start())
-            for network in networks
-        ]
-        return PPOState(
-            parameters,
-            self._optimiser(1).init(parameters),
-            start(played, self.num_populations, start_key),
-            _Both(*hidden),
-            latest_rewards(jnp.zeros(game.horizon), steps),
-            scale_of_returns(steps.rewards, game.discount),
-            key,
+    def init(self, game: Game, key: PRNGKeyArray) -> PopulationSolverState:
+        state = self._begin(game, key)
+        hidden = ActorCritic(*(network.start() for network in bind(self.policy, state.parameters)))
+        return state._replace(
+            hidden=jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_populations, *x.shape)), hidden)
         )
 
-    def policy_at(self, game: Game, state: PPOState) -> NetworkPolicy:
-        """The policy with the parameters reached."""
-        return self.policy.with_parameters(state.parameters.policy)
-
-    def _networks(self, parameters: _Both) -> tuple[NetworkPolicy, Critic]:
-        return self.policy.with_parameters(parameters.policy), critic(self.policy).with_parameters(parameters.critic)
-
-    def _optimiser(self, max_steps: int) -> optax.GradientTransformation:
-        total = max_steps * self.num_epochs * self.num_minibatches
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.scale_by_adam(),
-            optax.scale_by_learning_rate(optax.linear_schedule(self.learning_rate, 0.0, total)),
-        )
-
-    def step(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
+    @override
+    def step(self, game: Game, state: PopulationSolverState, max_steps: int) -> tuple[PopulationSolverState, Metrics]:
         """A rollout, and some epochs on it."""
         key, play_key, *epoch_keys = jax.random.split(state.key, self.num_epochs + 2)
         populations, hidden, rewards, batch = self._experience(game, state, play_key)
-        optimiser = self._optimiser(max_steps)
+        optimiser = self._optimiser(max_steps * self.num_epochs * self.num_minibatches)
 
-        def descend(carry: tuple[_Both, optax.OptState], agents: Array) -> tuple[tuple[_Both, optax.OptState], Array]:
+        def on_minibatch(carry: tuple[ActorCritic, optax.OptState], agents: Array) -> tuple[Any, Array]:
             parameters, optimiser_state = carry
             gradient = jax.grad(self._loss)(parameters, state.hidden, _of_agents(batch, agents))
-            change, optimiser_state = optimiser.update(gradient, optimiser_state, parameters)
-            return (optax.apply_updates(parameters, change), optimiser_state), optax.tree.norm(gradient)
+            return descend(optimiser, gradient, optimiser_state, parameters), optax.tree.norm(gradient)
 
         orders = [jax.random.permutation(key, self.num_agents) for key in epoch_keys]
         groups = jnp.stack(orders).reshape(self.num_epochs * self.num_minibatches, -1)
-        (parameters, optimiser_state), norms = jax.lax.scan(descend, (state.parameters, state.optimiser), groups)
-        following = PPOState(parameters, optimiser_state, populations, hidden, rewards, state.scale, key)
-        return following, Metrics(mean_return(game, rewards), jnp.mean(norms))
+        (parameters, adam), norms = jax.lax.scan(on_minibatch, (state.parameters, state.optimiser), groups)
+        state = state._replace(parameters=parameters, optimiser=adam, populations=populations, hidden=hidden)
+        return state._replace(rewards=rewards, key=key), Metrics(mean_return(game, rewards), jnp.mean(norms))
 
     def _experience(
-        self, game: Game, state: PPOState, key: PRNGKeyArray
-    ) -> tuple[PopulationState, _Both, Float[Array, " horizon"], _Batch]:
-        """A rollout: populations and hidden states after it, mean rewards by time, and what there is to learn."""
-        policy, values = self._networks(state.parameters)
-        prepared = _Both(policy.prepare(), values.prepare())
+        self, game: Game, state: PopulationSolverState, key: PRNGKeyArray
+    ) -> tuple[PopulationState, ActorCritic, Float[Array, " horizon"], _Batch]:
+        """A rollout: populations and hidden states after it, mean rewards by time, and the batch to learn from."""
+        policy, critic = bind(self.policy, state.parameters)
+        prepared = ActorCritic(policy.prepare(), critic.prepare())
 
-        def choose(hidden: _Both, seen: Observation, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
-            hidden = _Both(remember(policy, hidden.policy, seen), remember(values, hidden.critic, seen))
-            logits = rows(policy, prepared.policy, hidden.policy, seen.states)
-            actions = sample(logits, key)
-            return (
-                hidden,
-                actions,
-                (log_probability(logits, actions), rows(values, prepared.critic, hidden.critic, seen.states)),
+        def choose(
+            hidden: ActorCritic, observed: Observation, key: PRNGKeyArray
+        ) -> tuple[ActorCritic, Array, tuple[Array, Array]]:
+            hidden = ActorCritic(
+                next_hidden(policy, hidden.policy, observed), next_hidden(critic, hidden.critic, observed)
             )
+            logits = decode_states(policy, prepared.policy, hidden.policy, observed.states)
+            actions = sample_actions(logits, key)
+            log_probabilities = log_probability(logits, actions)
+            values = decode_states(critic, prepared.critic, hidden.critic, observed.states)
+            return hidden, actions, (log_probabilities, values)
 
-        played = PopulationGame(game, self.num_agents)
-        populations, hidden, steps, (log_probabilities, valued) = play(
-            played, state.populations, state.hidden, choose, key, self.rollout
+        population = PopulationGame(game, self.num_agents)
+        populations, hidden, steps, (log_probabilities, values) = play(
+            population, state.populations, state.hidden, choose, key, self.rollout
         )
-        after = jax.vmap(played.observe)(populations)
-        last = rows(values, prepared.critic, remember(values, hidden.critic, after), after.states)
+        after = jax.vmap(population.observe)(populations)
+        last = decode_states(critic, prepared.critic, next_hidden(critic, hidden.critic, after), after.states)
         rewards = steps.rewards / state.scale
-        advantages = generalised_advantages(rewards, valued, steps.done, last, game.discount, self.gae_lambda)
-        batch = _Batch(steps.seen, steps.actions, log_probabilities, advantages, advantages + valued)
+        advantages = generalised_advantages(rewards, values, steps.done, last, game.discount, self.gae_lambda)
+        batch = _Batch(steps.observed, steps.actions, log_probabilities, advantages, advantages + values)
         return populations, hidden, latest_rewards(state.rewards, steps), batch
 
-    def _loss(self, parameters: _Both, hidden: _Both, batch: _Batch) -> Float[Array, ""]:
+    def _loss(self, parameters: ActorCritic, hidden: ActorCritic, batch: _Batch) -> Float[Array, ""]:
         """Minus the clipped objective, plus the error of the critic, minus the entropy bonus."""
-        policy, values = self._networks(parameters)
-        logits = along(policy, hidden.policy, batch.seen)
-        estimates = along(values, hidden.critic, batch.seen)
+        policy, critic = bind(self.policy, parameters)
+        logits = decode_rollout(policy, hidden.policy, batch.observed)
+        values = decode_rollout(critic, hidden.critic, batch.observed)
         ratios = jnp.exp(log_probability(logits, batch.actions) - batch.log_probabilities)
         gains = clipped_gains(ratios, _normalised(batch.advantages), self.clip_ratio)
         logs = jax.nn.log_softmax(logits)
         entropy = -jnp.mean(jnp.sum(jnp.exp(logs) * logs, axis=-1))
-        error = jnp.mean((estimates - batch.values) ** 2)
+        error = jnp.mean((values - batch.values) ** 2)
         return self.value_weight * error - jnp.mean(gains) - self.entropy * entropy
 
 
@@ -223,9 +174,9 @@ class RIPPO(ProximalPolicyOptimisation):
     recurrent = True
 
 
-def along(network: NetworkPolicy | Critic, hidden: Hidden, seen: Observation) -> Float[Array, "..."]:
-    """What a network says of all that was seen in a rollout, given the hidden states before it."""
-    return rows(network, network.prepare(), histories(network, hidden, seen)[0], seen.states)
+def decode_rollout(network: NetworkPolicy | Critic, hidden: Hidden, observed: Observation) -> Float[Array, "..."]:
+    """The output of a network at all observations of a rollout, given the hidden states before it."""
+    return decode_states(network, network.prepare(), hidden_states(network, hidden, observed)[0], observed.states)
 
 
 def generalised_advantages(
@@ -264,5 +215,5 @@ def _normalised(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 def _of_agents(batch: _Batch, agents: Int[Array, " some"]) -> _Batch:
     """The part of a batch that is these agents'."""
-    seen = batch.seen._replace(states=batch.seen.states[:, :, agents])
-    return _Batch(seen, *(x[:, :, agents] for x in batch[1:]))
+    observed = batch.observed._replace(states=batch.observed.states[:, :, agents])
+    return _Batch(observed, *(x[:, :, agents] for x in batch[1:]))

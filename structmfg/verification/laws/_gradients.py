@@ -85,7 +85,7 @@ LossGradient = Callable[[RSPG, Game, Any, Trajectory, NoisePaths], Any]
 
 def rspg_loss_gradient(solver: RSPG, game: Game, parameters: Any, trajectories: Trajectory, paths: NoisePaths) -> Any:
     """The gradient of minus the mean return in the network's parameters, as RSPG computes it."""
-    return solver._returns_and_descent(game, parameters, trajectories, paths, jnp.asarray(0.0))[1]
+    return solver.returns_and_loss_gradient(game, parameters, trajectories, paths, jnp.asarray(0.0))[1]
 
 
 def _small_network(game: Game) -> NetworkPolicy:

@@ -222,7 +222,7 @@ class _GradientBenchmark:
         self.paths: dict[Sampled, NoisePaths] = {}
         for name, sampling in samplings.items():
             solver = StructuralPolicyGradient(policy, num_paths=num_paths, sampling=sampling)
-            self.paths[name] = jax.jit(jax.vmap(lambda k, solver=solver: solver._noise_paths(game, k)))(keys)
+            self.paths[name] = jax.jit(jax.vmap(lambda k, solver=solver: solver.draw_noise_paths(game, k)))(keys)
 
     def _single(self, estimators: Sequence[InLogits]) -> Callable[[PyTree[Array], NoisePaths, PRNGKeyArray], Array]:
         """One draw of gradients, (estimators, parameters)."""
