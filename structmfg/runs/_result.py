@@ -42,7 +42,7 @@ def result_object(
         **measures(evaluation),
         "result": solution.result.name,
         "certificate": _certificate(settings, solution),
-        "rollbacks": stats.get("rollbacks", []),
+        "retreats": stats.get("rollbacks", []),
         "message": _message(solution),
         "anchors": reference_object(reference),
         "memory": stats.get("memory"),
