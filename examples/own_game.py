@@ -38,15 +38,16 @@ class Swimmers(smfg.Game):
         return jnp.array([1.0, 0.0]) * aggregate.noise + jnp.array([0.0, 1.0]) * aggregate.mean_field.max()
 
 
-if __name__ == "__main__":
+def main(updates=300, tolerance=1e-4):
     game = Swimmers()
     solver = smfg.solvers.RSPG(smfg.policies.recurrent(game), temperature=1.0, final_temperature=1e-3)
-    solution = smfg.solvers.solve(game, solver, key=jax.random.key(0), max_steps=300)
-    exact = smfg.solvers.solve(game, smfg.solvers.ExactEquilibrium(tolerance=1e-4), max_steps=2000)
+    solution = smfg.solvers.solve(game, solver, key=jax.random.key(0), max_steps=updates)
+    exact = smfg.solvers.solve(game, smfg.solvers.ExactEquilibrium(tolerance=tolerance), max_steps=2000)
     print(exact.result.value)
-    for name, policy in {
-        "uniform": smfg.policies.uniform(game),
-        "trained": solution.policy,
-        "exact": exact.policy,
-    }.items():
-        print(name, smfg.solvers.exploitability(game, policy, kind="non_anticipative").value)
+    policies = {"uniform": smfg.policies.uniform(game), "trained": solution.policy, "exact": exact.policy}
+    kind = "non_anticipative"
+    return {name: smfg.solvers.exploitability(game, policy, kind=kind).value for name, policy in policies.items()}
+
+
+if __name__ == "__main__":
+    print(main())

@@ -4,20 +4,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structmfg import games, operators, policies, solvers, verification
+    from structmfg import (
+        economies,
+        evaluation,
+        games,
+        linear,
+        operators,
+        policies,
+        reports,
+        runs,
+        solvers,
+        verification,
+    )
     from structmfg.games import AggregateState, Game, NoisePaths
 
 __version__ = "0.1.0"
-__all__ = ["AggregateState", "Game", "NoisePaths", "games", "operators", "policies", "solvers", "verification"]
-_OF_GAMES = ("AggregateState", "Game", "NoisePaths")
+__all__ = [
+    "AggregateState",
+    "Game",
+    "NoisePaths",
+    "economies",
+    "evaluation",
+    "games",
+    "linear",
+    "operators",
+    "policies",
+    "reports",
+    "runs",
+    "solvers",
+    "verification",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """All is imported when it is first asked for: together it takes seconds, and the command line has something first.
+    """Import a room of the package when it is first used, which keeps `import structmfg` quick.
 
-    That is the folder of a run, which must be there should the command be killed.
+    The command line, too, first makes the folder of a run, which must be there should the command be killed.
     """
-    if name in _OF_GAMES:
+    if name in ("AggregateState", "Game", "NoisePaths"):
         return getattr(importlib.import_module("structmfg.games"), name)
     if name in __all__:
         return importlib.import_module(f"structmfg.{name}")

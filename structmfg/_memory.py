@@ -6,29 +6,46 @@ import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _STATUS = Path("/proc/self/status")
 _RESERVED = 2**32
 
 
-def peak_memory() -> int:
-    """The most bytes that this process has held in memory at once.
+class MemoryUse(NamedTuple):
+    """The bytes that this process holds in memory now, and the most that it has held at once."""
 
-    On Linux VmHWM, not ru_maxrss: the latter begins at the size that the parent had when it started this process.
+    resident: int
+    peak: int
+
+
+def memory_use() -> MemoryUse:
+    """Both numbers at one moment; where the system does not tell what is held now, that is the peak too.
+
+    Linux counts pages approximately: read one after the other, the peak may be some pages below what is held. In one
+    reading of its status file they are consistent. The peak is VmHWM, not ru_maxrss, which begins at the size that the
+    parent had when it started this process.
     """
     if _STATUS.exists():
-        return _field(_STATUS, "VmHWM")
+        text = _STATUS.read_text()
+        return MemoryUse(_field(text, "VmRSS"), _field(text, "VmHWM"))
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return MemoryUse(peak, peak)
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held in memory at once."""
+    return memory_use().peak
 
 
 def resident_memory() -> int:
-    """The bytes that this process holds in memory now; where the system does not tell, the most it has held."""
-    return _field(_STATUS, "VmRSS") if _STATUS.exists() else peak_memory()
+    """The bytes that this process holds in memory now."""
+    return memory_use().resident
 
 
 def forget_peak() -> None:
-    """Begin to look for the peak anew, where the system allows it (Linux); else it stays that of the whole process."""
+    """Measure the peak from now on, where the system allows it (Linux); else it stays that of the whole process."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -36,38 +53,41 @@ def forget_peak() -> None:
 def memory_left(root: Path = Path("/")) -> int:
     """The bytes that this process may still take: what the machine has left, or less where a control group allows less.
 
-    `root`: where /proc and /sys are. Where the system does not say (it is not Linux), all of the machine's memory.
+    `root` is the folder of /proc and /sys. Where there are none (not on Linux), all of the machine's memory.
     """
     info = root / "proc/meminfo"
     if not info.exists():
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([_field(info, "MemAvailable"), *_left_in_groups(root)])
+    return min([_field(info.read_text(), "MemAvailable"), *_left_in_groups(root)])
 
 
 @contextlib.contextmanager
 def no_more_memory() -> Iterator[None]:
-    """Within, more memory than the machine has left is refused with `MemoryError`: Linux would give it, and kill.
+    """Raise `MemoryError` within, where more memory is asked for than the machine has left.
 
-    Some gigabytes are always given, as compilers reserve more than they use.
+    Without it Linux would grant the memory, and kill the process. Some gigabytes are always allowed, as compilers
+    reserve more than they use.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if _STATUS.exists() and soft == resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_AS, (_field(_STATUS, "VmSize") + max(memory_left(), _RESERVED), hard))
+        most = _field(_STATUS.read_text(), "VmSize") + max(memory_left(), _RESERVED)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _field(file: Path, name: str) -> int:
-    line = next(line for line in file.read_text().splitlines() if line.startswith(f"{name}:"))
+def _field(text: str, name: str) -> int:
+    """The bytes that a line "NAME: KILOBYTES kB" of a file in /proc says."""
+    line = next(line for line in text.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 
 def _left_in_groups(root: Path) -> list[int]:
     """What the process's control groups and those above them leave; page cache that can be dropped counts as left.
 
-    A container may see its own group as the top one, under a name that is not there: what is missing is passed over.
+    A container may see its own group as the top one, under a name that does not exist there: such groups are skipped.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

@@ -1,6 +1,6 @@
-"""What all reports share: the style of figures and of pages, which are HTML that needs nothing else.
+"""What all reports share: the style of figures and of pages. A page is one HTML file that needs nothing else.
 
-Colours are the colour-blind-safe ones of Okabe & Ito.
+The colours are those of Okabe and Ito, which colour-blind people can tell apart.
 """
 
 import base64
@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
 
 
 class Picture(NamedTuple):
-    """A figure: a file name without suffix, what is seen, and the PNG."""
+    """A figure: its file name without suffix, its caption, and the bytes of the PNG."""
 
     name: str
     caption: str
@@ -42,7 +42,10 @@ class Picture(NamedTuple):
 
 
 def picture(name: str, caption: str, figure: Figure) -> Picture:
-    """A figure, drawn off screen. No text is read as mathematics but the ticks': a game's names may hold anything."""
+    """Draw a figure off screen.
+
+    Only the labels of ticks are read as mathematics, as the names that a game gives may hold any character.
+    """
     ticks = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
     for text in figure.findobj(Text):
         if id(text) not in ticks:
@@ -60,23 +63,31 @@ def page(
     filters: dict[str, Callable[..., str]] | None = None,
     **context: Any,
 ) -> str:
-    """The page of a template beside the package's code, whatever it is given escaped, with the pictures inside."""
+    """Fill a template, with everything that it is given escaped.
+
+    Args:
+        package: The package that holds the template; those in `structmfg` can be used as well.
+        template: The file name of the template.
+        pictures: The figures, which become part of the page.
+        filters: Filters of the template, besides `number`.
+        context: The variables of the template.
+    """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in (package, "structmfg")]),
-        autoescape=True, finalize=_shown, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True, finalize=_printable, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(number=number, **(filters or {}))
     encoded = [(drawn, base64.b64encode(drawn.png).decode()) for drawn in pictures]
     return environment.get_template(template).render(pictures=encoded, **context)
 
 
-def _shown(value: Any) -> Any:
-    """What is printed on a page, without control characters."""
+def _printable(value: Any) -> Any:
+    """The value; a text without control characters."""
     return printable(value, keep="\n") if type(value) is str else value
 
 
 def number(value: Any) -> str:
-    """A number in four digits; a dash for None."""
+    """The number in four digits, or a dash for None."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

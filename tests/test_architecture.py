@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-GROUND = ["_checks", "_flags", "_json", "_memory", "_typed", "_reading", "_files", "_pages", "_statistics"]
+GROUND = ["_checks", "_flags", "_memory", "_results", "_files", "_pages", "_statistics"]
 ROOMS = ["operators", "linear", "games", "policies", "economies", "evaluation", "solvers"]
 ROOMS += ["verification", "reports", "runs", "benchmarks", "cli"]
 LAYERS = GROUND + ROOMS

@@ -7,11 +7,11 @@ from structmfg.cli._early import prepare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run the command with these arguments, by default those of the process, and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     early = prepare(argv)
     try:
-        from structmfg.cli._main import run  # it takes seconds
+        from structmfg.cli._main import run  # imported here, as it takes seconds: first of all there must be a folder
 
         return run(argv, early)
     finally:

@@ -1,7 +1,6 @@
-"""`structmfg bench`: time the operators, training and other libraries; hold the figures against the targets."""
+"""`structmfg bench`: time operators, training and other libraries, and compare the figures with the targets."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg import benchmarks
-from structmfg._files import drop_folder, new_folder
+from structmfg._files import output_folder
 from structmfg.benchmarks import Case, Row, describe
 from structmfg.cli._output import console, print_json
 
@@ -20,17 +19,12 @@ def bench(arguments: argparse.Namespace) -> int:
     planned = benchmarks.cases(
         plan, games=arguments.games, sizes=arguments.sizes, peers=arguments.peer, seed=arguments.seed
     )
-    given = arguments.out is not None and Path(arguments.out).exists()
-    folder = new_folder(arguments.out, "bench")
     out = console(arguments)
-    try:
-        result = benchmarks.run(planned, timeout=plan.timeout, callback=lambda *case: _tell(out, *case))
-        named = {"quick": arguments.quick, "games": arguments.games, "sizes": arguments.sizes, "seed": arguments.seed}
-        result = {**result, "settings": named, "out": str(folder), "report": str(folder / "report.html")}
+    with output_folder(arguments.out, "bench") as folder:
+        result = benchmarks.run(planned, timeout=plan.timeout, callback=lambda *case: _print_case(out, *case))
+        settings = {name: getattr(arguments, name) for name in ("quick", "games", "sizes", "seed")}
+        result = {**result, "settings": settings, "out": str(folder), "report": str(folder / "report.html")}
         benchmarks.save(folder, result)
-    except BaseException:
-        drop_folder(folder, keep=given)
-        raise
     out.print(_targets(result))
     out.print(f"\n{_counts(result)}; report: {result['report']}", soft_wrap=True)
     if arguments.json:
@@ -40,8 +34,8 @@ def bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(out: Console, case: Case, rows: list[Row], seconds: float) -> None:
-    """A line for the case, and one for each measurement that failed or was left out."""
+def _print_case(out: Console, case: Case, rows: list[Row], seconds: float) -> None:
+    """Print a line for the case, and a line for each measurement that failed or was left out."""
     measured = [row for row in rows if row["status"] == "ok"]
     out.print(f"{case.title}: {len(measured)} of {len(rows)} measured in {seconds:.1f} s", soft_wrap=True)
     for row in rows:

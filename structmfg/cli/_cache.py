@@ -1,4 +1,4 @@
-"""Compiled programs kept between runs of the command line."""
+"""Keep compiled programs between runs of the command line."""
 
 import os
 import warnings
@@ -8,10 +8,10 @@ import jax
 
 
 def keep_compiled_programs() -> None:
-    """Keep them in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; without a place, do without.
+    """Keep them in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says; where neither works, nowhere.
 
-    JAX finds a program by its code, its options and the machine, so a stale one is never used. One that a killed
-    process has written in part, or for which the disk has no room, is compiled again: of that JAX need not warn.
+    JAX finds a program by its code, its options and the machine, so a stale program is never used. A program that a
+    killed process has written in part, or for which the disk has no room, is compiled again, without JAX's warning.
     """
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]

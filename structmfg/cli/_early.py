@@ -1,8 +1,8 @@
 """The folder of `structmfg solve`, made before anything is imported that takes seconds.
 
-It holds the command in command.json until the settings are written, so that `--resume` can begin anew after a kill in
-that time. Only the standard library is imported here. Whatever is not plainly a solve of one of the package's games is
-left to the parser, which makes the folder itself or says what is wrong.
+Until the settings are written it holds the command in command.json, so that `--resume` can start again after a kill in
+that time. Only the standard library is imported here. A command that is not plainly a solve of one of the package's
+games is left to the parser, which makes the folder itself or says what is wrong.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 COMMAND = "command.json"
-# By name, as their modules take long to import; a test holds them against `games.GAMES`.
+# By name, as their modules take long to import; a test compares them with `games.GAMES`.
 GAME_NAMES = (
     "beach_bar",
     "beach_bar_crowded",
@@ -24,73 +24,58 @@ GAME_NAMES = (
     "linear_quadratic",
     "macro",
 )
-_NO_RUN = ("--resume", "--help", "-h", "--version")
-_MOST = 1000  # folders of one name that are tried
+STARTS_NO_RUN = ("--resume", "--help", "-h", "--version")
+_MAX_NUMBER = 1000  # appended to a folder's name
 
 
-class Early(NamedTuple):
-    """The folder; `made`: whether it was made for this command; `above`: its parent, where that was made, too."""
+class EarlyFolder(NamedTuple):
+    """A folder with the command in it."""
 
     folder: Path
-    made: bool
-    above: Path | None
+    made: bool  # whether it was made for this command
+    parent: Path | None  # the folder above it, where that was made as well
 
     def drop(self) -> None:
-        """Leave nothing behind, if no solve has begun in it."""
+        """Leave nothing behind if no solve has started in the folder."""
         try:
             if os.listdir(self.folder) != [COMMAND]:
                 return
             (self.folder / COMMAND).unlink()
             if self.made:
                 self.folder.rmdir()
-            if self.above:
-                self.above.rmdir()
-        except OSError:  # another has been here
+            if self.parent:
+                self.parent.rmdir()
+        except OSError:  # another process has used the folder
             pass
 
 
-def prepare(argv: Sequence[str]) -> Early | None:
-    """The folder with the command in it; None where it is not for us to make, or cannot be."""
-    if not argv or argv[0] != "solve" or any(one.partition("=")[0] in _NO_RUN for one in argv):
+def prepare(argv: Sequence[str]) -> EarlyFolder | None:
+    """Make the folder and write the command into it; None where the parser has to make it, or say what is wrong."""
+    if not argv or argv[0] != "solve" or any(word.partition("=")[0] in STARTS_NO_RUN for word in argv):
         return None
     try:
-        given = _option(argv, "out")
-        if given is not None:
-            return _given(Path(given), argv)
-        name = _name(argv)
-        return None if name is None else _numbered(Path("runs"), name, argv)
+        out = _option(argv, "out")
+        if out is not None:
+            return _use_folder(Path(out), argv)
+        name = _folder_name(argv)
+        return None if name is None else _make_numbered_folder(Path("runs"), name, argv)
     except (OSError, ValueError):
         return None
 
 
-def saved_command(folder: Path) -> list[str] | None:
-    """The command that a folder was made for, if no solve has begun there. `ValueError` unless it is one."""
-    from structmfg._reading import read_json  # it takes long
-
-    path = folder / COMMAND
-    if not os.path.lexists(path):
-        return None
-    command = read_json(path).get("command")
-    if not isinstance(command, list) or not all(isinstance(one, str) for one in command) or command[:1] != ["solve"]:
-        raise ValueError(f"{path} must hold the command that the folder was made for, a list that begins with 'solve'")
-    if any(one.partition("=")[0] in _NO_RUN for one in command):
-        raise ValueError(f"{path} holds a command that begins no run")
-    return command
-
-
 def _option(argv: Sequence[str], name: str) -> str | None:
     """The last value given for an option."""
-    found = None
-    for one, following in zip(argv, [*argv[1:], None], strict=True):
-        option, equals, value = one.partition("=")
+    last = None
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        option, equals, value = word.partition("=")
         if option == f"--{name}":
-            found = value if equals else following
-    return found
+            last = value if equals else following
+    return last
 
 
-def _name(argv: Sequence[str]) -> str | None:
-    """As `begin` would name the folder; None where the parser has to be asked."""
-    games = [one for one in argv[1:] if one in GAME_NAMES]
+def _folder_name(argv: Sequence[str]) -> str | None:
+    """The name that `begin` would give the folder; None where the parser has to be asked."""
+    games = [word for word in argv[1:] if word in GAME_NAMES]
     solver, seed, seeds = _option(argv, "solver") or "rspg", _option(argv, "seed") or "0", _option(argv, "seeds")
     plain = re.fullmatch("[a-z_]+", solver) and all(re.fullmatch("[0-9]{1,10}", n) for n in (seed, seeds or "1"))
     if len(games) != 1 or not plain:
@@ -99,34 +84,34 @@ def _name(argv: Sequence[str]) -> str | None:
     return f"{games[0]}-{solver}-{first if seeds is None else f'seeds-{first}-{first + int(seeds) - 1}'}"
 
 
-def _given(folder: Path, argv: Sequence[str]) -> Early | None:
+def _use_folder(folder: Path, argv: Sequence[str]) -> EarlyFolder | None:
     """The folder that was asked for, where it is new or empty."""
     if folder.is_dir():
         if any(folder.iterdir()):
             return None
-        _write(folder, argv)
-        return Early(folder, False, None)
+        _write_command(folder, argv)
+        return EarlyFolder(folder, False, None)
     if os.path.lexists(folder) or not folder.parent.is_dir():
         return None
-    return Early(folder, True, None) if _put(folder, argv) else None
+    return EarlyFolder(folder, True, None) if _make_folder(folder, argv) else None
 
 
-def _numbered(above: Path, name: str, argv: Sequence[str]) -> Early | None:
-    made = not above.exists()
-    above.mkdir(exist_ok=True)
-    for number in range(1, _MOST):
-        folder = above / (name if number == 1 else f"{name}-{number}")
-        if not os.path.lexists(folder) and _put(folder, argv):
-            return Early(folder, True, above if made else None)
+def _make_numbered_folder(parent: Path, name: str, argv: Sequence[str]) -> EarlyFolder | None:
+    made = not parent.exists()
+    parent.mkdir(exist_ok=True)
+    for number in range(1, _MAX_NUMBER):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        if not os.path.lexists(folder) and _make_folder(folder, argv):
+            return EarlyFolder(folder, True, parent if made else None)
     return None
 
 
-def _put(folder: Path, argv: Sequence[str]) -> bool:
-    """A new folder that holds the command as soon as it is there; False where another was first."""
+def _make_folder(folder: Path, argv: Sequence[str]) -> bool:
+    """Make a folder that holds the command as soon as it is there; False where another process was first."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        _write(temporary, argv)
+        _write_command(temporary, argv)
         temporary.rename(folder)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -136,7 +121,7 @@ def _put(folder: Path, argv: Sequence[str]) -> bool:
     return True
 
 
-def _write(folder: Path, argv: Sequence[str]) -> None:
+def _write_command(folder: Path, argv: Sequence[str]) -> None:
     temporary = folder / f".{COMMAND}.tmp"
     temporary.write_text(json.dumps({"command": list(argv)}) + "\n")
     temporary.replace(folder / COMMAND)

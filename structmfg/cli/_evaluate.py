@@ -10,40 +10,43 @@ from structmfg.solvers.n_players import PlayersEvaluation, players
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Print return and exploitabilities, and the anchors."""
-    with jax.enable_x64(runs.load_settings(arguments.run).precision == "float64"):
-        run = runs.load_run(arguments.run)
+    """Print return and exploitability, and the reference values."""
+    settings = runs.load_settings(arguments.run)
+    with jax.enable_x64(settings.precision == "float64"):
+        run = runs.load_run(arguments.run, settings=settings)
         kinds = None if arguments.kind is None else [arguments.kind]
         evaluation = reports.evaluate(run.game, run.policy, kinds=kinds, num_paths=arguments.paths, seed=arguments.seed)
         measured = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-        beside = reports.anchors(run.game, run.settings.solver, kinds=measured, information=run.settings.information)
-        among = _players(arguments, run)
+        reference = reports.reference_values(
+            run.game, settings.solver, kinds=measured, information=settings.information
+        )
+        in_finite_games = _players(arguments, run)
     result = {
         **run.result,
-        **{name: getattr(run.settings, name) for name in ("game", "solver", "seed")},
+        **{name: getattr(settings, name) for name in ("game", "solver", "seed")},
         **runs.measures(evaluation),
-        "anchors": runs.anchors_object(beside),
+        "anchors": runs.reference_object(reference),
         "out": str(run.path),
         "report": str(run.path / "report.html"),
     }
-    if among:
-        figure = reports.save_players(run.path, title(result), among)
-        result |= {**reports.players_object(among), "players_figure": str(figure)}
+    if in_finite_games:
+        (figure,) = runs.save_figures(run.path, [reports.draw_players(title(result), in_finite_games)])
+        result |= {**reports.players_object(in_finite_games), "players_figure": str(figure)}
     out = console(arguments)
     out.print(f"{title(result)}: return {result['return']:.5g}\n")
     out.print(summary(result))
     out.print(f"\nexploitability {basis(result)}; in units of the return")
-    if among:
+    if in_finite_games:
         out.print()
-        out.print(players_table(among))
-        out.print(f"\n{reports.players_basis(among)}\nfigure: {figure}", soft_wrap=True)
+        out.print(players_table(in_finite_games))
+        out.print(f"\n{reports.players_basis(in_finite_games)}\nfigure: {figure}", soft_wrap=True)
     if arguments.json:
         print_json(result)
     return 0
 
 
 def _players(arguments: argparse.Namespace, run: runs.Run) -> list[PlayersEvaluation]:
-    """The policy in finite games, if that was asked for."""
+    """The policy in games of finitely many players, if --players was given."""
     if arguments.players is None:
         if arguments.games is not None or arguments.deviator is not None:
             raise ValueError("--games and --deviator are those of --players N [N ...], which was not given")

@@ -1,4 +1,4 @@
-"""`structmfg games`."""
+"""`structmfg games`: list the games."""
 
 import argparse
 import dataclasses
@@ -14,8 +14,8 @@ from structmfg.games import GAMES, Game, make
 
 
 def games(arguments: argparse.Namespace) -> int:
-    """List the games."""
-    described = [describe(name, make(name)) for name in GAMES]
+    """Print every game with its sizes, parameters and defaults."""
+    described = [_describe(name, make(name)) for name in GAMES]
     for game in described:
         console(arguments).print(_table(game))
     if arguments.json:
@@ -23,8 +23,8 @@ def games(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(name: str, game: Game) -> dict[str, Any]:
-    """What a user wants to know of a game before solving it."""
+def _describe(name: str, game: Game) -> dict[str, Any]:
+    """A game with its sizes and parameters, as `--json` prints it."""
     scenarios = game.scenarios()
     return {
         "name": name,

@@ -1,47 +1,46 @@
-"""What `structmfg solve` is to do: a solve that starts in a new folder, or one that goes on in the folder of a run.
+"""What `structmfg solve` is to do: start a solve in a new folder, or go on with one in the folder of a run.
 
 A run has one folder. Several seeds have one each, within a folder that lists them in seeds.json.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Key
 
 from structmfg import solvers
-from structmfg._checks import check_integer, check_name, check_positive, check_seed
-from structmfg._files import new_folder, read_json, write_json
-from structmfg._reading import check_no_link
-from structmfg.cli._early import COMMAND, Early, saved_command
+from structmfg._checks import check_integer, check_positive, check_seed
+from structmfg._files import check_no_link, check_types, file_error_context, new_folder, read_json, write_json
+from structmfg.cli._early import COMMAND, STARTS_NO_RUN, EarlyFolder
 from structmfg.cli._parser import parse
 from structmfg.games import Game, make
-from structmfg.runs import Precision, Settings, blamed, load_run, load_settings, save_settings, versions
+from structmfg.runs import POLICY_FILE, Settings, load_run, load_settings, save_settings, versions
 
 _SEEDS = "seeds.json"
 _MAY_GO_ON = ("interrupted", "time_limit")  # results of which more can come
 
+SeedRun = tuple[Path, Settings]
+
 
 class Job(NamedTuple):
-    """`runs`: the folder and the settings of every seed; `many`: whether seeds were asked for, be it one.
+    """A solve with its folder."""
 
-    `new`: whether it begins; `made`: whether its folder was made for it.
-    """
-
-    folder: Path
+    folder: Path  # of the run, or of the runs of all seeds
     game: Game
     solver: solvers.TrainingSolver | solvers.TreeSolver
-    runs: list[tuple[Path, Settings]]
-    many: bool
-    new: bool
-    made: bool
+    runs: list[SeedRun]
+    many: bool  # whether --seeds was given, be it for one seed
+    new: bool  # whether the solve starts now
+    made: bool  # whether the folder was made for it
 
     @property
     def settings(self) -> Settings:
-        """Which all have in common but for the seed."""
+        """The settings, which all seeds have in common but for the seed itself."""
         return self.runs[0][1]
 
     @property
@@ -50,26 +49,27 @@ class Job(NamedTuple):
         keys = [jax.random.key(settings.seed) for _, settings in self.runs]
         return jax.numpy.stack(keys) if self.many else keys[0]
 
-    def finished(self) -> list[dict[str, Any]]:
-        """The results, if there is nothing left to do."""
+    def results_if_finished(self) -> list[dict[str, Any]]:
+        """The result of every seed, or none where there is something left to do."""
         if not all((path / "result.json").exists() for path, _ in self.runs):
             return []
-        results = [
-            {**load_run(path).result, "out": str(path), "report": str(path / "report.html")} for path, _ in self.runs
-        ]
+        results = []
+        for path, settings in self.runs:
+            run = load_run(path, settings=settings)
+            results.append({**run.result, "out": str(path), "report": str(path / "report.html")})
         return [] if any(result["result"] in _MAY_GO_ON for result in results) else results
 
     @property
     def has_policies(self) -> bool:
         """Whether something was learned that must not be lost."""
-        return any((path / "policy.npz").exists() for path, _ in self.runs)
+        return any((path / POLICY_FILE).exists() for path, _ in self.runs)
 
-    def clean(self) -> None:
-        """Without snapshots that will not be needed."""
+    def remove_snapshots(self) -> None:
+        """Remove the snapshots, which are not needed after the end."""
         shutil.rmtree(self.folder / "snapshots")
 
     def abandon(self) -> None:
-        """Nothing is left in a folder that was empty when the job began, nor of the folder if it was made for it."""
+        """Empty the folder of a new solve, and remove it if it was made for the solve."""
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -79,32 +79,38 @@ class Job(NamedTuple):
             self.folder.rmdir()
 
 
-def anew(arguments: argparse.Namespace) -> argparse.Namespace:
-    """The arguments; of --resume for a folder in which no solve has begun, those that it was made for."""
-    if arguments.resume is None or (command := saved_command(folder := Path(arguments.resume))) is None:
+def original_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments; for --resume in a folder where no solve has started, those that the folder was made for."""
+    if arguments.resume is None or (command := _saved_command(folder := Path(arguments.resume))) is None:
         return arguments
-    with blamed(folder / COMMAND):
-        asked = parse(command)
+    with file_error_context(folder / COMMAND, "does not describe a run"):
+        original = parse(command)
     for name in ("json", "quiet", "snapshot_seconds"):
-        setattr(asked, name, getattr(arguments, name))
+        setattr(original, name, getattr(arguments, name))
     if arguments.max_seconds is not None:
-        asked.max_seconds = arguments.max_seconds
-    asked.early = Early(folder, False, None)
-    if not (asked.quiet or asked.json):
+        original.max_seconds = arguments.max_seconds
+    original.early = EarlyFolder(folder, False, None)
+    if not (original.quiet or original.json):
         print("no solve has begun there: beginning anew")
-    return asked
+    return original
 
 
-def precision(arguments: argparse.Namespace) -> str:
-    """That of the numbers, which is chosen before anything is computed."""
-    if arguments.resume is None:
-        check_name("precision", arguments.precision, get_args(Precision))
-        return str(arguments.precision)
-    return load_settings(_folders(Path(arguments.resume))[0], policy=False).precision
+def _saved_command(folder: Path) -> list[str] | None:
+    """The command that a folder was made for, if no solve has started there. `ValueError` unless it starts a solve."""
+    path = folder / COMMAND
+    if not os.path.lexists(path):
+        return None
+    saved = read_json(path)
+    with file_error_context(path, "must hold the command that the folder was made for"):
+        check_types(saved, {"command": list[str]}, required=["command"])
+        command: list[str] = saved["command"]
+        if command[:1] != ["solve"] or any(word.partition("=")[0] in STARTS_NO_RUN for word in command):
+            raise ValueError("this command starts no run")
+    return command
 
 
 def begin(arguments: argparse.Namespace) -> Job:
-    """In a new folder, with the settings written. `ValueError` on bad settings, with nothing left behind."""
+    """Start in a new folder, with the settings written. `ValueError` on bad settings, with nothing left behind."""
     game = make(arguments.game, **arguments.game_parameters)
     chosen = solvers.preset(game, arguments.solver, arguments.preset, **arguments.overrides)
     steps = chosen.max_steps
@@ -114,7 +120,7 @@ def begin(arguments: argparse.Namespace) -> Job:
     seeds = range(arguments.seed, arguments.seed + (check_integer("seeds", arguments.seeds, at_least=1) if many else 1))
     if many and not isinstance(chosen.solver, solvers.TrainingSolver):
         raise ValueError(f"{arguments.solver} draws nothing at random: --seeds is for solvers that train")
-    settings = [
+    all_settings = [
         Settings.of(
             game,
             chosen.solver,
@@ -127,33 +133,39 @@ def begin(arguments: argparse.Namespace) -> Job:
         )
         for seed in seeds
     ]
-    named = f"seeds-{seeds[0]}-{seeds[-1]}" if many else str(arguments.seed)
     if arguments.early is not None:
         made, folder = arguments.early.made, arguments.early.folder
     else:
         made = arguments.out is None or not Path(arguments.out).exists()
-        folder = new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{named}")
-    runs = [(folder / f"seed-{one.seed}" if many else folder, one) for one in settings]
-    for path, one in runs:
+        seed_name = f"seeds-{seeds[0]}-{seeds[-1]}" if many else str(arguments.seed)
+        folder = new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{seed_name}")
+    runs = [(folder / f"seed-{settings.seed}" if many else folder, settings) for settings in all_settings]
+    for path, settings in runs:
         path.mkdir(exist_ok=True)
-        save_settings(path, one)
+        save_settings(path, settings)
     if many:
         write_json(folder / _SEEDS, {"seeds": list(seeds)})
     (folder / COMMAND).unlink(missing_ok=True)  # from here on there are the settings
     return Job(folder, game, chosen.solver, runs, many, new=True, made=made)
 
 
-def resume(arguments: argparse.Namespace) -> Job:
-    """From the folder of a run. `ValueError` where it is not one, or where more is asked for than can be changed."""
-    folder = Path(arguments.resume)
-    runs = [(path, load_settings(path, policy=False)) for path in _folders(folder)]
-    settings = runs[0][1]
-    if any(one._replace(seed=settings.seed) != settings for _, one in runs):
+def load_runs(folder: Path) -> list[SeedRun]:
+    """The folder and the settings of every seed of a run. `ValueError` where the folder is not that of a run."""
+    runs = [(path, load_settings(path, policy=False)) for path in _seed_folders(folder)]
+    first = runs[0][1]
+    if any(settings._replace(seed=first.seed) != first for _, settings in runs):
         raise ValueError(f"the runs in {folder} differ in more than the seed")
+    return runs
+
+
+def resume(arguments: argparse.Namespace, runs: list[SeedRun]) -> Job:
+    """Go on with runs of `load_runs`. `ValueError` where they cannot go on as the arguments say."""
+    folder = Path(arguments.resume)
     check_no_link(folder / "snapshots")
     if arguments.max_seconds is not None:
         check_positive("max_seconds", arguments.max_seconds)
-        runs = [(path, one._replace(max_seconds=arguments.max_seconds)) for path, one in runs]
+        runs = [(path, settings._replace(max_seconds=arguments.max_seconds)) for path, settings in runs]
+    settings = runs[0][1]
     game = settings.build_game()
     if settings.versions != versions():
         print(f"structmfg: begun with {settings.versions}: numbers may differ in rounding", file=sys.stderr)
@@ -161,8 +173,8 @@ def resume(arguments: argparse.Namespace) -> Job:
     return Job(folder, game, settings.build_solver(game), runs, many, new=False, made=False)
 
 
-def _folders(folder: Path) -> list[Path]:
-    """That of the run itself, or those of its seeds."""
+def _seed_folders(folder: Path) -> list[Path]:
+    """The folder of the run itself, or the folders of its seeds."""
     if not (folder / _SEEDS).is_file():
         return [folder]
     seeds = read_json(folder / _SEEDS).get("seeds")

@@ -2,7 +2,7 @@
 
 0 done, 1 not finite, 2 bad input, 130 interrupted before there was a report, 143 terminated.
 
-Whatever is wrong with the input is a `ValueError` of the library; here it becomes one line on standard error.
+The library raises `ValueError` on bad input; here it becomes one line on standard error.
 """
 
 import importlib
@@ -14,18 +14,18 @@ import jax
 
 from structmfg._checks import printable
 from structmfg.cli._cache import keep_compiled_programs
-from structmfg.cli._early import Early
+from structmfg.cli._early import EarlyFolder
 from structmfg.cli._parser import parse
 from structmfg.cli._progress import Terminated
 
 
-def run(argv: Sequence[str], early: Early | None) -> int:
-    """Run the command, in the folder that was made early, and return its exit code."""
+def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
+    """Run the command, in the folder that was made early if there is one, and return its exit code."""
     try:
         arguments = parse(argv)
         arguments.early = early
-        # Imported by need: only solve and evaluate draw and compile, and --help should not wait for it.
         keep_compiled_programs()
+        # Imported here: only some commands draw and compile, and --help should not wait for that.
         module = importlib.import_module(f"structmfg.cli._{arguments.command}")
         return int(getattr(module, arguments.command)(arguments))
     except SystemExit as request:  # --help and --version

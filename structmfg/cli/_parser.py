@@ -1,14 +1,17 @@
-"""The arguments. Every parameter of a game and of a solver is an option, read off the fields that define it.
+"""Parse the arguments. Every parameter of a game and of a solver is an option, read off the fields that define it.
 
-One parser serves all games, so options may stand before and after the game's name; that a parameter belongs to the game
-is checked by `games.make`, which names the nearest.
+One parser serves all games, so that options may stand before and after the game's name. `games.make` checks that a
+parameter belongs to the game, and names the nearest one if it does not.
 """
 
 import argparse
 import dataclasses
 import difflib
+import importlib.metadata
+import json
+import platform
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from structmfg._checks import check_name
@@ -30,6 +33,9 @@ _COMMANDS = {
 _WITH_RESUME = ("command", "resume", "game_parameters", "overrides", "json", "quiet", "max_seconds", "snapshot_seconds")
 
 
+_PRECISIONS = ("float32", "float64")
+
+
 class _Field(NamedTuple):
     name: str
     kind: Any
@@ -37,32 +43,46 @@ class _Field(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are exceptions."""
+    """A parser that raises `ValueError` where others exit."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments; `game_parameters` and `overrides` hold those that were given. `ValueError` on a bad one."""
+    """The arguments; `game_parameters` and `overrides` hold those that were given.
+
+    Raises:
+        ValueError: An argument is unknown, or its value cannot be read.
+        SystemExit: --help or --version was given, and has been answered.
+    """
+    if sorted(argv) == ["--json", "--version"]:
+        print(json.dumps(_versions()))
+        raise SystemExit(0)
     if argv and not argv[0].startswith("-"):
         check_name("command", argv[0], _COMMANDS)
-    parser, commands = _build()
-    arguments, rest = parser.parse_known_args([_dashed(argument) for argument in argv])
+    parser, commands = build_parser()
+    arguments, rest = parser.parse_known_args([_with_hyphens(argument) for argument in argv])
     if rest:
         _reject(rest, commands[arguments.command]._option_string_actions)
     if arguments.command in ("solve", "compare", "verify"):
-        arguments.game_parameters = _given(arguments, (field.name for field in game_fields()))
+        check_name("precision", arguments.precision, _PRECISIONS)
+        arguments.game_parameters = _given(arguments, game_fields())
     if arguments.command == "solve":
-        arguments.overrides = _given(
-            arguments, (field.name for field in [*solver_fields(), *network_fields(), *table_fields()])
-        )
+        arguments.overrides = _given(arguments, [*solver_fields(), *network_fields(), *table_fields()])
         _check_resume(arguments, commands["solve"])
     return arguments
 
 
-def _dashed(argument: str) -> str:
-    """--num_states is --num-states."""
+def _versions() -> dict[str, str]:
+    """The versions that a report of an error should state."""
+    packages = ("structmfg", "jax", "jaxlib", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return versions | {"python": platform.python_version(), "platform": platform.platform()}
+
+
+def _with_hyphens(argument: str) -> str:
+    """The argument with hyphens in its name: --num_states=9 becomes --num-states=9."""
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
@@ -76,12 +96,13 @@ def _reject(rest: Sequence[str], options: Iterable[str]) -> NoReturn:
     raise ValueError(f"unknown option {unknown!r}; {hint}")
 
 
-def _given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+def _given(arguments: argparse.Namespace, fields: Iterable[_Field]) -> dict[str, Any]:
+    values = {field.name: getattr(arguments, field.name) for field in fields}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_resume(arguments: argparse.Namespace, parser: _Parser) -> None:
-    """`ValueError` on neither a game nor --resume, and on --resume with what a run already has."""
+    """Raise `ValueError` on neither a game nor --resume, and on --resume together with settings of the run."""
     if arguments.resume is None:
         if arguments.game is None:
             raise ValueError("solve needs a GAME, or --resume RUN (see structmfg solve --help)")
@@ -92,8 +113,8 @@ def _check_resume(arguments: argparse.Namespace, parser: _Parser) -> None:
         if name not in _WITH_RESUME and value not in (None, parser.get_default(name))
     ]
     if given:
-        named = ", ".join("GAME" if name == "game" else f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"--resume goes on with the settings of the run: leave out {named}")
+        options = ", ".join("GAME" if name == "game" else f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"--resume goes on with the settings of the run: leave out {options}")
 
 
 def whole_number(text: str) -> int:
@@ -112,42 +133,38 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, but is {text!r}") from None
 
 
-# What is read off the definitions.
+# Fields of games, solvers, networks and tables.
 
 
 def game_fields() -> list[_Field]:
     """The parameters of all games by name, with the default in each game that has it."""
-    fields: dict[str, _Field] = {}
-    for game, kind in GAMES.items():
-        hints = typing.get_type_hints(kind)
-        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-            known = fields.get(field.name)
-            note = f"{game} {field.default}"
-            fields[field.name] = _Field(field.name, hints[field.name], f"{known.note}, {note}" if known else note)
-    return list(fields.values())
+    return _merged_fields(GAMES, lambda game, field: f"{game} {field.default}")
 
 
 def solver_fields() -> list[_Field]:
     """The hyper-parameters of all solvers by name, with the solvers that have each."""
+    return [field for field in _merged_fields(SOLVERS, lambda solver, _: solver) if field.name != "policy"]
+
+
+def _merged_fields(kinds: Mapping[str, type[Any]], note: Callable[[str, dataclasses.Field[Any]], str]) -> list[_Field]:
+    """The fields of several dataclasses, those of the same name as one, with the notes of all."""
     fields: dict[str, _Field] = {}
-    for solver, kind in SOLVERS.items():
+    for name, kind in kinds.items():
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            if field.name != "policy":
-                known = fields.get(field.name)
-                note = f"{known.note}, {solver}" if known else solver
-                fields[field.name] = _Field(field.name, hints[field.name], note)
+            notes = [fields[field.name].note] if field.name in fields else []
+            fields[field.name] = _Field(field.name, hints[field.name], ", ".join([*notes, note(name, field)]))
     return list(fields.values())
 
 
 def network_fields() -> list[_Field]:
-    """The settings of a network; whether it is recurrent is the solver's business."""
+    """The settings of a network, but whether it is recurrent: that follows from the solver."""
     hints = typing.get_type_hints(NetworkSettings)
     return [_Field(name, hints[name], "") for name in NetworkSettings._fields if name != "recurrent"]
 
 
 def table_fields() -> list[_Field]:
-    """The settings of a table, one number for all observations."""
+    """The settings of a table; each is one number for all observations."""
     hints = typing.get_type_hints(BinnedSettings)
     return [_Field(name, hints[name], "") for name in BinnedSettings._fields if name not in NetworkSettings._fields]
 
@@ -159,7 +176,7 @@ def _trainers(policy: type[ParametricPolicy]) -> str:
 
 
 def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
-    """How to read a value of this type, and what to call it. The library checks names: it knows the nearest."""
+    """How to read a value of this type, and its name in the help. The library checks names, as it knows the nearest."""
     members = [kind] if typing.get_origin(kind) is Literal else typing.get_args(kind) or [kind]  # X | None is read as X
     if int in members:
         return whole_number, "N"
@@ -172,12 +189,12 @@ def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
 # The parser.
 
 
-def _build() -> tuple[_Parser, dict[str, _Parser]]:
-    """The parser, and those of its commands."""
-    from structmfg import __version__
-
+def build_parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and the parsers of its commands by name."""
     parser = _Parser(prog="structmfg", description="Solve mean field games with common noise.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"structmfg {__version__}")
+    version = f"structmfg {importlib.metadata.version('structmfg')}"
+    explained = "print the version and exit; with --json, those of Python, JAX and NumPy, too"
+    parser.add_argument("--version", action="version", version=version, help=explained)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {
         name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
@@ -207,33 +224,21 @@ def _solve_arguments(parser: argparse.ArgumentParser) -> None:
     suits = "settings that suit the game, or the paper's"
     run.add_argument("--preset", default="default", metavar=f"{{{presets}}}", help=suits)
     run.add_argument("--iterations", type=whole_number, metavar="N", help="updates (default: the preset's)")
-    run.add_argument(
-        "--max-seconds",
-        type=number,
-        metavar="X",
-        help="stop the training there, wherever its schedules are; to plan for less, use --iterations",
-    )
+    limit = "stop the training there, wherever its schedules are; to plan for less, use --iterations"
+    run.add_argument("--max-seconds", type=number, metavar="X", help=limit)
     run.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
     several = "train K seeds, from --seed on, side by side in one program; each has a run folder of its own"
     run.add_argument("--seeds", type=whole_number, metavar="K", help=several)
-    run.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/GAME-SOLVER-SEED, numbered)")
-    run.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
-    _add_fields(
-        parser.add_argument_group("solver", "By solver. Defaults: the preset's, else the solver's own."),
-        solver_fields(),
-    )
-    _add_fields(
-        parser.add_argument_group("network", f"Of {_trainers(NetworkPolicy)}. Defaults: the preset's."),
-        network_fields(),
-    )
-    _add_fields(
-        parser.add_argument_group("table", f"Of {_trainers(BinnedPolicy)}. Defaults: the preset's."), table_fields()
-    )
-    _game_arguments(parser)
-
-
-def _game_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_fields(parser.add_argument_group("game", "Every game has its own; here with their defaults."), game_fields())
+    _add_output(run, "runs/GAME-SOLVER-SEED")
+    _add_precision(run)
+    groups = [
+        ("solver", "By solver. Defaults: the preset's, else the solver's own.", solver_fields()),
+        ("network", f"Of {_trainers(NetworkPolicy)}. Defaults: the preset's.", network_fields()),
+        ("table", f"Of {_trainers(BinnedPolicy)}. Defaults: the preset's.", table_fields()),
+    ]
+    for name, text, fields in groups:
+        _add_fields(parser.add_argument_group(name, text), fields)
+    _add_game_fields(parser)
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -246,13 +251,13 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--paths", type=whole_number, default=32, metavar="N", help=held_out)
     seed = "of the held-out paths, and of the games (default: 0)"
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help=seed)
-    among = parser.add_argument_group("players", "The policy in games of finitely many players; with a figure.")
-    among.add_argument("--players", nargs="+", type=whole_number, metavar="N", help="numbers of players, say 10 100")
-    knows = f"what one who deviates knows: {{{','.join(typing.get_args(Deviator))}}}"
+    players = parser.add_argument_group("players", "The policy in games of finitely many players; with a figure.")
+    players.add_argument("--players", nargs="+", type=whole_number, metavar="N", help="numbers of players, say 10 100")
+    knows = f"what the player who deviates knows: {{{','.join(typing.get_args(Deviator))}}}"
     note = "default: non_anticipative, where the noise is continuous clairvoyant; full is exact, in tiny games only"
-    among.add_argument("--deviator", metavar="KIND", help=f"{knows} ({note})")
+    players.add_argument("--deviator", metavar="KIND", help=f"{knows} ({note})")
     games = "to play for every N (default: about 2e6 agents in all, at most 1024 games)"
-    among.add_argument("--games", type=whole_number, metavar="N", help=games)
+    players.add_argument("--games", type=whole_number, metavar="N", help=games)
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -263,44 +268,53 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--seeds", type=whole_number, default=3, metavar="N", help="0..N-1 (default: 3)")
     seconds = "of training for every solver and seed; its schedules are planned to fill them (default: 60)"
     options.add_argument("--max-seconds", type=number, default=60.0, metavar="X", help=seconds)
-    folder = "a new or empty folder, or that of a comparison to go on with (default: runs/compare-GAME, numbered)"
-    options.add_argument("--out", metavar="DIR", help=folder)
-    options.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
-    _game_arguments(parser)
+    _add_output(options, "runs/compare-GAME", ", or that of a comparison to go on with")
+    _add_precision(options)
+    _add_game_fields(parser)
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    own = "or a class of your own, module:Class, looked for in the working folder, too"
+    own = "or a class of your own, module:Class, which may lie in the working folder"
     parser.add_argument("game", metavar="GAME", nargs="?", help=f"{', '.join(GAMES)}; {own}")
     options = parser.add_argument_group("verification")
-    options.add_argument(
-        "--deep", action="store_true", help="larger populations and more studies: minutes, not seconds"
-    )
+    deep = "larger populations and more studies: minutes, not seconds"
+    options.add_argument("--deep", action="store_true", help=deep)
     fuzz = "also check the laws at N random points, and shrink what fails to a small example (default: 0)"
     options.add_argument("--fuzz", type=whole_number, default=0, metavar="N", help=fuzz)
-    options.add_argument(
-        "--self-test", action="store_true", help="no game: faults are sown, and who finds them is told"
-    )
+    self_test = "no game: put faults into games, and say which checks find them"
+    options.add_argument("--self-test", action="store_true", help=self_test)
     points = "random paths along which the laws are checked (default: 3)"
     options.add_argument("--points", type=whole_number, default=3, metavar="N", help=points)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of everything random (default: 0)")
-    options.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/verify-GAME, numbered)")
-    options.add_argument("--precision", default="float32", metavar="{float32,float64}", help="default: float32")
-    _game_arguments(parser)
+    _add_output(options, "runs/verify-GAME")
+    _add_precision(options)
+    _add_game_fields(parser)
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("benchmarks")
     options.add_argument("--quick", action="store_true", help="a selection, in about three minutes")
-    options.add_argument(
-        "--games", nargs="+", metavar="GAME", help="beach_bar, linear_quadratic, macro (default: all three)"
-    )
+    games = "beach_bar, linear_quadratic, macro (default: all three)"
+    options.add_argument("--games", nargs="+", metavar="GAME", help=games)
     sizes = "numbers of states (macro: about so many; default: each game's own)"
     options.add_argument("--sizes", nargs="+", type=whole_number, metavar="N", help=sizes)
     peer = "another library to time, besides OpenSpiel and MFGLib; may be repeated (see benchmarks.Peer)"
     options.add_argument("--peer", action="append", default=[], metavar="MODULE:CLASS", help=peer)
     options.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of policies, noise and training")
-    options.add_argument("--out", metavar="DIR", help="a new or empty folder (default: runs/bench, numbered)")
+    _add_output(options, "runs/bench")
+
+
+def _add_output(group: argparse._ArgumentGroup, default: str, more: str = "") -> None:
+    group.add_argument("--out", metavar="DIR", help=f"a new or empty folder{more} (default: {default}, numbered)")
+
+
+def _add_precision(group: argparse._ArgumentGroup) -> None:
+    choices = f"{{{','.join(_PRECISIONS)}}}"
+    group.add_argument("--precision", default=_PRECISIONS[0], metavar=choices, help=f"default: {_PRECISIONS[0]}")
+
+
+def _add_game_fields(parser: argparse.ArgumentParser) -> None:
+    _add_fields(parser.add_argument_group("game", "Every game has its own; here with their defaults."), game_fields())
 
 
 def _add_fields(group: argparse._ArgumentGroup, fields: Iterable[_Field]) -> None:

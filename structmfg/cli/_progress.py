@@ -1,4 +1,4 @@
-"""While a solve runs: a live bar, and Ctrl-C that loses nothing."""
+"""While a solve runs: a progress bar, and Ctrl-C that loses nothing."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from structmfg import solvers
 
 
 class Display:
-    """A bar with iteration, return, latest exploitability and time left; nothing where nobody watches."""
+    """A bar with update, return, latest exploitability and time left; it is shown on terminals only."""
 
     def __init__(self, *, quiet: bool, max_seconds: float | None) -> None:
         screen = Console(stderr=True)
@@ -35,11 +35,11 @@ class Display:
         self._bar.stop()
 
     def stage(self, description: str) -> None:
-        """Something of unknown length."""
+        """Show that something of unknown length is done now."""
         self._bar.update(self._task, description=description, total=None, numbers="")
 
     def training(self, progress: solvers.Progress, description: str = "training") -> None:
-        """After a chunk of updates."""
+        """Show the progress after a chunk of updates."""
         if progress.checkpoint:
             self._exploitability = f"clairvoyant exploitability {progress.checkpoint.value:.4g}"
         elif progress.exploitability is not None:
@@ -55,20 +55,20 @@ class Display:
 
 
 def seconds_left(progress: solvers.Progress, max_seconds: float | None) -> float:
-    """Of training, at the pace so far and within the limit."""
+    """The seconds of training that are left, at the pace so far and within the limit."""
     left = (progress.max_steps - progress.step) * progress.train_seconds / max(progress.step, 1)
     return left if max_seconds is None else min(left, max(max_seconds - progress.train_seconds, 0.0))
 
 
 class Terminated(KeyboardInterrupt):
-    """By SIGTERM: there is no time for more than saving what there is."""
+    """SIGTERM came: there is no time for more than saving what there is."""
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a request, which `check` grants between updates; a second one takes effect at once.
+    """Delay the first Ctrl-C until `check` is called between two updates; a second Ctrl-C takes effect at once.
 
     An interrupt in the midst of an update would lose that update, and one in the midst of saving would lose the run.
-    SIGTERM is such a request while there are updates to be made (`updating`), and at other times takes effect at once.
+    SIGTERM is delayed while there are updates to be made (`updating`), and takes effect at once at other times.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Interrupt:
         self.requested = True
 
     def check(self, progress: solvers.Progress) -> None:
-        """Raise KeyboardInterrupt if one was requested and there is training left."""
+        """Raise `KeyboardInterrupt` if Ctrl-C or SIGTERM came and there is training left."""
         self.updating = progress.step < progress.max_steps
         if self.requested and self.updating:
             raise KeyboardInterrupt

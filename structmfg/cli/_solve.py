@@ -1,9 +1,10 @@
-"""`structmfg solve`: train, evaluate, save, say what was reached; `--resume` goes on with what was cut short."""
+"""`structmfg solve`: train, evaluate, save and print what was reached; `--resume` goes on with what was cut short."""
 
 import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import jax
 from structmfg import reports, runs, solvers
 from structmfg._checks import check_positive, printable
 from structmfg._files import write_json
-from structmfg.cli._job import Job, anew, begin, precision, resume
+from structmfg.cli._job import Job, begin, load_runs, original_arguments, resume
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt, Terminated
 from structmfg.games import Game
@@ -24,29 +25,32 @@ _EVALUATIONS = 12
 def solve(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
     check_positive("snapshot_seconds", arguments.snapshot_seconds)
-    arguments = anew(arguments)
-    with jax.enable_x64(precision(arguments) == "float64"), Interrupt() as interrupt:
-        job = begin(arguments) if arguments.resume is None else resume(arguments)
-        done = job.finished()
-        results = done or _run(arguments, job, interrupt)
+    arguments = original_arguments(arguments)
+    saved = None if arguments.resume is None else load_runs(Path(arguments.resume))
+    precision = arguments.precision if saved is None else saved[0][1].precision
+    with jax.enable_x64(precision == "float64"), Interrupt() as interrupt:
+        job = begin(arguments) if saved is None else resume(arguments, saved)
+        finished = job.results_if_finished()
+        results = finished or _run(arguments, job, interrupt)
     try:
         result = seeds_object(results, out=str(job.folder)) if job.many else results[0]
-        _tell(arguments, job, results)
+        _print_summary(arguments, job, results)
     except (KeyError, TypeError) as error:
-        if done:
+        if finished:
             raise ValueError(f"result.json in {job.folder} is not as it was written: {error!r}") from error
         raise
-    if job.many and not done:
+    if job.many and not finished:
         write_json(job.folder / "result.json", result)
     if arguments.json:
         print_json(result)
-    failed = [one for one in results if not RESULTS[one["result"]].succeeded]
-    for one in failed:
-        print(f"structmfg: {one['message']}", file=sys.stderr)
+    failed = [result for result in results if not RESULTS[result["result"]].succeeded]
+    for result in failed:
+        print(f"structmfg: {result['message']}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:
+    """Train, save and report; the result of every seed."""
     hint = f"structmfg solve --resume {job.folder} goes on from there"
     with (
         Snapshots(
@@ -55,7 +59,7 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
         Display(quiet=arguments.quiet, max_seconds=job.settings.max_seconds) as display,
     ):
         try:
-            memory = _memory(arguments, job, display)
+            memory = _check_memory(arguments, job, display)
             solutions = _train(arguments, job, snapshots, display, interrupt)
         except BaseException as error:
             if job.new and not snapshots.steps:
@@ -64,7 +68,7 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
             if isinstance(error, Terminated):
                 raise Terminated(f"terminated; {hint}") from None
             raise
-        with _explained("the policy could not be saved", hint):
+        with _error_hint("the policy could not be saved", hint):
             for (path, _), solution in zip(job.runs, solutions, strict=True):
                 solution.stats["memory"] = {"estimate": memory.total, "available": memory.available}
                 solution.stats["compile_seconds"] += memory.compile_seconds  # of the program that was run
@@ -72,40 +76,41 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
                 (path / "result.json").unlink(missing_ok=True)  # of an earlier policy
             if interrupt.terminated:
                 raise Terminated
-        with _explained("the report could not be written", f"the policy is saved in {job.folder}; {hint}"):
+        with _error_hint("the report could not be written", f"the policy is saved in {job.folder}; {hint}"):
             results = _report(job, solutions, display)
-    if job.finished():
-        job.clean()
+    if job.results_if_finished():
+        job.remove_snapshots()
     return results
 
 
-def _memory(arguments: argparse.Namespace, job: Job, display: Display) -> solvers.MemoryEstimate:
-    """Say what the run takes; `ValueError` if there is not so much."""
-    asked = job.settings
+def _check_memory(arguments: argparse.Namespace, job: Job, display: Display) -> solvers.MemoryEstimate:
+    """Print how much memory the run takes; `ValueError` if there is not so much."""
+    settings = job.settings
 
     def fitted(smaller: Game) -> solvers.TrainingSolver | solvers.TreeSolver:
-        return solvers.preset(smaller, asked.solver, asked.preset, **asked.overrides).solver  # type: ignore[arg-type]
+        chosen = solvers.preset(smaller, settings.solver, settings.preset, **settings.overrides)  # type: ignore[arg-type]
+        return chosen.solver
 
     display.stage("estimating memory")
     seeds = len(job.runs) if job.many else None
-    found = runs.check_memory(job.game, job.solver, max_steps=asked.max_steps, num_seeds=seeds, fitted=fitted)
-    total, available = map(runs.gibibytes, (found.total, found.available))
+    estimate = runs.check_memory(job.game, job.solver, max_steps=settings.max_steps, num_seeds=seeds, fitted=fitted)
+    total, available = map(runs.gibibytes, (estimate.total, estimate.available))
     console(arguments).print(f"memory: about {total} of {available} available")
-    return found
+    return estimate
 
 
 def _train(
     arguments: argparse.Namespace, job: Job, snapshots: Snapshots, display: Display, interrupt: Interrupt
 ) -> list[Solution]:
-    out, told = console(arguments), not snapshots.steps
-    if told and not job.new:
+    out, start_printed = console(arguments), not snapshots.steps
+    if start_printed and not job.new:
         out.print("no snapshot yet: beginning anew")
 
     def follow(progress: solvers.Progress) -> None:
-        nonlocal told
-        if not told:
+        nonlocal start_printed
+        if not start_printed:
             out.print(f"going on after update {progress.step}")
-            told = True
+            start_printed = True
         display.training(progress)
         interrupt.check(progress)
 
@@ -116,7 +121,7 @@ def _train(
         "callback": follow,
         "snapshots": snapshots,
     }
-    if not isinstance(job.solver, solvers.TreeSolver):  # those certify their own steps
+    if not isinstance(job.solver, solvers.TreeSolver):  # which certifies its own steps
         options["evaluate"] = reports.checkpoint_evaluation(job.game)
     display.stage("compiling the updates")
     try:
@@ -129,8 +134,8 @@ def _train(
 
 
 @contextlib.contextmanager
-def _explained(fault: str, hint: str) -> Iterator[None]:
-    """Errors while a run is saved, with what can be done about them."""
+def _error_hint(fault: str, hint: str) -> Iterator[None]:
+    """Add to every error within what can be done about it."""
     try:
         yield
     except Terminated:
@@ -142,18 +147,19 @@ def _explained(fault: str, hint: str) -> Iterator[None]:
 
 
 def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[dict[str, Any]]:
-    """The run of every seed: evaluated, and written to its folder."""
-    beside, results = None, []
+    """Evaluate the policy of every seed and write it to its folder; the results."""
+    reference, results = None, []
     for (path, settings), solution in zip(job.runs, solutions, strict=True):
         display.stage("evaluating")
         evaluation = reports.evaluate(job.game, solution.policy)
-        if beside is None:
+        if reference is None:
             kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-            about: dict[str, Any] = {"kinds": kinds, "information": settings.information, "tell": display.stage}
-            beside = reports.anchors(job.game, settings.solver, **about)
+            reference = reports.reference_values(
+                job.game, settings.solver, kinds=kinds, information=settings.information, log=display.stage
+            )
         display.stage("writing the report")
         runs.save_settings(path, settings)
-        results.append(runs.save_run(path, settings, job.game, solution, evaluation, beside).result)
+        results.append(runs.save_run(path, settings, job.game, solution, evaluation, reference).result)
     return results
 
 
@@ -161,8 +167,7 @@ def _warn(message: str) -> None:
     print(f"structmfg: {message}", file=sys.stderr)
 
 
-def _tell(arguments: argparse.Namespace, job: Job, results: Sequence[dict[str, Any]]) -> None:
-    """The summary for people."""
+def _print_summary(arguments: argparse.Namespace, job: Job, results: Sequence[dict[str, Any]]) -> None:
     out = console(arguments)
     for result in results:
         out.print(printable(f"{title(result)}: {result['result']}. {result['message']}"))

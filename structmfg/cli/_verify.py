@@ -6,13 +6,12 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jax
 
-from structmfg import runs
 from structmfg._checks import check_integer, check_name, check_seed, printable
-from structmfg._files import drop_folder, new_folder
+from structmfg._files import output_folder
 from structmfg.cli._output import console, print_json
 from structmfg.games import Game, make
 from structmfg.verification import Report, Stage, stage_text
@@ -22,11 +21,10 @@ from structmfg.verification.selftest import self_test
 
 def verify(arguments: argparse.Namespace) -> int:
     """Exit code 0, or 1 where a check failed."""
-    check_name("precision", arguments.precision, get_args(runs.Precision))
     seed, examples = check_seed(arguments.seed), check_integer("fuzz", arguments.fuzz, at_least=0)
     out = console(arguments)
 
-    def tell(stage: Stage) -> None:
+    def print_stage(stage: Stage) -> None:
         out.print(stage_text(stage), soft_wrap=True)
 
     with jax.enable_x64(arguments.precision == "float64"):
@@ -38,24 +36,14 @@ def verify(arguments: argparse.Namespace) -> int:
             game = _game(arguments.game, arguments.game_parameters)
             name = str(arguments.game).replace(":", ".")
             work = functools.partial(verify_game, game, num_points=arguments.points, deep=arguments.deep, fuzz=examples)
-        folder, given = _folder(arguments.out, f"verify-{name}")
-        try:
-            report = work(key=jax.random.key(seed), callback=tell)
+        with output_folder(arguments.out, f"verify-{name}") as folder:
+            report = work(key=jax.random.key(seed), callback=print_stage)
             report.save(folder / "verify.json")
             report.save(folder / "report.html")
-        except BaseException:
-            drop_folder(folder, keep=given)
-            raise
-    return _tell(arguments, report, folder)
+    return _print_report(arguments, report, folder)
 
 
-def _folder(out: str | None, name: str) -> tuple[Path, bool]:
-    """The folder, and whether it was there already."""
-    given = out is not None and Path(out).exists()
-    return new_folder(out, name), given
-
-
-def _tell(arguments: argparse.Namespace, report: Report, folder: Path) -> int:
+def _print_report(arguments: argparse.Namespace, report: Report, folder: Path) -> int:
     out = console(arguments)
     out.print(f"\n{printable(report.game)}: {report.summary} in {report.seconds:.0f} s", soft_wrap=True)
     for line in report.basis:
@@ -66,8 +54,8 @@ def _tell(arguments: argparse.Namespace, report: Report, folder: Path) -> int:
     if report.passed:
         return 0
     failed = [result.name for result in report.results if not result.passed]
-    named = printable(", ".join(failed))
-    print(f"structmfg: {len(failed)} of {len(report.results)} checks failed: {named}", file=sys.stderr)
+    names = printable(", ".join(failed))
+    print(f"structmfg: {len(failed)} of {len(report.results)} checks failed: {names}", file=sys.stderr)
     return 1
 
 
@@ -77,21 +65,21 @@ def _game(name: str | None, parameters: dict[str, Any]) -> Game:
         raise ValueError("name a game (see structmfg games), or a class of your own as module:Class")
     if ":" not in name:
         return make(name, **parameters)
-    found = _imported(name)
-    if isinstance(found, type) and issubclass(found, Game):
+    game = _imported(name)
+    if isinstance(game, type) and issubclass(game, Game):
         for parameter in parameters:
-            check_name(f"parameter of {name}", parameter, getattr(found, "__dataclass_fields__", ()))
+            check_name(f"parameter of {name}", parameter, getattr(game, "__dataclass_fields__", ()))
         try:
-            found = found(**parameters)
+            game = game(**parameters)
         except Exception as error:  # whatever a user's class raises
             raise ValueError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Game):
-        raise ValueError(f"{name} must be a subclass of structmfg.Game, or an instance, but is {found!r}")
-    return found
+    if not isinstance(game, Game):
+        raise ValueError(f"{name} must be a subclass of structmfg.Game, or an instance, but is {game!r}")
+    return game
 
 
 def _imported(name: str) -> Any:
-    """What a name module:attribute stands for; modules are looked for in the working folder, too."""
+    """The attribute that module:attribute names; modules in the working folder are found as well."""
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute):
         raise ValueError(f"a game of your own is named module:Class, but was given as {name!r}")

@@ -3,10 +3,10 @@
 Their choices are continuous, so that they are no `Game`.
 """
 
+from structmfg._results import RESULTS
 from structmfg.economies._aiyagari import Aiyagari, AiyagariCalibration
-from structmfg.economies._economy import Economy, Household, Income
+from structmfg.economies._economy import Economy, Household, Income, SavingEconomy
 from structmfg.economies._forecasting_equilibrium import (
-    FORECASTING_RESULTS,
     ForecastingEquilibrium,
     forecasting_equilibrium,
 )
@@ -14,10 +14,11 @@ from structmfg.economies._huggett import Huggett
 from structmfg.economies._krusell_smith import KrusellSmith
 from structmfg.economies._optimal_saving import SavingSolution, optimal_saving
 from structmfg.economies._stationary_equilibrium import (
-    EQUILIBRIUM_RESULTS,
     StationaryEquilibrium,
     stationary_equilibrium,
 )
+
+EQUILIBRIUM_RESULTS = FORECASTING_RESULTS = RESULTS
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
@@ -30,6 +31,7 @@ __all__ = [
     "Huggett",
     "Income",
     "KrusellSmith",
+    "SavingEconomy",
     "SavingSolution",
     "StationaryEquilibrium",
     "forecasting_equilibrium",

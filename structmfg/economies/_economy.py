@@ -1,26 +1,24 @@
-"""Economies of households that save against uninsurable income risk, without common noise.
+"""Economies of households that save against income risk they cannot insure, without common noise.
 
 A household of assets a and income y_e solves
 
     max E sum_t beta^t u(c_t),   c + a' = (1 + r) a + y_e,   a' >= b,   u(c) = c^(1 - sigma) / (1 - sigma)
 
-(log c at sigma = 1), and e moves by a Markov chain Q. A policy a'(a, e) moves the mean field over states (a, e): a
-two-point lottery on the asset grid, then the chain, `LotteryKernel >> KroneckerOperator`. A stationary equilibrium is a
-number x, a price or a parameter, at which the assets of the stationary mean field equal their supply.
+(log c at sigma = 1), where e follows a Markov chain Q. Under a policy a'(a, e) the mean field over states (a, e) moves
+by a two-point lottery on the asset grid and then by the chain, `LotteryKernel >> KroneckerOperator`. A stationary
+equilibrium is a number x, a price or a parameter, at which the assets of the stationary mean field equal their supply.
 
-An economy has no clock, no common noise and no finite list of actions, so it is no `Game`.
+An economy has neither time, nor common noise, nor a finite list of actions, so it is no `Game`.
 """
 
 import abc
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 from jaxtyping import Array, Float
 
 from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain
@@ -30,7 +28,12 @@ from structmfg.operators import ControlledOperator, GeometricGrid, Grid, Kroneck
 
 @dataclasses.dataclass(frozen=True)
 class Income:
-    """A Markov chain of labour income: `levels` (m,), above 0 and with wage 1; `transition` (m, m), rows sum to 1."""
+    """A Markov chain of labour income.
+
+    Attributes:
+        levels: Income (m,) in each state at wage 1, above 0.
+        transition: The probability (m, m) of each next state (second axis) given the state (first axis).
+    """
 
     levels: tuple[float, ...]
     transition: tuple[tuple[float, ...], ...]
@@ -50,34 +53,49 @@ class Income:
 
     @classmethod
     def of_logs(cls, points: np.ndarray, transition: np.ndarray) -> "Income":
-        """Income exp(point), scaled to mean 1 under the stationary law."""
+        """The chain whose income is exp(point), scaled such that its stationary mean is 1."""
         levels = np.exp(points)
         raw = cls(tuple(levels.tolist()), tuple(tuple(row) for row in np.asarray(transition).tolist()))
         return dataclasses.replace(raw, levels=tuple((levels / raw.mean).tolist()))
 
     @classmethod
     def rouwenhorst(cls, num_levels: int, persistence: float, deviation: float) -> "Income":
-        """Log income an AR(1) process of this autocorrelation and stationary standard deviation; mean income 1."""
+        """The chain that discretises log income as an AR(1) process by Rouwenhorst's method; its mean income is 1.
+
+        Args:
+            num_levels: m.
+            persistence: The autocorrelation of log income.
+            deviation: The stationary standard deviation of log income.
+        """
         check_between("persistence", persistence, -1, 1)
         return cls.of_logs(*rouwenhorst(num_levels, persistence, deviation * math.sqrt(1 - persistence**2)))
 
     @property
     def stationary(self) -> Float[np.ndarray, " incomes"]:
-        """The stationary law (m,)."""
+        """The stationary distribution (m,)."""
         size = len(self.levels)
         system = np.vstack([np.eye(size) - np.asarray(self.transition).T, np.ones(size)])
         return np.linalg.lstsq(system, np.eye(size + 1)[-1], rcond=None)[0]
 
     @property
     def mean(self) -> float:
-        """Mean income under the stationary law: the supply of labour."""
+        """Mean income under the stationary distribution, which is the supply of labour."""
         return float(self.stationary @ self.levels)
 
 
 class Household(eqx.Module):
-    """The problem that households solve; see the module. State (a, e) has index asset_index * m + income_index.
+    """The problem that a household solves; see the module.
 
-    `grid`: of n assets less the borrowing limit b, from 0. `incomes` y (m,), wage included; `chain` Q (m, m).
+    The state (a, e) has index asset_index * m + income_index.
+
+    Attributes:
+        grid: The grid of n assets less the borrowing limit, which begins at 0.
+        borrowing_limit: b.
+        incomes: Labour income y (m,) in each state, wage included.
+        chain: Q (m, m), the transition probabilities of income.
+        interest: r, a period.
+        discount: beta.
+        risk_aversion: sigma.
     """
 
     grid: Grid
@@ -89,7 +107,11 @@ class Household(eqx.Module):
     risk_aversion: float
 
     def validate(self) -> "Household":
-        """The household itself. `ValueError` unless it can afford to consume, and does not save without bound."""
+        """The household itself.
+
+        Raises:
+            ValueError: If it cannot afford to consume at the borrowing limit, or would save without bound.
+        """
         check_positive("discount", self.discount)
         check_positive("1 + interest", 1 + self.interest)
         check_positive("risk_aversion", self.risk_aversion)
@@ -113,7 +135,7 @@ class Household(eqx.Module):
 
     @property
     def least_spare(self) -> float:
-        """What the least income leaves to consume at the borrowing limit, if the debt is kept."""
+        """What a household of the least income can consume at the borrowing limit if it keeps its debt."""
         return self.interest * self.borrowing_limit + float(np.min(self.incomes))
 
     @property
@@ -127,14 +149,14 @@ class Household(eqx.Module):
         return (1 + self.interest) * self.assets[:, None] + self.incomes
 
     def operator(self, savings: Float[Array | np.ndarray, "assets incomes"]) -> ControlledOperator:
-        """The transition operator of the policy a'(a, e) = `savings` (n, m): a lottery, then the chain of income."""
+        """The transition operator of the policy a'(a, e) = `savings` (n, m)."""
         index, weight = self.grid.lottery(jnp.asarray(savings).reshape(-1, 1) - self.borrowing_limit)
-        move = LotteryKernel(self.grid.num_points, index, weight)
-        return (move >> KroneckerOperator(savings.size, jnp.asarray(self.chain))).under(jnp.ones(index.shape))
+        lottery = LotteryKernel(self.grid.num_points, index, weight)
+        return (lottery >> KroneckerOperator(savings.size, jnp.asarray(self.chain))).under(jnp.ones(index.shape))
 
 
 class Economy(abc.ABC):
-    """What a stationary equilibrium is sought for: one unknown x, and a market that clears at it.
+    """An economy with one unknown x, and a market that clears at the right x: see `stationary_equilibrium`.
 
     Subclasses set `unknown`, the name of x, and write the abstract methods, on plain numbers.
     """
@@ -156,36 +178,54 @@ class Economy(abc.ABC):
 
     @abc.abstractmethod
     def supply(self, x: float) -> float:
-        """The assets per household that are there to be held at x, in units of consumption."""
+        """The supply of assets per household at x, in units of consumption."""
 
     def quantities(self, x: float) -> dict[str, float]:
-        """Named aggregates at x worth reporting: prices, output."""
+        """Named aggregates at x to be reported, such as prices and output."""
         return {}
 
 
-def make_household(
-    income: Income,
-    *,
-    num_assets: int,
-    max_assets: float,
-    borrowing_limit: float,
-    pivot: float,
-    interest: float,
-    wage: float,
-    discount: float,
-    risk_aversion: float,
-) -> Household:
-    """A household of labour income wage * income, on a grid of assets b + geomspace(p, max - b + p, n) - p."""
-    grid = GeometricGrid(num_assets, 0.0, max_assets - borrowing_limit, pivot)
-    incomes = wage * np.asarray(income.levels)
-    chain = np.asarray(income.transition)
-    return Household(grid, borrowing_limit, incomes, chain, interest, discount, risk_aversion)
+class SavingEconomy(Economy):
+    """An economy of households with a chain of labour income, who save on a geometric grid of assets.
 
+    Subclasses are frozen dataclasses with the fields named here. The grid is b + geomspace(p, max - b + p, n) - p, with
+    b the borrowing limit, p the pivot, and n the number of points.
+    """
 
-def plain_fields(economy: Any) -> None:
-    """Makes Python's of the numbers that a frozen dataclass was given: NumPy's and JAX's cannot be compiled in."""
-    for field in dataclasses.fields(economy):
-        object.__setattr__(economy, field.name, plain(getattr(economy, field.name)))
+    if TYPE_CHECKING:  # read-only, as the fields of frozen dataclasses are
+
+        @property
+        def risk_aversion(self) -> float: ...
+        @property
+        def borrowing_limit(self) -> float: ...
+        @property
+        def income(self) -> Income: ...
+        @property
+        def num_assets(self) -> int: ...
+        @property
+        def max_assets(self) -> float: ...
+        @property
+        def pivot(self) -> float: ...
+
+    def check_households(self) -> None:
+        """Raise `ValueError` unless risk aversion and the grid of assets make sense."""
+        check_positive("risk_aversion", self.risk_aversion)
+        check_assets(self.num_assets, self.max_assets, self.borrowing_limit, self.pivot)
+
+    def household_at(self, *, interest: float, wage: float, discount: float) -> Household:
+        """A household at these prices; its labour income is the wage times that of the chain."""
+        grid = GeometricGrid(self.num_assets, 0.0, self.max_assets - self.borrowing_limit, self.pivot)
+        incomes, chain = wage * np.asarray(self.income.levels), np.asarray(self.income.transition)
+        return Household(grid, self.borrowing_limit, incomes, chain, interest, discount, self.risk_aversion)
+
+    def highest_interest(self, discount: float) -> float:
+        """The end of the interest rates at which beta (1 + r) < 1 and the least income covers interest on any debt."""
+        import scipy.optimize
+
+        highest = 1 / discount - 1 - 1e-9
+        if highest <= 0 or self.household(highest).least_spare > 0:
+            return highest
+        return scipy.optimize.brentq(lambda x: self.household(x).least_spare, 0.0, highest) - 1e-9
 
 
 def check_assets(num_assets: int, max_assets: float, borrowing_limit: float, pivot: float) -> None:
@@ -195,11 +235,3 @@ def check_assets(num_assets: int, max_assets: float, borrowing_limit: float, piv
     if not -math.inf < borrowing_limit <= 0:
         raise ValueError(f"borrowing_limit must be finite and at most 0, but is {borrowing_limit!r}")
     check_positive("pivot", pivot)
-
-
-def most_interest(household: Callable[[float], Household], discount: float) -> float:
-    """The end of the interest rates at which beta (1 + r) < 1, and the least income covers interest on any debt."""
-    most = 1 / discount - 1 - 1e-9
-    if most <= 0 or household(most).least_spare > 0:
-        return most
-    return scipy.optimize.brentq(lambda x: household(x).least_spare, 0.0, most) - 1e-9

@@ -1,14 +1,15 @@
 """Equilibria in which households forecast with the mean of the mean field alone (Krusell & Smith 1998).
 
-The state of the economy is the whole mean field of assets and employment. Households look at mean assets K and the
-phase z, and expect log K' = a_z + b_z log K. Given this rule, the endogenous grid method solves their problem over
-(a, e, z, K); the operators of the policy push the mean field along one long path of phases, without agents to sample
-(Young 2010, doi:10.1016/j.jedc.2008.11.010); least squares on the path makes the next rule. In equilibrium it is the
-rule that households had.
+The state of the economy is the whole mean field of assets and employment. Households observe only mean assets K and the
+phase z, and expect log K' = a_z + b_z log K, the forecasting rule. A search for the rule repeats three steps:
+
+1. Given the rule, the endogenous grid method solves the households' problem over (a, e, z, K).
+2. The operators of the policy move the mean field along one long path of phases, without sampling agents (Young 2010,
+   doi:10.1016/j.jedc.2008.11.010).
+3. Least squares on this path gives the next rule. In equilibrium it is the rule that the households had.
 """
 
 import dataclasses
-import enum
 import functools
 from typing import Any, NamedTuple
 
@@ -19,60 +20,44 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from structmfg._checks import check_between, check_integer, check_kind, check_positive, check_shape
+from structmfg._results import RESULTS
+from structmfg.economies._endogenous_grid import consumption_before
+from structmfg.economies._forecasting_rule import SimulatedPath, drift, fit_rule, kept_periods, predict
 from structmfg.economies._krusell_smith import KrusellSmith
 
-_POLICY_TOLERANCE = 1e-9  # of the change of savings in one step, in units of the capital of the steady state
+_POLICY_TOLERANCE = 1e-9  # change of savings in one step, in units of the capital of the steady state
 _POLICY_STEPS = 20_000
-_TOP_MASS = 1e-6  # more than this at the last grid point: the grid ends too early
-_ROUGH = 1e-3  # a rule with such a residual tells whether its path stays on the grid
-_PATIENCE = 10  # rules tried, after which the grid is extended anyway
-_MOST_EXTENSIONS = 20
-
-
-class FORECASTING_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
-    """How the search for a forecasting rule ended; the value is the whole message."""
-
-    converged = "The path that the rule leads to has this rule, within the tolerance."
-    max_steps = "The step limit was reached before the tolerance; the rule is the one reached."
-    policy = "The policy of the households did not converge."
-    truncated = "The path leaves the grid: assets (max_assets) or capital (capital_range) must reach further."
-    nonfinite = "A number was not finite."
-
-
-class Path(NamedTuple):
-    """What happened along a path of T phases: aggregates (T,), before the step of each period.
-
-    `capital` K, mean assets; `labour`, mean hours; `consumption`; `top_mass` at the last point of the asset grid: all
-    of the mean field.
-    """
-
-    phases: Int[Array | np.ndarray, " periods"]
-    capital: Float[Array | np.ndarray, " periods"]
-    labour: Float[Array | np.ndarray, " periods"]
-    consumption: Float[Array | np.ndarray, " periods"]
-    top_mass: Float[Array | np.ndarray, " periods"]
+_MAX_TOP_MASS = 1e-6  # share of households at the last grid point, above which the grid ends too early
+_ROUGH_RESIDUAL = 1e-3  # a rule with such a residual shows whether its path stays on the grid
+_RULES_BEFORE_EXTENSION = 10  # after so many rules the grid is extended even if the rule is still rough
+_MAX_EXTENSIONS = 20
 
 
 class ForecastingEquilibrium(NamedTuple):
-    """What `forecasting_equilibrium` found, in float64.
+    """The result of `forecasting_equilibrium`, in float64.
 
-    `rule` [z, (a, b)]: log K' = a_z + b_z log K. `savings` a'[a, e, z, K] on the economy's grids. `path`: what happened
-    under it; `mean_field` (S,) follows. `result`, a member of `FORECASTING_RESULTS`; `stats`: see the function.
-    `economy`, with the grids that were used.
+    Attributes:
+        rule: (2, 2), rows (a_z, b_z) for z = 0, 1: log K' = a_z + b_z log K.
+        savings: a'[a, e, z, K] on the economy's grids.
+        path: Aggregates along the path under these savings.
+        mean_field: (S,), after the path.
+        result: A member of `RESULTS`.
+        stats: See `forecasting_equilibrium`.
+        economy: The economy with the grids that were used.
     """
 
     rule: Float[np.ndarray, "2 2"]
     savings: Float[np.ndarray, "assets 2 2 capital"]
-    path: Path
+    path: SimulatedPath
     mean_field: Float[np.ndarray, " states"]
-    result: FORECASTING_RESULTS
+    result: RESULTS
     stats: dict[str, Any]
     economy: KrusellSmith
 
     @property
     def succeeded(self) -> bool:
-        """Whether this is an equilibrium."""
-        return self.result is FORECASTING_RESULTS.converged
+        """Whether the rule is that of an equilibrium, within the tolerance."""
+        return self.result.succeeded
 
 
 def forecasting_equilibrium(
@@ -88,33 +73,44 @@ def forecasting_equilibrium(
     extend: bool = True,
     throw: bool = True,
 ) -> ForecastingEquilibrium:
-    """The rule that comes true when households forecast with it, in double precision.
+    """Find the forecasting rule that comes true when households use it, in double precision.
 
-    Grids that the path leaves are extended: that of assets to twice its range where more than a millionth of the
-    households gather at its end, that of capital by half of its range on the side where the path leaves it, both as
-    dense as they are. `economy` of the result has the grids that were used. Grids that suffice are left alone.
+    A grid that the path leaves is extended with the same density of points: the grid of assets to twice its range if
+    more than a millionth of the households gather at its end, the grid of capital by half of its range on the side
+    where the path leaves it. `economy` of the result has the grids that were used.
 
     Args:
-        economy: Its phases are drawn once, from `seed`.
-        periods: Of the path.
-        dropped: The first ones, which the regression leaves out.
-        seed: Of the phases.
-        tolerance: Of the largest change of the forecast log K', over the path, that the regression makes.
+        economy: The economy.
+        periods: The length of the path.
+        dropped: The number of first periods that the regression leaves out.
+        seed: The seed from which the phases are drawn.
+        tolerance: The largest change of the forecast log K', over the path, from one rule to the next at which to stop.
         damping: The share of the new rule in the next one.
-        max_steps: Rules tried, at most.
-        initial: The first of them; default: back to the capital of the steady state by a twentieth in a period.
+        max_steps: The most rules to try.
+        initial: The first rule (2, 2); by default K returns to the steady state by a twentieth a period.
         extend: Whether the grids may be extended, up to 20 times; if not, or where that does not suffice, the result is
             `truncated`.
         throw: Whether to raise `RuntimeError` if the result is not `converged`.
 
     Returns:
-        `stats`: `rule_residual`, what `tolerance` bounds; of the regression on the path `r_squared` and `deviation`,
-        the standard deviation of the error of log K', each [z]; `drift`, the largest |log K - log K^| where K^ follows
-        the rule alone from the first period kept, along the same phases, the sharper test of a rule (den Haan 2010,
-        CEPR discussion paper 6971); `policy_residual`; `euler_error`, the mean over `mean_field` of |1 - c~ / c|,
-        with c~ what the Euler equation makes of the policy; `top_mass`; `max_assets`, `num_assets`, `capital_range` and
-        `num_capital` of the grids; `extended`, how often they were; `steps`. All of them are residuals of the rule, the
-        path and the policy returned: how far the rule is from one that holds exactly is not known.
+        The equilibrium. Its `stats` are residuals of the rule, the path and the policy returned; how far the rule is
+        from one that holds exactly is not known:
+
+        - `rule_residual`: what `tolerance` bounds.
+        - `r_squared`, `deviation`: of the regression on the path in each phase, R^2 and the standard deviation of the
+          error of log K'.
+        - `drift`: the largest |log K - log K^| where K^ follows the rule alone from the first period kept, along the
+          same phases; the sharper test of a rule (den Haan 2010, CEPR discussion paper 6971).
+        - `policy_residual`: the change of savings in the last step of the endogenous grid method.
+        - `euler_error`: the mean over `mean_field` of |1 - c~ / c|, with c~ the consumption that the Euler equation
+          gives for the policy.
+        - `top_mass`: the largest share of households at the last point of the asset grid.
+        - `max_assets`, `num_assets`, `capital_range`, `num_capital`: the grids; `extended`: how often they grew.
+        - `steps`: the number of rules tried.
+
+    Raises:
+        ValueError: If an argument is out of range, or a phase is too rare on the path to fit a rule.
+        RuntimeError: If `throw` is set and the result is not `converged`.
     """
     check_kind("economy", economy, KrusellSmith)
     check_integer("dropped", dropped, at_least=0)
@@ -126,40 +122,43 @@ def forecasting_equilibrium(
     steady = np.tile([0.05 * np.log(economy.steady_capital), 0.95], (2, 1))
     first = steady if initial is None else np.asarray(initial, np.float64)
     check_shape("initial", first, (2, 2))
-    phases = _draw(economy, periods, seed)
+    phases = _draw_phases(economy, periods, seed)
     if (rarest := int(np.bincount(phases[dropped : periods - 1], minlength=2).min())) < 10:
         raise ValueError(f"either phase must be seen at least 10 times to fit a rule, but one is seen {rarest} times")
     with jax.enable_x64(True):
-        found = _search(economy, first, phases, dropped, tolerance, damping, max_steps, extend)
-    if throw and not found.succeeded:
-        raise RuntimeError(f"{found.result.value} Rule {found.rule.tolist()}: {found.stats}")
-    return found
+        equilibrium = _search(economy, first, phases, dropped, tolerance, damping, max_steps, extend)
+    if throw and not equilibrium.succeeded:
+        raise RuntimeError(f"{equilibrium.result.value} Rule {equilibrium.rule.tolist()}: {equilibrium.stats}")
+    return equilibrium
 
 
-def _draw(economy: KrusellSmith, periods: int, seed: int) -> Int[np.ndarray, " periods"]:
+def _draw_phases(economy: KrusellSmith, periods: int, seed: int) -> Int[np.ndarray, " periods"]:
     """Phases z_0..z_T, the first one either with probability 1/2."""
     uniform = np.random.default_rng(seed).random(periods + 1)
-    chances = economy.phases()
+    transition = economy.phases()
     phases = [int(uniform[0] < 0.5)]
     for u in uniform[1:]:
-        phases.append(int(u < chances[phases[-1], 1]))
+        phases.append(int(u < transition[phases[-1], 1]))
     return np.array(phases)
 
 
 class _Trial(NamedTuple):
-    """What a rule leads to; `implied` is the rule of the path, `residual` how far its forecasts are from the rule's."""
+    """A rule, the policy and the path that it leads to, and the rule `implied` by the path.
+
+    `residual` is the largest difference between the forecasts of the two rules on the path.
+    """
 
     rule: np.ndarray
     savings: Array
     policy_residual: float
-    path: Path
+    path: SimulatedPath
     mean_field: np.ndarray
     implied: np.ndarray
     fit: dict[str, Any]
     residual: float
 
 
-@np.errstate(divide="ignore", invalid="ignore")  # the status tells of what is not finite
+@np.errstate(divide="ignore", invalid="ignore")  # the status says if a number is not finite
 def _search(
     economy: KrusellSmith,
     first: np.ndarray,
@@ -172,8 +171,8 @@ def _search(
 ) -> ForecastingEquilibrium:
     trial, steps, extended = _try(economy, first, _start(economy), phases, dropped), 1, 0
     while trial.policy_residual <= _POLICY_TOLERANCE and steps < max_steps:
-        known = trial.residual <= max(tolerance, _ROUGH) or steps % _PATIENCE == 0
-        wider = _widened(economy, trial.path) if extend and known and extended < _MOST_EXTENSIONS else economy
+        conclusive = trial.residual <= max(tolerance, _ROUGH_RESIDUAL) or steps % _RULES_BEFORE_EXTENSION == 0
+        wider = _widened(economy, trial.path) if extend and conclusive and extended < _MAX_EXTENSIONS else economy
         if wider != economy:
             economy, extended = wider, extended + 1
             trial, steps = _try(economy, trial.rule, _start(economy), phases, dropped), steps + 1
@@ -186,7 +185,7 @@ def _search(
     stats = {
         "rule_residual": trial.residual,
         **trial.fit,
-        "drift": _drift(trial.rule, trial.path, dropped),
+        "drift": drift(trial.rule, trial.path, dropped),
         "policy_residual": trial.policy_residual,
         "euler_error": float(error),
         "top_mass": float(trial.path.top_mass.max()),
@@ -197,22 +196,22 @@ def _search(
         "extended": extended,
         "steps": steps,
     }
-    result = _judged(economy, trial.path, stats, tolerance)
+    result = _status(economy, trial.path, stats, tolerance)
     savings = np.asarray(trial.savings)
     return ForecastingEquilibrium(trial.rule, savings, trial.path, trial.mean_field, result, stats, economy)
 
 
-def _widened(economy: KrusellSmith, path: Path) -> KrusellSmith:
+def _widened(economy: KrusellSmith, path: SimulatedPath) -> KrusellSmith:
     """The economy with grids that reach further where the path leaves them; itself where it does not."""
     changes: dict[str, Any] = {}
-    if path.top_mass.max() > _TOP_MASS:
+    if path.top_mass.max() > _MAX_TOP_MASS:
         longer = economy.grid.extended(2.0)
         changes |= {"num_assets": longer.num_points, "max_assets": longer.upper}
     low, high = economy.capital_range
     width = (high - low) / (economy.num_capital - 1)
-    more = economy.num_capital // 2
-    above = more if path.capital.max() > high * economy.steady_capital else 0
-    below = min(more, int(0.9 * low / width)) if path.capital.min() < low * economy.steady_capital else 0
+    added = economy.num_capital // 2
+    above = added if path.capital.max() > high * economy.steady_capital else 0
+    below = min(added, int(0.9 * low / width)) if path.capital.min() < low * economy.steady_capital else 0
     if above or below:
         changes["capital_range"] = (low - below * width, high + above * width)
         changes["num_capital"] = economy.num_capital + above + below
@@ -222,35 +221,35 @@ def _widened(economy: KrusellSmith, path: Path) -> KrusellSmith:
 def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarray, dropped: int) -> _Trial:
     savings, policy_residual = _solve(economy, jnp.asarray(rule), start)
     path, mean_field = _simulate(economy, savings, jnp.asarray(phases))
-    path = Path(*map(np.asarray, path))
-    implied, fit = _regress(path, dropped)
-    kept, logs, _ = _steps(path, dropped)
-    residual = float(np.max(np.abs(_predict(implied - rule, kept, logs))))
+    path = SimulatedPath(*map(np.asarray, path))
+    implied, fit = fit_rule(path, dropped)
+    kept_phases, logs, _ = kept_periods(path, dropped)
+    residual = float(np.max(np.abs(predict(implied - rule, kept_phases, logs))))
     return _Trial(rule, savings, float(policy_residual), path, np.asarray(mean_field), implied, fit, residual)
 
 
-def _judged(economy: KrusellSmith, path: Path, stats: dict[str, Any], tolerance: float) -> FORECASTING_RESULTS:
-    """The first thing that went wrong, in the order in which one leads to another."""
+def _status(economy: KrusellSmith, path: SimulatedPath, stats: dict[str, Any], tolerance: float) -> RESULTS:
+    """The status: the first fault, in the order in which one fault leads to another."""
     if not np.isfinite([stats["policy_residual"], stats["rule_residual"]]).all():
-        return FORECASTING_RESULTS.nonfinite
+        return RESULTS.nonfinite
     if stats["policy_residual"] > _POLICY_TOLERANCE:
-        return FORECASTING_RESULTS.policy
+        return RESULTS.policy
     if stats["rule_residual"] > tolerance:
-        return FORECASTING_RESULTS.max_steps
+        return RESULTS.max_steps
     low, *_, high = np.asarray(economy.capital_grid.points())
-    inside = (low <= path.capital.min()) & (path.capital.max() <= high) & (stats["top_mass"] <= _TOP_MASS)
-    return FORECASTING_RESULTS.converged if inside else FORECASTING_RESULTS.truncated
+    inside = (low <= path.capital.min()) & (path.capital.max() <= high) & (stats["top_mass"] <= _MAX_TOP_MASS)
+    return RESULTS.converged if inside else RESULTS.truncated
 
 
 def _cash(economy: KrusellSmith) -> Float[Array, "assets 2 2 capital"]:
-    """[a, e, z, K]."""
+    """Cash on hand [a, e, z, K]."""
     each = jax.vmap(jax.vmap(economy.cash, (0, None), -1), (None, 0), -2)
     return each(economy.capital_grid.points(), jnp.arange(2))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _start(economy: KrusellSmith) -> Float[Array, "assets 2 2 capital"]:
-    """Nine tenths of the cash: any start does that leaves something to consume."""
+    """Savings to start from, nine tenths of cash: every start that leaves something to consume would do."""
     return 0.9 * _cash(economy)
 
 
@@ -258,15 +257,15 @@ def _start(economy: KrusellSmith) -> Float[Array, "assets 2 2 capital"]:
 def _solve(
     economy: KrusellSmith, rule: Float[Array, "2 2"], start: Float[Array, "assets 2 2 capital"]
 ) -> tuple[Float[Array, "assets 2 2 capital"], Float[Array, ""]]:
-    """Savings that are optimal if K follows the rule, and how much they changed in the last step."""
+    """Savings that are optimal if K follows the rule, and their largest change in the last step."""
     assets, cash = economy.grid.points(), _cash(economy)
     flat = (len(assets), -1)
 
     def body(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         savings, _, steps = state
         later = _later_consumption(economy, rule, cash - savings)[:, None]
-        at = _consumption_before(economy, rule, later) + assets[:, None, None, None]  # the cash that is so divided
-        following = jax.vmap(jnp.interp, (1, 1, None), 1)(cash.reshape(flat), at.reshape(flat), assets)
+        cash_now = _consumption_before(economy, rule, later) + assets[:, None, None, None]  # cash at which a' is saved
+        following = jax.vmap(jnp.interp, (1, 1, None), 1)(cash.reshape(flat), cash_now.reshape(flat), assets)
         following = following.reshape(cash.shape)
         return following, jnp.max(jnp.abs(following - savings)) / economy.steady_capital, steps + 1
 
@@ -279,36 +278,31 @@ def _solve(
 
 
 def _forecast(rule: Array, capital: Float[Array, " capital"]) -> Float[Array, "2 capital"]:
-    """K' at [z, K]."""
+    """The forecast K' [z, K]."""
     return jnp.exp(rule[:, :1] + rule[:, 1:] * jnp.log(capital))
 
 
 def _later_consumption(
     economy: KrusellSmith, rule: Float[Array, "2 2"], consumption: Float[Array, "assets 2 2 capital"]
 ) -> Float[Array, "assets 2 2 2 capital"]:
-    """c(a', e', z', K') at the K' expected at (z, K): [a', e', z', z, K]."""
+    """Consumption c(a', e', z', K') at the K' that is expected at (z, K), [a', e', z', z, K]."""
     index, weight = economy.capital_grid.lottery(_forecast(rule, economy.capital_grid.points()))
-    return _between(consumption, index, weight)
+    return _interpolate(consumption, index, weight)
 
 
-def _between(values: Array, index: Array, weight: Array) -> Array:
-    """Values (..., n) on a grid, interpolated where its lottery says."""
+def _interpolate(values: Array, index: Array, weight: Array) -> Array:
+    """Values (..., n) on a grid, interpolated between the grid points that a lottery names, with its weights."""
     return (1 - weight) * values[..., index] + weight * values[..., index + 1]
 
 
 def _consumption_before(
     economy: KrusellSmith, rule: Float[Array, "2 2"], later: Float[Array, "assets any 2 2 2 capital"]
 ) -> Float[Array, "assets 2 2 capital"]:
-    """c with u'(c) = beta E (1 + r') u'(c'), [a, e, z, K], from c' [a, e or 1, e', z', z, K]."""
+    """Consumption [a, e, z, K] by the Euler equation, from c' [a, e or 1, e', z', z, K]."""
     expected_capital = _forecast(rule, economy.capital_grid.points())
     interest = jnp.stack([economy.prices(expected_capital, z)[0] for z in (0, 1)])  # [z', z, K]
     chances = jnp.einsum("zy,zyef->efyz", economy.phases(), economy.employment())[..., None]
-    # Powers of ratios to the least c' that may come neither overflow nor vanish at any risk aversion.
-    least = jnp.min(jnp.where(chances > 0, later, jnp.inf), axis=(2, 3), keepdims=True)
-    least = jnp.where(least > 0, least, 1)  # who may be left with nothing consumes nothing now
-    marginal = (1 + interest) * jnp.where(chances > 0, later / least, 1) ** -economy.risk_aversion
-    expected = jnp.sum(chances * marginal, axis=(2, 3))
-    return least[:, :, 0, 0] * (economy.discount * expected) ** (-1 / economy.risk_aversion)
+    return consumption_before(later, chances, 1 + interest, economy.discount, economy.risk_aversion, axis=(2, 3))[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -318,7 +312,7 @@ def _euler_error(
     savings: Float[Array, "assets 2 2 capital"],
     mean_field: Float[Array, " states"],
 ) -> Float[Array, ""]:
-    """|1 - c~ / c| where neither end of the asset grid binds: the mean over the mean field, at the worst (z, K)."""
+    """The mean over the mean field of |1 - c~ / c|, where neither end of the asset grid binds, at the worst (z, K)."""
     consumption = _cash(economy) - savings
     later = _later_consumption(economy, rule, consumption)[:, None]  # [a', 1, e', z', z, K]
     index, weight = (x[:, :, None, None] for x in economy.grid.lottery(savings))  # [a, e, 1, 1, z, K]
@@ -332,54 +326,18 @@ def _euler_error(
 @functools.partial(jax.jit, static_argnums=0)
 def _simulate(
     economy: KrusellSmith, savings: Float[Array, "assets 2 2 capital"], phases: Int[Array, " more_periods"]
-) -> tuple[Path, Float[Array, " states"]]:
-    """The path of the mean field under a policy, along phases z_0..z_T, and the mean field at T."""
+) -> tuple[SimulatedPath, Float[Array, " states"]]:
+    """Aggregates under a policy along phases z_0..z_T, and the mean field at T."""
     assets = economy.grid.points()
 
-    def step(mean_field: Array, move: tuple[Array, Array]) -> tuple[Array, Path]:
-        phase, following = move
+    def step(mean_field: Array, phase_pair: tuple[Array, Array]) -> tuple[Array, SimulatedPath]:
+        phase, following = phase_pair
         mass = mean_field.reshape(-1, 2)
         capital = mass.sum(1) @ assets
-        policy = _between(savings[:, :, phase], *economy.capital_grid.lottery(capital))
+        policy = _interpolate(savings[:, :, phase], *economy.capital_grid.lottery(capital))
         consumption = jnp.vdot(mass, economy.cash(capital, phase) - policy)
-        now = Path(phase, capital, economy.hours * mass[:, 1].sum(), consumption, mass[-1].sum())
+        now = SimulatedPath(phase, capital, economy.hours * mass[:, 1].sum(), consumption, mass[-1].sum())
         return economy.operator(policy, phase, following).move(mean_field), now
 
     mean_field, path = lax.scan(step, economy.initial_mean_field(phases[0]), (phases[:-1], phases[1:]))
     return path, mean_field
-
-
-def _steps(path: Path, dropped: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """z, log K and the next log K of the periods that are kept."""
-    logs = np.log(np.asarray(path.capital)[dropped:])
-    return np.asarray(path.phases)[dropped:-1], logs[:-1], logs[1:]
-
-
-def _regress(path: Path, dropped: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """The rule of a path, by least squares, and how well it fits."""
-    phases, now, later = _steps(path, dropped)
-    rule = np.array([_line(now[phases == z], later[phases == z]) for z in (0, 1)])
-    errors = later - _predict(rule, phases, now)
-    deviation = tuple(float(errors[phases == z].std()) for z in (0, 1))
-    explained = tuple(1 - float(errors[phases == z].var() / later[phases == z].var()) for z in (0, 1))
-    return rule, {"r_squared": explained, "deviation": deviation}
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Intercept and slope by least squares; not finite where the points are not, or do not tell."""
-    from_mean = x - x.mean()
-    slope = float(from_mean @ y / (from_mean @ from_mean))
-    return float(y.mean()) - slope * float(x.mean()), slope
-
-
-def _predict(rule: np.ndarray, phases: Any, logs: Any) -> Any:
-    """log K' by the rule."""
-    return rule[phases, 0] + rule[phases, 1] * logs
-
-
-def _drift(rule: np.ndarray, path: Path, dropped: int) -> float:
-    phases, now, later = _steps(path, dropped)
-    alone = [now[0]]
-    for phase in phases:
-        alone.append(_predict(rule, phase, alone[-1]))
-    return float(np.max(np.abs(later - alone[1:])))

@@ -6,25 +6,18 @@ Huggett (1993), doi:10.1016/0165-1889(93)90024-M.
 import dataclasses
 from typing import ClassVar
 
-from structmfg._checks import check_between, check_positive
-from structmfg.economies._economy import (
-    Economy,
-    Household,
-    Income,
-    check_assets,
-    make_household,
-    most_interest,
-    plain_fields,
-)
+from typing_extensions import override
+
+from structmfg._checks import check_between, plain_fields
+from structmfg.economies._economy import Household, Income, SavingEconomy
 
 
 @dataclasses.dataclass(frozen=True)
-class Huggett(Economy):
+class Huggett(SavingEconomy):
     """The unknown is the interest rate r a period, at which households hold `bond_supply`.
 
-    Incomes are endowments, in units of consumption. At a supply equal to the borrowing limit, every low enough rate
-    would clear the market; it must be larger. See `Income` for the chain, and `Household` for the asset grid,
-    borrowing_limit + geomspace(pivot, max_assets - borrowing_limit + pivot, num_assets) - pivot.
+    Incomes are endowments, in units of consumption. `bond_supply` must exceed the borrowing limit: at a supply equal to
+    it, every low enough rate would clear the market. See `Income` for the chain, and `SavingEconomy` for the grid.
     """
 
     discount: float = 0.98
@@ -41,28 +34,18 @@ class Huggett(Economy):
     def __post_init__(self) -> None:
         plain_fields(self)
         check_between("discount", self.discount, 0, 1, open_low=True)
-        check_positive("risk_aversion", self.risk_aversion)
-        check_assets(self.num_assets, self.max_assets, self.borrowing_limit, self.pivot)
+        self.check_households()
         check_between("bond_supply", self.bond_supply, self.borrowing_limit, self.max_assets, open_low=True)
 
+    @override
     def bracket(self) -> tuple[float, float]:
-        """From -20 % a period to where saving has no bound."""
-        return -0.2, most_interest(self.household, self.discount)
+        """From -20 % a period to the interest rate at which saving has no bound."""
+        return -0.2, self.highest_interest(self.discount)
 
+    @override
     def household(self, x: float) -> Household:
-        """At interest rate x, with wage 1."""
-        return make_household(
-            self.income,
-            num_assets=self.num_assets,
-            max_assets=self.max_assets,
-            borrowing_limit=self.borrowing_limit,
-            pivot=self.pivot,
-            interest=x,
-            wage=1.0,
-            discount=self.discount,
-            risk_aversion=self.risk_aversion,
-        )
+        return self.household_at(interest=x, wage=1.0, discount=self.discount)
 
+    @override
     def supply(self, x: float) -> float:
-        """`bond_supply`."""
         return float(self.bond_supply)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain
-from structmfg.economies._economy import check_assets, plain_fields
+from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain, plain_fields
+from structmfg.economies._economy import check_assets
 from structmfg.operators import ArbitraryGrid, ControlledOperator, GeometricGrid, KroneckerOperator, LotteryKernel
 
 Phase = int | Int[Array, ""]
@@ -88,12 +88,12 @@ class KrusellSmith:
         check_rows("transition probabilities of employment", self.employment())
 
     def phases(self) -> Float[np.ndarray, "2 2"]:
-        """The chain of z, [z, z']."""
+        """The transition probabilities of the phase, [z, z']."""
         change = 1 / self.phase_duration
         return np.array([[1 - change, change], [change, 1 - change]])
 
     def employment(self) -> Float[np.ndarray, "2 2 2 2"]:
-        """The chain of e between phases z and z', [z, z', e, e']."""
+        """The transition probabilities of employment between phases z and z', [z, z', e, e']."""
         staying = 1 - 1 / np.array(self.unemployment_duration)
         out_of_work = np.where(np.eye(2), 1.0, self.unemployed_on_change) * staying  # [z, z'], of the unemployed
         before, after = np.array(self.unemployment)[:, None], np.array(self.unemployment)
@@ -102,12 +102,12 @@ class KrusellSmith:
 
     @property
     def grid(self) -> GeometricGrid:
-        """Of assets."""
+        """The grid of assets."""
         return GeometricGrid(self.num_assets, 0.0, self.max_assets, self.pivot)
 
     @property
     def capital_grid(self) -> ArbitraryGrid:
-        """Of mean assets."""
+        """The grid of mean assets, on which households forecast."""
         low, high = self.capital_range
         return ArbitraryGrid(self.steady_capital * jnp.linspace(low, high, self.num_capital))
 
@@ -129,7 +129,7 @@ class KrusellSmith:
         return np.stack([np.full(2, self.benefit), taxed], -1)
 
     def output(self, capital: Float[Array, "*shape"], phase: Phase) -> Float[Array, "*shape"]:
-        """Y."""
+        """Output Y at capital K in a phase."""
         labour = jnp.asarray(self.labour())[phase]
         return jnp.asarray(self.productivity)[phase] * capital**self.capital_share * labour ** (1 - self.capital_share)
 
@@ -147,13 +147,13 @@ class KrusellSmith:
         return (1 + interest) * self.grid.points()[:, None] + wage * jnp.asarray(self.incomes())[phase]
 
     def operator(self, savings: Float[Array, "assets 2"], phase: Phase, following: Phase) -> ControlledOperator:
-        """The transition operator of the policy a'(a, e) from one phase to the next: a lottery, then employment."""
+        """The transition operator of the policy a'(a, e) from one phase to the next: lottery, then employment."""
         index, weight = self.grid.lottery(savings.reshape(-1, 1))
         employment = KroneckerOperator(savings.size, jnp.asarray(self.employment())[phase, following])
         return (LotteryKernel(self.num_assets, index, weight) >> employment).under(jnp.ones(index.shape))
 
     def initial_mean_field(self, phase: Phase) -> Float[Array, " states"]:
-        """Everybody at `steady_capital`, by lottery; the unemployed as many as in this phase."""
+        """The mean field (S,) with all assets at `steady_capital`, and the unemployment of the phase."""
         index, weight = self.grid.lottery(jnp.asarray(self.steady_capital))
         assets = jnp.zeros(self.num_assets).at[index].add(1 - weight).at[index + 1].add(weight)
         unemployed = jnp.asarray(self.unemployment)[phase]

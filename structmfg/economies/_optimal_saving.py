@@ -4,14 +4,15 @@ Where the borrowing limit does not bind, the optimal policy obeys the Euler equa
 
     u'(c(a, e)) = beta (1 + r) sum_e' Q(e, e') u'(c(a', e')),   u'(c) = c^-sigma.
 
-For each a' on the grid, consumption next period gives consumption now, in closed form, and so the cash on hand at which
-a' is optimal; interpolation between these points gives consumption at the cash that households have. Below the first of
-them the limit binds; above the last one, a' stays at the end of the grid. This is one step T of the method.
+For each a' on the grid, consumption next period gives consumption now, in closed form, and with it the cash on hand at
+which a' is optimal (see `_endogenous_grid`). Interpolation between these points gives consumption at the cash that
+households have. Below the first point the limit binds; above the last one, a' stays at the end of the grid. This is one
+step T of the method.
 
-Steps alone converge like a power of the discount, too slowly where a period is a week. Newton's method solves
-log T c = log c instead, with the derivative of T as a sparse matrix; where it does not lower the
-residual, steps of T follow, and less of Newton's step. Steps of T never lead away: on consumption that increases in
-assets, T is monotone, and T(s c) > s T c for 0 < s < 1.
+Steps alone converge like a power of the discount, which is too slow if a period is a week. Newton's method solves
+log T c = log c instead, with the derivative of T as a sparse matrix. Where it does not lower the residual, steps of T
+follow, and a smaller share of Newton's step. Steps of T never increase the distance to the solution: on consumption
+that increases in assets, T is monotone, and T(s c) > s T c for 0 < s < 1.
 
 The same two properties prove a bound on the error. T has at most one fixed point c* that increases in assets (as
 Coleman 1991, Econometrica 59, pages 1091-1104, shows without a grid; Krasnosel'skii 1964, Positive Solutions of
@@ -31,19 +32,26 @@ from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_integer, check_positive, check_shape
 from structmfg.economies._economy import Household
+from structmfg.economies._endogenous_grid import consumption_before
 from structmfg.linear import LINEAR_RESULTS
 
-_EPS = float(np.finfo(float).eps)
-_FLOOR = 8 * _EPS  # a residual that rounding leaves
-_FIRST_STEPS = 16  # of the method before Newton's method is tried, and after it failed for the first time
-_ENOUGH = 0.1  # of what a share of Newton's step should take away must be gone
-_LEAST_SHARE = 1 / 32  # of Newton's step
-_FAILURES = 6  # of Newton's method at a residual within the tolerance: rounding allows no more
-_WIDENINGS = 40  # doublings of the distance from the policy at which the bound is tested
+_ROUNDING = 8 * float(np.finfo(float).eps)  # residual that rounding leaves
+_PLAIN_STEPS = 16  # of T before Newton's method is tried, and after it failed for the first time
+_SUFFICIENT_DECREASE = 0.1  # of the decrease that a share of Newton's step promises
+_MIN_SHARE = 1 / 32  # of Newton's step
+_MAX_FAILURES = 6  # of Newton's method at a residual within the tolerance: rounding allows no more
+_MAX_DOUBLINGS = 40  # of the distance from the policy at which the bound is tested
 
 
 class SavingSolution(NamedTuple):
-    """Optimal `savings` a'(a, e) and `consumption` (n, m), float64; `result`; `stats`: see `optimal_saving`."""
+    """The result of `optimal_saving`, in float64.
+
+    Attributes:
+        savings: a'(a, e) (n, m).
+        consumption: c(a, e) (n, m).
+        result: A member of `LINEAR_RESULTS`.
+        stats: See `optimal_saving`.
+    """
 
     savings: Float[np.ndarray, "assets incomes"]
     consumption: Float[np.ndarray, "assets incomes"]
@@ -52,7 +60,7 @@ class SavingSolution(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the policy is the one that was asked for."""
+        """Whether the policy is optimal within the tolerance."""
         return bool(self.result == LINEAR_RESULTS.converged)
 
 
@@ -63,13 +71,14 @@ def optimal_saving(
     max_steps: int = 20_000,
     initial: Float[Array | np.ndarray, "assets incomes"] | None = None,
 ) -> SavingSolution:
-    """The optimal policy on the household's grid, in double precision whatever JAX's default.
+    """Find the optimal policy on the household's grid, in double precision whatever JAX's default.
 
     Args:
         household: The problem; `discount * (1 + interest)` must be below 1.
-        tolerance: Of the error of log consumption, anywhere on the grid. The method goes on to what rounding allows.
-        max_steps: Evaluations of the Euler equation on the whole grid.
-        initial: Consumption (n, m) to start from, above 0 and increasing in assets; default: about what a household
+        tolerance: The largest error of log consumption, anywhere on the grid, for the result `converged`. The method
+            goes on as far as rounding allows.
+        max_steps: The most evaluations of the Euler equation on the whole grid.
+        initial: Consumption (n, m) to start from, above 0 and increasing in assets; by default about what a household
             without risk would consume.
 
     Returns:
@@ -97,10 +106,10 @@ def optimal_saving(
         savings = np.clip(problem.cash - consumption, problem.assets[0], problem.assets[-1])
         euler_error = _euler_error(household, problem, savings)
     stats = {"residual": residual, "bound": bound, "steps": steps, "euler_error": euler_error}
-    return SavingSolution(savings, consumption, _judged(residual, bound, tolerance), stats)
+    return SavingSolution(savings, consumption, _status(residual, bound, tolerance), stats)
 
 
-def _judged(residual: float, bound: float, tolerance: float) -> Any:
+def _status(residual: float, bound: float, tolerance: float) -> Any:
     if not np.isfinite(residual):
         return LINEAR_RESULTS.nonfinite
     if bound <= tolerance:
@@ -109,7 +118,7 @@ def _judged(residual: float, bound: float, tolerance: float) -> Any:
 
 
 class _Problem(NamedTuple):
-    """A household's problem in NumPy: assets (n,), cash on hand (n, m), the chain (m, m), beta (1 + r), sigma."""
+    """A household's problem in NumPy: assets (n,), cash on hand (n, m), chain (m, m), gross = beta (1 + r), sigma."""
 
     assets: np.ndarray
     cash: np.ndarray
@@ -123,21 +132,17 @@ class _Problem(NamedTuple):
         assets, cash, chain = (np.asarray(x, np.float64) for x in (household.assets, household.cash, household.chain))
         return cls(assets, cash, chain, gross, float(household.risk_aversion))
 
-    def consumption_before(self, following: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def consumption_before(self, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """c with u'(c) = beta (1 + r) E u'(c'), (..., m), from c' (..., m) or, for each income now, (..., m, m).
 
-        Also its elasticities: the share of each next income in the expectation, (..., m, m). Powers are taken of
-        ratios to the least c' that may come, which neither overflow nor vanish at any risk aversion.
+        Also the share (..., m, m) of each next income in the expectation, which is the elasticity of c in it.
         """
-        following = following[..., None, :] if following.ndim == 2 else following
-        least = np.where(self.chain > 0, following, np.inf).min(-1, keepdims=True)
-        marginal = self.chain * np.where(self.chain > 0, following / least, 1) ** -self.risk_aversion
-        expected = marginal.sum(-1)
-        return least[..., 0] * (self.gross * expected) ** (-1 / self.risk_aversion), marginal / expected[..., None]
+        later = later[..., None, :] if later.ndim == 2 else later
+        return consumption_before(later, self.chain, 1.0, self.gross, self.risk_aversion, axis=-1)
 
 
 def _start(problem: _Problem, household: Household) -> np.ndarray:
-    """The mean income and, of the rest, what is optimal without risk or a limit; but less than all there is."""
+    """Consumption to start from: about what is optimal without risk or a limit, but less than all cash."""
     rate = 1 + float(household.interest)
     share = max(1 - problem.gross ** (1 / problem.risk_aversion) / rate, 1 - float(household.discount))
     spare = problem.cash - problem.assets[0]
@@ -191,9 +196,9 @@ def _step(problem: _Problem, consumption: np.ndarray) -> _Step:
     """
     assets, cash = problem.assets, problem.cash
     before, shares = problem.consumption_before(consumption)
-    at = before + assets[:, None]  # the cash on hand that is so divided
-    found = [np.searchsorted(at[:, e], cash[:, e], side="right") - 1 for e in range(cash.shape[1])]
-    position = np.stack(found, 1)
+    at = before + assets[:, None]  # the cash on hand at which each point of the grid is saved
+    below = [np.searchsorted(at[:, e], cash[:, e], side="right") - 1 for e in range(cash.shape[1])]
+    position = np.stack(below, 1)
     index, incomes = np.clip(position, 0, len(assets) - 2), np.arange(cash.shape[1])
     width = at[index + 1, incomes] - at[index, incomes]
     weight = (cash - at[index, incomes]) / width
@@ -204,58 +209,59 @@ def _step(problem: _Problem, consumption: np.ndarray) -> _Step:
     return _Step(consumption, following, before, shares, index, weight, slope)
 
 
-@np.errstate(all="ignore")  # the status tells of what is not finite
+@np.errstate(all="ignore")  # the status says if a number is not finite
 def _solve(problem: _Problem, start: np.ndarray, tolerance: float, max_steps: int) -> tuple[_Step, int]:
-    """The last step, and how many there were."""
-    here, steps, failures, pause, share = _step(problem, start), 1, 0, _FIRST_STEPS, 1.0
-    while here.residual > _FLOOR and steps < max_steps:
+    """The last step, and the number of steps."""
+    here, steps, failures, pause, share = _step(problem, start), 1, 0, _PLAIN_STEPS, 1.0
+    while here.residual > _ROUNDING and steps < max_steps:
         here, taken = _steps(problem, here, min(pause, max_steps - steps))
         steps, pause = steps + taken, 0
         if not np.isfinite(here.residual) or steps >= max_steps:
             break
         newton = share * np.clip(here.solve(here.change), -1, 1)
-        goal = (1 - _ENOUGH * share) * here.residual
+        goal = (1 - _SUFFICIENT_DECREASE * share) * here.residual
         trial = _step(problem, np.maximum.accumulate(here.consumption * np.exp(newton)))
         # At kinks Newton's method leaves large errors of few points, which some steps take away.
-        trial, taken = _steps(problem, trial, min(_FIRST_STEPS, max_steps - steps - 1), goal)
+        trial, taken = _steps(problem, trial, min(_PLAIN_STEPS, max_steps - steps - 1), goal)
         steps += 1 + taken
         if trial.residual <= goal:
             here, share = trial, min(2 * share, 1.0)
-        elif here.residual <= tolerance and failures >= _FAILURES:
+        elif here.residual <= tolerance and failures >= _MAX_FAILURES:
             break
         else:
             failures += 1
-            pause, share = _FIRST_STEPS * failures, max(share / 2, _LEAST_SHARE)
+            pause, share = _PLAIN_STEPS * failures, max(share / 2, _MIN_SHARE)
     return here, steps
 
 
-def _steps(problem: _Problem, here: _Step, most: int, goal: float = _FLOOR) -> tuple[_Step, int]:
-    """Steps until the residual is at the goal or there were `most`, and how many there were."""
+def _steps(problem: _Problem, here: _Step, max_steps: int, goal: float = _ROUNDING) -> tuple[_Step, int]:
+    """Plain steps until the residual is at the goal, at most `max_steps`; the last one, and the number of steps."""
     taken = 0
-    while taken < most and not here.residual <= goal:
+    while taken < max_steps and not here.residual <= goal:
         here, taken = _step(problem, here.following), taken + 1
     return here, taken
 
 
 @np.errstate(all="ignore")
 def _bound(problem: _Problem, here: _Step) -> float:
-    """Of |log T c - log c*|: the nearest consumption around c, in the direction of (I - J)^-1 1, that encloses c*.
+    """A bound on |log T c - log c*|, from consumption below and above c that encloses c*.
 
-    Where J did not change, any distance above `residual` would do.
+    It is sought at growing distances from c in the direction of (I - J)^-1 1. If J were constant, any distance above
+    `residual` would do.
     """
     if not np.isfinite(here.residual):
         return np.inf
     direction = here.solve(np.ones_like(here.following))
     if not (np.isfinite(direction).all() and direction.min() > 0):
         return np.inf
-    distance = here.residual + _FLOOR
-    for _ in range(_WIDENINGS):
+    distance = here.residual + _ROUNDING
+    for _ in range(_MAX_DOUBLINGS):
         distance *= 2
         around = np.exp(distance * direction)
         high = np.maximum.accumulate(here.consumption * around)
         low = np.minimum.accumulate((here.consumption / around)[::-1])[::-1]
-        below = _step(problem, high).following <= high * (1 - _FLOOR)
-        above = _step(problem, low).following >= low * (1 + _FLOOR)
+        below = _step(problem, high).following <= high * (1 - _ROUNDING)
+        above = _step(problem, low).following >= low * (1 + _ROUNDING)
         if (above & below).all():
             widest = max(np.log(high / here.consumption).max(), np.log(here.consumption / low).max())
             return float(widest + here.residual)

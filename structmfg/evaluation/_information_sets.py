@@ -1,7 +1,8 @@
-"""What the public knows on a noise tree: nodes that no history of observations tells apart.
+"""Public information sets on a noise tree: nodes with the same history of observations.
 
-A policy pi(a | s, o_{0:t}) plays alike at all nodes of an information set. What it is worth there is an average over
-the set with weights p(n) mu_n(s), the joint probability of the node and of an agent in s who has played that policy.
+A policy pi(a | s, o_{0:t}) plays the same at all nodes n of an information set. Its action values there are averages
+over the set with weights p(n) mu_n(s): the joint probability of the node and of an agent in state s who has played the
+population's policy.
 """
 
 from typing import NamedTuple
@@ -13,23 +14,26 @@ from jaxtyping import Array, Bool, Float, Int
 from structmfg.evaluation._tree_sweeps import Flow
 from structmfg.games import AggregateState, Game, Noise, NoiseTree
 
-LEAST_MASS = 1e-30  # stands for the mass of empty states, where the node's probability alone decides
+LEAST_MASS = 1e-30  # replaces the mass of empty states, so that there the probabilities of the nodes alone decide
 
 
 class PublicSets(NamedTuple):
-    """The sets, on trees whose blocks are whole levels.
+    """The information sets of a tree whose blocks are whole levels.
 
-    `together` (D, B): the slots of its own level that a slot cannot be told from by the observations (D, O); `members`
-    (D,): the first of them.
+    Attributes:
+        same_information_set: (D, B); whether slot n and the b-th slot of its level have the same history of
+            observations.
+        members: (D,); the first slot of the information set of each slot, which stands for the set.
+        observations: (D, O); the public observation at each slot.
     """
 
-    together: Bool[Array, "decisions block"]
+    same_information_set: Bool[Array, "decisions block"]
     members: Int[Array, " decisions"]
     observations: Float[Array, "decisions observation"]
 
 
 def public_sets(game: Game, tree: NoiseTree, flow: Flow) -> PublicSets:
-    """The information sets where the mean field is `flow`; observations count as equal up to rounding."""
+    """The information sets under given mean fields; observations are equal if they differ by no more than rounding."""
     decisions, size = tree.num_decisions, tree.block
     tolerance = jnp.sqrt(jnp.finfo(flow.dtype).eps)
     noise = jax.tree.map(lambda z: z[:decisions], tree.noise)
@@ -41,35 +45,44 @@ def public_sets(game: Game, tree: NoiseTree, flow: Flow) -> PublicSets:
     parents = (tree.parent[:decisions] % size).reshape(-1, size)
 
     def step(before: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-        seen, parent = inputs
-        alike = jnp.all(jnp.abs(seen[:, None] - seen) <= scale, axis=-1)
-        together = alike & before[parent][:, parent]
-        return together, together
+        observed, parent = inputs
+        alike = jnp.all(jnp.abs(observed[:, None] - observed) <= scale, axis=-1)
+        same_information_set = alike & before[parent][:, parent]
+        return same_information_set, same_information_set
 
-    _, together = jax.lax.scan(step, jnp.ones((size, size), bool), (by_level, parents))
-    first = jnp.argmax(together, axis=-1) + size * jnp.arange(len(together))[:, None]
-    return PublicSets(together.reshape(decisions, size), first.reshape(decisions), observations)
+    _, same_information_set = jax.lax.scan(step, jnp.ones((size, size), bool), (by_level, parents))
+    first = jnp.argmax(same_information_set, axis=-1) + size * jnp.arange(len(same_information_set))[:, None]
+    return PublicSets(same_information_set.reshape(decisions, size), first.reshape(decisions), observations)
 
 
 def pool(
-    q: Float[Array, "block states actions"], together: Bool[Array, "block block"], mass: Float[Array, "block states"]
+    q: Float[Array, "block states actions"],
+    same_information_set: Bool[Array, "block block"],
+    mass: Float[Array, "block states"],
 ) -> Float[Array, "block states actions"]:
-    """Action values averaged over every slot's information set with weights `mass`, p(n) mu_n(s)."""
-    weights = together[:, :, None] * mass
+    """Action values averaged over the information set of every slot, with weights `mass`, p(n) mu_n(s)."""
+    weights = same_information_set[:, :, None] * mass
     return jnp.einsum("nms,msa->nsa", weights / jnp.maximum(weights.sum(1, keepdims=True), LEAST_MASS**2), q)
 
 
 def pooling_mass(tree: NoiseTree, flow: Flow) -> Float[Array, "decisions states"]:
-    """p(n) mu_n(s); where nobody is, p(n) alone decides. Expected mean fields may be signed: that counts as nobody."""
+    """The weights p(n) mu_n(s), with mu_n(s) at least `LEAST_MASS`; expected mean fields may be negative."""
     decisions = tree.num_decisions
     return tree.probability[:decisions, None] * jnp.maximum(flow[:decisions], LEAST_MASS)
 
 
 def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets) -> Bool[Array, ""]:
-    """Whether beliefs over the nodes of every set are the same whatever the agent has played.
+    """Whether an agent's beliefs over the nodes of every information set do not depend on what it has played.
 
-    So it is where a set is a single node, or where its nodes start alike and have been reached through equal kernels;
-    that two are equal is probed with random values. Only then is backward induction over the sets a best response.
+    They do not if a set is a single node, or if its nodes start with the same mean field and have been reached through
+    equal kernels; equality of kernels is tested on random values. Only then does backward induction over the sets give
+    a best response.
+
+    Args:
+        game: The game.
+        tree: Its tree, with blocks that are whole levels.
+        flow: The mean fields (M, S).
+        sets: The information sets under these mean fields.
     """
     decisions, size = tree.num_decisions, tree.block
     probes = jax.random.normal(jax.random.key(0), (2, game.num_states), flow.dtype)
@@ -79,10 +92,10 @@ def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets
         kernel = game.kernel(AggregateState(mean_field, noise, time))
         return jnp.stack([kernel.expect(v) for v in probes])
 
-    marks = jax.lax.map(lambda x: probe(*x), (flow[:decisions], noise, tree.slot_time[:decisions]), batch_size=size)
-    marks = marks.reshape(-1, size, marks[0].size)
+    responses = jax.lax.map(lambda x: probe(*x), (flow[:decisions], noise, tree.slot_time[:decisions]), batch_size=size)
+    responses = responses.reshape(-1, size, responses[0].size)
     parents = (tree.parent[:decisions] % size).reshape(-1, size)
-    real = (tree.probability[:decisions] > 0).reshape(-1, size)
+    is_node = (tree.probability[:decisions] > 0).reshape(-1, size)
     start = flow[:size]
     tolerance = jnp.sqrt(jnp.finfo(flow.dtype).eps)
 
@@ -91,13 +104,15 @@ def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets
 
     def step(before: tuple[Array, Array], inputs: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
         beliefs, kernels = before
-        mark, parent, real, together = inputs
-        one_parent = parent[:, None] == parent
-        beliefs = beliefs[parent][:, parent] & (one_parent | kernels[parent][:, parent])
-        judged = together & real[:, None] & real & ~jnp.eye(size, dtype=bool)
-        return (beliefs, same(mark)), jnp.all(beliefs | ~judged)
+        response, parent, is_node, same_information_set = inputs
+        same_parent = parent[:, None] == parent
+        beliefs = beliefs[parent][:, parent] & (same_parent | kernels[parent][:, parent])
+        pairs = same_information_set & is_node[:, None] & is_node & ~jnp.eye(size, dtype=bool)
+        return (beliefs, same(response)), jnp.all(beliefs | ~pairs)
 
-    # The slots at t = 0 are their own parents: what counts there is where the population starts.
+    # Slots at t = 0 are their own parents, so there the initial mean fields stand for the beliefs.
     first = (same(start), jnp.ones((size, size), bool))
-    _, good = jax.lax.scan(step, first, (marks, parents, real, sets.together.reshape(-1, size, size)))
-    return jnp.all(good)
+    _, holds = jax.lax.scan(
+        step, first, (responses, parents, is_node, sets.same_information_set.reshape(-1, size, size))
+    )
+    return jnp.all(holds)

@@ -1,6 +1,7 @@
-"""Whether a game is one, along mean fields that were reached: masses, transition probabilities, rewards, observations.
+"""Checks of a game along the mean fields of a policy: masses, transition probabilities, rewards, observations.
 
-What is found is said in words, with the time and the common noise; nothing here can be seen inside `jit`.
+A message gives the time and the common noise at which a fault occurs. Nothing here works inside `jit`, where values are
+not known.
 """
 
 import equinox as eqx
@@ -15,13 +16,13 @@ from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_paths
 from structmfg.policies import uniform
 
 ROW_TOLERANCE = 1e-5  # of the sum of a row, and of a probability below zero, in one step
-_LOOKED_AT = 2**24  # transition probabilities; where there are more, nodes are left out at equal distances
-_AT_ONCE = 2**18
-_MOST_AT_ONE = 2**27  # transition probabilities of one node that are listed at all
+_MAX_CHECKED = 2**24  # transition probabilities; if there are more, equally spaced nodes are checked
+_MAX_AT_ONCE = 2**18  # transition probabilities that are listed at once
+_MAX_PER_NODE = 2**27  # transition probabilities of a node; if it has more, kernels are not checked
 
 
 class Steps(eqx.Module):
-    """Aggregates (M, ...), and K steps between them: from `before` (K,) to `after` (K,), in order of time or not."""
+    """Aggregate states (M, ...), and K steps between them, each from index `before` (K,) to index `after` (K,)."""
 
     nodes: AggregateState
     before: Int[np.ndarray, " steps"]
@@ -29,47 +30,53 @@ class Steps(eqx.Module):
 
 
 def steps_on_tree(tree: NoiseTree, flow: Flow) -> Steps:
-    """Those of a tree that can happen."""
-    chance = np.asarray(tree.chance) * (np.asarray(tree.probability)[: tree.num_decisions, None] > 0)
-    node, branch = np.nonzero(chance)
+    """The steps of a tree that have positive probability."""
+    probability = np.asarray(tree.branch_probability) * (np.asarray(tree.probability)[: tree.num_decisions, None] > 0)
+    node, branch = np.nonzero(probability)
     nodes = AggregateState(flow, tree.noise, tree.slot_time)
     return Steps(nodes, node, np.asarray(tree.children)[node, branch])
 
 
 def steps_on_paths(aggregates: AggregateState) -> Steps:
-    """Those along paths (N, T+1)."""
+    """The steps along N paths of aggregate states (N, T+1)."""
     index = np.arange(aggregates.time.size).reshape(aggregates.time.shape)
     nodes = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), aggregates)
     return Steps(nodes, index[:, :-1].T.ravel(), index[:, 1:].T.ravel())
 
 
-def check_game_along(game: Game, steps: Steps, *, looked_at: int = _LOOKED_AT) -> None:
-    """Raise `ValueError` unless mean fields are distributions and the rows of kernels are.
+def check_game_along(game: Game, steps: Steps, *, max_checked: int = _MAX_CHECKED) -> None:
+    """Check that mean fields and the rows of kernels are distributions along given steps.
 
-    Mean fields are looked at everywhere, kernels as far as `looked_at` numbers go.
+    Args:
+        game: The game.
+        steps: The steps.
+        max_checked: The most transition probabilities to check; mean fields are checked everywhere.
+
+    Raises:
+        ValueError: If one is not a distribution.
     """
     first = np.flatnonzero(np.asarray(steps.nodes.time) == 0)
     check_masses(jax.tree.map(lambda x: x[first], steps.nodes))
-    _check_rows(game, steps, looked_at)
+    _check_rows(game, steps, max_checked)
     check_masses(steps.nodes)
 
 
-def _check_rows(game: Game, steps: Steps, looked_at: int) -> None:
+def _check_rows(game: Game, steps: Steps, max_checked: int) -> None:
     size = _size_of_kernel(game, steps)
-    if size > _MOST_AT_ONE:
+    if size > _MAX_PER_NODE:
         return
     nodes = np.unique(steps.before)
-    count = int(np.clip(looked_at // size, 1, len(nodes)))
+    count = int(np.clip(max_checked // size, 1, len(nodes)))
     nodes = nodes[np.unique(np.linspace(0, len(nodes) - 1, count).round().astype(int))]
-    some = jax.tree.map(lambda x: x[nodes], steps.nodes)
-    sums, least = map(np.asarray, _rows(game, some, max(1, min(len(nodes), _AT_ONCE // size))))
+    checked = jax.tree.map(lambda x: x[nodes], steps.nodes)
+    sums, least = map(np.asarray, _rows(game, checked, max(1, min(len(nodes), _MAX_AT_ONCE // size))))
     tolerance = ROW_TOLERANCE + _rounding(sums, game.num_states)
     bad = ~((np.abs(sums - 1) <= tolerance) & (least >= -tolerance))
     if not bad.any():
         return
-    found = np.argwhere(bad)
-    node, state, action = map(int, found[np.asarray(some.time)[found[:, 0]].argmin()])
-    where = f"in state {state} under action {action} {_place(some, node)}"
+    faults = np.argwhere(bad)
+    node, state, action = map(int, faults[np.asarray(checked.time)[faults[:, 0]].argmin()])
+    where = f"in state {state} under action {action} {_place(checked, node)}"
     total, low = sums[node, state, action], least[node, state, action]
     raise ValueError(
         f"the rows of kernel must be nonnegative and sum to 1, but {where} the sum is {total:.6g} and the least "
@@ -78,7 +85,7 @@ def _check_rows(game: Game, steps: Steps, looked_at: int) -> None:
 
 
 def check_masses(aggregates: AggregateState) -> None:
-    """Raise `ValueError` unless all mean fields (*batch, S) are distributions, up to what rows may be off by."""
+    """Raise `ValueError` unless all mean fields (*batch, S) are distributions, within the tolerance of rows a step."""
     fields, times = np.asarray(aggregates.mean_field), np.asarray(aggregates.time)
     tolerance = (1 + times) * ROW_TOLERANCE + _rounding(fields, fields.shape[-1])
     total, least = fields.sum(-1, dtype=float), fields.min(-1)
@@ -96,7 +103,7 @@ def check_masses(aggregates: AggregateState) -> None:
 
 
 def sampled_steps(game: Game) -> Steps:
-    """Those of the uniform policy along two noise paths, in JAX's default precision."""
+    """The steps of the uniform policy along two noise paths, in JAX's default precision."""
     scenarios = game.scenarios()
     if scenarios is not None:
         likely = np.argsort(-np.asarray(scenarios.probabilities))[:2]
@@ -111,12 +118,12 @@ def _under_uniform(game: Game, noise: Noise) -> AggregateState:
     return jax.lax.map(lambda path: rollout(game, uniform(game), path).aggregates, noise)
 
 
-def what_is_not_finite(game: Game, steps: Steps) -> str | None:
-    """The first reward, in time, that is not finite, or else the first mean field or kernel; in words."""
+def describe_nonfinite(game: Game, steps: Steps) -> str | None:
+    """A description of the first reward, in time, that is not finite, or else of the first such mean field."""
     place, value = map(np.asarray, _rewards(game, steps.nodes, jnp.asarray(steps.before), jnp.asarray(steps.after)))
     times = np.asarray(steps.nodes.time)
-    if len(found := np.flatnonzero(place >= 0)):
-        step = int(found[times[steps.before[found]].argmin()])
+    if len(faults := np.flatnonzero(place >= 0)):
+        step = int(faults[times[steps.before[faults]].argmin()])
         state, action = divmod(int(place[step]), game.num_actions)
         forbidden = "; for an action that is not allowed write a large loss that is finite" if value[step] < 0 else ""
         where = _place(steps.nodes, int(steps.before[step]))
@@ -128,31 +135,33 @@ def what_is_not_finite(game: Game, steps: Steps) -> str | None:
 
 
 def check_observations(game: Game, tree: NoiseTree, flow: Flow) -> None:
-    """Raise `ValueError` unless all are finite: information sets ask which are equal, and nothing equals NaN."""
+    """Raise `ValueError` unless all observations are finite: information sets compare them, and nothing equals NaN."""
     decisions = slice(tree.num_decisions)
     nodes = jax.tree.map(lambda x: x[decisions], AggregateState(flow, tree.noise, tree.slot_time))
-    seen = np.asarray(_observations(game, nodes))
-    if len(found := np.argwhere(~np.isfinite(seen))):
-        node, entry = map(int, found[np.asarray(nodes.time)[found[:, 0]].argmin()])
+    observations = np.asarray(_observations(game, nodes))
+    if len(faults := np.argwhere(~np.isfinite(observations))):
+        node, entry = map(int, faults[np.asarray(nodes.time)[faults[:, 0]].argmin()])
         raise ValueError(
             f"under public information all observations must be finite, but entry {entry} {_place(nodes, node)} is "
-            f"{seen[node, entry]:g}: let observe return a bounded function of the mean field"
+            f"{observations[node, entry]:g}: let observe return a bounded function of the mean field"
         )
 
 
 def _place(nodes: AggregateState, node: int) -> str:
+    """The time and the common noise of a node, in words."""
     noise = [np.asarray(leaf)[node].ravel() for leaf in jax.tree.leaves(nodes.noise)]
     entries = [f"{entry:g}" for leaf in noise for entry in leaf[:4]]
-    told = f" with common noise {', '.join(entries[:6])}" if entries else ""
-    return f"at time {int(np.asarray(nodes.time)[node])}{told}"
+    described = f" with common noise {', '.join(entries[:6])}" if entries else ""
+    return f"at time {int(np.asarray(nodes.time)[node])}{described}"
 
 
 def _rounding(array: np.ndarray, size: int) -> float:
+    """What rounding may add to a sum of `size` entries that is about one."""
     return 16 * float(np.finfo(array.dtype).eps) * float(np.sqrt(size))
 
 
 def _size_of_kernel(game: Game, steps: Steps) -> int:
-    """How many numbers its list of successors has."""
+    """The number of transition probabilities of a node, as lists of successors have them."""
     one = jax.tree.map(lambda x: x[0], steps.nodes)
     listed = eqx.filter_eval_shape(lambda now: game.kernel(now).successors().probabilities, one)
     return int(np.prod(listed.shape))
@@ -160,7 +169,7 @@ def _size_of_kernel(game: Game, steps: Steps) -> int:
 
 @eqx.filter_jit
 def _rows(game: Game, nodes: AggregateState, at_once: int) -> tuple[Float[Array, "nodes states actions"], Array]:
-    """The sum and the least entry of every row."""
+    """The sum and the least entry of every row of the kernels."""
 
     def at(node: AggregateState) -> tuple[Array, Array]:
         probabilities = game.kernel(node).successors().probabilities
@@ -173,7 +182,7 @@ def _rows(game: Game, nodes: AggregateState, at_once: int) -> tuple[Float[Array,
 def _rewards(
     game: Game, nodes: AggregateState, before: Int[Array, " steps"], after: Int[Array, " steps"]
 ) -> tuple[Int[Array, " steps"], Float[Array, " steps"]]:
-    """In every step the place of the first reward that is not finite, -1 where all are, and that reward."""
+    """The flat index of the first reward of every step that is not finite, or -1, and that reward."""
 
     def at(step: tuple[Array, Array]) -> tuple[Array, Array]:
         now, then = (jax.tree.map(lambda x, i=i: x[i], nodes) for i in step)
@@ -187,5 +196,5 @@ def _rewards(
 
 @eqx.filter_jit
 def _observations(game: Game, nodes: AggregateState) -> Float[Array, "nodes observation"]:
-    """The observation at every node."""
+    """The public observation at every node."""
     return jax.lax.map(game.observe, nodes)

@@ -1,12 +1,12 @@
 """Policy evaluation along a noise path: forward by A^T, backward by Horner's rule.
 
-Given a noise path z_0..z_T, a policy moves the mean field by mu_{t+1} = A_t^T mu_t, and the value of a small agent who
-follows it is
+Given a noise path z_0..z_T, a policy propagates the mean field by mu_{t+1} = A_t^T mu_t. The value of a small agent who
+follows the policy is
 
     v_t = r_t + gamma A_t r_{t+1} + gamma^2 A_t A_{t+1} r_{t+2} + ...  =  r_t + gamma A_t v_{t+1},    v_T = 0,
 
-with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses the operators: matrix-free, or
-explicit BCOO matrices built at every step.
+with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` chooses between operators that are
+matrix-free, and explicit BCOO matrices built at every step.
 """
 
 from typing import Literal, NamedTuple
@@ -23,7 +23,13 @@ Form = Literal["matrix_free", "explicit"]
 
 
 class Trajectory(NamedTuple):
-    """One noise path, or K steps of it, under a policy: aggregates have a leading axis T+1 (K+1), the rest T (K)."""
+    """What a policy does along one noise path z_0..z_T, or along T steps of a longer one.
+
+    Attributes:
+        aggregates: The aggregate states, leading axis T+1.
+        observations: (T, O); the public observations.
+        policy: (T, S, A); the action probabilities.
+    """
 
     aggregates: AggregateState
     observations: Float[Array, "times observation"]
@@ -31,14 +37,14 @@ class Trajectory(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A point of a path: the aggregate state, and the policy's hidden state before it sees that state's observation."""
+    """A point of a path: the aggregate state, and the policy's hidden state before the observation of that state."""
 
     aggregate: AggregateState
     hidden: Hidden
 
 
-def beginning(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
-    """Where the path begins, at t = 0; a critic has hidden states as a policy does."""
+def initial_position(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
+    """The position at t = 0 of a policy, or a critic, on a noise path."""
     first = jax.tree.map(lambda z: z[0], noise)
     return Position(
         game.aggregate(mean_field=game.initial_mean_field(first), noise=first, time=0),
@@ -47,18 +53,38 @@ def beginning(game: Game, policy: Policy | Critic, noise: Noise) -> Position:
 
 
 def rollout(game: Game, policy: Policy, noise: Noise, *, form: Form = "matrix_free") -> Trajectory:
-    """The deterministic path of the mean field under a policy along one noise path z_0..z_T."""
+    """Propagate the mean field under a policy along one noise path.
+
+    Args:
+        game: The game.
+        policy: The policy.
+        noise: z_0..z_T, leading axis T+1.
+        form: Whether operators are "matrix_free" or "explicit".
+
+    Returns:
+        The trajectory, which is deterministic given the noise.
+    """
     later = jax.tree.map(lambda z: z[1:], noise)
-    return rollout_from(game, policy, beginning(game, policy, noise), later, form=form)[0]
+    return rollout_from(game, policy, initial_position(game, policy, noise), later, form=form)[0]
 
 
 def rollout_from(
     game: Game, policy: Policy, position: Position, noise: Noise, *, form: Form = "matrix_free"
 ) -> tuple[Trajectory, Position]:
-    """The K steps from a position at t along z_{t+1}..z_{t+K}, and the position that they reach.
+    """Propagate the mean field from a position on a path.
 
     A step's kernel is made at the end of the step before it and carried over, which makes XLA store it once instead of
     computing its entries again inside every gather and scatter that uses them.
+
+    Args:
+        game: The game.
+        policy: The policy.
+        position: The position at some t.
+        noise: z_{t+1}..z_{t+K}, leading axis K.
+        form: As of `rollout`.
+
+    Returns:
+        The trajectory of these K steps, and the position at t + K.
     """
     prepared = policy.prepare()
 
@@ -67,7 +93,7 @@ def rollout_from(
     ) -> tuple[tuple[AggregateState, TransitionKernel, Hidden], tuple[AggregateState, Array, Array]]:
         aggregate, kernel, hidden = carry
         observation = game.observe(aggregate)
-        hidden = policy.update(hidden, policy.sees(aggregate, observation), aggregate.time)
+        hidden = policy.update(hidden, policy.signal(aggregate, observation), aggregate.time)
         probabilities = jax.nn.softmax(policy.decode(prepared, hidden))
         operator: TransitionOperator = kernel.under(probabilities)
         if form == "explicit":
@@ -82,7 +108,7 @@ def rollout_from(
 
 
 def steps(aggregates: AggregateState) -> tuple[AggregateState, AggregateState]:
-    """The aggregates at t = 0..T-1, and those that follow them."""
+    """The aggregate states at the beginning and at the end of each of T steps, from the T+1 along a path."""
     return jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates)
 
 
@@ -93,9 +119,18 @@ def policy_values(
     *,
     form: Form = "matrix_free",
 ) -> Float[Array, "times_and_end states"]:
-    """v_0..v_T of a policy (T, S, A) against given aggregates, by Horner's rule.
+    """The values of a policy against given aggregate states, by Horner's rule.
 
-    Differentiable in the policy; the aggregates are data. The return is `aggregates.mean_field[0] @ values[0]`.
+    Differentiable in the policy; the aggregate states are data.
+
+    Args:
+        game: The game.
+        aggregates: The aggregate states at t = 0..T.
+        policy: Action probabilities (T, S, A).
+        form: As of `rollout`.
+
+    Returns:
+        v_0..v_T (T+1, S). The return is `aggregates.mean_field[0] @ values[0]`.
     """
 
     def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array]) -> tuple[Array, Array]:
@@ -121,7 +156,7 @@ def policy_gradient(
     discount: float | None = None,
     form: Form = "matrix_free",
 ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "times states actions"]]:
-    """The return mu_0 . v_0, the same with the entropy bonus, and the latter's gradient in the logits, in one pass.
+    """The return of a policy, and the gradient in its logits of the return with an entropy bonus, in one backward pass.
 
     With the aggregates held fixed, reverse-mode differentiation of Horner's rule carries the vector
     gamma^t (A_0 ... A_{t-1})^T mu_0, which is gamma^t mu_t: the mean field itself. So the gradient in the logits of
@@ -130,9 +165,19 @@ def policy_gradient(
         gamma^t mu_t(s) pi_t(a | s) (q_t(s, a) - temperature * log pi_t(a | s) - v_t(s)),
 
     the policy gradient theorem with exact advantages (Sutton et al. 1999), without a second pass through the operators.
-    The aggregates must be those of this policy. `discount` replaces gamma in the factor gamma^t (not in the values):
-    at 1 every step counts alike, as is usual in practice (Thomas 2014, Bias in natural actor-critic algorithms), and
-    the last steps of a long horizon are learned too.
+
+    Args:
+        game: The game.
+        aggregates: The aggregate states at t = 0..T under this policy.
+        logits: (T, S, A).
+        temperature: The weight of the entropy.
+        discount: Replaces gamma in the factor gamma^t (not in the values). At 1 every step counts alike, as is usual in
+            practice (Thomas 2014, Bias in natural actor-critic algorithms), and the last steps of a long horizon are
+            learned too.
+        form: As of `rollout`.
+
+    Returns:
+        The return mu_0 . v_0, the return with the entropy bonus, and the gradient (T, S, A) of the latter.
     """
     end = Backward(jnp.zeros_like(aggregates.mean_field[-1]), jnp.zeros(()))
     start, gradient, _ = gradient_along(game, aggregates, logits, temperature, end, discount=discount, form=form)
@@ -140,7 +185,7 @@ def policy_gradient(
 
 
 class Backward(NamedTuple):
-    """What Horner's rule carries back from a time t: values with the entropy bonus, and the return without it."""
+    """The carry of the backward pass at a time t: values with the entropy bonus, and the return without it."""
 
     soft_values: Float[Array, " states"]
     mean_return: Float[Array, ""]
@@ -154,19 +199,32 @@ def gradient_along(
     end: Backward,
     *,
     critic: Float[Array, "times states"] | None = None,
-    trace: float | Float[Array, ""] = 1.0,
+    gae_lambda: float | Float[Array, ""] = 1.0,
     discount: float | None = None,
     form: Form = "matrix_free",
 ) -> tuple[Backward, Float[Array, "times states actions"], Float[Array, "times states"]]:
-    """`policy_gradient` over a part of the path, from what its `end` carries to what its start does, and the values.
+    """The backward pass of `policy_gradient` over K steps of a path.
 
-    The aggregates (one more than logits) and the gradient are those of the part. Given the values V of a `critic` at
-    the times after each step, the values are the lambda-returns with lambda = `trace`, over all states and actions,
+    Given the values V of a critic, the values G are the lambda-returns over all states and actions,
 
         G_t(s) = sum_a pi_t(a | s) q_t(s, a),    q_t = r_t + gamma P_t [(1 - lambda) V_{t+1} + lambda G_{t+1}],
 
-    with the entropy bonus in r_t, and q_t - G_t are the advantages (Schulman et al. 2016, arXiv 1506.02438, there along
-    sampled paths). At lambda = 1 they do not depend on the critic but through `end`.
+    with the entropy bonus in r_t, and the advantages are q_t - G_t (Schulman et al. 2016, arXiv 1506.02438, there along
+    sampled paths). At lambda = 1 the critic enters only through `end`.
+
+    Args:
+        game: The game.
+        aggregates: The K+1 aggregate states.
+        logits: (K, S, A).
+        temperature: The weight of the entropy.
+        end: The carry at the end of the last step.
+        critic: V (K, S), the critic's values at the end of each step.
+        gae_lambda: lambda.
+        discount: As of `policy_gradient`.
+        form: As of `rollout`.
+
+    Returns:
+        The carry at the start, the gradient (K, S, A), and G (K, S).
     """
     weighting = game.discount if discount is None else discount
 
@@ -174,21 +232,21 @@ def gradient_along(
         carry: tuple[Backward, TransitionKernel],
         inputs: tuple[AggregateState, AggregateState, AggregateState, Array, Array | None],
     ) -> tuple[tuple[Backward, TransitionKernel], tuple[Array, Array]]:
-        (ahead, mean_return), kernel = carry
-        preceding, aggregate, following, row, judged = inputs
-        if judged is not None:
-            ahead = (1 - trace) * judged + trace * ahead
-        log_policy = jax.nn.log_softmax(row)
+        (next_values, mean_return), kernel = carry
+        preceding, aggregate, following, step_logits, critic_values = inputs
+        if critic_values is not None:
+            next_values = (1 - gae_lambda) * critic_values + gae_lambda * next_values
+        log_policy = jax.nn.log_softmax(step_logits)
         probabilities = jnp.exp(log_policy)
         if form == "explicit":
             kernel = kernel.explicit()
         rewards = game.reward(aggregate, following)
-        soft = rewards + game.discount * kernel.expect(ahead) - temperature * log_policy
-        soft_values = jnp.sum(probabilities * soft, axis=-1)
-        gained = aggregate.mean_field @ jnp.sum(probabilities * rewards, axis=-1)
+        soft_q = rewards + game.discount * kernel.expect(next_values) - temperature * log_policy
+        soft_values = jnp.sum(probabilities * soft_q, axis=-1)
+        mean_reward = aggregate.mean_field @ jnp.sum(probabilities * rewards, axis=-1)
         weight = weighting**aggregate.time * aggregate.mean_field
-        gradient = weight[:, None] * probabilities * (soft - soft_values[:, None])
-        start = Backward(soft_values, gained + game.discount * mean_return)
+        gradient = weight[:, None] * probabilities * (soft_q - soft_values[:, None])
+        start = Backward(soft_values, mean_reward + game.discount * mean_return)
         return (start, game.kernel(preceding)), (gradient, soft_values)
 
     now, following = steps(aggregates)

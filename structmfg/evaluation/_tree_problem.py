@@ -7,8 +7,8 @@ cancellation,
 
     mu_0 . v_0 - J(pi)  =  sum_n w_n <m_n, v_n - q_n>,
 
-a sum of nonnegative terms. Different histories at t = 0 are `groups` with nothing in common where the policy knows the
-noise: a solver may treat each as a problem of its own.
+a sum of nonnegative terms. Where the policy knows the noise, different values of z_0 are separate problems, which are
+called groups: a solver may treat each by itself.
 """
 
 from collections.abc import Callable
@@ -22,21 +22,23 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg.evaluation._information_sets import PublicSets, pool, pooling_mass, public_sets
 from structmfg.evaluation._tree_sweeps import Flow, Table, backward, push
-from structmfg.games import Game, NoiseTree, check_pieces, noise_tree
+from structmfg.games import Game, NoiseTree, aggregate_functions, check_game_at_start, noise_tree
 from structmfg.policies import TreePolicy, tree_policy
 
 Information = Literal["full", "public"]
 
-_TIE = 1e4  # roundings within which action values count as equal
-_NEVER = -1e3  # the logit of what is not played: its exponential is zero in double precision, too
+_TIE_ROUNDINGS = 1e4  # action values count as equal within so many roundings
+_LOGIT_OF_ZERO = -1e3  # the logit of probability zero: its exponential is zero in double precision, too
 
 Choice = Callable[[Any, Float[Array, "block states actions"]], tuple[Array, Array, PyTree[Array]]]
 
 
 class Certificate(NamedTuple):
-    """By group (G,), times its probability: what a best response gains over a policy, and the policy's return.
+    """The proof of how good a policy is, by group (G,), each times the probability of the group.
 
-    The sums are the exploitability and the return.
+    Attributes:
+        gain: What a best response gains over the policy; the sum is the exploitability.
+        mean_return: The policy's return; the sum is its mean over all noise.
     """
 
     gain: Float[Array, " groups"]
@@ -44,9 +46,16 @@ class Certificate(NamedTuple):
 
 
 class TreeProblem(eqx.Module):
-    """A game on its tree, with its aggregates as a matrix (K, S) and the pseudoinverse of that.
+    """A game on its noise tree.
 
-    `group` (M,) numbers the problems that have nothing in common, `num_groups` of them.
+    Attributes:
+        game: The game.
+        tree: Its noise tree.
+        aggregates: (K, S); the matrix of the game's aggregates.
+        pseudoinverse: (S, K); the pseudoinverse of that matrix.
+        group: (M,); the group of every slot.
+        information: Whether policies know the noise so far ("full") or the public observations so far ("public").
+        num_groups: The number of groups.
     """
 
     game: Game = eqx.field(static=True)
@@ -59,73 +68,85 @@ class TreeProblem(eqx.Module):
 
     @classmethod
     def of(cls, game: Game, information: Information, tree: NoiseTree | None = None) -> "TreeProblem":
-        """The problem of a game. `ValueError` where its noise has no tree that fits."""
-        tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
-        check_pieces(game, tree)
+        """The problem of a game on a tree, by default its own.
+
+        Raises:
+            ValueError: If its noise has no tree that fits, or its definition is faulty.
+        """
+        tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
+        check_game_at_start(game, tree)
         functions, (group, number) = aggregate_functions(game), groups(tree, information)
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         return cls(game, tree, functions, inverse, jnp.asarray(group), information, number)
 
     @property
     def weights(self) -> Float[Array, " decisions"]:
-        """gamma^t p(n)."""
+        """The weight gamma^t p(n) of every decision slot."""
         decisions = self.tree.num_decisions
         return self.game.discount ** self.tree.slot_time[:decisions] * self.tree.probability[:decisions]
 
     def by_group(self, values: Float[Array, " decisions"]) -> Float[Array, " groups"]:
-        """Sums over the nodes of every group, weighted by gamma^t p(n)."""
+        """Sums of values over the slots of every group, weighted by gamma^t p(n)."""
         own = self.group[: self.tree.num_decisions]
         return jax.ops.segment_sum(self.weights * values, own, num_segments=self.num_groups)
 
     def uniform(self) -> Table:
-        """Every action equally likely."""
+        """The table of the uniform policy."""
         count = self.game.num_actions
         return jnp.full((self.tree.num_decisions, self.game.num_states, count), 1 / count)
 
     def occupancy(self, flow: Flow, policy: Table) -> Table:
-        """mu_n(s) pi_n(a | s)."""
+        """The occupancy mu_n(s) pi_n(a | s) of every state and action."""
         return flow[: self.tree.num_decisions, :, None] * policy
 
     def push(self, policy: Table) -> Flow:
-        """The mean field at every node."""
+        """The mean field at every slot under a table of probabilities."""
         return push(self.game, self.tree, policy)
 
     def sets(self, flow: Flow) -> PublicSets:
-        """The public information sets against these mean fields."""
+        """The public information sets under these mean fields."""
         return public_sets(self.game, self.tree, flow)
 
     def backward(
-        self, flow: Flow, choose: Choice, pages: PyTree[Array], mass: Float[Array, "decisions states"] | None = None
+        self, flow: Flow, choose: Choice, node_data: PyTree[Array], mass: Float[Array, "decisions states"] | None = None
     ) -> tuple[Flow, PyTree[Array]]:
-        """Values (M, S), and what `choose(page, q)` returns besides a policy (B, S, A) and what it is worth (B, S).
+        """Backward induction with a choice at every node.
 
-        Under public information `choose` sees action values averaged over the information set with weights `mass`, by
-        default those of an agent who has played the population's policy; the worth at a node is that of the same policy
-        in the node's own action values.
+        Args:
+            flow: The mean fields (M, S).
+            choose: `choose(data, q)`, called for a block of slots, returns a policy (B, S, A), its values (B, S) and
+                other results (B, ...). Under public information q is averaged over the information set, and the value
+                at a node is that of the same policy for the action values of the node.
+            node_data: The data of every decision slot, leading axis D.
+            mass: The weights (D, S) of that average; by default those of an agent who has played the population's
+                policy.
+
+        Returns:
+            The values (M, S), and the other results (D, ...).
         """
 
-        def rule(page: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
-            own, known = page
-            if known is None:
-                _, worth, besides = choose(own, q)
-                return worth, besides
-            pooled = pool(q, *known)
-            policy, worth, besides = choose(own, pooled)
-            return worth + jnp.sum(policy * (q - pooled), axis=-1), besides
+        def rule(data: tuple[Any, Any], q: Array) -> tuple[Array, PyTree[Array]]:
+            own, pooling = data
+            if pooling is None:
+                _, values, others = choose(own, q)
+                return values, others
+            pooled = pool(q, *pooling)
+            policy, values, others = choose(own, pooled)
+            return values + jnp.sum(policy * (q - pooled), axis=-1), others
 
-        return backward(self.game, self.tree, flow, rule, (pages, self._known(flow, mass)))
+        return backward(self.game, self.tree, flow, rule, (node_data, self._pooling(flow, mass)))
 
-    def _known(self, flow: Flow, mass: Float[Array, "decisions states"] | None) -> tuple[Array, Array] | None:
-        """Under public information, which nodes are together, and the weights of their average."""
+    def _pooling(self, flow: Flow, mass: Float[Array, "decisions states"] | None) -> tuple[Array, Array] | None:
+        """Under public information, which nodes share an information set, and the weights of their average."""
         if self.information == "full":
             return None
-        return self.sets(flow).together, pooling_mass(self.tree, flow) if mass is None else mass
+        return self.sets(flow).same_information_set, pooling_mass(self.tree, flow) if mass is None else mass
 
     def certify(self, flow: Flow, policy: Table) -> Certificate:
-        """What a best response, with the information of the problem, gains over the policy whose mean fields these are.
+        """The certificate of a policy, with mean fields `flow`, against best responses with the problem's information.
 
-        Under public information without perfect recall it is the gain of the best change at one information set after
-        another, a lower bound.
+        Under public information without perfect recall its gain is a lower bound: that of the best change at one
+        information set after another.
         """
         gain, best, _ = self.gains(flow, self.occupancy(flow, policy))
         return Certificate(gain, best - gain)
@@ -133,9 +154,11 @@ class TreeProblem(eqx.Module):
     def gains(
         self, flow: Flow, occupancy: Table
     ) -> tuple[Float[Array, " groups"], Float[Array, " groups"], Float[Array, ""]]:
-        """What a best response to given mean fields gains over an occupancy, and its own return, by group.
+        """What a best response to given mean fields gains over an occupancy.
 
-        And the spread: by how much action values in one state differ, at most.
+        Returns:
+            By group, the gain and the return of the best response; and the most by which action values differ in a
+            state.
         """
 
         def choose(occupancy: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
@@ -151,53 +174,61 @@ class TreeProblem(eqx.Module):
     def deviation(
         self, flow: Flow, policy: Table, mass: Float[Array, "decisions states"] | None = None
     ) -> tuple[Flow, Table, Float[Array, "decisions states"]]:
-        """A best response to given mean fields: its values (M, S), its table, and what the policy loses by a step.
+        """A best response to given mean fields, and what a policy loses to it step by step.
 
-        The loss (D, S) is v_n - pi_n . q_n with the response's values; by the lemma, what the policy loses in all is
-        the sum of these under the policy, whatever the policy knows.
+        By the performance difference lemma the total loss of the policy is the sum of the losses under the policy,
+        whatever the policy knows.
+
+        Returns:
+            The values (M, S) of the response, its table (D, S, A), and the losses v_n - pi_n . q_n (D, S).
         """
 
-        def rule(page: tuple[Table, Any], q: Array) -> tuple[Array, tuple[Array, Array]]:
-            played, known = page
-            pooled = q if known is None else pool(q, *known)
-            best, worth = greedy(pooled), jnp.max(pooled, axis=-1)
-            if known is not None:
-                worth = worth + jnp.sum(best * (q - pooled), axis=-1)
-            return worth, (best, jnp.sum(played * (worth[..., None] - q), axis=-1))
+        def rule(data: tuple[Table, Any], q: Array) -> tuple[Array, tuple[Array, Array]]:
+            policy_at_nodes, pooling = data
+            pooled = q if pooling is None else pool(q, *pooling)
+            best, values = greedy(pooled), jnp.max(pooled, axis=-1)
+            if pooling is not None:
+                values = values + jnp.sum(best * (q - pooled), axis=-1)
+            return values, (best, jnp.sum(policy_at_nodes * (values[..., None] - q), axis=-1))
 
-        values, (response, losses) = backward(self.game, self.tree, flow, rule, (policy, self._known(flow, mass)))
+        values, (response, losses) = backward(self.game, self.tree, flow, rule, (policy, self._pooling(flow, mass)))
         return values, response, losses
 
     def settled(self, policy: Table, flow: Flow | None = None) -> tuple[Table, Flow]:
-        """The table that is played by an agent who sees the observations only, and its mean fields.
+        """The table that an agent with the problem's information plays, and its mean fields.
 
-        A table made against other mean fields may differ between nodes that its own mean fields do not tell apart: of
-        such nodes the first one's page is played at all. `flow`: the mean fields of the table, where they are known.
+        A table made against other mean fields may differ between nodes of one information set under its own mean
+        fields. At all such nodes the agent plays what the table has at the first of them.
+
+        Args:
+            policy: A table (D, S, A).
+            flow: Its mean fields (M, S), if they are known.
         """
         flow = self.push(policy) if flow is None else flow
         if self.information == "full":
             return policy, flow
 
         def step(state: tuple[Table, Flow, Array, Array]) -> tuple[Table, Flow, Array, Array]:
-            policy, flow, _, tries = state
+            policy, flow, _, repeats = state
             played = policy[self.sets(flow).members]
-            return played, self.push(played), jnp.any(played != policy), tries + 1
+            return played, self.push(played), jnp.any(played != policy), repeats + 1
 
-        def unsettled(state: tuple[Table, Flow, Array, Array]) -> Array:
-            # The observations at t = 0 are the same whatever is played; a step later so are those at t = 1; and so on.
+        def differs(state: tuple[Table, Flow, Array, Array]) -> Array:
+            # Observations at t = 0 do not depend on the policy; once those until t are settled, so is the policy at t.
             return state[2] & (state[3] <= self.game.horizon)
 
         start = policy, flow, jnp.asarray(True), jnp.zeros((), int)
-        policy, flow, *_ = jax.lax.while_loop(unsettled, step, start)
+        policy, flow, *_ = jax.lax.while_loop(differs, step, start)
         return policy, flow
 
     def policy(self, table: Table, flow: Flow | None = None) -> TreePolicy:
-        """The policy of a table, as one that follows the noise or the public observations.
+        """The policy of a table, which follows the noise or, under public information, the observations.
 
-        The observations are those of the mean fields `flow`, by default the table's own. A probability of zero stays
-        zero.
+        Args:
+            table: (D, S, A); probabilities of zero stay zero.
+            flow: The mean fields from which the observations follow; by default those of the table.
         """
-        logits = jnp.where(table > 0, jnp.log(jnp.where(table > 0, table, 1)), _NEVER)
+        logits = jnp.where(table > 0, jnp.log(jnp.where(table > 0, table, 1)), _LOGIT_OF_ZERO)
         if self.information == "full":
             return tree_policy(self.tree, logits)
         sets = self.sets(self.push(table) if flow is None else flow)
@@ -205,7 +236,7 @@ class TreeProblem(eqx.Module):
 
 
 def groups(tree: NoiseTree, information: Information) -> tuple[Int[np.ndarray, " slots"], int]:
-    """The problem that every slot belongs to (M,), and how many have nothing in common."""
+    """The group (M,) of every slot, and the number of groups."""
     group = np.zeros(tree.num_slots, int)
     if information == "public":
         return group, 1
@@ -216,35 +247,15 @@ def groups(tree: NoiseTree, information: Information) -> tuple[Int[np.ndarray, "
     return group, len(roots)
 
 
-def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
-    """The game's aggregates as a matrix. `ValueError` unless they are linear in the mean field."""
-    matrix, worst = _probed(game)
-    if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
-        raise ValueError(
-            f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
-            "mean field where agents interact through something else"
-        )
-    return matrix
-
-
-@eqx.filter_jit
-def _probed(game: Game) -> tuple[Array, Array]:
-    """The aggregates' derivative, and by how much they differ from it elsewhere."""
-    uniform = jnp.full(game.num_states, 1 / game.num_states)
-    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
-    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
-    return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
-
-
 def greedy(q: Float[Array, "*shape actions"]) -> Float[Array, "*shape actions"]:
-    """The best action, with probability one.
+    """The policy that takes the best action with probability one.
 
-    Of actions that are equally good up to rounding it is the one nearest to the middle of the list (in games of moves
-    the smallest move), so that results do not hang on the order of summation.
+    Of actions that are equally good up to rounding it takes the one nearest to the middle of the list (on a line, the
+    smallest displacement), so that results do not depend on the order of summation.
     """
     count = q.shape[-1]
     best = jnp.max(q, axis=-1, keepdims=True)
-    slack = _TIE * jnp.finfo(q.dtype).eps * (1 + jnp.abs(best))
+    slack = _TIE_ROUNDINGS * jnp.finfo(q.dtype).eps * (1 + jnp.abs(best))
     centrality = count - jnp.abs(2 * jnp.arange(count) - (count - 1))
     chosen = jnp.argmax(jnp.where(q >= best - slack, centrality, 0), axis=-1)
     return jax.nn.one_hot(chosen, count, dtype=q.dtype)
@@ -255,10 +266,15 @@ def soft(
     temperature: Float[Array, "..."],
     prior: Float[Array, "*shape actions"] | float = 1.0,
 ) -> tuple[Float[Array, "*shape actions"], Float[Array, "*shape"]]:
-    """pi = argmax of pi . q - temperature * KL(pi || prior), and the maximum, temperature * log(prior . exp(q / t)).
+    """The policy that maximises pi . q - temperature * KL(pi || prior), and the maximum.
 
-    With the prior 1, which is not normalised, the second term is temperature * entropy. `temperature` (*shape or
-    broadcasting against it).
+    Args:
+        q: Action values (..., A).
+        temperature: Above 0; broadcasts against (...).
+        prior: (..., A); the default 1, which is not normalised, makes the second term temperature * entropy.
+
+    Returns:
+        The policy (..., A), and the maximum temperature * log(prior . exp(q / temperature)) (...).
     """
     best = jnp.max(q, axis=-1)
     weights = prior * jnp.exp((q - best[..., None]) / temperature[..., None])

@@ -1,13 +1,12 @@
 """Sweeps over a noise tree: the mean field forward, values backward, through the game's operators.
 
-Forward, the mean field of a node is that of its parent pushed by the parent's operator, mu_child = A_n^T mu_n,
-whichever child is drawn. Backward,
+Forward, the mean field of every child of a node n is mu_child = A_n^T mu_n, whichever child is drawn. Backward,
 
     q_n = sum_c p(c | n) [ r(n, c) + gamma P_n v_c ],    v_n = rule(q_n),    v = 0 at t = T,
 
-with the sum over the children c of n; the rule is a mean under a policy, a maximum, or its softening. The greatest
-reward of a node is taken off all its rewards, and added to its values at the end: a constant changes no choice, and
-however large it is, it must not cost the digits by which action values differ.
+with the sum over the children c of n; the rule is a mean under a policy, a maximum, or a soft maximum. The greatest
+reward of a node is subtracted from all its rewards and added to its values at the end: a constant changes no choice,
+and however large it is, it must not cost the digits by which action values differ.
 """
 
 from collections.abc import Callable
@@ -27,16 +26,18 @@ Table = Float[Array, "decisions states actions"]
 
 
 def push(game: Game, tree: NoiseTree, policy: Table) -> Flow:
-    """The mean field (M, S) at every node under a table of probabilities (D, S, A)."""
-    return _forward(game, tree, lambda hidden, _, page: (hidden, page), jnp.zeros((tree.num_slots, 0)), policy)[0]
+    """The mean field (M, S) at every slot under a table of action probabilities (D, S, A)."""
+    return _forward(
+        game, tree, lambda hidden, _, policy_at_node: (hidden, policy_at_node), jnp.zeros((tree.num_slots, 0)), policy
+    )[0]
 
 
 def unroll_on_tree(game: Game, tree: NoiseTree, policy: Policy) -> tuple[Flow, Table]:
-    """The mean fields under any policy, and the table of probabilities that it plays."""
+    """The mean fields (M, S) on a tree under any policy, and the table (D, S, A) of its action probabilities."""
     prepared = policy.prepare()
 
     def decide(hidden: Any, aggregate: AggregateState, _: Any) -> tuple[Any, Array]:
-        hidden = policy.update(hidden, policy.sees(aggregate, game.observe(aggregate)), aggregate.time)
+        hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), aggregate.time)
         return hidden, jax.nn.softmax(policy.decode(prepared, hidden))
 
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (tree.num_slots, *jnp.shape(x))), policy.start())
@@ -44,89 +45,97 @@ def unroll_on_tree(game: Game, tree: NoiseTree, policy: Policy) -> tuple[Flow, T
 
 
 def _forward(
-    game: Game, tree: NoiseTree, decide: Decide, hidden: PyTree[Array], pages: PyTree[Array]
+    game: Game, tree: NoiseTree, decide: Decide, hidden: PyTree[Array], node_data: PyTree[Array]
 ) -> tuple[Any, Any]:
-    """Mean fields and probabilities.
+    """Mean fields (M, S) and action probabilities (D, S, A), from t = 0 on.
 
-    `decide(hidden, aggregate, page)` gives a node's hidden state, from its parent's, and its probabilities (S, A);
-    `hidden` (M, ...) holds what the nodes at t = 0 start from.
+    `decide(hidden, aggregate, data)` returns the hidden state of a node, from that of its parent, and the probabilities
+    (S, A) at the node, whose own part of `node_data` is `data`. `hidden` (M, ...) are the hidden states to start from.
     """
     size, decisions = tree.block, tree.num_decisions
 
     def step(carry: tuple[Array, PyTree[Array]], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        pushed, hidden = carry
-        start, time, page = inputs
+        next_mean_fields, hidden = carry
+        start, time, data = inputs
         noise, parent = jax.tree.map(lambda x: _block(x, start, size), (tree.noise, tree.parent))
-        mean_field = jnp.where(time == 0, jax.vmap(game.initial_mean_field)(noise), pushed[parent])
+        mean_field = jnp.where(time == 0, jax.vmap(game.initial_mean_field)(noise), next_mean_fields[parent])
 
-        def node(mean_field: Array, noise: Any, before: Any, page: Any) -> tuple[Array, Any, Array]:
+        def node(mean_field: Array, noise: Any, before: Any, data: Any) -> tuple[Array, Any, Array]:
             aggregate = AggregateState(mean_field, noise, time)
-            now, probabilities = decide(before, aggregate, page)
+            now, probabilities = decide(before, aggregate, data)
             return game.kernel(aggregate).under(probabilities).T.mv(mean_field), now, probabilities
 
         before = jax.tree.map(lambda x: x[parent], hidden)
-        moved, now, probabilities = jax.vmap(node)(mean_field, noise, before, page)
-        hidden = jax.tree.map(lambda all_, one: _put(all_, one, start), hidden, now)
-        return (_put(pushed, moved, start), hidden), (mean_field, probabilities)
+        following, now, probabilities = jax.vmap(node)(mean_field, noise, before, data)
+        hidden = jax.tree.map(lambda all_, block: _put(all_, block, start), hidden, now)
+        return (_put(next_mean_fields, following, start), hidden), (mean_field, probabilities)
 
-    pushed = jnp.zeros((tree.num_slots, game.num_states))
-    (pushed, _), (flow, table) = jax.lax.scan(step, (pushed, hidden), _by_block(tree, pages))
-    flow = jnp.concatenate([flow.reshape(decisions, -1), pushed[tree.parent[decisions:]]])
+    zeros = jnp.zeros((tree.num_slots, game.num_states))
+    (next_mean_fields, _), (flow, table) = jax.lax.scan(step, (zeros, hidden), _by_block(tree, node_data))
+    flow = jnp.concatenate([flow.reshape(decisions, -1), next_mean_fields[tree.parent[decisions:]]])
     return flow, table.reshape(decisions, *table.shape[2:])
 
 
-def backward(game: Game, tree: NoiseTree, flow: Flow, rule: Rule, pages: PyTree[Array]) -> tuple[Flow, PyTree[Array]]:
-    """The values (M, S) at every node against the mean fields `flow`, and what the rule returns besides (D, ...).
+def backward(
+    game: Game, tree: NoiseTree, flow: Flow, rule: Rule, node_data: PyTree[Array]
+) -> tuple[Flow, PyTree[Array]]:
+    """The values (M, S) at every slot against the mean fields `flow`, and the other results (D, ...) of a rule.
 
-    `rule(pages, q)` gets a block's own part of `pages` (leading axis D) and its action values (B, S, A), up to a
-    constant for every node, and returns the values (B, S) and anything else with leading axis B.
+    `rule(data, q)` is called for a block with its own part of `node_data` (leading axis D) and its action values
+    (B, S, A), up to a constant for every node. It returns the values (B, S), and other results with leading axis B.
     """
     size = tree.block
 
     def step(carry: tuple[Array, Array], inputs: tuple[Any, ...]) -> tuple[tuple[Array, Array], Any]:
-        (values, constants), (start, time, page) = carry, inputs
-        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
+        (values, constants), (start, time, data) = carry, inputs
+        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.branch_probability))
 
-        def node(mean_field: Array, noise: Any, children: Array, chance: Array) -> tuple[Array, Array]:
+        def node(mean_field: Array, noise: Any, children: Array, branch_probability: Array) -> tuple[Array, Array]:
             aggregate = AggregateState(mean_field, noise, time)
 
             def reward(child: Array) -> Array:
                 then = jax.tree.map(lambda z: z[child], tree.noise)
                 return game.reward(aggregate, AggregateState(flow[child], then, time + 1))
 
-            rewards = jnp.tensordot(chance, jax.vmap(reward)(children), 1)
+            rewards = jnp.tensordot(branch_probability, jax.vmap(reward)(children), 1)
             greatest = jnp.max(rewards)
-            q = rewards - greatest + game.discount * game.kernel(aggregate).expect(chance @ values[children])
-            return q, greatest + game.discount * (chance @ constants[children])
+            q = (
+                rewards
+                - greatest
+                + game.discount * game.kernel(aggregate).expect(branch_probability @ values[children])
+            )
+            return q, greatest + game.discount * (branch_probability @ constants[children])
 
         q, constant = jax.vmap(node)(*own)
-        now, besides = rule(page, q)
-        return (_put(values, now, start), _put(constants, constant, start)), besides
+        now, others = rule(data, q)
+        return (_put(values, now, start), _put(constants, constant, start)), others
 
-    nothing = jnp.zeros_like(flow), jnp.zeros_like(flow[:, 0])
-    (values, constants), besides = jax.lax.scan(step, nothing, _by_block(tree, pages), reverse=True)
-    besides = jax.tree.map(lambda x: x.reshape(tree.num_decisions, *x.shape[2:]), besides)
-    return values + constants[:, None], besides
+    zeros = jnp.zeros_like(flow), jnp.zeros_like(flow[:, 0])
+    (values, constants), others = jax.lax.scan(step, zeros, _by_block(tree, node_data), reverse=True)
+    others = jax.tree.map(lambda x: x.reshape(tree.num_decisions, *x.shape[2:]), others)
+    return values + constants[:, None], others
 
 
-def carry_back(
+def accumulate_losses(
     game: Game, tree: NoiseTree, flow: Flow, policy: Table, losses: Float[Array, "decisions states"]
 ) -> Flow:
-    """What an agent loses from every node and state on (M, S) who loses so much a step while it plays the policy.
+    """The total loss (M, S), from every slot and state on, of an agent that loses `losses` (D, S) step by step.
 
-    A sum of nothing but `losses` under the operators of the policy.
+    It is the discounted sum of the losses under the operators of the policy.
     """
     size = tree.block
 
     def step(sums: Array, inputs: tuple[Any, ...]) -> tuple[Array, None]:
-        start, time, (page, lost) = inputs
-        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.chance))
+        start, time, (policy_at_nodes, lost) = inputs
+        own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.branch_probability))
 
-        def node(page: Array, mean_field: Array, noise: Any, children: Array, chance: Array) -> Array:
-            operator = game.kernel(AggregateState(mean_field, noise, time)).under(page)
-            return operator.mv(chance @ sums[children])
+        def node(
+            policy_at_node: Array, mean_field: Array, noise: Any, children: Array, branch_probability: Array
+        ) -> Array:
+            operator = game.kernel(AggregateState(mean_field, noise, time)).under(policy_at_node)
+            return operator.mv(branch_probability @ sums[children])
 
-        return _put(sums, lost + game.discount * jax.vmap(node)(page, *own), start), None
+        return _put(sums, lost + game.discount * jax.vmap(node)(policy_at_nodes, *own), start), None
 
     return jax.lax.scan(step, jnp.zeros_like(flow), _by_block(tree, (policy, losses)), reverse=True)[0]
 
@@ -139,8 +148,8 @@ def _put(array: Array, block: Array, start: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(array, block.astype(array.dtype), start, 0)
 
 
-def _by_block(tree: NoiseTree, pages: PyTree[Array]) -> tuple[Array, Array, PyTree[Array]]:
-    """First slot, time and pages of every decision block."""
+def _by_block(tree: NoiseTree, node_data: PyTree[Array]) -> tuple[Array, Array, PyTree[Array]]:
+    """The first slot, the time and the data of every decision block."""
     count = tree.num_decisions // tree.block
-    pages = jax.tree.map(lambda x: x.reshape(count, tree.block, *x.shape[1:]), pages)
-    return tree.block * jnp.arange(count), tree.time[:count], pages
+    node_data = jax.tree.map(lambda x: x.reshape(count, tree.block, *x.shape[1:]), node_data)
+    return tree.block * jnp.arange(count), tree.time[:count], node_data

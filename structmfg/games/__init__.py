@@ -1,10 +1,13 @@
-"""Games, one file each, and `make`, which builds one by name."""
+"""Games, one file each; `make`, which builds one by name; common noise as paths, chains and trees; and populations.
 
-import dataclasses
+A game of your own is a subclass of `Game`: see `examples/own_game.py`, and `examples/own_figure.py` for its figures.
+"""
+
+import importlib
+import warnings
 from typing import Any
 
-from structmfg._checks import check_name
-from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, as_game, check_game
+from structmfg.games._base import AggregateState, Game, Noise, NoiselessGame, NoisePaths
 from structmfg.games._beach_bar import BeachBar, BeachBarCrowded, BeachNoise
 from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
 from structmfg.games._crowd_modelling import CrowdModelling
@@ -13,30 +16,19 @@ from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
-from structmfg.games._noise_tree import NoiseTree, histories, noise_tree, tree_of
-from structmfg.games._population import PopulationGame, PopulationState, Seen, count, draw_actions, move
-from structmfg.games._sampling import draw
-from structmfg.games._validate import check_definition, check_kernel, check_noise_is_told_apart, check_pieces
-
-GAMES: dict[str, type[Game]] = {
-    "beach_bar": BeachBar,
-    "beach_bar_crowded": BeachBarCrowded,
-    "carmona_fouque_sun": CarmonaFouqueSun,
-    "crowd_modelling": CrowdModelling,
-    "left_right": LeftRight,
-    "linear_quadratic": LinearQuadratic,
-    "macro": Macro,
-}
-
-
-def make(name: str, **parameters: Any) -> Game:
-    """The game of this name. `ValueError` on an unknown name or parameter (with the nearest ones), or a bad value."""
-    check_name("game", name, GAMES)
-    allowed = [field.name for field in dataclasses.fields(GAMES[name])]  # type: ignore[arg-type]
-    for parameter in parameters:
-        check_name(f"parameter of {name}", parameter, allowed)
-    return GAMES[name](**parameters)
-
+from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, tree_of
+from structmfg.games._population import Observation, PopulationGame, PopulationState, sample_next_states
+from structmfg.games._registry import GAMES, game_name, make
+from structmfg.games._sampling import count_agents, draw_actions, draw_categorical
+from structmfg.games._validate import (
+    aggregate_functions,
+    as_game,
+    check_definition,
+    check_game,
+    check_game_at_start,
+    check_kernel,
+    check_noise_is_distinguishable,
+)
 
 __all__ = [
     "GAMES",
@@ -55,27 +47,42 @@ __all__ = [
     "NoiseChain",
     "NoisePaths",
     "NoiseTree",
+    "NoiselessGame",
+    "Observation",
     "PopulationGame",
     "PopulationState",
     "Sampling",
-    "Seen",
+    "aggregate_functions",
     "as_game",
     "check_definition",
     "check_game",
+    "check_game_at_start",
     "check_kernel",
-    "check_noise_is_told_apart",
-    "check_pieces",
-    "count",
-    "draw",
+    "check_noise_is_distinguishable",
+    "count_agents",
     "draw_actions",
-    "histories",
+    "draw_categorical",
+    "game_name",
+    "history_indices",
     "innovations",
     "make",
-    "move",
     "noise_path",
     "noise_paths",
     "noise_tree",
     "rouwenhorst",
+    "sample_next_states",
     "tauchen",
     "tree_of",
 ]
+
+_MOVED_TO_ECONOMIES = ("Aiyagari", "AiyagariCalibration", "Economy", "Household", "Huggett", "Income", "KrusellSmith")
+
+
+def __getattr__(name: str) -> Any:
+    """The economies under the names that they had here once, with a `DeprecationWarning`."""
+    if name in _MOVED_TO_ECONOMIES:
+        warnings.warn(
+            f"structmfg.games.{name} has moved to structmfg.economies.{name}", DeprecationWarning, stacklevel=2
+        )
+        return getattr(importlib.import_module("structmfg.economies"), name)
+    raise AttributeError(f"module 'structmfg.games' has no attribute {name!r}")

@@ -1,15 +1,14 @@
 """What a game is: a state grid, an action set, a kernel, a reward, a noise step, an observation.
 
-An aggregate state (mu, z, t) is the mean field, the common noise and the clock; whatever is common to all agents and is
-neither mu nor the clock belongs to z. A step from t to t+1 exists for t = 0..T-1, and a game's arrays take the dtype of
-JAX's default float (float64 where `jax_enable_x64` is set).
+An aggregate state (mu, z, t) is the mean field, the common noise and the time; whatever is common to all agents and is
+neither mu nor t belongs to z. A step leads from t to t+1, for t = 0..T-1. A game's arrays take the dtype of JAX's
+default float (float64 where `jax_enable_x64` is set).
 
 Common noise is driven by uniform innovations: z_0 = `initial_noise(u_0)`, z_{t+1} = `next_noise(z_t, u_{t+1}, t)` with
-u in (0, 1). One definition then serves independent, antithetic and stratified paths.
+u in (0, 1). So one definition serves independent, antithetic and stratified noise paths.
 """
 
 import abc
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -19,27 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+from typing_extensions import override
 
-from structmfg._checks import (
-    as_reals,
-    brief,
-    check_between,
-    check_integer,
-    check_kind,
-    check_reals,
-    check_rows,
-    check_shape,
-    check_whole,
-    plain,
-)
-from structmfg.games._content import first_digest, settled
-from structmfg.games._methods import check_methods
+from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole
+from structmfg.games._content import digest_at_first_use
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
-from structmfg.games._sampling import draw
+from structmfg.games._sampling import draw_categorical
 from structmfg.operators import TransitionKernel
 
-MAX_PAIRS = 2**31 - 1  # of a state and an action: JAX counts no further in 32 bits
-MAX_HORIZON = 10**6
 _WEIGHT_TOLERANCE = 1e-4  # of the sum of 2^14 probabilities in single precision
 
 if TYPE_CHECKING:
@@ -49,7 +35,13 @@ else:
 
 
 class AggregateState(eqx.Module):
-    """The aggregate state (mu, z, t): `mean_field` (S,), sums to one; `noise`, the game's own; `time`, in 0..T."""
+    """The aggregate state (mu, z, t).
+
+    Attributes:
+        mean_field: mu (S,), which sums to one.
+        noise: z, of the game's own structure.
+        time: t in 0..T.
+    """
 
     mean_field: Float[Array, "*paths states"]
     noise: Noise
@@ -57,15 +49,22 @@ class AggregateState(eqx.Module):
 
 
 class NoisePaths(eqx.Module):
-    """N paths of the common noise, z_0..z_T: `noise` has leading axes (N, T+1), `probabilities` (N,) sum to one."""
+    """N paths z_0..z_T of the common noise.
+
+    Attributes:
+        noise: The noise, with leading axes (N, T+1).
+        probabilities: (N,); they sum to one.
+    """
 
     noise: Noise
     probabilities: Float[Array, " paths"]
 
     def validate(self) -> "NoisePaths":
-        """The same with probabilities divided by their sum, where that is not one but for rounding.
+        """The same paths, with probabilities divided by their sum where it differs from one by more than rounding.
 
-        Raises `ValueError` unless they are nonnegative and sum to one, one a path, and the noise is finite.
+        Raises:
+            ValueError: If the probabilities are negative or do not sum to one, their number is not that of the paths,
+                or the noise is not finite.
         """
         weights = np.asarray(self.probabilities, float)
         name = "the probabilities of the noise paths (scenarios)"
@@ -80,22 +79,25 @@ class NoisePaths(eqx.Module):
         for leaf in map(np.asarray, jax.tree.leaves(self.noise)):
             if leaf.shape[:1] != weights.shape:
                 raise ValueError(f"{name} are {len(weights)}, but the noise has shape {leaf.shape}")
-            if not (good := np.isfinite(leaf)).all():
-                path, time, *_ = map(int, np.argwhere(~good)[0])
+            if not (finite := np.isfinite(leaf)).all():
+                path, time, *_ = map(int, np.argwhere(~finite)[0])
                 raise ValueError(f"noise must be finite, but is {leaf[path, time]} on path {path} at time {time}")
-        kind = np.asarray(self.probabilities).dtype
-        if jnp.issubdtype(kind, jnp.floating) and abs(total - 1) <= 4 * float(jnp.finfo(kind).eps) * weights.size**0.5:
-            return self  # but for rounding, which dividing would only move about
+        dtype = np.asarray(self.probabilities).dtype
+        if (
+            jnp.issubdtype(dtype, jnp.floating)
+            and abs(total - 1) <= 4 * float(jnp.finfo(dtype).eps) * weights.size**0.5
+        ):
+            return self  # division would only replace one rounding error by another
         return NoisePaths(self.noise, jnp.asarray(weights / total))
 
     @property
     def num_paths(self) -> int:
-        """N."""
+        """N, the number of paths."""
         return int(self.probabilities.shape[0])
 
 
 def _within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The same comparison, for objects of one class: JAX's caches compare a game with games of any other class."""
+    """An `__eq__` for objects of one class only: JAX's caches compare a game with games of any other class."""
 
     @functools.wraps(equal)
     def __eq__(self: Any, other: Any) -> Any:  # noqa: N807
@@ -107,38 +109,39 @@ def _within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], An
 class Game(abc.ABC):
     """A mean field game with common noise and partial observation.
 
-    Subclasses set `num_states`, `num_actions`, `horizon`, `discount` (as attributes of the class, of a frozen
-    dataclass, or in `__init__`) and write the abstract methods with `jax.numpy`: they are called inside `jit`.
+    A subclass sets `num_states`, `num_actions`, `horizon` and `discount` (as attributes of the class, as fields of a
+    frozen dataclass, or in `__init__`) and writes the abstract methods with `jax.numpy`: they are called inside `jit`.
+    `examples/own_game.py` shows one.
 
-    Games are equal where they are of one class and held the same when they were first used (see `games._content`), so
-    that arrays, lists and other objects may be fields. A game that has changed is compiled anew when it is used again.
-    A class that defines `__eq__` and `__hash__` itself answers for them: equal games share compiled programs. Its
-    `__eq__` is asked about games of the same class only.
+    Two games are equal if they are of one class and had the same content when they were first used (see
+    `games._content`), so fields may be arrays, lists and other objects. If a game has changed, its programs are
+    compiled anew when it is used again. A class may define `__eq__` and `__hash__` itself: then equal games share
+    compiled programs. Its `__eq__` is called with games of the same class only.
     """
 
     _own_equality: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "_own_equality" not in vars(cls):  # else `dataclass(slots=True)` has made the class again
+        if "_own_equality" not in vars(cls):  # `dataclass(slots=True)` makes the class a second time
             cls._own_equality = frozenset({"__eq__", "__hash__"} & vars(cls).keys())
             if "__eq__" in cls._own_equality:
                 cls.__eq__ = _within_a_class(vars(cls)["__eq__"])  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Before the first object: the equality that a dataclass brings would fail on arrays."""
-        for of in (of for of in cls.__mro__ if issubclass(of, Game) and of is not Game):
-            for name in {"__eq__", "__hash__"} & vars(of).keys() - of._own_equality:
-                delattr(of, name)
-            if vars(of).get("__hash__", Game) is None:  # which Python sets where only __eq__ is defined
-                of.__hash__ = Game.__hash__  # type: ignore[method-assign]
+        """Remove the equality that `dataclass` adds, which would fail on arrays, before the first object is made."""
+        for base in (base for base in cls.__mro__ if issubclass(base, Game) and base is not Game):
+            for name in {"__eq__", "__hash__"} & vars(base).keys() - base._own_equality:
+                delattr(base, name)
+            if vars(base).get("__hash__", Game) is None:  # Python sets None where only __eq__ is defined
+                base.__hash__ = Game.__hash__  # type: ignore[method-assign]
         return super().__new__(cls)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and first_digest(self) == first_digest(other))
+        return self is other or (type(self) is type(other) and digest_at_first_use(self) == digest_at_first_use(other))
 
     def __hash__(self) -> int:
-        return hash(first_digest(self))
+        return hash(digest_at_first_use(self))
 
     if TYPE_CHECKING:  # read-only, so that a subclass may also derive them by properties
 
@@ -160,11 +163,11 @@ class Game(abc.ABC):
 
     @abc.abstractmethod
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """The law of motion from t to t+1 at (mu_t, z_t, t)."""
+        """The transition kernel from t to t+1 at the aggregate state (mu_t, z_t, t)."""
 
     @abc.abstractmethod
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """Rewards (S, A) of the step from `aggregate` at t to `following` at t+1."""
+        """Rewards (S, A) of the step from `aggregate`, at t, to `following`, at t+1."""
 
     @abc.abstractmethod
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
@@ -176,12 +179,12 @@ class Game(abc.ABC):
 
     @abc.abstractmethod
     def next_noise(self, noise: Noise, uniform: Float[Array, ""], time: Int[Array, ""]) -> Noise:
-        """z_{t+1} given z_t at t = `time`, from an innovation in (0, 1)."""
+        """z_{t+1}, from z_t at t = `time` and an innovation in (0, 1)."""
 
     # What a game may define.
 
     def initial_mean_field(self, noise: Noise) -> Float[Array, " states"]:
-        """mu_0 (S,); uniform unless overridden."""
+        """mu_0 (S,) given z_0; uniform by default."""
         return jnp.full(self.num_states, 1 / self.num_states)
 
     def move_agents(
@@ -191,23 +194,31 @@ class Game(abc.ABC):
         actions: Int[Array, " agents"],
         key: PRNGKeyArray,
     ) -> Int[Array, " agents"]:
-        """The next states (N,) of agents in given states who take given actions, each drawn by itself.
+        """Draw the next state of each of N agents, independently of each other.
 
-        By default from the kernel's list of successors. A game that tells the move of one agent here in its own words,
-        without the kernel, gives its operators something to be tested against (`structmfg.verification`).
+        By default they are drawn from the kernel's list of successors. A game that draws them here without its kernel
+        gives its operators an independent definition to be tested against (`structmfg.verification`).
+
+        Args:
+            aggregate: The aggregate state at t.
+            states: The state (N,) of every agent at t.
+            actions: The action (N,) of every agent.
+            key: A key of `jax.random`.
+
+        Returns:
+            The states (N,) at t+1.
         """
-        kernel = self.kernel(aggregate)
-        indices, probabilities = (list_[states, actions] for list_ in kernel.successors())
-        return jnp.take_along_axis(indices, draw(key, probabilities)[:, None], axis=-1)[:, 0]
+        indices, probabilities = (listed[states, actions] for listed in self.kernel(aggregate).successors())
+        return jnp.take_along_axis(indices, draw_categorical(key, probabilities)[:, None], axis=-1)[:, 0]
 
     def noise_chain(self) -> NoiseChain | None:
-        """The common noise as a Markov chain of finitely many states, the same at all times, where it is one."""
+        """The common noise as a Markov chain of finitely many states, the same at all times; None if it is not one."""
         return None
 
     def scenarios(self) -> NoisePaths | None:
-        """All noise paths with their probabilities where they are finite and not too many, else None.
+        """All noise paths with their probabilities; None if they are not finite, or too many.
 
-        By default the paths of `noise_chain`, up to `MAX_SCENARIOS` of them.
+        By default they are the paths of `noise_chain`, at most `MAX_SCENARIOS` of them.
         """
         chain = self.noise_chain()
         if chain is None:
@@ -220,10 +231,10 @@ class Game(abc.ABC):
         return NoisePaths(jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values), jnp.asarray(probabilities))
 
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, " aggregates"]:
-        """The linear functions of the mean field (means, say) through which alone it enters kernel and reward.
+        """The linear functions of the mean field, such as means, through which alone it enters kernel and reward.
 
-        The whole mean field unless overridden; an empty array where agents do not interact. Equilibrium solvers look
-        for a fixed point in these, so that few of them make it cheap.
+        By default this is the whole mean field; it is an empty array where agents do not interact. Equilibrium solvers
+        look for a fixed point in these functions, so a game with few of them is solved at less cost.
         """
         return mean_field
 
@@ -232,39 +243,58 @@ class Game(abc.ABC):
         return jnp.linspace(-1.0, 1.0, self.num_states)[:, None]
 
     def action_positions(self) -> Float[Array, " actions"]:
-        """Increasing positions in (0, 1) of the actions, for ordered policies; by default midpoints of equal bins."""
+        """Increasing positions of the actions in (0, 1), for ordered policies; midpoints of equal bins by default."""
         with jax.ensure_compile_time_eval():
             edges = jnp.linspace(0.0, 1.0, self.num_actions + 1)
             return (edges[1:] + edges[:-1]) / 2
 
     def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
-        """An observation scaled to order one, as policy networks see it."""
+        """An observation scaled to order one, the input of policy networks; unchanged by default."""
         return observation
 
+    def as_noise(self, noise: Any) -> Any:
+        """The game's own noise structure from what a user wrote; unchanged by default."""
+        return noise
+
+    # What a game may define for its figures; `examples/own_figure.py` shows how they are used.
+
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        """Named scalars worth plotting over time (prices, for instance), from (mu_t, z_t, t)."""
+        """Named scalars to be drawn over time (prices, for instance), from (mu_t, z_t, t); none by default."""
         return {}
 
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        """The name and the coordinate (S,) of the states for figures."""
+        """The name and the coordinate (S,) of the states in figures; the index by default."""
         return "state", jnp.arange(self.num_states, dtype=float)
 
+    def action_axis(self) -> tuple[str, Float[Array | np.ndarray, " actions"]]:
+        """The name of the mean action in figures, and the number (A,) that stands for each; the index by default."""
+        return "mean action (index)", np.arange(self.num_actions, dtype=float)
+
     def noise_label(self, noise: Noise) -> str:
-        """A short name of a whole noise path z_0..z_T, for figures."""
+        """A short name of a whole noise path z_0..z_T in figures; none by default."""
         return ""
 
     # What every game has.
 
     def initial(self, key: PRNGKeyArray) -> AggregateState:
-        """A random initial aggregate state."""
+        """Draw an initial aggregate state."""
         noise = self.initial_noise(jax.random.uniform(key))
         return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0)
 
     def aggregate(self, *, mean_field: ArrayLike, noise: Any, time: ArrayLike) -> AggregateState:
         """The aggregate state at any chosen point.
 
-        Raises `ValueError` unless the mean field is a distribution (S,) and the time a whole number in 0..T; values are
-        looked at where they are known, outside `jit`.
+        Args:
+            mean_field: mu (S,).
+            noise: z, in any form that the game accepts.
+            time: t.
+
+        Returns:
+            The aggregate state.
+
+        Raises:
+            ValueError: If the mean field is not a distribution (S,), or the time not a whole number in 0..T. Values are
+                checked where they are known, outside `jit`.
         """
         mean_field = as_reals("mean_field", mean_field, float)
         check_shape("mean_field", mean_field, (self.num_states,))
@@ -278,24 +308,23 @@ class Game(abc.ABC):
             check_reals("noise", leaf)
         return AggregateState(mean_field, own, jnp.asarray(time))
 
-    def as_noise(self, noise: Any) -> Any:
-        """The game's own noise structure from what a user wrote."""
-        return noise
-
     def follow(
         self, aggregate: AggregateState, policy: Float[Array, "states actions"], next_noise: Noise
     ) -> AggregateState:
-        """The aggregate state one step later under a policy (S, A): mu' = (A^pi)^T mu; rounding does not add up."""
+        """The aggregate state one step later under a policy (S, A).
+
+        Its mean field is mu' = (A^pi)^T mu, scaled such that errors of rounding do not add up over time.
+        """
         mean_field = self.kernel(aggregate).under(policy).move(aggregate.mean_field)
         return AggregateState(mean_field, next_noise, aggregate.time + 1)
 
     def is_last(self, aggregate: AggregateState) -> Array:
-        """Whether the step that starts here reaches T."""
+        """Whether the step that starts at this aggregate state reaches T."""
         return aggregate.time == self.horizon - 1
 
     @property
     def observation_size(self) -> int:
-        """The number of public observations."""
+        """The number of entries of a public observation."""
         shape = jax.eval_shape(lambda key: self.observe(self.initial(key)), jax.random.key(0)).shape
         if len(shape) != 1:
             raise ValueError(
@@ -304,31 +333,21 @@ class Game(abc.ABC):
         return int(shape[0])
 
 
-def as_game(game: Any) -> Game:
-    """The game as it is now, for compiled programs to know it by. `ValueError` on anything else than a game."""
-    check_kind("game", game, Game)
-    _plain_sizes(game)
-    return settled(game)
+class NoiselessGame(Game):
+    """A game without common noise: z is 0 at all times, and there is one noise path."""
 
+    @override
+    def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
+        return jnp.zeros((), int)
 
-def _plain_sizes(game: Game) -> None:
-    """Make numbers of NumPy and JAX plain ones where they are attributes: programs need them while they are made."""
-    for name in ("num_states", "num_actions", "horizon", "discount"):
-        if (number := plain(given := getattr(game, name))) is not given:
-            with contextlib.suppress(AttributeError):  # of a property
-                object.__setattr__(game, name, number)
+    @override
+    def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
+        return noise
 
+    @override
+    def scenarios(self) -> NoisePaths:
+        return NoisePaths(jnp.zeros((1, self.horizon + 1), int), jnp.ones(1))
 
-def check_game(game: Game) -> None:
-    """Raise `ValueError` unless sizes, horizon and discount make sense, and methods take what they are given."""
-    _plain_sizes(game)
-    states = check_integer("num_states", game.num_states, at_least=2)
-    actions = check_integer("num_actions", game.num_actions, at_least=1)
-    if states * actions > MAX_PAIRS:
-        raise ValueError(
-            f"a game may have at most {MAX_PAIRS} pairs of a state and an action, but {brief(states)} states and "
-            f"{brief(actions)} actions make {brief(states * actions)}"
-        )
-    check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
-    check_between("discount", game.discount, 0, 1, open_low=True)
-    check_methods(game)
+    @override
+    def noise_label(self, noise: Int[Array, " times"]) -> str:
+        return "no common noise"

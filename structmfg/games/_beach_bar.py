@@ -1,7 +1,7 @@
 """`beach_bar`: where to lie on a beach whose bar may close at half time (Wibault et al. 2026, one-dimensional).
 
-Rewards and moves do not depend on the mean field: it is a control problem under common noise. In `beach_bar_crowded`
-agents dislike a crowd, as in Perrin et al. 2020, arXiv 2007.03458, so that where to lie depends on all others.
+Rewards and transitions do not depend on the mean field, so this is a control problem under common noise. In
+`beach_bar_crowded` agents dislike a crowd, as in Perrin et al. 2020, arXiv 2007.03458.
 """
 
 import dataclasses
@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
+from structmfg.games._base import AggregateState, Game, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
+from structmfg.games._validate import check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, PatchedKernel, TransitionKernel
 
 _NOISE = (-2, -1, 0, 1, 2)
@@ -24,7 +26,7 @@ _LEAST_MASS = 1e-10  # keeps the reward finite in an empty cell
 
 
 class BeachNoise(NamedTuple):
-    """The bar's cell, fixed from t = 0, and whether it is open (1) or closed (0)."""
+    """The cell of the bar, fixed from t = 0, and whether the bar is open (1) or closed (0)."""
 
     bar: Int[Array, "*times"]
     open: Int[Array, "*times"]
@@ -35,7 +37,7 @@ class BeachBar(Game):
     """Cells 0..S-1, actions -max_action..max_action; the bar is uniform on floor(S/4)..ceil(3S/4)-1.
 
     The bar is open until time T // 2, when it closes for good or stays open, with probability 1/2 each. Nobody stands
-    on or crosses it: moves clip(s + a) and the noise after it (+-1 with probability .1, +-2 with .05 each) are clipped
+    on it or crosses it: moves clip(s + a), and then noise (+-1 with probability .1, +-2 with .05 each), are clipped
     into the cells on the agent's side.
     Reward: -|b - s| * open - S * 1{|b - s| = 1} * 1{open' = 0} - |a| / S, open' being the flag after the step.
     Observation: (mean position, open, b).
@@ -54,18 +56,18 @@ class BeachBar(Game):
         check_game(self)
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return 2 * self.max_action + 1
 
     @property
     def actions(self) -> np.ndarray:
-        """The displacements (A,)."""
+        """The displacement (A,) of every action."""
         return np.arange(-self.max_action, self.max_action + 1)
 
     @property
     def bars(self) -> np.ndarray:
-        """The cells where the bar may stand."""
+        """The cells in which the bar may stand."""
         return np.arange(math.floor(0.25 * self.num_states), math.ceil(0.75 * self.num_states))
 
     @property
@@ -73,12 +75,13 @@ class BeachBar(Game):
         """The time at which the bar may be found closed, T // 2."""
         return self.horizon // 2
 
+    @override
     def as_noise(self, noise: Any) -> BeachNoise:
-        """From any pair (bar, open)."""
         return BeachNoise(*noise)
 
+    @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """A shift and noise, with the bar for a barrier; its own cell, which carries no mass, may move anywhere."""
+        """A shift, then noise, with the bar as a barrier; from the bar, which has no mass, all cells are open."""
 
         def steps(barriers: Array) -> TransitionKernel:
             move = LatticeKernel(self.num_states, self.actions.tolist(), barriers=barriers)
@@ -87,6 +90,7 @@ class BeachBar(Game):
         bar = aggregate.noise.bar
         return PatchedKernel(steps(bar[None]), steps(jnp.zeros(0, bar.dtype)), bar)
 
+    @override
     def move_agents(
         self,
         aggregate: AggregateState,
@@ -94,50 +98,52 @@ class BeachBar(Game):
         actions: Int[Array, " agents"],
         key: PRNGKeyArray,
     ) -> Int[Array, " agents"]:
-        """Move and noise, each clipped into the cells on the agent's side of the bar."""
+        """Move, then noise, each clipped to the cells on the agent's side of the bar."""
         bar = aggregate.noise.bar
         low = jnp.where(states > bar, bar + 1, 0)
         high = jnp.where(states < bar, bar - 1, self.num_states - 1)
         noise = jax.random.choice(key, jnp.asarray(_NOISE), states.shape, p=jnp.asarray(_NOISE_PROBABILITIES))
         return jnp.clip(jnp.clip(states + jnp.asarray(self.actions)[actions], low, high) + noise, low, high)
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """See the class."""
         distance = jnp.abs(aggregate.noise.bar - jnp.arange(self.num_states))
         closes = (distance == 1) & (following.noise.open == 0)
-        of_state = -distance * aggregate.noise.open - self.num_states * closes
-        return of_state[:, None] - jnp.asarray(np.abs(self.actions) / self.num_states)
+        state_reward = -distance * aggregate.noise.open - self.num_states * closes
+        return state_reward[:, None] - jnp.asarray(np.abs(self.actions) / self.num_states)
 
+    @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
-        """(mean position, open, bar)."""
         mean = aggregate.mean_field @ jnp.arange(self.num_states, dtype=float)
         return jnp.stack([mean, aggregate.noise.open.astype(mean.dtype), aggregate.noise.bar.astype(mean.dtype)])
 
+    @override
     def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
-        """(1 - mean / S, open, 1 - bar / S)."""
         sign, scale = jnp.array([-1.0, 1.0, -1.0]), jnp.array([self.num_states, 1.0, self.num_states])
         return jnp.array([1.0, 0.0, 1.0]) + sign * observation / scale
 
+    @override
     def initial_mean_field(self, noise: BeachNoise) -> Float[Array, " states"]:
-        """Uniform on all cells but the bar's."""
         return jnp.where(jnp.arange(self.num_states) == noise.bar, 0.0, 1 / (self.num_states - 1))
 
+    @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "0"]:
-        """None: agents do not interact."""
         return mean_field[:0]
 
+    @override
     def initial_noise(self, uniform: Float[Array, ""]) -> BeachNoise:
-        """A uniform bar, open."""
         index = jnp.minimum((uniform * len(self.bars)).astype(int), len(self.bars) - 1)
         return BeachNoise(index + self.bars[0], jnp.ones_like(index))
 
+    @override
     def next_noise(self, noise: BeachNoise, uniform: Float[Array, ""], time: Int[Array, ""]) -> BeachNoise:
-        """Closes with probability 1/2 on reaching T // 2."""
+        """At T // 2 the bar closes with probability 1/2."""
         closes = (time + 1 == self.closing_time) & (uniform < 0.5)
         return BeachNoise(noise.bar, jnp.where(closes, 0, noise.open))
 
+    @override
     def scenarios(self) -> NoisePaths | None:
-        """Every bar, staying open and closing: 102 paths at S = 101; None where that makes too many."""
+        """Every cell of the bar, open to the end or closing: 102 paths at S = 101; None if they are too many."""
         if 2 * len(self.bars) > MAX_SCENARIOS:
             return None
         closed = np.arange(self.horizon + 1) >= self.closing_time
@@ -149,17 +155,21 @@ class BeachBar(Game):
             jnp.full(count, 1 / count),
         )
 
+    @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        """The mass next to the bar."""
         near = jnp.abs(jnp.arange(self.num_states) - aggregate.noise.bar) == 1
         return {"mass next to the bar": jnp.sum(aggregate.mean_field * near)}
 
+    @override
+    def action_axis(self) -> tuple[str, np.ndarray]:
+        return "mean displacement (cells per step)", self.actions.astype(float)
+
+    @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        """The cell."""
         return "cell", jnp.arange(self.num_states, dtype=float)
 
+    @override
     def noise_label(self, noise: BeachNoise) -> str:
-        """Bar and outcome."""
         return f"bar at {int(noise.bar[0])}, {'stays open' if int(noise.open[-1]) else 'closes'}"
 
 
@@ -173,11 +183,11 @@ class BeachBarCrowded(BeachBar):
         super().__post_init__()
         check_between("crowd_aversion", self.crowd_aversion, 0, jnp.inf)
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """See the class."""
         crowd = jnp.log(aggregate.mean_field + _LEAST_MASS)
         return super().reward(aggregate, following) - self.crowd_aversion * crowd[:, None]
 
+    @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, " states"]:
-        """The whole mean field."""
         return mean_field

@@ -15,10 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
-from structmfg.games._base import MAX_HORIZON, AggregateState, Game, NoisePaths, check_game
+from structmfg.games._base import AggregateState, Game, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
+from structmfg.games._validate import MAX_HORIZON, check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
 
@@ -86,39 +88,39 @@ class CarmonaFouqueSun(Game):
 
     @property
     def time_step(self) -> float:
-        """dt."""
+        """The length dt of a step."""
         return self.final_time / self.num_steps
 
     @property
     def spacing(self) -> float:
-        """h."""
+        """The distance h between neighbouring positions."""
         return self.granularity * self.time_step**2
 
     @property
     def shock_cells(self) -> int:
-        """j, the cells of a shift."""
+        """The number j of cells of a shift."""
         size = self.volatility * self.correlation * math.sqrt(self.final_time / max(self.num_shocks, 1))
         return round(size / self.spacing) if self.num_shocks else 0
 
     @property
     def shock_times(self) -> np.ndarray:
-        """The steps with a shift, in the middle of `num_shocks` equal parts of the horizon."""
+        """The times of the steps with a shift, in the middle of `num_shocks` equal parts of the horizon."""
         return ((np.arange(self.num_shocks) + 0.5) * self.num_steps / max(self.num_shocks, 1)).astype(int)
 
     @property
     def _own_variance(self) -> float:
-        """Of the idiosyncratic noise, per unit of time."""
+        """The variance of the idiosyncratic noise per unit of time."""
         return self.volatility**2 * (1 - self.correlation**2)
 
     @property
     def _drifts(self) -> tuple[float, float]:
-        """Bounds of a + q + eta_t, which is monotonic in t."""
+        """The least and the largest a + q + eta_t, which is monotonic in t."""
         ends = self.mean_reversion + self.incentive + self.eta(np.array([0.0, self.final_time]))
         return float(ends.min()), float(ends.max())
 
     @property
     def _reached(self) -> float:
-        """The distance from the mean that grid and actions allow for.
+        """The distance from the mean that the grid and the actions allow for.
 
         X - m is (X_0 - m_0) e plus noise of variance at most (1 - e^2) s^2 / (2 g), e = exp(-g t), for the least g of
         a + q + eta, and at most s^2 T: over t, spread * e and so many deviations have this as their largest sum.
@@ -128,49 +130,51 @@ class CarmonaFouqueSun(Game):
 
     @property
     def _half(self) -> int:
-        """The cells on either side of 0."""
+        """The number of cells on either side of 0."""
         return math.ceil(self._reached / self.spacing) + self.num_shocks * self.shock_cells
 
     @property
     def max_action(self) -> int:
-        """The largest displacement."""
+        """The largest displacement, in cells."""
         return max(1, math.ceil(self._drifts[1] * self._reached * self.time_step / self.spacing))
 
     @property
+    @override
     def num_states(self) -> int:
-        """S, odd."""
         return 2 * self._half + 1
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return 2 * self.max_action + 1
 
     @property
+    @override
     def horizon(self) -> int:
-        """The number of steps."""
         return self.num_steps
 
     @property
     def actions(self) -> np.ndarray:
-        """The displacements (A,)."""
+        """The displacement (A,) of every action."""
         return np.arange(-self.max_action, self.max_action + 1)
 
     @property
     def positions(self) -> Float[np.ndarray, " states"]:
-        """x (S,)."""
+        """The position x (S,) of every state."""
         return np.arange(-self._half, self._half + 1) * self.spacing
 
     # The game.
 
+    @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """A shift with walls, and noise of three points."""
+        """A shift with walls, then noise of three points."""
         cells, variance = self.shock_cells, self._own_variance * self.time_step / self.spacing**2
         step = max(1, math.ceil(math.sqrt(variance) - 1e-9))
         out = min(variance / (2 * step**2), 0.5)
         move = LatticeKernel(self.num_states, self.actions.tolist(), shift=aggregate.noise * cells, max_shift=cells)
         return move >> LatticeNoise(self.num_states, (-step, 0, step), (out, 1 - 2 * out, out))
 
+    @override
     def move_agents(
         self,
         aggregate: AggregateState,
@@ -178,7 +182,7 @@ class CarmonaFouqueSun(Game):
         actions: Int[Array, " agents"],
         key: PRNGKeyArray,
     ) -> Int[Array, " agents"]:
-        """Action and shift, clipped; then 0 or +-n cells, of variance sigma^2 (1 - rho^2) dt, clipped."""
+        """Action and shift, clipped to the grid; then noise of 0 or +-n cells, clipped."""
         top, variance = self.num_states - 1, self._own_variance * self.time_step
         cells = max(1, math.ceil(math.sqrt(variance) / self.spacing - 1e-9))
         moves = variance / (cells * self.spacing) ** 2  # the probability of moving at all, to either side alike
@@ -187,8 +191,8 @@ class CarmonaFouqueSun(Game):
         x = jnp.clip(states + jnp.asarray(self.actions)[actions] + aggregate.noise * self.shock_cells, 0, top)
         return jnp.clip(x + noise, 0, top)
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """See the class."""
         positions = jnp.asarray(self.positions)
         distance = (self._mean(aggregate) - positions)[:, None]
         alpha = jnp.asarray(self.actions * (self.spacing / self.time_step)) - self.mean_reversion * distance
@@ -201,51 +205,55 @@ class CarmonaFouqueSun(Game):
     def _mean(self, aggregate: AggregateState) -> Float[Array, ""]:
         return aggregate.mean_field @ jnp.asarray(self.positions)
 
+    @override
     def observe(self, aggregate: AggregateState) -> Float[Array, "1"]:
-        """(m,)."""
         return self._mean(aggregate)[None]
 
+    @override
     def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
-        """Relative to the edge of the grid."""
         return observation / (self._half * self.spacing)
 
+    @override
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
-        """Uniform on |x| <= spread."""
         inside = np.abs(self.positions) <= self.spread * (1 + 1e-9)
         return jnp.asarray(inside / inside.sum())
 
+    @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "1"]:
-        """(m,)."""
         return (mean_field @ jnp.asarray(self.positions))[None]
 
+    @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
-        """The sign of a shift in the first step."""
         return self._sign(uniform, jnp.zeros((), int))
 
+    @override
     def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
-        """The sign of a shift in the step from time + 1."""
         return self._sign(uniform, time + 1)
 
     def _sign(self, uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
         return jnp.where(jnp.isin(time, self.shock_times), jnp.where(uniform < 0.5, -1, 1), 0)
 
+    @override
     def scenarios(self) -> NoisePaths:
-        """All signs of the shifts, equally likely."""
         signs = np.array(list(itertools.product((-1, 1), repeat=self.num_shocks)), int)
         noise = np.zeros((len(signs), self.num_steps + 1), int)
         noise[:, self.shock_times] = signs
         return NoisePaths(jnp.asarray(noise), jnp.full(len(signs), 1 / len(signs)))
 
+    @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        """The mean, and the variance around it."""
         mean = self._mean(aggregate)
         return {"mean x": mean, "variance of x - m": aggregate.mean_field @ (jnp.asarray(self.positions) - mean) ** 2}
 
+    @override
+    def action_axis(self) -> tuple[str, np.ndarray]:
+        return "mean displacement (cells per step)", self.actions.astype(float)
+
+    @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        """The position."""
         return "x", jnp.asarray(self.positions)
 
+    @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:
-        """The signs of the shifts."""
         signs = "".join("+" if noise[time] > 0 else "-" for time in self.shock_times)
         return f"shifts {signs}" if signs else "no common noise"

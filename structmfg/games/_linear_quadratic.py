@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import AggregateState, Game, NoisePaths, check_game
+from structmfg.games._base import AggregateState, Game, NoisePaths
+from structmfg.games._validate import check_game
 from structmfg.operators import (
     LatticeKernel,
     LatticeNoise,
@@ -55,13 +57,13 @@ class LinearQuadratic(Game):
         check_between("push", self.push, 0, math.inf)
 
     @property
+    @override
     def num_actions(self) -> int:
-        """A."""
         return 2 * self.max_action + 1
 
     @property
     def actions(self) -> np.ndarray:
-        """The displacements (A,)."""
+        """The displacement (A,) of every action."""
         return np.arange(-self.max_action, self.max_action + 1)
 
     @functools.cached_property
@@ -107,8 +109,9 @@ class LinearQuadratic(Game):
         sign = jnp.where(aggregate.time < self.first, -1, jnp.where(aggregate.time > self.last, 1, 0))
         return sign * aggregate.noise
 
+    @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """A shift with walls, followed by a stencil with walls."""
+        """A shift with walls, then a stencil with walls."""
         which = self._direction(aggregate) + 1
         move: TransitionKernel
         if self._shifts is None:
@@ -123,6 +126,7 @@ class LinearQuadratic(Game):
             )
         return move >> self._idiosyncratic()
 
+    @override
     def move_agents(
         self,
         aggregate: AggregateState,
@@ -130,7 +134,7 @@ class LinearQuadratic(Game):
         actions: Int[Array, " agents"],
         key: PRNGKeyArray,
     ) -> Int[Array, " agents"]:
-        """Clip the move, truncate, add the noise, round, clip: in single precision, as the game is defined."""
+        """Clip the move, truncate, add noise, round and clip, in single precision, as the game is defined."""
         top, k = self.num_states - 1, np.arange(-3, 4)
         drift = jnp.float32(self.volatility * self.correlation * self.push) * aggregate.noise
         eps = jnp.where(aggregate.time < self.first, -drift, jnp.where(aggregate.time > self.last, drift, 0))
@@ -139,8 +143,8 @@ class LinearQuadratic(Game):
         x = jnp.trunc(jnp.clip(states + jnp.asarray(self.actions)[actions] + eps, 0, top))
         return jnp.clip(jnp.round(x + drawn), 0, top).astype(states.dtype)
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """See the class."""
         a = jnp.asarray(self.actions, float)
         d = (self._mean(following) - jnp.arange(self.num_states))[:, None]
         running = -0.5 * a**2 + self.coupling * a * d - 0.25 * d**2
@@ -149,38 +153,42 @@ class LinearQuadratic(Game):
     def _mean(self, aggregate: AggregateState) -> Float[Array, ""]:
         return aggregate.mean_field @ jnp.arange(self.num_states, dtype=float)
 
+    @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
-        """(mean position,)."""
         return self._mean(aggregate)[None]
 
+    @override
     def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
-        """The mean position over S."""
         return observation / self.num_states
 
+    @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "1"]:
-        """(mean position,)."""
         return (mean_field @ jnp.arange(self.num_states, dtype=float))[None]
 
+    @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
-        """A fair coin."""
         return jnp.where(uniform < 0.5, -1, 1)
 
+    @override
     def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
-        """Fixed."""
         return noise
 
+    @override
     def scenarios(self) -> NoisePaths:
-        """Two paths."""
         return NoisePaths(jnp.repeat(jnp.array([[-1], [1]]), self.horizon + 1, axis=1), jnp.full(2, 0.5))
 
+    @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        """The mean position."""
         return {"mean position": self._mean(aggregate)}
 
+    @override
+    def action_axis(self) -> tuple[str, np.ndarray]:
+        return "mean displacement (cells per step)", self.actions.astype(float)
+
+    @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        """The position."""
         return "position", jnp.arange(self.num_states, dtype=float)
 
+    @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:
-        """The coin."""
         return f"z = {int(noise[0]):+d}"

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
-from structmfg.games._base import AggregateState, Game, check_game
+from structmfg.games._base import AggregateState, Game
 from structmfg.games._noise_chain import NoiseChain, rouwenhorst, tauchen
+from structmfg.games._validate import check_game
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
 Discretisation = Literal["rouwenhorst", "tauchen"]
@@ -71,18 +73,19 @@ class Macro(Game):
         self.wealth_grid, self.income_grid  # noqa: B018 (their construction checks the bounds)
 
     @property
+    @override
     def num_states(self) -> int:
         """S = num_wealth * num_income."""
         return self.num_wealth * self.num_income
 
     @property
     def wealth_grid(self) -> GeometricGrid:
-        """Wealth, from 0 to max_wealth."""
+        """The grid of wealth, from 0 to max_wealth."""
         return GeometricGrid(self.num_wealth, 0.0, self.max_wealth)
 
     @property
     def income_grid(self) -> GeometricGrid:
-        """Income, from min_income to max_income."""
+        """The grid of income, from min_income to max_income."""
         return GeometricGrid(self.num_income, self.min_income, self.max_income)
 
     def _states(self) -> tuple[Float[Array, " states"], Float[Array, " states"]]:
@@ -97,7 +100,7 @@ class Macro(Game):
         return moves + np.diag(1 - moves.sum(1))
 
     def prices(self, aggregate: AggregateState) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Interest rate and wage."""
+        """The interest rate r and the wage w; see the class."""
         wealth, income = self._states()
         capital, labour = aggregate.mean_field @ wealth, aggregate.mean_field @ income
         productivity, alpha = jnp.exp(aggregate.noise), self.capital_share
@@ -106,18 +109,20 @@ class Macro(Game):
         return interest, wage
 
     def cash_on_hand(self, aggregate: AggregateState) -> Float[Array, " states"]:
-        """(1 + r) wealth + w income."""
+        """Cash on hand (S,) in every state, (1 + r) wealth + w income."""
         interest, wage = self.prices(aggregate)
         wealth, income = self._states()
         return (1 + interest) * wealth + wage * income
 
+    @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """A lottery on the wealth grid, followed by the income chain."""
+        """Savings go to the wealth grid by lottery; then income moves by its chain."""
         savings = self.cash_on_hand(aggregate)[:, None] * (1 - self.action_positions())
         index, weight = self.wealth_grid.lottery(savings)
         income = KroneckerOperator(self.num_states, jnp.asarray(self.income_chain()))
         return LotteryKernel(self.num_wealth, index, weight) >> income
 
+    @override
     def move_agents(
         self,
         aggregate: AggregateState,
@@ -125,7 +130,7 @@ class Macro(Game):
         actions: Int[Array, " agents"],
         key: PRNGKeyArray,
     ) -> Int[Array, " agents"]:
-        """What is not consumed goes to a grid point next to it, up or down at random so that its mean is kept."""
+        """Savings go to a neighbouring grid point, up or down at random such that their mean is kept."""
         grid, income_grid = self.wealth_grid.points(), self.income_grid.points()
         wealth, income = states // self.num_income, states % self.num_income
         interest, wage = self.prices(aggregate)
@@ -138,27 +143,27 @@ class Macro(Game):
         return (below + rounded_up) * self.num_income + jnp.clip(income + step, 0, self.num_income - 1)
 
     def utility(self, consumption: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """CRRA, x^(1 - sigma) / (1 - sigma); log x at sigma = 1."""
+        """Utility of constant relative risk aversion, x^(1 - sigma) / (1 - sigma); log x at sigma = 1."""
         consumption = jnp.maximum(consumption, _LEAST_CONSUMPTION)
         if self.risk_aversion == 1:
             return jnp.log(consumption)
         return consumption ** (1 - self.risk_aversion) / (1 - self.risk_aversion)
 
+    @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
-        """See the class."""
         cash = self.cash_on_hand(aggregate)[:, None]
         return self.utility(cash * jnp.where(self.is_last(aggregate), 1.0, self.action_positions()))
 
+    @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
-        """(interest rate, wage)."""
         return jnp.stack(self.prices(aggregate))
 
+    @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "2"]:
-        """(mean wealth, mean income)."""
         return mean_field @ jnp.stack(self._states(), axis=1)
 
+    @override
     def noise_chain(self) -> NoiseChain | None:
-        """Log productivity where it has `noise_states`, None where it is continuous."""
         if not self.noise_states:
             return None
         discretise = {"rouwenhorst": rouwenhorst, "tauchen": tauchen}[self.discretisation]
@@ -166,30 +171,35 @@ class Macro(Game):
         middle = np.isin(np.arange(self.noise_states), [(self.noise_states - 1) // 2, self.noise_states // 2])
         return NoiseChain(points, middle / middle.sum(), transition)
 
+    @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Float[Array, ""]:
-        """Zero, or a middle state of the chain."""
         chain = self.noise_chain()
         return jnp.zeros_like(uniform) if chain is None else chain.first(uniform)
 
+    @override
     def next_noise(self, noise: Float[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Float[Array, ""]:
-        """AR(1) with Gaussian innovations, or a step of the chain."""
+        """An AR(1) step with Gaussian innovation, or a step of the chain."""
         chain = self.noise_chain()
         if chain is not None:
             return chain.following(noise, uniform)
         return self.persistence * noise + self.deviation * jax.scipy.special.ndtri(uniform)
 
+    @override
     def state_features(self) -> Float[Array, "states features"]:
-        """The relative indices of wealth and income."""
         index = jnp.arange(self.num_states)
         wealth, income = index // self.num_income, index % self.num_income
         return jnp.stack([2 * wealth / (self.num_wealth - 1) - 1, 2 * income / (self.num_income - 1) - 1], axis=-1)
 
+    @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        """Mean wealth, and the prices."""
         interest, wage = self.prices(aggregate)
         wealth, _ = self._states()
         return {"mean wealth": aggregate.mean_field @ wealth, "interest rate": interest, "wage": wage}
 
+    @override
+    def action_axis(self) -> tuple[str, np.ndarray]:
+        return "mean share of cash on hand consumed", np.asarray(self.action_positions())
+
+    @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        """Wealth (shared by the incomes)."""
         return "wealth", self._states()[0]

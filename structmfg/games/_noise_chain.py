@@ -11,12 +11,18 @@ from scipy.special import ndtr
 
 from structmfg._checks import check_between, check_integer, check_positive, check_rows, check_shape, concrete
 
-MAX_SCENARIOS = 2**14  # paths that are enumerated without being asked to
-_MOST_STATES = 2**10  # of a discretised process: its matrix is built in some seconds
+MAX_SCENARIOS = 2**14  # `Game.scenarios` lists no more paths than this
+_MAX_STATES = 2**10  # of a discretised process: its matrix is built in some seconds
 
 
 class NoiseChain(NamedTuple):
-    """Markov noise of n states: `values`, the noise in each (leading axis n), `initial` (n,), `transition` (n, n)."""
+    """Common noise as a Markov chain of n states.
+
+    Attributes:
+        values: The noise in each state, leading axis n.
+        initial: The probability (n,) of each state at t = 0.
+        transition: The probability (n, n) of each next state (second axis) given the state (first axis).
+    """
 
     values: Any
     initial: Float[np.ndarray, " n"]
@@ -24,15 +30,16 @@ class NoiseChain(NamedTuple):
 
     @property
     def num_states(self) -> int:
-        """n."""
+        """n, the number of states."""
         return len(self.initial)
 
     def validate(self) -> "NoiseChain":
-        """The chain as arrays, every row divided by its sum.
+        """The chain as arrays, with every row of probabilities divided by its sum.
 
-        Raises `ValueError` unless initial and transition are distributions, all sizes match, and the values are finite
-        and different from each other in JAX's default float: `following` finds a state by its value, so of two equal
-        ones it would always take the first.
+        Raises:
+            ValueError: If the probabilities are no distributions, sizes differ, or values are not finite or not
+                different from each other in JAX's default float: `following` finds a state by its value, so of two
+                equal ones it would always take the first.
         """
         count = self.num_states
         chain = NoiseChain(jax.tree.map(np.asarray, self.values), np.asarray(self.initial), np.asarray(self.transition))
@@ -43,35 +50,37 @@ class NoiseChain(NamedTuple):
         for leaf in jax.tree.leaves(chain.values):
             check_shape("values of the noise chain", leaf, (count, *leaf.shape[1:]))
         self._check_values(chain.values)
-        return chain._replace(initial=_normalised(chain.initial), transition=_normalised(chain.transition))
+        return chain._replace(initial=_divided_by_sum(chain.initial), transition=_divided_by_sum(chain.transition))
 
     def _check_values(self, values: Any) -> None:
         rows = [[np.ravel(leaf[state]) for leaf in jax.tree.leaves(values)] for state in range(self.num_states)]
         first: dict[bytes, int] = {}
         for state, row in enumerate(rows):
             if not all(np.isfinite(part).all() for part in row):
-                raise ValueError(f"values of the noise chain must be finite, but that of state {state} is {_told(row)}")
+                raise ValueError(
+                    f"values of the noise chain must be finite, but that of state {state} is {_shown(row)}"
+                )
             rounded = [part.astype(jax.dtypes.canonicalize_dtype(part.dtype)) + 0 for part in row]
             other = first.setdefault(b"".join(part.tobytes() for part in rounded), state)
             if other != state:
                 raise ValueError(
                     f"the states of the noise chain must have different values, but states {other} and {state} have "
-                    f"{_told(rows[other])} and {_told(row)}, which are equal in JAX's default precision: give each a "
+                    f"{_shown(rows[other])} and {_shown(row)}, which are equal in JAX's default precision: give each a "
                     "value of its own, for instance its index beside it"
                 )
 
     def widths(self, horizon: int) -> list[int]:
-        """The number of histories z_0..z_t that can happen, for t = 0..T."""
-        can = (np.asarray(self.transition) > 0).astype(object)  # Python's integers, which do not overflow
-        ways = (np.asarray(self.initial) > 0).astype(object)
-        widths = [int(ways.sum())]
+        """The number of histories z_0..z_t of positive probability, for t = 0..T."""
+        possible = (np.asarray(self.transition) > 0).astype(object)  # Python's integers, which do not overflow
+        counts = (np.asarray(self.initial) > 0).astype(object)
+        widths = [int(counts.sum())]
         for _ in range(horizon):
-            ways = ways @ can
-            widths.append(int(ways.sum()))
+            counts = counts @ possible
+            widths.append(int(counts.sum()))
         return widths
 
     def paths(self, horizon: int) -> tuple[np.ndarray, Float[np.ndarray, " paths"]]:
-        """The states (N, T+1) of all paths that can happen, sorted, and their probabilities (N,)."""
+        """The states (N, T+1) of all paths of positive probability, sorted, and their probabilities (N,)."""
         transition = np.asarray(self.transition, float)
         starts = np.flatnonzero(self.initial)
         states, probabilities = starts[:, None], np.asarray(self.initial, float)[starts]
@@ -82,12 +91,14 @@ class NoiseChain(NamedTuple):
         return states, probabilities
 
     def first(self, uniform: Float[Array, ""]) -> Any:
-        """z_0 from an innovation in (0, 1)."""
-        return self._value(_invert(jnp.asarray(_normalised(self.initial)), uniform))
+        """The noise z_0 that an innovation in (0, 1) leads to."""
+        return self._value(_draw_by_inversion(jnp.asarray(_divided_by_sum(self.initial)), uniform))
 
     def following(self, noise: Any, uniform: Float[Array, ""]) -> Any:
-        """z_{t+1} from z_t, which must be one of the values, and an innovation in (0, 1)."""
-        return self._value(_invert(jnp.asarray(_normalised(self.transition))[self.state_of(noise)], uniform))
+        """The noise z_{t+1} that follows z_t, one of the values, by an innovation in (0, 1)."""
+        return self._value(
+            _draw_by_inversion(jnp.asarray(_divided_by_sum(self.transition))[self.state_of(noise)], uniform)
+        )
 
     def state_of(self, noise: Any) -> Array:
         """The state whose value is nearest to `noise`."""
@@ -99,32 +110,41 @@ class NoiseChain(NamedTuple):
         return jax.tree.map(lambda values: jnp.asarray(values)[state], self.values)
 
 
-def _normalised(rows: Any) -> Any:
+def _divided_by_sum(rows: Any) -> Any:
     """Every row divided by its sum, where the values are known."""
     known = concrete(rows)
     return rows if known is None else known / known.sum(-1, keepdims=True, dtype=float)
 
 
-def _told(row: list[np.ndarray]) -> str:
+def _shown(row: list[np.ndarray]) -> str:
     parts = [float(part[0]) if part.size == 1 else part.tolist() for part in row]
     return f"{parts[0] if len(parts) == 1 else parts!r:.60}"
 
 
-def _invert(probabilities: Float[Array, " n"], uniform: Float[Array, ""]) -> Array:
-    """The state that an innovation falls on; never one of probability zero."""
+def _draw_by_inversion(probabilities: Float[Array, " n"], uniform: Float[Array, ""]) -> Array:
+    """The state that an innovation leads to; never one of probability zero."""
     last = jnp.max(jnp.where(probabilities > 0, jnp.arange(probabilities.shape[0]), 0))
     return jnp.minimum(jnp.sum(uniform >= jnp.cumsum(probabilities)), last)
 
 
 def rouwenhorst(num_states: int, persistence: float, deviation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n,) and transition matrix (n, n) of z' = persistence * z + deviation * N(0, 1).
+    """Discretise the process z' = persistence * z + deviation * N(0, 1) by the method of Rouwenhorst (1995).
 
-    Mean, variance and autocorrelation of the stationary chain are exactly those of the process (Rouwenhorst 1995;
-    Kopecky & Suen 2010, doi:10.1016/j.red.2010.02.002). Needs |persistence| < 1.
+    Mean, variance and autocorrelation of the stationary chain are exactly those of the process (Kopecky & Suen 2010,
+    doi:10.1016/j.red.2010.02.002).
+
+    Args:
+        num_states: n, from 2 to 1024.
+        persistence: In (-1, 1).
+        deviation: The standard deviation of an innovation.
+
+    Returns:
+        Points (n,) and the transition matrix (n, n).
+
+    Raises:
+        ValueError: If a parameter is out of range.
     """
-    check_between("num_states", check_integer("num_states", num_states, at_least=2), 2, _MOST_STATES)
-    check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
-    check_positive("deviation", deviation)
+    _check_process(num_states, persistence, deviation)
     p = (1 + persistence) / 2
     transition = np.array([[p, 1 - p], [1 - p, p]])
     for size in range(3, num_states + 1):
@@ -138,17 +158,32 @@ def rouwenhorst(num_states: int, persistence: float, deviation: float) -> tuple[
 
 
 def tauchen(num_states: int, persistence: float, deviation: float, width: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n,) and transition matrix (n, n) of z' = persistence * z + deviation * N(0, 1).
+    """Discretise the process of `rouwenhorst` by the method of Tauchen (1986, doi:10.1016/0165-1765(86)90168-0).
 
-    Equally spaced over +-`width` stationary deviations; the mass of every cell by the normal distribution (Tauchen
-    1986, doi:10.1016/0165-1765(86)90168-0). Needs |persistence| < 1.
+    The points are equally spaced, and the normal distribution gives the probability of the cell around each.
+
+    Args:
+        num_states: n, from 2 to 1024.
+        persistence: In (-1, 1).
+        deviation: The standard deviation of an innovation.
+        width: The last point, in stationary standard deviations of the process.
+
+    Returns:
+        Points (n,) and the transition matrix (n, n).
+
+    Raises:
+        ValueError: If a parameter is out of range.
     """
-    check_between("num_states", check_integer("num_states", num_states, at_least=2), 2, _MOST_STATES)
-    check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
-    check_positive("deviation", deviation)
+    _check_process(num_states, persistence, deviation)
     check_positive("width", width)
     spread = width * deviation / math.sqrt(1 - persistence**2)
     points = np.linspace(-spread, spread, num_states)
     borders = (points[1:] + points[:-1]) / 2
     below = ndtr((borders - persistence * points[:, None]) / deviation)
     return points, np.diff(below, axis=1, prepend=0, append=1)
+
+
+def _check_process(num_states: int, persistence: float, deviation: float) -> None:
+    check_between("num_states", check_integer("num_states", num_states, at_least=2), 2, _MAX_STATES)
+    check_between("persistence", persistence, -math.nextafter(1, 0), math.nextafter(1, 0))
+    check_positive("deviation", deviation)

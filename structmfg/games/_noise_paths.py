@@ -8,24 +8,33 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, check_kind, check_name
 from structmfg._flags import own_rules
-from structmfg.games._base import Game, Noise, NoisePaths, check_game
+from structmfg.games._base import Game, Noise, NoisePaths
+from structmfg.games._sampling import inside_unit_interval
+from structmfg.games._validate import check_game
 
 Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
 
 
 @own_rules()
 def innovations(key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampling) -> Float[Array, "paths length"]:
-    """Uniform innovations in (0, 1).
+    """Draw uniform innovations in (0, 1).
 
-    - `iid`: independent.
-    - `antithetic`: pairs u, 1 - u (`num_paths` even).
-    - `stratified`: at every time one in each of `num_paths` equal cells, in an independent random order (Latin
-      hypercube; McKay, Beckman & Conover 1979, doi:10.1080/00401706.1979.10489755).
+    Args:
+        key: A key of `jax.random`.
+        num_paths: N.
+        length: The number of innovations a path.
+        sampling: "iid": independent. "antithetic": pairs u, 1 - u, with N even. "stratified": at every time one in each
+            of N equal cells, in an independent random order (Latin hypercube; McKay, Beckman & Conover 1979,
+            doi:10.1080/00401706.1979.10489755).
 
-    Raises `ValueError` on another way, and on numbers that are not whole or below one.
+    Returns:
+        Innovations (N, length).
+
+    Raises:
+        ValueError: If `sampling` is none of these, or a number is not whole or below one.
     """
     check_key(key)
-    check_name("sampling", sampling, [way for way in get_args(Sampling) if way != "enumerate"])
+    check_name("sampling", sampling, [name for name in get_args(Sampling) if name != "enumerate"])
     num_paths = check_integer("num_paths", num_paths, at_least=1)
     length = check_integer("length", length, at_least=1)
     if sampling == "antithetic":
@@ -40,12 +49,11 @@ def innovations(key: PRNGKeyArray, num_paths: int, length: int, sampling: Sampli
         draws = (cells + jax.random.uniform(within, (num_paths, length))) / num_paths
     else:
         draws = jax.random.uniform(key, (num_paths, length))
-    edge = jnp.finfo(draws.dtype).eps
-    return jnp.clip(draws, edge, 1 - edge)
+    return inside_unit_interval(draws)
 
 
 def noise_path(game: Game, uniforms: Float[Array, " length"]) -> Noise:
-    """z_0..z_T from T+1 innovations."""
+    """The noise path z_0..z_T that T+1 innovations drive."""
 
     def step(noise: Noise, inputs: tuple[Array, Array]) -> tuple[Noise, Noise]:
         uniform, time = inputs
@@ -61,10 +69,21 @@ def noise_path(game: Game, uniforms: Float[Array, " length"]) -> Noise:
 def noise_paths(
     game: Game, *, key: PRNGKeyArray | None = None, num_paths: int | None = None, sampling: Sampling = "iid"
 ) -> NoisePaths:
-    """Paths of a game's common noise.
+    """Enumerate or draw paths of a game's common noise.
 
-    `enumerate` gives all of them with their probabilities (finite noise only; takes no key). The others sample
-    `num_paths` equally likely ones. `ValueError` on an unknown way of sampling, zero paths, or a missing key.
+    Args:
+        game: The game.
+        key: A key of `jax.random`, unless paths are enumerated.
+        num_paths: The number of paths to draw.
+        sampling: "enumerate" lists all paths of finite noise with their probabilities; the others draw `num_paths`
+            equally likely ones (see `innovations`).
+
+    Returns:
+        The paths.
+
+    Raises:
+        ValueError: If `sampling` is unknown, `num_paths` is below one, a key is missing, or noise to be enumerated is
+            not finite.
     """
     check_kind("game", game, Game)
     check_game(game)

@@ -1,7 +1,7 @@
-"""A game as a finite population plays it: N agents who act and move one by one, within their own empirical mean field.
+"""A game played by a finite population: N agents act and move one by one, within their own empirical mean field.
 
-It is a black box: nobody who plays it sees kernels or rewards, only what becomes of the agents. The interface is that
-of gymnax (Lange 2022), with one key a call and populations that start anew when they reach T.
+The population is a black box: a learner sees neither kernels nor rewards of other actions, only what happens to the
+agents. The interface is that of gymnax (Lange 2022): a call takes a key, and a population that reaches T starts anew.
 """
 
 import dataclasses
@@ -13,10 +13,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_shape, check_whole
 from structmfg.games._base import AggregateState, Game, Noise
+from structmfg.games._sampling import count_agents, inside_unit_interval
 
 
-class Seen(NamedTuple):
-    """What N agents see: each its own state (N,), and all of them the public observation and the clock."""
+class Observation(NamedTuple):
+    """What N agents observe: each its own state (N,), and all of them the public observation (O,) and the time."""
 
     states: Int[Array, "*populations agents"]
     observation: Float[Array, "*populations observation"]
@@ -24,7 +25,7 @@ class Seen(NamedTuple):
 
 
 class PopulationState(NamedTuple):
-    """The states of N agents, and the aggregate state, whose mean field is their empirical one."""
+    """The states (N,) of the agents, and the aggregate state, whose mean field is that of these agents."""
 
     agents: Int[Array, "*populations agents"]
     aggregate: AggregateState
@@ -32,10 +33,14 @@ class PopulationState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PopulationGame:
-    """The game of `num_agents` players. `reset` and `step` are pure and may be mapped over populations by `vmap`.
+    """A game of N players; `reset` and `step` are pure, and `vmap` maps them over populations.
 
-    Agents meet the common noise, drawn anew for every population, and each other: prices, rewards and observations
-    follow from the empirical mean field. `ValueError` unless `num_agents` is a whole number of at least one.
+    The agents face common noise, drawn anew for every population, and each other: prices, rewards and observations
+    follow from their empirical mean field.
+
+    Attributes:
+        game: The mean field game.
+        num_agents: N, at least one.
     """
 
     game: Game
@@ -45,90 +50,105 @@ class PopulationGame:
         check_kind("game", self.game, Game)
         check_integer("num_agents", self.num_agents, at_least=1)
 
-    def reset(self, key: PRNGKeyArray) -> tuple[Seen, PopulationState]:
-        """A population at t = 0, drawn from mu_0, and what it sees."""
+    def reset(self, key: PRNGKeyArray) -> tuple[Observation, PopulationState]:
+        """Draw a population at t = 0 from mu_0.
+
+        Args:
+            key: A key of `jax.random`.
+
+        Returns:
+            What the agents observe, and the state of the population.
+        """
         noise_key, agents_key = jax.random.split(key)
-        state = self.start(agents_key, self.game.initial_noise(_uniform(noise_key)))
-        return self.seen(state), state
+        state = self.start(agents_key, self.game.initial_noise(_draw_innovation(noise_key)))
+        return self.observe(state), state
 
     def step(
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"]
-    ) -> tuple[Seen, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
-        """What the agents see next, the state, the reward of each, and whether the horizon was reached.
+    ) -> tuple[Observation, PopulationState, Float[Array, " agents"], Bool[Array, ""]]:
+        """Play one step, and start a new population if it reaches the horizon.
 
-        Where it was, state and what is seen are those of a new population at t = 0. `ValueError` on actions that are
-        not in 0..A-1 (where they are known, outside `jit`).
+        Args:
+            key: A key of `jax.random`.
+            state: The state of the population.
+            actions: The action (N,) of every agent.
+
+        Returns:
+            What the agents observe next, the next state, the reward (N,) of each, and whether the horizon was reached;
+            if it was, observation and state are those of a new population at t = 0.
+
+        Raises:
+            ValueError: If an action is not in 0..A-1; checked where actions are known, outside `jit`.
         """
         noise_key, move_key, reset_key = jax.random.split(key, 3)
         aggregate = state.aggregate
-        noise = self.game.next_noise(aggregate.noise, _uniform(noise_key), aggregate.time)
-        moved, rewards = self.move(move_key, state, actions, noise)
-        done = moved.aggregate.time >= self.game.horizon
-        state = jax.tree.map(lambda new, old: jnp.where(done, new, old), self.reset(reset_key)[1], moved)
-        return self.seen(state), state, rewards, done
+        noise = self.game.next_noise(aggregate.noise, _draw_innovation(noise_key), aggregate.time)
+        following, rewards = self.advance(move_key, state, actions, noise)
+        done = following.aggregate.time >= self.game.horizon
+        state = jax.tree.map(lambda new, old: jnp.where(done, new, old), self.reset(reset_key)[1], following)
+        return self.observe(state), state, rewards, done
 
     def start(self, key: PRNGKeyArray, noise: Noise) -> PopulationState:
-        """A population at t = 0 where the common noise is z_0."""
+        """Draw a population at t = 0, given the common noise z_0."""
         mass = self.game.initial_mean_field(noise)
         agents = jax.random.choice(key, self.game.num_states, (self.num_agents,), p=mass)
-        return PopulationState(agents, self._living(agents, noise, jnp.zeros((), int)))
+        return self._with_empirical_mean_field(agents, noise, jnp.zeros((), int))
 
-    def move(
+    def advance(
         self, key: PRNGKeyArray, state: PopulationState, actions: Int[Array, " agents"], noise: Noise
     ) -> tuple[PopulationState, Float[Array, " agents"]]:
-        """One step to a given common noise z_{t+1}, without starting anew: the state, and the reward of each agent."""
-        check_actions(actions, self.game.num_actions)
+        """Play one step to a given common noise z_{t+1}, without starting anew at the horizon.
+
+        Returns:
+            The next state, and the reward (N,) of each agent.
+        """
+        check_whole("actions", actions, 0, self.game.num_actions - 1)
         agents, aggregate = state
         check_shape("actions", jnp.asarray(actions), agents.shape)
-        moved = move(self.game, aggregate, agents, actions, key)
-        following = self._living(moved, noise, aggregate.time + 1)
-        return PopulationState(moved, following), self.game.reward(aggregate, following)[agents, actions]
+        next_agents = sample_next_states(self.game, aggregate, agents, actions, key)
+        following = self._with_empirical_mean_field(next_agents, noise, aggregate.time + 1)
+        return following, self.game.reward(aggregate, following.aggregate)[agents, actions]
 
-    def seen(self, state: PopulationState) -> Seen:
-        """What the agents see in a state."""
-        return Seen(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
+    def observe(self, state: PopulationState) -> Observation:
+        """What the agents observe in a state."""
+        return Observation(state.agents, self.game.observe(state.aggregate), state.aggregate.time)
 
-    def _living(self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]) -> AggregateState:
-        return AggregateState(count(agents, self.game.num_states) / self.num_agents, noise, time)
-
-
-def check_actions(actions: Int[Array, " agents"], num_actions: int) -> None:
-    """Raise `ValueError` unless all are whole numbers in 0..A-1, where their values are known."""
-    check_whole("actions", actions, 0, num_actions - 1)
+    def _with_empirical_mean_field(
+        self, agents: Int[Array, " agents"], noise: Noise, time: Int[Array, ""]
+    ) -> PopulationState:
+        mean_field = count_agents(agents, self.game.num_states) / self.num_agents
+        return PopulationState(agents, AggregateState(mean_field, noise, time))
 
 
-def _uniform(key: PRNGKeyArray) -> Float[Array, ""]:
-    """An innovation in (0, 1)."""
-    uniform = jax.random.uniform(key)
-    edge = jnp.finfo(uniform.dtype).eps
-    return jnp.clip(uniform, edge, 1 - edge)
+def _draw_innovation(key: PRNGKeyArray) -> Float[Array, ""]:
+    return inside_unit_interval(jax.random.uniform(key))
 
 
-def move(
+def sample_next_states(
     game: Game,
     aggregate: AggregateState,
     states: Int[Array, " agents"],
     actions: Int[Array, " agents"],
     key: PRNGKeyArray,
 ) -> Int[Array, " agents"]:
-    """The agents' next states. `ValueError` unless the game gives one whole number an agent."""
-    moved = game.move_agents(aggregate, states, actions, key)
-    if not (hasattr(moved, "dtype") and moved.shape == states.shape and jnp.issubdtype(moved.dtype, jnp.integer)):
-        given = f"{moved.dtype} of shape {moved.shape}" if hasattr(moved, "dtype") else f"a {type(moved).__name__}"
+    """Draw the next states of agents by `Game.move_agents`, and check what it returns.
+
+    Args:
+        game: The game.
+        aggregate: The aggregate state at t.
+        states: The state (N,) of every agent at t.
+        actions: The action (N,) of every agent.
+        key: A key of `jax.random`.
+
+    Returns:
+        The states (N,) at t+1.
+
+    Raises:
+        ValueError: If `move_agents` does not return one whole number an agent.
+    """
+    following = game.move_agents(aggregate, states, actions, key)
+    is_array = hasattr(following, "dtype")
+    if not (is_array and following.shape == states.shape and jnp.issubdtype(following.dtype, jnp.integer)):
+        given = f"{following.dtype} of shape {following.shape}" if is_array else f"a {type(following).__name__}"
         raise ValueError(f"move_agents must return whole numbers of shape (agents,) = {states.shape}, not {given}")
-    return moved.astype(states.dtype)
-
-
-def count(states: Int[Array, " agents"], num_states: int) -> Int[Array, " states"]:
-    """The number of agents in every state; those outside 0..S-1 are left out."""
-    inside = jnp.where(states < 0, num_states, states)  # a negative index would count from the end
-    return jnp.zeros(num_states, int).at[inside].add(1, mode="drop")
-
-
-def draw_actions(
-    key: PRNGKeyArray, policy: Float[Array, "states actions"], states: Int[Array, " agents"]
-) -> Int[Array, " agents"]:
-    """An action for every agent by inversion of pi(. | s); none of probability zero, as the draw lies in (0, total]."""
-    below = jnp.cumsum(policy, axis=-1)
-    drawn = below[states, -1] * (1 - jax.random.uniform(key, states.shape))
-    return jnp.sum(below[states] < drawn[:, None], axis=-1)
+    return following.astype(states.dtype)

@@ -1,60 +1,156 @@
-"""Whether a definition of a game is one: what its methods return, before anything is solved."""
+"""Checks of a game's definition: sizes, signatures, and what its methods return, before anything is solved."""
 
-from collections.abc import Callable
+import contextlib
+import inspect
+import linecache
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from structmfg._checks import check_kind, check_rows, check_shape
-from structmfg.games._base import AggregateState, Game, Noise, NoisePaths, check_game
-from structmfg.games._methods import told
+from structmfg._checks import (
+    brief,
+    check_between,
+    check_integer,
+    check_kind,
+    check_rows,
+    check_shape,
+    plain,
+)
+from structmfg.games._base import AggregateState, Game, Noise, NoisePaths
+from structmfg.games._content import current_version
 from structmfg.games._noise_tree import NoiseTree
 from structmfg.operators import TransitionKernel
 
+MAX_PAIRS = 2**31 - 1  # pairs of a state and an action: JAX counts no further in 32 bits
+MAX_HORIZON = 10**6
 
-def check_kernel(game: Game, kernel: Any) -> None:
-    """Raise `ValueError` unless what a game gave is a kernel of its sizes."""
-    if not isinstance(kernel, TransitionKernel):
-        what = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
-        raise ValueError(f"kernel must return a TransitionKernel, but returned {what}")
-    sizes, needed = (kernel.num_states, kernel.num_actions), (game.num_states, game.num_actions)
-    if sizes != needed:
-        raise ValueError(f"kernel must be of (S, A) = {needed}, but is of {sizes}")
+_SIGNATURES = {  # the arguments that each method is called with, by position
+    "kernel": ("aggregate",),
+    "reward": ("aggregate", "following"),
+    "observe": ("aggregate",),
+    "initial_noise": ("uniform",),
+    "next_noise": ("noise", "uniform", "time"),
+    "initial_mean_field": ("noise",),
+    "move_agents": ("aggregate", "states", "actions", "key"),
+    "noise_chain": (),
+    "scenarios": (),
+    "aggregates": ("mean_field",),
+    "state_features": (),
+    "action_positions": (),
+    "normalise": ("observation",),
+    "quantities": ("aggregate",),
+    "state_axis": (),
+    "action_axis": (),
+    "noise_label": ("noise",),
+    "as_noise": ("noise",),
+}
+_DRAW_NOISE = ("initial_noise", "next_noise")
+_LIST_NOISE = ("noise_chain", "scenarios")
+_PACKAGE = str(Path(__file__).parents[1])
+_LIBRARIES = tuple(f"/{name}/" for name in ("jax", "jaxlib", "equinox", "numpy", "haiku", "jaxtyping", "beartype"))
 
 
-def check_pieces(game: Game, tree: NoiseTree) -> None:
-    """Raise `ValueError` unless what the game's methods return has the right shapes, and masses and rows sum to one.
+def as_game(game: Any) -> Game:
+    """The game as it is now: itself, or a copy if it has changed since compiled programs first met it.
 
-    Values are checked at one node at t = 0 only; `verification.verify` looks further.
+    Raises:
+        ValueError: If `game` is no `Game`.
     """
-    noise, then = (
-        jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
-    )
-    check_shapes(game, noise, then)
-
-    masses, sums = map(np.asarray, _masses_and_sums(game, noise))
-    check_rows("initial_mean_field", masses[None])
-    if not (np.abs(sums - 1) <= 1e-5).all():
-        raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
+    check_kind("game", game, Game)
+    _make_sizes_plain(game)
+    return current_version(game)
 
 
-@eqx.filter_jit
-def _masses_and_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
-    mean_field = game.initial_mean_field(noise)
-    now = AggregateState(mean_field, noise, jnp.asarray(0))
-    return mean_field, game.kernel(now).expect(jnp.ones(game.num_states))
+def _make_sizes_plain(game: Game) -> None:
+    """Turn sizes that are numbers of NumPy or JAX into Python's: programs need them while they are compiled."""
+    for name in ("num_states", "num_actions", "horizon", "discount"):
+        if (number := plain(given := getattr(game, name))) is not given:
+            with contextlib.suppress(AttributeError):  # a property cannot be set
+                object.__setattr__(game, name, number)
+
+
+def check_game(game: Game) -> None:
+    """Check the sizes, the horizon, the discount and the signatures of a game's methods.
+
+    Raises:
+        ValueError: If one of them makes no sense.
+    """
+    _make_sizes_plain(game)
+    states = check_integer("num_states", game.num_states, at_least=2)
+    actions = check_integer("num_actions", game.num_actions, at_least=1)
+    if states * actions > MAX_PAIRS:
+        raise ValueError(
+            f"a game may have at most {MAX_PAIRS} pairs of a state and an action, but {brief(states)} states and "
+            f"{brief(actions)} actions make {brief(states * actions)}"
+        )
+    check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
+    check_between("discount", game.discount, 0, 1, open_low=True)
+    _check_signatures(game)
+
+
+def _check_signatures(game: Game) -> None:
+    """Raise `ValueError` if a method cannot be called with the arguments that this package gives it.
+
+    Where a game lists its noise, the methods that draw noise may never be called, and are not checked.
+    """
+    lists_noise = any("structmfg.games._base" not in getattr(type(game), name).__module__ for name in _LIST_NOISE)
+    for name, arguments in _SIGNATURES.items():
+        if lists_noise and name in _DRAW_NOISE:
+            continue
+        method = getattr(game, name)
+        if not callable(method):
+            raise ValueError(f"{name} must be a method {name}({', '.join(arguments)}), but is {method!r:.60}")
+        try:
+            signature = inspect.signature(method)
+        except (TypeError, ValueError):  # a builtin may have none
+            continue
+        try:
+            signature.bind(*arguments)
+        except TypeError as error:
+            parameters = ", ".join(str(parameter).partition(":")[0] for parameter in signature.parameters.values())
+            raise ValueError(
+                f"{name} is called as {name}({', '.join(arguments)}), but is defined to take ({parameters}): {error}"
+            ) from None
+
+
+@contextlib.contextmanager
+def _naming_method(name: str) -> Iterator[None]:
+    """Turn a TypeError from a game's method into a `ValueError` that names the method and the line that failed."""
+    try:
+        yield
+    except TypeError as error:
+        message = str(error).partition("\n")[0]
+        raise ValueError(f"{name} raised TypeError{_failing_line(error)}: {message}") from error
+
+
+def _failing_line(error: TypeError) -> str:
+    """The innermost line of the traceback that belongs neither to this package nor to a library."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) and not any(part in file for part in _LIBRARIES) and "<" not in file[:1]:
+            line = linecache.getline(file, trace.tb_lineno).strip()
+            place = f" in {Path(file).name}, line {trace.tb_lineno}" + (f", `{line}`" if line else "")
+        trace = trace.tb_next
+    return place
 
 
 def check_definition(game: Game, *, sampled: bool) -> None:
-    """Raise `ValueError` unless sizes make sense and the game's methods return what they must; nothing is compiled.
+    """Check sizes and the shapes of what a game's methods return, without compiling anything.
 
-    Its scenarios, where it has some, must have probabilities.
+    Args:
+        game: The game.
+        sampled: Whether its noise is going to be drawn. If not, the noise of its scenarios is used, where it has some.
 
-    `sampled`: whether noise is going to be drawn; else it is that of the game's scenarios, if these are not too many.
+    Raises:
+        ValueError: If a size makes no sense, a method returns something of another shape, or the probabilities of the
+            game's scenarios are not a distribution.
     """
     check_game(game)
     scenarios = game.scenarios()
@@ -62,91 +158,153 @@ def check_definition(game: Game, *, sampled: bool) -> None:
         check_kind("what scenarios returns", scenarios, NoisePaths)
         scenarios.validate()
     if not sampled and scenarios is not None:
-        check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
+        _check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
         return
 
-    def noises() -> tuple[Any, Any]:
+    def draw_noise() -> tuple[Any, Any]:
         half, start = jnp.asarray(0.5), jnp.asarray(0)
-        first = _noise("initial_noise", lambda: game.initial_noise(half))
-        return first, _noise("next_noise", lambda: game.next_noise(first, half, start))
+        first = _noise_from("initial_noise", lambda: game.initial_noise(half))
+        return first, _noise_from("next_noise", lambda: game.next_noise(first, half, start))
 
-    noise, then = jax.eval_shape(noises)
-    if (given := _shapes(then)) != (wanted := _shapes(noise)):
+    noise, next_noise = jax.eval_shape(draw_noise)
+    if (given := _shapes_of(next_noise)) != (wanted := _shapes_of(noise)):
         raise ValueError(f"next_noise must return noise like initial_noise, {wanted}, but returned {given}")
-    check_shapes(game, noise, then)
+    _check_shapes(game, noise, next_noise)
 
 
-def _noise(name: str, method: Callable[[], Any]) -> Any:
-    """What the method gives, as arrays."""
-    with told(name):
-        given = method()
-    for leaf in jax.tree.leaves(given):
+def _noise_from(name: str, method: Callable[[], Any]) -> Any:
+    """The noise that a method returns, as arrays."""
+    with _naming_method(name):
+        noise = method()
+    for leaf in jax.tree.leaves(noise):
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
             raise ValueError(f"{name} must return arrays, but returned {leaf!r:.60}, a {type(leaf).__name__}")
-    return jax.tree.map(jnp.asarray, given)
+    return jax.tree.map(jnp.asarray, noise)
 
 
-def _shapes(tree: Any) -> str:
-    """Structure, shapes and types of its arrays."""
+def _shapes_of(tree: Any) -> str:
+    """The structure of a tree, with the shape and the type of each array, as text."""
     return str(jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), tree))
 
 
-def check_shapes(game: Game, noise: Any, then: Any) -> None:
-    """Raise `ValueError` unless mean field, kernel, reward, observation and aggregates are of the game's sizes."""
-    page = (game.num_states, game.num_actions)
-    with told("initial_mean_field"):
+def _check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
+    """Raise `ValueError` unless mean field, kernel, reward, observation and aggregates have the game's sizes."""
+    table = (game.num_states, game.num_actions)
+    with _naming_method("initial_mean_field"):
         mean_field = eqx.filter_eval_shape(game.initial_mean_field, noise)
-    check_shape("initial_mean_field", mean_field, page[:1])
+    check_shape("initial_mean_field", mean_field, table[:1])
 
     def at(mean_field: Any, noise: Any, time: int) -> AggregateState:
         return AggregateState(mean_field, noise, jnp.asarray(time))
 
-    with told("kernel"):
+    with _naming_method("kernel"):
         kernel = eqx.filter_eval_shape(lambda mu, z: game.kernel(at(mu, z, 0)), mean_field, noise)
     check_kernel(game, kernel)
     for name, method, shape in (
-        ("reward", lambda mu, z, later: game.reward(at(mu, z, 0), at(mu, later, 1)), page),
+        ("reward", lambda mu, z, later: game.reward(at(mu, z, 0), at(mu, later, 1)), table),
         ("observe", lambda mu, z, _: game.observe(at(mu, z, 0)), (None,)),
         ("aggregates", lambda mu, *_: game.aggregates(mu), (None,)),
     ):
-        with told(name):
-            found = eqx.filter_eval_shape(method, mean_field, noise, then)
-        given = getattr(found, "shape", None)
+        with _naming_method(name):
+            returned = eqx.filter_eval_shape(method, mean_field, noise, next_noise)
+        given = getattr(returned, "shape", None)
         if given is None or len(given) != len(shape) or (None not in shape and given != shape):
-            wanted = f"(S, A) = {page}" if name == "reward" else "(n,)"
-            raise ValueError(f"{name} must return an array of shape {wanted}, but returned {_returned(found)}")
+            wanted = f"(S, A) = {table}" if name == "reward" else "(n,)"
+            raise ValueError(f"{name} must return an array of shape {wanted}, but returned {_describe(returned)}")
 
 
-def _returned(found: Any) -> str:
+def _describe(returned: Any) -> str:
     """What a method returned instead of an array of the right shape, and how to make it one."""
-    shape = getattr(found, "shape", None)
-    if shape is None and not isinstance(found, bool | int | float):
-        return f"a {type(found).__name__} (jnp.stack makes an array of numbers in a list)"
+    shape = getattr(returned, "shape", None)
+    if shape is None and not isinstance(returned, bool | int | float):
+        return f"a {type(returned).__name__} (jnp.stack makes an array of numbers in a list)"
     hint = "" if shape else " (write [None] behind a scalar, or jnp.stack([...]) around some)"
     return f"{'a number' if shape is None else f'one of shape {shape}'}{hint}"
 
 
-def check_noise_is_told_apart(tree: NoiseTree) -> None:
-    """Raise `ValueError` unless a policy that follows the noise, in JAX's default precision, finds every node.
+def check_kernel(game: Game, kernel: Any) -> None:
+    """Raise `ValueError` unless `kernel` is a `TransitionKernel` of the game's sizes."""
+    if not isinstance(kernel, TransitionKernel):
+        kind = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
+        raise ValueError(f"kernel must return a TransitionKernel, but returned {kind}")
+    sizes, needed = (kernel.num_states, kernel.num_actions), (game.num_states, game.num_actions)
+    if sizes != needed:
+        raise ValueError(f"kernel must be of (S, A) = {needed}, but is of {sizes}")
 
-    To be called outside `enable_x64`, as the policy is.
+
+def check_game_at_start(game: Game, tree: NoiseTree) -> None:
+    """Check shapes, the initial mean field and the kernel at one node of the tree at t = 0.
+
+    `verification.verify` checks values at many points.
+
+    Raises:
+        ValueError: If a method returns something of another shape, or mass or rows do not sum to one.
+    """
+    noise, next_noise = (
+        jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
+    )
+    _check_shapes(game, noise, next_noise)
+    masses, sums = map(np.asarray, _masses_and_row_sums(game, noise))
+    check_rows("initial_mean_field", masses[None])
+    if not (np.abs(sums - 1) <= 1e-5).all():
+        raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
+
+
+@eqx.filter_jit
+def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
+    mean_field = game.initial_mean_field(noise)
+    aggregate = AggregateState(mean_field, noise, jnp.asarray(0))
+    return mean_field, game.kernel(aggregate).expect(jnp.ones(game.num_states))
+
+
+def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
+    """The matrix (K, S) of a game's aggregates, which are linear functions of the mean field.
+
+    Raises:
+        ValueError: If they are not linear.
+    """
+    matrix, worst = _linear_part(game)
+    if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
+        raise ValueError(
+            f"aggregates must be linear in the mean field, but they are off by {float(worst):g}; return the whole "
+            "mean field where agents interact through something else"
+        )
+    return matrix
+
+
+@eqx.filter_jit
+def _linear_part(game: Game) -> tuple[Array, Array]:
+    """The derivative of the aggregates at one mean field, and by how much they differ from it at another."""
+    uniform = jnp.full(game.num_states, 1 / game.num_states)
+    other = jnp.linspace(0.3, 1.7, game.num_states) ** 2 / game.num_states
+    matrix = jax.jacobian(lambda mean_field: jnp.asarray(game.aggregates(mean_field), float))(uniform)
+    return matrix, jnp.max(jnp.abs(game.aggregates(other) - matrix @ other), initial=0)
+
+
+def check_noise_is_distinguishable(tree: NoiseTree) -> None:
+    """Check that a policy that observes the noise, in JAX's default precision, can tell all nodes apart.
+
+    Call it outside `enable_x64`, where policies run.
+
+    Raises:
+        ValueError: If two nodes with the same parent have equal noise after rounding.
     """
     decisions = tree.num_decisions
-    noise = [np.asarray(leaf)[:decisions].reshape(decisions, -1) for leaf in jax.tree.leaves(tree.noise)]
-    given = np.concatenate([leaf.astype(float) for leaf in [np.zeros((decisions, 0)), *noise]], axis=1)
-    kept = given.astype(jnp.zeros(()).dtype)
-    if (kept == given).all():
-        return  # nothing was rounded
+    leaves = [np.asarray(leaf)[:decisions].reshape(decisions, -1) for leaf in jax.tree.leaves(tree.noise)]
+    noise = np.concatenate([leaf.astype(float) for leaf in [np.zeros((decisions, 0)), *leaves]], axis=1)
+    rounded = noise.astype(jnp.zeros(()).dtype)
+    if (rounded == noise).all():
+        return
     parent = np.where(np.asarray(tree.slot_time) == 0, -1, np.asarray(tree.parent))[:decisions]
     nodes = np.flatnonzero(np.asarray(tree.probability)[:decisions] > 0)
-    rows = np.column_stack([parent[nodes], kept[nodes] + 0.0])
+    rows = np.column_stack([parent[nodes], rounded[nodes] + 0.0])
     _, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     if len(first) == len(nodes):
         return
-    twin = int(np.argmax(first[group.ravel()] != np.arange(len(nodes))))
-    pair = nodes[first[group.ravel()[twin]]], nodes[twin]
-    one, other = (", ".join(f"{x:.17g}" for x in given[node][:4]) for node in pair)
+    second = int(np.argmax(first[group.ravel()] != np.arange(len(nodes))))
+    pair = nodes[first[group.ravel()[second]]], nodes[second]
+    one, other = (", ".join(f"{x:.17g}" for x in noise[node][:4]) for node in pair)
     raise ValueError(
         f"common noise at time {int(np.asarray(tree.slot_time)[pair[0]])} is either {one} or {other}, which are equal "
-        f"in {kept.dtype.name}, so that no policy can tell them apart: enable jax_enable_x64, or give other values"
+        f"in {rounded.dtype.name}, so that no policy can tell them apart: enable jax_enable_x64, or give other values"
     )

@@ -13,7 +13,10 @@ from structmfg.operators import TransitionOperator
 
 
 class LINEAR_RESULTS(eqx.Enumeration):  # noqa: N801 (as lineax and optimistix name theirs)
-    """How a linear solve ended, also as a traced value; `LINEAR_RESULTS[result]` is the whole message."""
+    """How a linear solve ended, also as a traced value; `LINEAR_RESULTS[result]` is the whole message.
+
+    Linear solves run inside `jit`, so that their results are arrays; all other solves end on the host, with `RESULTS`.
+    """
 
     converged = "The error of the value is proven to be within the tolerance."
     residual = "The residual is within the tolerance; the error of the value is not known."

@@ -1,7 +1,11 @@
-"""Policies pi(a | s, o_{0:t}): tables, also on noise trees and over bins of observations, and networks."""
+"""Policies pi(a | s, o_{0:t}): tables, tables on noise trees and over bins of observations, and networks.
+
+A network of your own, from any library, is a pair of pure functions: see `from_functions` and `examples/own_policy.py`.
+"""
 
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy, Policy
 from structmfg.policies._binned import BinnedPolicy, BinnedSettings, binned
+from structmfg.policies._from_functions import FunctionPolicy, PolicyFunctions, from_functions
 from structmfg.policies._functions import NetworkSettings
 from structmfg.policies._network import Critic, Network, NetworkPolicy, critic, memoryless, network_policy, recurrent
 from structmfg.policies._tabular import TabularPolicy, as_policy, tabular, uniform
@@ -11,6 +15,7 @@ __all__ = [
     "BinnedPolicy",
     "BinnedSettings",
     "Critic",
+    "FunctionPolicy",
     "Hidden",
     "Network",
     "NetworkPolicy",
@@ -18,11 +23,13 @@ __all__ = [
     "Parametric",
     "ParametricPolicy",
     "Policy",
+    "PolicyFunctions",
     "TabularPolicy",
     "TreePolicy",
     "as_policy",
     "binned",
     "critic",
+    "from_functions",
     "memoryless",
     "network_policy",
     "recurrent",

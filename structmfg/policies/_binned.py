@@ -1,7 +1,7 @@
 """Policies as tables over time, bins of the public observation, individual states and actions.
 
-This is how structural policy gradient was first done for economies with heterogeneous agents, with a grid over prices
-(Yang et al. 2025). A table needs no network and forgets the past; its size is a product over the observations.
+Structural policy gradient was first used with such tables, over a grid of prices, for economies with heterogeneous
+agents (Yang et al. 2025). A table needs no network and forgets the past; its size is a product over the observations.
 """
 
 import math
@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_kind, check_name, plain
 from structmfg.games import Game, check_game
-from structmfg.policies._base import Hidden, ParametricPolicy
-from structmfg.policies._heads import Head, ordered_logits
+from structmfg.policies._base import Head, Hidden, ParametricPolicy, ordered_logits
 
-_LARGEST = 2**27  # numbers in a table; training holds about ten arrays of its size
+_MAX_NUMBERS = 2**27  # in a table; training holds about ten arrays of its size
 
 
 class BinnedSettings(NamedTuple):
@@ -37,52 +37,60 @@ class BinnedPolicy(ParametricPolicy):
     Its n numbers are the logits of all actions, or with the ordered head two, which make a Beta density over them.
     """
 
-    noun = "table"
+    kind_name = "table"
     parameters: PyTree[Array] | None
     game: Game = eqx.field(static=True)
     settings: BinnedSettings = eqx.field(static=True)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(T, B, S, n)."""
+        """The shape (T, B, S, n) of the table."""
         game = self.game
         numbers = 2 if self.settings.head == "ordered" else game.num_actions
         return game.horizon, math.prod(_tuple(self.settings.bins)), game.num_states, numbers
 
+    @override
     def initialised(self, key: PRNGKeyArray) -> "BinnedPolicy":
-        """All zero, whatever the key: with the categorical head the uniform policy."""
+        """All logits zero, whatever the key: with the categorical head this is the uniform policy."""
         return self.with_parameters({"logits": jnp.zeros(self.shape)})
 
+    @override
     def prepare(self) -> None:
-        """Nothing."""
+        return None
 
+    @override
     def start(self) -> Hidden:
-        """No page yet."""
         return jnp.zeros((), int)
 
+    @override
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
-        """The number of the page for t and o_t; observations beyond the range belong to the bins at its ends."""
+        """The number t * B + b of the row of the table for time t and bin b of o_t."""
         bins, lowest, highest = map(np.asarray, self.settings[:3])
         relative = (self.game.normalise(observation) - lowest) / (highest - lowest)
         cells = jnp.clip(jnp.floor(relative * bins), 0, bins - 1).astype(int)
         return time * self.shape[1] + jnp.ravel_multi_index(tuple(cells), tuple(bins), mode="clip")
 
+    @override
     def decode(self, prepared: None, hidden: Hidden) -> Float[Array, "states actions"]:
-        """The page."""
-        page = self.given()["logits"].reshape(-1, *self.shape[2:])[hidden]
-        return ordered_logits(page, self.game.action_positions()) if self.settings.head == "ordered" else page
+        logits = self.require_parameters()["logits"].reshape(-1, *self.shape[2:])[hidden]
+        return ordered_logits(logits, self.game.action_positions()) if self.settings.head == "ordered" else logits
 
 
 def binned(game: Game, **settings: Any) -> BinnedPolicy:
-    """pi(a | s, t, bin of o_t), a table over equal bins of the normalised observations (`game.normalise`).
+    """A policy pi(a | s, t, bin of o_t), a table over equal bins of the normalised observations (`game.normalise`).
 
-    - `bins`: how many, for all observations or one number for each.
-    - `lowest`, `highest`: the range of the normalised observations that is divided into bins, for all or for each.
-      What lies beyond belongs to the bins at its ends.
-    - `head`: "categorical", or "ordered", as of networks (`recurrent`).
+    Args:
+        game: The game.
+        **settings: Fields of `BinnedSettings`. `bins`: how many, one number for all observations or one for each.
+            `lowest`, `highest`: the range of the normalised observations that is divided into bins, for all or for
+            each; the bins at its ends take what lies beyond. `head`: "categorical" or "ordered", as for `recurrent`.
 
-    Raises `ValueError` on an unknown setting, numbers that do not fit the game's observations, an empty range, and a
-    table of more than 2**27 numbers.
+    Returns:
+        The policy, without parameters.
+
+    Raises:
+        ValueError: If a setting is unknown, numbers do not fit the game's observations, a range is empty, or the table
+            would have more than 2**27 numbers.
     """
     check_kind("game", game, Game)
     check_game(game)
@@ -91,33 +99,34 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
     count = game.observation_size
     given = BinnedSettings(**settings)
     check_name("head", given.head, get_args(Head))
-    bins, lowest, highest = (_each(name, getattr(given, name), count) for name in ("bins", "lowest", "highest"))
+    bins, lowest, highest = (_one_for_each(name, getattr(given, name), count) for name in ("bins", "lowest", "highest"))
     for number, low, high in zip(bins, lowest, highest, strict=True):
         check_integer("bins", number, at_least=1)
         check_between("lowest", low, -float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
         check_between("highest", high, low, float(np.finfo(np.float32).max), open_low=True)
     bins, lowest, highest = tuple(map(int, bins)), tuple(map(float, lowest)), tuple(map(float, highest))
     policy = BinnedPolicy(None, game, BinnedSettings(bins, lowest, highest, given.head))
-    if (size := math.prod(policy.shape)) > _LARGEST:
-        most = _LARGEST // (size // policy.shape[1])
+    if (size := math.prod(policy.shape)) > _MAX_NUMBERS:
+        most_bins = _MAX_NUMBERS // (size // policy.shape[1])
         raise ValueError(
-            f"a table (T, B, S, n) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed: bins must "
-            f"multiply to at most {most}"
-            if most
-            else f"a table (T, B, S, n) = {policy.shape} has {size} numbers, of at most {_LARGEST} allowed, which one "
-            "page a time already exceeds"
+            f"a table (T, B, S, n) = {policy.shape} has {size} numbers, of at most {_MAX_NUMBERS} allowed"
+            + (
+                f": bins must multiply to at most {most_bins}"
+                if most_bins
+                else ", which one page a time already exceeds"
+            )
         )
     return policy
 
 
-def _each(name: str, value: Any, count: int) -> tuple[Any, ...]:
-    """One value for each observation."""
+def _one_for_each(name: str, value: Any, count: int) -> tuple[Any, ...]:
+    """A tuple of one value for each observation, from one value for all or a sequence."""
     value = plain(value)
     if not isinstance(value, Sequence | np.ndarray | jax.Array):
         return (value,) * count
     if len(value) != count:
         raise ValueError(f"{name} must be one number or {count}, one for each observation, but are {len(value)}")
-    return tuple(plain(one) for one in value)
+    return tuple(map(plain, value))
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The functions of a network, in haiku, made from its settings; haiku appears in this module only."""
+"""The pure functions of a network, made by haiku from its settings; only this module imports haiku."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,8 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import Game
-from structmfg.policies._base import Hidden
-from structmfg.policies._heads import Head, ordered_logits
+from structmfg.policies._base import Head, Hidden, ordered_logits
 
 Architecture = Literal["factored", "joint"]
 
@@ -42,7 +41,7 @@ class NetworkSettings(NamedTuple):
 
 
 class _Parts(NamedTuple):
-    """The parts of a policy (see `HistoryMap`)."""
+    """The parts of a policy (see `policies.Policy`)."""
 
     prepare: Callable[..., Any]
     start: Callable[..., Any]
@@ -54,7 +53,7 @@ class _Parts(NamedTuple):
 class Functions:
     """The pure functions of a network: each takes its parameters first.
 
-    It holds what they are made from and no function, so that it can be copied, pickled, and compared.
+    It holds no function, only what the functions are made from, so that it can be copied, pickled and compared.
     """
 
     game: Game
@@ -63,7 +62,7 @@ class Functions:
     ordered: bool
 
     def initialise(self, key: PRNGKeyArray, observation: Float[Array, " observation"]) -> PyTree[Array]:
-        """Random parameters, for observations like this one."""
+        """Random parameters, for observations of this shape."""
         return hk.multi_transform(self._build).init(key, observation)
 
     def prepare(self, parameters: PyTree[Array]) -> Array:
@@ -75,7 +74,7 @@ class Functions:
         return self._parts.start(parameters, None)
 
     def update(self, parameters: PyTree[Array], hidden: Hidden, observation: Array) -> Hidden:
-        """The hidden state after one more."""
+        """The hidden state after one more observation."""
         return self._parts.update(parameters, None, hidden, observation)
 
     def decode(self, parameters: PyTree[Array], prepared: Array, hidden: Hidden) -> Array:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from typing_extensions import override
 
 from structmfg._checks import check_kind, check_name, plain
 from structmfg._flags import own_rules
@@ -25,84 +26,88 @@ AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
 class Network(Parametric):
-    """A network bound to a game."""
+    """A network, bound to a game."""
 
-    noun = "network"
+    kind_name = "network"
 
     parameters: PyTree[Array] | None
     network: Functions = eqx.field(static=True)
     game: Game = eqx.field(static=True)
     settings: NetworkSettings = eqx.field(static=True)
 
+    @override
     def bound_to(self: AnyNetwork, game: Game) -> AnyNetwork:
-        """The functions, too."""
         return dataclasses.replace(self, game=game, network=dataclasses.replace(self.network, game=game))
 
+    @override
     @own_rules()
     def initialised(self: AnyNetwork, key: PRNGKeyArray) -> AnyNetwork:
-        """The same network with random parameters."""
         inputs = self.game.observation_size + (self.settings.recurrent and self.settings.clock)
         return self.with_parameters(self.network.initialise(key, jnp.zeros(inputs)))
 
+    @override
     def prepare(self) -> Any:
-        """The trunk over individual states, of leading axis S. `ValueError` while there are no parameters.
+        """The trunk over individual states, with leading axis S; `decode` also takes rows of it, for some states."""
+        return self.network.prepare(self.require_parameters())
 
-        `decode` takes the rows of some states as well, and gives theirs.
-        """
-        return self.network.prepare(self.given())
-
+    @override
     def start(self) -> Hidden:
-        """A vector of zeros."""
         return self.network.start(self.parameters)
 
+    @override
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
-        """The recurrent cell, or without one the observation alone."""
-        seen = self.game.normalise(observation)
+        signal = self.game.normalise(observation)
         if self.settings.recurrent and self.settings.clock:
-            seen = jnp.append(seen, time / self.game.horizon)
-        return self.network.update(self.parameters, hidden, seen)
+            signal = jnp.append(signal, time / self.game.horizon)
+        return self.network.update(self.parameters, hidden, signal)
 
 
 class NetworkPolicy(Network, ParametricPolicy):
-    """pi(a | s, o_{0:t}) by a network."""
+    """A policy pi(a | s, o_{0:t}) given by a network."""
 
     @property
+    @override
     def units(self) -> int:
-        """Those of a joint network; a trunk is evaluated once for all times."""
+        """The units of a joint network; a trunk is evaluated once for all times, so it adds none."""
         return self.settings.width * self.settings.depth if self.settings.architecture == "joint" else 0
 
+    @override
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "some actions"]:
-        """The head over branch and trunk."""
         return self.network.decode(self.parameters, prepared, hidden)
 
 
 class Critic(Network):
-    """Values V(s | o_{0:t}) by a network."""
+    """Values V(s | o_{0:t}) given by a network."""
 
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, " some"]:
-        """V(s | hidden)."""
+        """The values V(s | hidden) of all states, or of the states whose rows of the trunk are given."""
         return self.network.decode(self.parameters, prepared, hidden)[..., 0]
 
 
 def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
-    """pi(a | s, o_{0:t}): a GRU over the normalised public observations.
+    """A policy pi(a | s, o_{0:t}) with a gated recurrent unit (GRU) over the normalised public observations.
 
-    - `architecture`: "factored" (trunk and branch with `rank` products) or "joint" (one network over state and hidden
-      state).
-    - `head`: "categorical", or "ordered": a Beta density over `game.action_positions()`, for actions on a scale.
-    - `hidden`: units of the GRU. `width`, `depth`: of the perceptron over states (trunk, or joint network).
-    - `frequencies`: harmonics of every state feature and observation given to the network beside it, for policies that
-      change over a few cells of a long line (Tancik et al. 2020, arXiv 2006.10739).
-    - `clock`: whether the recurrent network sees t / T, the length of the history, beside the observation. Without it
-      the hidden state must learn to count. A memoryless policy has none.
+    Args:
+        game: The game.
+        **settings: Fields of `NetworkSettings`. `architecture`: "factored" (a trunk and a branch with `rank` products)
+            or "joint" (one network over the state and the hidden state). `head`: "categorical", or "ordered" for
+            actions on a scale, a Beta density over `game.action_positions()`. `hidden`: units of the GRU. `width`,
+            `depth`: of the perceptron over states. `frequencies`: harmonics of every state feature and observation that
+            the network gets beside it, for policies that change within a few cells of a long line (Tancik et al. 2020,
+            arXiv 2006.10739). `clock`: whether the recurrent network gets t / T beside the observation; without it the
+            hidden state must learn to count. A memoryless policy gets no clock.
 
-    Raises `ValueError` on an unknown setting or one out of range.
+    Returns:
+        The policy, without parameters: call `.initialised(key)`, or train it with `solvers.solve`.
+
+    Raises:
+        ValueError: If a setting is unknown or out of range.
     """
     return network_policy(game, recurrent=True, **settings)
 
 
 def memoryless(game: Game, **settings: Any) -> NetworkPolicy:
-    """pi(a | s, o_t): as `recurrent`, with a perceptron of `hidden` units over the latest observation for the GRU."""
+    """A policy pi(a | s, o_t): as `recurrent`, but a perceptron of `hidden` units over o_t replaces the GRU."""
     return network_policy(game, recurrent=False, **settings)
 
 
@@ -120,6 +125,6 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
 
 
 def critic(policy: NetworkPolicy) -> Critic:
-    """The values of a policy's game, by a network of the same shape with one output a state."""
+    """A critic for a policy: a network of the same shape with one output a state."""
     network = Functions(policy.game, policy.settings, 1, False)
     return Critic(parameters=None, network=network, game=policy.game, settings=policy.settings)

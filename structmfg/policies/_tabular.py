@@ -1,10 +1,11 @@
-"""Policies given as tables of probabilities."""
+"""Policies given as tables of action probabilities."""
 
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
+from typing_extensions import override
 
 from structmfg._checks import check_kind
 from structmfg.games import Game, check_game
@@ -17,34 +18,43 @@ class TabularPolicy(Policy):
 
     table: Float[Array, "times states actions"]
 
+    @override
     def prepare(self) -> Any:
-        """Nothing."""
         return None
 
+    @override
     def start(self) -> Hidden:
-        """No row yet."""
         return jnp.zeros(self.table.shape[1:])
 
+    @override
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
-        """The table's page at t."""
         return jnp.log(self.table[time])
 
+    @override
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
-        """The page."""
         return hidden
 
 
 def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> TabularPolicy:
-    """The policy of a table (S, A), used at all times, or (T, S, A).
+    """The policy of a table of action probabilities.
 
-    Raises `ValueError` on another shape, on negative or non-finite entries, and on rows that do not sum to one.
+    Args:
+        game: The game.
+        table: (S, A), used at all times, or (T, S, A).
+        tolerance: By how much a row may differ from a sum of one.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: If the table has another shape, negative or non-finite entries, or rows that do not sum to one.
     """
     values = np.asarray(table, dtype=np.float64)
-    page = (game.num_states, game.num_actions)
-    allowed = (page, (game.horizon, *page))
+    table_shape = (game.num_states, game.num_actions)
+    allowed = (table_shape, (game.horizon, *table_shape))
     if values.shape not in allowed:
         raise ValueError(
-            f"a policy table must have shape (S, A) = {page} or (T, S, A) = {allowed[1]}, not {values.shape}"
+            f"a policy table must have shape (S, A) = {table_shape} or (T, S, A) = {allowed[1]}, not {values.shape}"
         )
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError("a policy table must hold finite probabilities >= 0, but some are negative, NaN or infinite")
@@ -59,27 +69,35 @@ def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> Tabular
 
 
 def uniform(game: Game) -> TabularPolicy:
-    """Every action equally likely: the anchor of every report."""
+    """The policy under which every action is equally likely; every report compares with it."""
     check_kind("game", game, Game)
     check_game(game)
     return tabular(game, np.full((game.num_states, game.num_actions), 1 / game.num_actions))
 
 
 def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
-    """A policy as it is, or the tabular policy of a table (S, A) or (T, S, A).
+    """A policy as it is, or the tabular policy of a table.
 
-    Raises `ValueError` on anything else, and on a policy of pages for other sizes or another horizon.
+    Args:
+        game: The game.
+        policy: A `Policy`, or a table (S, A) or (T, S, A).
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: If it is neither, or a table of other sizes or another horizon than the game's.
     """
     check_kind("game", game, Game)
     if isinstance(policy, ParametricPolicy):
-        return policy.settled()
+        return policy.with_current_game()
     if isinstance(policy, TabularPolicy | TreePolicy):
-        pages, horizon = (
+        tables, horizon = (
             (policy.table, len(policy.table))
             if isinstance(policy, TabularPolicy)
             else (policy.logits, int(np.max(policy.time)) + 1)
         )
-        found, needed = (horizon, *pages.shape[1:]), (game.horizon, game.num_states, game.num_actions)
+        found, needed = (horizon, *tables.shape[1:]), (game.horizon, game.num_states, game.num_actions)
         if found != needed:
             raise ValueError(f"the policy is one for (T, S, A) = {found}, but the game has {needed}")
     elif not isinstance(policy, Policy):

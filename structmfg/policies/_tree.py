@@ -1,4 +1,4 @@
-"""Policies on a noise tree: a page of logits for every node, found again from what was seen on the way."""
+"""Policies on a noise tree: logits for every node, which is found again from the signals on the way to it."""
 
 from typing import Any
 
@@ -6,17 +6,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from typing_extensions import override
 
 from structmfg.games import AggregateState, Noise, NoiseTree
 from structmfg.policies._base import Hidden, Policy
 
 
 class TreePolicy(Policy):
-    """Logits (D, S, A) at the decision nodes of a tree, D as in `games.NoiseTree`.
+    """A policy with logits at the decision slots of a `games.NoiseTree`.
 
-    The policy follows the tree by a signal (d,) a step: the common noise itself where it is `informed`, else the public
-    observation. Of the nodes that may come next it takes the one whose signal is nearest. `members` gives, for every
-    node, the first one that the policy cannot tell from it; their pages are the same.
+    The policy follows the tree by one signal a step: the common noise itself, or the public observation. Of the nodes
+    that may come next it takes the one whose signal is nearest.
+
+    Attributes:
+        logits: (D, S, A).
+        parent: (D,); the parent of every slot.
+        members: (D,); for every slot the first one that the policy cannot tell from it. Their logits are the same.
+        time: (D,); the time of every slot.
+        signals: (D, d); the signal at every slot.
+        informed: Whether the signal is the common noise.
     """
 
     logits: Float[Array, "decisions states actions"]
@@ -26,31 +34,31 @@ class TreePolicy(Policy):
     signals: Float[Array, "decisions signal"]
     informed: bool = eqx.field(static=True)
 
-    def sees(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
-        """The noise z_t, or the public observation o_t."""
+    @override
+    def signal(self, aggregate: AggregateState, observation: Float[Array, " observation"]) -> Float[Array, " signal"]:
         return signal_of(aggregate.noise) if self.informed else observation
 
+    @override
     def prepare(self) -> Any:
-        """Nothing."""
         return None
 
+    @override
     def start(self) -> Hidden:
-        """No node yet."""
         return jnp.zeros((), self.members.dtype)
 
+    @override
     def update(self, hidden: Hidden, observation: Float[Array, " signal"], time: Int[Array, ""]) -> Hidden:
-        """The node reached."""
         may_follow = (self.time == time) & ((time == 0) | (self.members[self.parent] == hidden))
         distance = jnp.max(jnp.abs(self.signals - observation), axis=-1, initial=0)
         return self.members[jnp.argmin(jnp.where(may_follow, distance, jnp.inf))]
 
+    @override
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
-        """Its page."""
         return self.logits[hidden]
 
 
 def signal_of(noise: Noise) -> Float[Array, " signal"]:
-    """z_t as one vector."""
+    """The noise z_t as one vector."""
     leaves = [jnp.ravel(jnp.asarray(leaf, float)) for leaf in jax.tree.leaves(noise)]
     return jnp.concatenate(leaves) if leaves else jnp.zeros(0)
 
@@ -62,7 +70,17 @@ def tree_policy(
     members: Int[Array, " decisions"] | None = None,
     observations: Float[Array, "decisions observation"] | None = None,
 ) -> TreePolicy:
-    """The policy that knows the noise so far; given `members` and `observations` of the nodes, only the latter."""
+    """The policy of logits on a noise tree.
+
+    Args:
+        tree: The tree.
+        logits: (D, S, A).
+        members: (D,); for public information, the slot that stands for the information set of every slot.
+        observations: (D, O); for public information, the public observation at every slot.
+
+    Returns:
+        A policy that knows the noise so far, or, given `members` and `observations`, only the observations.
+    """
     decisions = tree.num_decisions
     noise = jax.tree.map(lambda z: z[:decisions], tree.noise)
     return TreePolicy(

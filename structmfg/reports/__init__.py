@@ -1,20 +1,21 @@
-"""Reports: what was reached and what to hold it against, in figures, HTML and JSON; and the folders that keep runs."""
+"""Measure and draw: what a policy reaches, the values to compare it with, and figures of what it does."""
 
 from structmfg._pages import Picture
+from structmfg.games import game_name
 from structmfg.reports._evaluation import (
     HELD_OUT_PATHS,
     KINDS,
     TRAINING_PATHS,
-    Anchors,
     Evaluation,
-    anchors,
+    ReferenceValues,
     checkpoint_evaluation,
     evaluate,
     held_out_key,
+    reference_values,
 )
 from structmfg.reports._figures import draw_mean_fields, figures
-from structmfg.reports._players import draw_players, players_basis, players_object, save_players
-from structmfg.reports._published import SOURCE, Published, game_name, published
+from structmfg.reports._players import draw_players, players_basis, players_object
+from structmfg.reports._published import SOURCE, Published, published
 from structmfg.reports._trajectories import Trajectories, kept_times, quantities_along, trajectories
 from structmfg.reports._views import shown_paths
 
@@ -23,12 +24,11 @@ __all__ = [
     "KINDS",
     "SOURCE",
     "TRAINING_PATHS",
-    "Anchors",
     "Evaluation",
     "Picture",
     "Published",
+    "ReferenceValues",
     "Trajectories",
-    "anchors",
     "checkpoint_evaluation",
     "draw_mean_fields",
     "draw_players",
@@ -41,7 +41,7 @@ __all__ = [
     "players_object",
     "published",
     "quantities_along",
-    "save_players",
+    "reference_values",
     "shown_paths",
     "trajectories",
 ]

@@ -1,4 +1,4 @@
-"""What is measured of a policy: its return, its exploitabilities, each with its kind, and the anchors beside them."""
+"""Measure a policy: its return, its exploitability of every kind, and the reference values to compare it with."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -21,14 +21,24 @@ from structmfg.solvers.loop import Progress, solve
 KINDS: tuple[str, ...] = get_args(Kind)
 
 HELD_OUT_PATHS = 32
-TRAINING_PATHS = 8  # held-out paths of a checkpoint, and of the uniform anchor, where the noise is continuous
-_FLOOR_TOLERANCE, _FLOOR_ACCEPTED = 1e-8, 1e-6  # of the uniform policy's exploitability: aimed at, and good enough
-_FLOOR_STEPS, _FLOOR_WORK = 2000, 3e9  # at most so many steps, and so many of them times (node, state, action): seconds
-_HELD_OUT = 0x68656C64  # the root of the held-out keys; a training key is key(seed) itself
+TRAINING_PATHS = 8  # held-out paths at a checkpoint, and for the uniform policy, where the noise is continuous
+_FLOOR_TOLERANCE = 1e-8  # of the exact equilibrium, relative to the uniform policy's exploitability
+_FLOOR_ACCEPTED = 1e-6  # the largest exploitability at which it still serves as the floor, relative to the same
+_FLOOR_MAX_STEPS = 2000
+_FLOOR_WORK = 3e9  # at most so many steps times nodes times states times actions, which take some seconds
+_HELD_OUT_SEED = 0x68656C64  # of the held-out keys; a training key is key(seed) itself
 
 
 class Evaluation(NamedTuple):
-    """`exploitability` by kind, None where not asked for or not defined; `exact` where all paths were enumerated."""
+    """What was measured of a policy.
+
+    Attributes:
+        mean_return: The mean return, with its standard error (0 where exact).
+        exploitability: By kind; None where it was not asked for or is not defined.
+        num_paths: The number of noise paths.
+        exact: Whether these are all paths.
+        seed: The seed of the held-out paths.
+    """
 
     mean_return: Estimate
     exploitability: dict[str, Estimate | None]
@@ -37,11 +47,15 @@ class Evaluation(NamedTuple):
     seed: int
 
 
-class Anchors(NamedTuple):
-    """By kind the exploitabilities of the uniform policy, and the floors: those of the exact equilibrium.
+class ReferenceValues(NamedTuple):
+    """What the exploitability of a policy is compared with.
 
-    `information`: what that equilibrium knows, the run's own. None where a floor is not known. `paper`: its figure.
-    `missing`: why, in words, of what is not there: by "uniform" or "floor" and the kind, or "floor" for all of them.
+    Attributes:
+        uniform: The exploitability of the uniform policy by kind; None where it is not known.
+        floor: The exploitability of the exact equilibrium by kind; None where it is not known.
+        information: What that equilibrium knows, which is what the run's policy knows.
+        paper: The figure of the paper, or None.
+        missing: Why a value is missing, by "uniform KIND" or "floor KIND", or "floor" for all kinds.
     """
 
     uniform: dict[str, Estimate | None]
@@ -52,24 +66,31 @@ class Anchors(NamedTuple):
 
 
 def held_out_key(seed: int = 0) -> PRNGKeyArray:
-    """The key of the held-out noise paths; the same for all runs unless another `seed` is chosen."""
-    return jax.random.fold_in(jax.random.key(_HELD_OUT), check_seed(seed))
+    """The key of the held-out noise paths, which are the same for all runs unless another `seed` is chosen."""
+    return jax.random.fold_in(jax.random.key(_HELD_OUT_SEED), check_seed(seed))
 
 
 def evaluate(
     game: Game, policy: Policy, *, kinds: Sequence[str] | None = None, num_paths: int = HELD_OUT_PATHS, seed: int = 0
 ) -> Evaluation:
-    """Return and exploitabilities: exact where the noise is finite, else over `num_paths` held-out paths.
+    """Measure return and exploitability: exactly where the noise is finite, else over held-out noise paths.
 
-    `kinds` None stands for all that are defined for the game. Raises `ValueError` on an unknown kind, one that is not
-    defined, or fewer than two paths.
+    Args:
+        game: The game.
+        policy: The policy.
+        kinds: The kinds of exploitability; None for all that are defined for the game.
+        num_paths: The number of held-out paths.
+        seed: Of the held-out paths.
+
+    Raises:
+        ValueError: A kind is unknown or not defined for the game, or there are fewer than two paths.
     """
     num_paths = check_integer("num_paths", num_paths, at_least=2)
     for kind in kinds or ():
         check_name("kind of exploitability", kind, KINDS)
     key, scenarios = held_out_key(seed), game.scenarios()
     if scenarios is not None:
-        return _exact(game, policy, kinds, scenarios.num_paths, seed)
+        return _evaluate_exactly(game, policy, kinds, scenarios.num_paths, seed)
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     for kind in ("clairvoyant",) if kinds is None else kinds:
         measured[kind] = _exploitability(game, policy, kind, key, num_paths)
@@ -78,10 +99,10 @@ def evaluate(
     return Evaluation(Estimate(float(jnp.mean(returns)), error), measured, num_paths, False, seed)
 
 
-def _exact(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
+def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     informed = isinstance(policy, TreePolicy) and policy.informed
-    default = [kind for kind in KINDS if not (informed and kind == "public")]  # it knows more than that
+    default = [kind for kind in KINDS if not (informed and kind == "public")]  # an informed policy knows more
     for kind in default if kinds is None else kinds:
         try:
             response = best_response(game, policy, kind=kind)  # type: ignore[arg-type]
@@ -100,75 +121,75 @@ def _exploitability(
 
 
 def checkpoint_evaluation(game: Game) -> Callable[[Policy], Estimate]:
-    """Measures the clairvoyant exploitability during training, on fewer held-out paths where noise is continuous."""
+    """A function that measures clairvoyant exploitability during training, on few paths where noise is continuous."""
     key = held_out_key()
     return lambda policy: _exploitability(game, policy, "clairvoyant", key, TRAINING_PATHS)
 
 
-def anchors(
+def reference_values(
     game: Game,
     solver: str,
     *,
     kinds: Sequence[str],
     information: Information = "public",
     max_seconds: float | None = 60.0,
-    tell: Callable[[str], None] | None = None,
-) -> Anchors:
-    """What to hold the exploitabilities of these kinds against; what is not there is told in `missing`.
+    log: Callable[[str], None] | None = None,
+) -> ReferenceValues:
+    """Measure what to compare exploitabilities of these kinds with; `missing` says why a value is not there.
 
     Args:
         game: The game.
-        solver: By name, for the figure of the paper.
-        kinds: Of exploitability; one that is not defined for the game is left out.
-        information: What the exact equilibrium knows, of which the floors are taken.
-        max_seconds: For the search of that equilibrium, without compilation; None for no limit but that of its steps.
-        tell: Called with what is being done, in words, before every part that may take long.
+        solver: The solver by name, for the figure of the paper.
+        kinds: The kinds of exploitability; one that is not defined for the game is left out.
+        information: What the exact equilibrium knows, whose exploitability is the floor.
+        max_seconds: For the search of that equilibrium, without compilation; None leaves only the limit of its steps.
+        log: Called with a sentence before every part that may take long.
 
     Raises:
-        ValueError: On an unknown kind, or a number out of range.
+        ValueError: A kind is unknown, or a number is out of range.
     """
     for kind in kinds:
         check_name("kind of exploitability", kind, KINDS)
     if max_seconds is not None:
         max_seconds = check_positive("max_seconds", max_seconds)
-    tell = tell or (lambda _: None)
+    log = log or (lambda message: None)
     policy, key = uniform(game), held_out_key()
     missing: dict[str, str] = {}
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     for kind in kinds:
-        tell(f"measuring the uniform policy: {kind}")
+        log(f"measuring the uniform policy: {kind}")
         try:
             measured[kind] = _exploitability(game, policy, kind, key, TRAINING_PATHS)
         except ValueError as error:  # not defined for this game
             missing[f"uniform {kind}"] = str(error)
     scale = max((estimate.value for estimate in measured.values() if estimate), default=1.0)
-    found: dict[str, float | None] = dict.fromkeys(KINDS)
+    floor: dict[str, float | None] = dict.fromkeys(KINDS)
     try:
-        found |= _floors(game, kinds, information, scale, max_seconds, tell)
+        floor |= _floor(game, kinds, information, scale, max_seconds, log)
     except ValueError as error:
         missing["floor"] = str(error)
     else:
-        missing |= {f"floor {kind}": f"{kind} is not defined for this game" for kind in kinds if found[kind] is None}
-    return Anchors(measured, found, information, published(game, solver), missing)
+        missing |= {f"floor {kind}": f"{kind} is not defined for this game" for kind in kinds if floor[kind] is None}
+    return ReferenceValues(measured, floor, information, published(game, solver), missing)
 
 
-def _floors(
+def _floor(
     game: Game,
     kinds: Sequence[str],
     information: Information,
     scale: float,
     max_seconds: float | None,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, float | None]:
-    """The exploitabilities of the exact equilibrium by kind. `ValueError` where it is not found well enough."""
+    """The exploitability of the exact equilibrium by kind. `ValueError` where it is not found well enough."""
     solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
-    tell("compiling the search for the floor")
-    tree = noise_tree(game, whole_levels=information == "public")
+    log("compiling the search for the floor")
+    tree = noise_tree(game, pad_levels=information == "public")
     steps = int(_FLOOR_WORK / (tree.num_decisions * game.num_states * game.num_actions))
-    steps = min(max(steps, 1), _FLOOR_STEPS)
+    steps = min(max(steps, 1), _FLOOR_MAX_STEPS)
 
     def follow(progress: Progress) -> None:
-        tell(f"searching the floor: {progress.step}/{progress.max_steps}, exploitability {progress.exploitability:.3g}")
+        log(f"searching the floor: {progress.step}/{progress.max_steps}, exploitability {progress.exploitability:.3g}")
 
     solution = solve(game, solver, max_steps=steps, max_seconds=max_seconds, callback=follow, throw=False)
     reached, accepted = solution.stats["exploitability"], _FLOOR_ACCEPTED * scale
@@ -180,15 +201,15 @@ def _floors(
             f"the exact equilibrium was not found: its exploitability must be at most {accepted:.3g}, but after "
             f"{solution.stats['steps']} steps and {solution.stats['train_seconds']:.0f} s it is {got}"
         )
-    found: dict[str, float | None] = {}
-    own = "public" if information == "public" else "non_anticipative"
+    floor: dict[str, float | None] = {}
+    own_kind = "public" if information == "public" else "non_anticipative"
     for kind in kinds:
-        if kind == own:
-            found[kind] = 0.0
+        if kind == own_kind:
+            floor[kind] = 0.0
             continue
-        tell(f"measuring the floor: {kind}")
+        log(f"measuring the floor: {kind}")
         try:
-            found[kind] = _exploitability(game, solution.policy, kind).value
+            floor[kind] = _exploitability(game, solution.policy, kind).value
         except ValueError:  # not defined for this game
-            found[kind] = None
-    return found
+            floor[kind] = None
+    return floor

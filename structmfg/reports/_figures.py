@@ -1,4 +1,4 @@
-"""The figures of a run, drawn off screen: exploitability, mean field, quantities, policy."""
+"""Draw the figures of a run: exploitability, mean field, quantities, policy."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.games import Game
-from structmfg.reports._evaluation import Anchors
+from structmfg.reports._evaluation import ReferenceValues
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import UNITS, Axis, action_axis, events, guides, state_axis
 from structmfg.solvers import Checkpoint
@@ -32,17 +32,26 @@ def figures(
     solver: str,
     shown: Trajectories,
     curve: Sequence[Checkpoint],
-    beside: Anchors,
+    reference: ReferenceValues,
     *,
     kind: str = "clairvoyant",
 ) -> list[Picture]:
-    """All figures of a run; the `curve` is of exploitability of this kind."""
+    """Draw all figures of a run.
+
+    Args:
+        game: The game.
+        solver: The solver by name.
+        shown: What the policy does along some noise paths.
+        curve: The exploitability during the solve.
+        reference: What it is compared with.
+        kind: The kind of that exploitability.
+    """
     with mpl.rc_context(STYLE):
         pictures = [
             picture(
                 "exploitability",
-                f"Exploitability ({_spoken(kind)}) over the solve.",
-                draw_exploitability(solver, curve, beside, kind),
+                f"Exploitability ({_in_words(kind)}) over the solve.",
+                draw_exploitability(solver, curve, reference, kind),
             ),
             picture("mean_field", "The mean field over time, by noise path.", draw_mean_field(game, shown)),
         ]
@@ -56,27 +65,27 @@ def figures(
 # Exploitability against updates.
 
 
-def _spoken(kind: str) -> str:
+def _in_words(kind: str) -> str:
     return kind.replace("_", "-")
 
 
-def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchors, kind: str) -> Figure:
-    """The exploitability over the solve, with the paper's level, the uniform policy's and the floor."""
-    floor = beside.floor[kind]
+def draw_exploitability(solver: str, curve: Sequence[Checkpoint], reference: ReferenceValues, kind: str) -> Figure:
+    """Draw the exploitability during the solve, with those of the paper, of the uniform policy, and the floor."""
+    floor = reference.floor[kind]
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.add_subplot()
     points = np.array([(point.step, point.value, point.stderr) for point in curve if point.value > 0])
     updates, values, errors = points.reshape(-1, 3).T
-    if estimate := beside.uniform[kind]:
+    if estimate := reference.uniform[kind]:
         value = estimate.value
         _level(axes, value, f"uniform policy: {value:.4g}", GREY, ":")
-    if beside.paper and kind == "clairvoyant":
-        level, time = beside.paper
+    if reference.paper and kind == "clairvoyant":
+        level, time = reference.paper
         axes.axhspan(0.9 * level, 1.1 * level, color=COLOURS[1], alpha=0.15, linewidth=0)
         text = f"the paper's {solver.upper()}: {level:g} after {time:g} s on an L40S GPU (±10 %)"
         _level(axes, level, text, COLOURS[1], "--")
     if floor:
-        _level(axes, floor, f"exact equilibrium, {beside.information} information: {floor:.4g}", COLOURS[2], "-.")
+        _level(axes, floor, f"exact equilibrium, {reference.information} information: {floor:.4g}", COLOURS[2], "-.")
     axes.errorbar(
         updates, values, np.minimum(2 * errors, 0.99 * values) if errors.any() else None,
         color=COLOURS[0], marker="o" if len(values) < 40 else "", markersize=5, capsize=3, elinewidth=1.2, zorder=3,
@@ -93,7 +102,7 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], beside: Anchor
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("updates")
-    axes.set_ylabel(f"{_spoken(kind)} exploitability\n(units of the return)")
+    axes.set_ylabel(f"{_in_words(kind)} exploitability\n(units of the return)")
     bars = "; bars: ±2 standard errors" if len(errors) and errors.any() else ""
     axes.set_title(f"What a best response that knows {_KNOWS[kind]} would gain{bars}")
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
@@ -109,7 +118,7 @@ def _level(axes: Axes, value: float, text: str, colour: str, style: str) -> None
 
 
 def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
-    """A heat map of time and state for every noise path."""
+    """Draw the mean field by time and state, a panel for every noise path."""
     count = len(shown.labels)
     figure, panels = _panels(*_grid(count), height=3.5)
     _heat_maps(figure, panels, game, [(axes, shown, i, shown.labels[i]) for i, axes in enumerate(panels.flat[:count])])
@@ -118,7 +127,7 @@ def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
 
 
 def draw_mean_fields(game: Game, solved: Mapping[str, Trajectories], *, num_paths: int = 2) -> Figure:
-    """Heat maps, a row for every named policy and a column for each of the first noise paths shown."""
+    """Draw mean fields, a row for every named policy and a column for each of the first noise paths."""
     count = min(num_paths, *(len(shown.labels) for shown in solved.values()))
     figure, panels = _panels(len(solved), count, height=2.5)
     maps = [
@@ -139,7 +148,7 @@ def _panels(rows: int, columns: int, *, height: float) -> tuple[Figure, np.ndarr
 def _heat_maps(
     figure: Figure, panels: np.ndarray, game: Game, maps: Sequence[tuple[Axes, Trajectories, int, str]]
 ) -> None:
-    """The mean field of a noise path in each of the axes, under its title, all on one scale."""
+    """Draw the mean field of a noise path in each of the axes, under its title, all on one scale."""
     axis = state_axis(game)
     masses = [axis.collapse(shown.mean_field[i]) for _, shown, i, _ in maps]
     top = float(np.nanquantile(np.stack(masses), 0.998))
@@ -160,17 +169,17 @@ def _heat_maps(
 
 
 def _grid(count: int) -> tuple[int, int]:
-    """Rows and columns for so many panels."""
+    """The numbers of rows and columns for so many panels."""
     columns = count if count <= 3 else 2
     return -(-count // columns), columns
 
 
-def _label_grid(panels: np.ndarray, count: int, below: str, beside: str) -> None:
-    """Labels at the outer panels only; panels beyond `count` are hidden."""
+def _label_grid(panels: np.ndarray, count: int, xlabel: str, ylabel: str) -> None:
+    """Label the outer panels only, and hide the panels beyond `count`."""
     for axes in panels[-1]:
-        axes.set_xlabel(below)
+        axes.set_xlabel(xlabel)
     for axes in panels[:, 0]:
-        axes.set_ylabel(beside)
+        axes.set_ylabel(ylabel)
     for axes in panels.flat[count:]:
         axes.set_visible(False)
 
@@ -186,7 +195,7 @@ def _draw_guides(axes: Axes, game: Game, shown: Trajectories, path: int) -> None
 
 
 def _state_edges(axis: Axis) -> np.ndarray:
-    """Borders of the cells around the coordinates, halfway between neighbours on the axis shown."""
+    """The borders of the cells around the coordinates, halfway between neighbours as the axis shows them."""
     x = axis.coordinates if axis.shift is None else np.log(axis.coordinates + axis.shift)
     middle = (x[1:] + x[:-1]) / 2
     edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
@@ -194,7 +203,7 @@ def _state_edges(axis: Axis) -> np.ndarray:
 
 
 def _scale(axes: Axes, axis: Axis, which: str) -> None:
-    """A logarithm shifted so that zero is shown, with ticks at round numbers."""
+    """Make an axis logarithmic where its `shift` is given, with ticks at round numbers."""
     shift = axis.shift
     if shift is None:
         return
@@ -214,7 +223,7 @@ def _scale(axes: Axes, axis: Axis, which: str) -> None:
 
 
 def draw_quantities(game: Game, shown: Trajectories) -> Figure:
-    """Every quantity over time, a line a noise path."""
+    """Draw every quantity over time, a line for each noise path."""
     names = list(shown.quantities)
     columns = min(len(names), 2)
     rows = -(-len(names) // columns)
@@ -244,11 +253,11 @@ def draw_quantities(game: Game, shown: Trajectories) -> Figure:
 
 
 def draw_policy(game: Game, shown: Trajectories) -> Figure:
-    """The mean action over states at chosen times; the last step, whose action moves nobody, is left out."""
+    """Draw the mean action over states at chosen times, but not at the last step, whose action moves nobody."""
     axis, action = state_axis(game), action_axis(game)
-    pages = _pages(shown.policy_times, game.horizon)
-    times = shown.policy_times[pages]
-    mean_action = shown.policy[:, pages][:, :, axis.pick] @ action.values
+    chosen = _chosen_times(shown.policy_times, game.horizon)
+    times = shown.policy_times[chosen]
+    mean_action = shown.policy[:, chosen][:, :, axis.pick] @ action.values
     populated = axis.collapse(shown.mean_field)[:, times] > _POPULATED
     count = len(shown.labels)
     rows, columns = _grid(count)
@@ -256,9 +265,9 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(times)))
     for i, axes in enumerate(panels.flat[:count]):
-        for page, here, colour in zip(mean_action[i], populated[i], colours, strict=True):
-            axes.plot(axis.coordinates, page, color=colour, linewidth=0.8, alpha=0.3)
-            axes.plot(axis.coordinates, np.where(here, page, np.nan), color=colour, linewidth=2.2)
+        for curve, here, colour in zip(mean_action[i], populated[i], colours, strict=True):
+            axes.plot(axis.coordinates, curve, color=colour, linewidth=0.8, alpha=0.3)
+            axes.plot(axis.coordinates, np.where(here, curve, np.nan), color=colour, linewidth=2.2)
         if action.signed:
             axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_title(shown.labels[i])
@@ -275,7 +284,7 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
     return figure
 
 
-def _pages(times: np.ndarray, horizon: int) -> np.ndarray:
-    """At most seven of the kept times, closer near the end, where policies change most; not the last step's."""
+def _chosen_times(times: np.ndarray, horizon: int) -> np.ndarray:
+    """The places of at most seven of the times, closer together near the end, where policies change most."""
     wanted = {0, horizon // 4, horizon // 2, 3 * horizon // 4, horizon - 8, horizon - 4, horizon - 2}
     return np.unique([np.abs(times - time).argmin() for time in wanted if 0 <= time <= max(horizon - 2, 0)])

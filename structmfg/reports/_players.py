@@ -1,7 +1,6 @@
 """A policy in games of N players: as JSON, in words, and as a figure."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -9,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from structmfg._files import subfolder, write_bytes
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.evaluation import Estimate
 from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, is_fitted
@@ -21,24 +19,24 @@ _KNOWS: dict[Deviator, str] = {
 }
 
 
-def players_object(found: Sequence[PlayersEvaluation]) -> dict[str, Any]:
-    """By N, and the slope of `gain_rate` with its standard error; null where the gains allow no fit."""
+def players_object(evaluations: Sequence[PlayersEvaluation]) -> dict[str, Any]:
+    """The evaluations as JSON, with the slope of `gain_rate` and its error: None where no line can be fitted."""
     rows = [
         {
-            "num_players": one.num_players,
-            "return": one.mean_return.value,
-            "return_stderr": one.mean_return.stderr,
-            "mean_field_return": one.mean_field_return,
-            "gain": one.gain.value,
-            "gain_stderr": one.gain.stderr,
-            "mean_field_gain": one.mean_field_gain,
-            "deviator": one.deviator,
-            "games": one.num_games,
-            "neglected": list(one.neglected),
+            "num_players": evaluation.num_players,
+            "return": evaluation.mean_return.value,
+            "return_stderr": evaluation.mean_return.stderr,
+            "mean_field_return": evaluation.mean_field_return,
+            "gain": evaluation.gain.value,
+            "gain_stderr": evaluation.gain.stderr,
+            "mean_field_gain": evaluation.mean_field_gain,
+            "deviator": evaluation.deviator,
+            "games": evaluation.num_games,
+            "neglected": list(evaluation.neglected),
         }
-        for one in found
+        for evaluation in evaluations
     ]
-    slope = gain_rate(found)
+    slope = gain_rate(evaluations)
     return {
         "players": rows,
         "gain_rate": None if slope is None else slope.value,
@@ -46,34 +44,27 @@ def players_object(found: Sequence[PlayersEvaluation]) -> dict[str, Any]:
     }
 
 
-def players_basis(found: Sequence[PlayersEvaluation]) -> str:
-    """What the deviator knows, what was left out, and the rate."""
-    first = found[0]
-    words = [f"who deviates knows {_KNOWS[first.deviator]}"]
+def players_basis(evaluations: Sequence[PlayersEvaluation]) -> str:
+    """What the deviator knows, what was left out, and the rate at which the gain falls, in words."""
+    first = evaluations[0]
+    words = [f"the player who deviates knows {_KNOWS[first.deviator]}"]
     if first.deviator != "full":
         below = "" if first.neglected else ", hence from below"
         words.append(f"gains: of a response learned on other games{below}; ± one standard error")
     if first.neglected:
         words.append(f"neglected, of order 1/N: {', '.join(first.neglected)}")
-    slope = gain_rate(found)
+    slope = gain_rate(evaluations)
     return "; ".join([*words, *([] if slope is None else [_rate(slope)])])
 
 
-def save_players(folder: Path, title: str, found: Sequence[PlayersEvaluation]) -> Path:
-    """Write figures/players.png into a run's folder; `ValueError` where figures is a link out of it."""
-    path = subfolder(folder, "figures") / "players.png"
-    write_bytes(path, draw_players(title, found).png)
-    return path
-
-
-def draw_players(title: str, found: Sequence[PlayersEvaluation]) -> Picture:
-    """The return, and the gain of one player who deviates, against N, with what they are in the mean field."""
-    found = sorted(found, key=lambda one: one.num_players)
+def draw_players(title: str, evaluations: Sequence[PlayersEvaluation]) -> Picture:
+    """Draw the return and the gain of one player who deviates against N, with their values in the mean field."""
+    evaluations = sorted(evaluations, key=lambda evaluation: evaluation.num_players)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _draw_returns(left, found)
-        _draw_gains(right, found)
+        _draw_returns(left, evaluations)
+        _draw_gains(right, evaluations)
         for axes in (left, right):
             axes.set_xscale("log")
             axes.set_xlabel("players N")
@@ -84,45 +75,48 @@ def draw_players(title: str, found: Sequence[PlayersEvaluation]) -> Picture:
         return picture("players", "The policy in games of N players.", figure)
 
 
-def _draw_returns(axes: Axes, found: Sequence[PlayersEvaluation]) -> None:
-    level = found[-1].mean_field_return
+def _draw_returns(axes: Axes, evaluations: Sequence[PlayersEvaluation]) -> None:
+    level = evaluations[-1].mean_field_return
     axes.axhline(level, color=GREY, linestyle="--", linewidth=1.4, label=f"in the mean field: {level:.4g}")
-    _bars(axes, found, [one.mean_return for one in found], "all N play the policy")
+    _bars(axes, evaluations, [evaluation.mean_return for evaluation in evaluations], "all N play the policy")
     axes.set_ylabel("return of a player")
     axes.set_title("The return approaches that of the mean field")
 
 
-def _draw_gains(axes: Axes, found: Sequence[PlayersEvaluation]) -> None:
-    """Logarithmic, but for gains that are zero or, by chance, below: these are told of in words."""
-    shown = [one for one in found if one.gain.value > 0]
-    level, slope = found[-1].mean_field_gain, gain_rate(found)
+def _draw_gains(axes: Axes, evaluations: Sequence[PlayersEvaluation]) -> None:
+    """Draw the gains on a logarithmic scale; a label names those that are zero or, by chance, below."""
+    shown = [evaluation for evaluation in evaluations if evaluation.gain.value > 0]
+    level, slope = evaluations[-1].mean_field_gain, gain_rate(evaluations)
     if shown:
-        _bars(axes, shown, [one.gain for one in shown], f"knows {_KNOWS[found[0].deviator]}")
+        _bars(axes, shown, [evaluation.gain for evaluation in shown], f"knows {_KNOWS[evaluations[0].deviator]}")
         axes.set_yscale("log")
-    least = min((one.gain.value for one in shown), default=0)
+    least = min((evaluation.gain.value for evaluation in shown), default=0)
     if level > 0.1 * least > 0:  # else far below what is shown
         axes.axhline(level, color=GREY, linestyle="--", linewidth=1.4, label=f"in the mean field: {level:.4g}")
     if slope is not None:
-        fitted = [one for one in found if is_fitted(one)]
-        sizes = np.array([one.num_players for one in fitted], float)
-        centre = np.mean([np.log(one.gain.value - level) for one in fitted]) - slope.value * np.mean(np.log(sizes))
+        fitted = [evaluation for evaluation in evaluations if is_fitted(evaluation)]
+        sizes = np.array([evaluation.num_players for evaluation in fitted], float)
+        centre = np.mean([np.log(evaluation.gain.value - level) for evaluation in fitted]) - slope.value * np.mean(
+            np.log(sizes)
+        )
         sizes = np.geomspace(sizes[0], sizes[-1])
         drawn = level + np.exp(centre) * sizes**slope.value
         axes.plot(sizes, drawn, color=COLOURS[1], linewidth=1.2, label=_rate(slope))
-    if missing := [str(one.num_players) for one in found if one.gain.value <= 0]:
+    if missing := [str(evaluation.num_players) for evaluation in evaluations if evaluation.gain.value <= 0]:
         axes.plot([], [], " ", label=f"no gain found at N = {', '.join(missing)}")
     axes.set_ylabel("gain of one player (units of the return)")
     axes.set_title("What one player gains who deviates")
 
 
-def _bars(axes: Axes, found: Sequence[PlayersEvaluation], estimates: Sequence[Estimate], words: str) -> None:
-    """Estimates with their 95 % confidence intervals."""
+def _bars(axes: Axes, evaluations: Sequence[PlayersEvaluation], estimates: Sequence[Estimate], words: str) -> None:
+    """Draw estimates with their 95 % confidence intervals."""
+    sizes = [evaluation.num_players for evaluation in evaluations]
     values = np.array([estimate.value for estimate in estimates])
     low, high = np.array([estimate.interval for estimate in estimates]).T
     label = f"{words} (bars: 95 %)" if np.any(high > low) else words
     axes.errorbar(
-        [one.num_players for one in found], values, yerr=[values - low, high - values], color=COLOURS[0], marker="o",
-        markersize=4, linestyle="", capsize=2, elinewidth=1.2, label=label,
+        sizes, values, yerr=[values - low, high - values], color=COLOURS[0], marker="o", markersize=4, linestyle="",
+        capsize=2, elinewidth=1.2, label=label,
     )  # fmt: skip
 
 

@@ -1,50 +1,34 @@
-"""Figures from outside, to be printed beside a run's own: the paper's results.
+"""The figures of the paper, which reports show beside a run's own.
 
-They hold for the games' default parameters only, so nothing is returned for a game of other sizes.
+They hold for the games' default parameters only, so that there is none for a game of other sizes.
 """
 
 from typing import NamedTuple
 
-from structmfg.games import GAMES, Game
+from structmfg.games import GAMES, Game, game_name
 
 SOURCE = "Wibault et al. 2026, arXiv 2602.20141, wall-clock figure (read off, +-10 %), mean of 10 seeds, NVIDIA L40S"
 
 
 class Published(NamedTuple):
-    """Clairvoyant exploitability after so many seconds of training."""
+    """The clairvoyant exploitability after so many seconds of training."""
 
     exploitability: float
     seconds: float
 
 
-_PAPER: dict[tuple[str, str], Published] = {
-    ("linear_quadratic", "rspg"): Published(3.9, 120),
-    ("linear_quadratic", "spg"): Published(92, 120),
-    ("linear_quadratic", "ippo"): Published(44, 120),
-    ("linear_quadratic", "rippo"): Published(38, 120),
-    ("linear_quadratic", "m_omd"): Published(85, 120),
-    ("beach_bar", "rspg"): Published(22, 400),
-    ("beach_bar", "spg"): Published(330, 400),
-    ("beach_bar", "ippo"): Published(86, 400),
-    ("beach_bar", "rippo"): Published(63, 400),
-    ("beach_bar", "m_omd"): Published(60, 400),
-    ("macro", "rspg"): Published(0.027, 250),
-    ("macro", "spg"): Published(0.022, 250),
-    ("macro", "ippo"): Published(0.59, 250),
-    ("macro", "rippo"): Published(0.48, 250),
-    ("macro", "m_omd"): Published(0.72, 250),
+# By game: the seconds of training, and the clairvoyant exploitability by solver.
+_PAPER: dict[str, tuple[float, dict[str, float]]] = {
+    "linear_quadratic": (120, {"rspg": 3.9, "spg": 92, "ippo": 44, "rippo": 38, "m_omd": 85}),
+    "beach_bar": (400, {"rspg": 22, "spg": 330, "ippo": 86, "rippo": 63, "m_omd": 60}),
+    "macro": (250, {"rspg": 0.027, "spg": 0.022, "ippo": 0.59, "rippo": 0.48, "m_omd": 0.72}),
 }
-
-
-def game_name(game: Game) -> str:
-    """The name under which `games.make` builds this kind of game; else the name of its class."""
-    return next((name for name, kind in GAMES.items() if type(game) is kind), type(game).__name__)
-
-
-def _has_published_sizes(game: Game) -> bool:
-    return game_name(game) in GAMES and game == GAMES[game_name(game)]()
 
 
 def published(game: Game, solver: str) -> Published | None:
     """The paper's figure for this game and solver, or None where there is none to compare with."""
-    return _PAPER.get((game_name(game), solver)) if _has_published_sizes(game) else None
+    name = game_name(game)
+    if name not in GAMES or game != GAMES[name]():
+        return None
+    seconds, by_solver = _PAPER.get(name, (0.0, {}))
+    return Published(by_solver[solver], seconds) if solver in by_solver else None

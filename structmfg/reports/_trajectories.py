@@ -1,4 +1,4 @@
-"""What a policy does along chosen noise paths, as plain arrays."""
+"""Follow a policy along chosen noise paths, for figures and files."""
 
 from typing import NamedTuple
 
@@ -8,19 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg._files import file_name
 from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
 from structmfg.reports._views import noise_series, shown_paths
 
-_MOST_ENTRIES = 1_000_000  # of the policy: beyond that, fewer times are kept
+_MAX_POLICY_ENTRIES = 1_000_000  # beyond that, the policy is kept at fewer times
 
 
 class Trajectories(NamedTuple):
-    """Along N noise paths.
+    """What happens along N noise paths.
 
-    `mean_field` (N, T+1, S), `quantities` (N, T+1) each, `policy` (N, K, S, A) at `policy_times` (K,).
+    Attributes:
+        labels: The names of the paths.
+        noise: The paths, with leading axes (N, T+1).
+        mean_field: The mean fields (N, T+1, S).
+        quantities: The game's aggregate quantities by name (N, T+1).
+        policy: Action probabilities (N, K, S, A) at some times.
+        policy_times: These times (K,).
     """
 
     labels: list[str]
@@ -30,26 +35,9 @@ class Trajectories(NamedTuple):
     policy: Float[np.ndarray, "paths kept states actions"]
     policy_times: np.ndarray
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """As they are saved: quantities and the leaves of the noise under names of their own."""
-        leaves, _ = jax.tree_util.tree_flatten_with_path(self.noise)
-        return {
-            "labels": np.array(self.labels),
-            "times": np.arange(self.mean_field.shape[1]),
-            "mean_field": self.mean_field,
-            "policy": self.policy,
-            "policy_times": self.policy_times,
-            **{f"quantities/{file_name(name)}": values for name, values in self.quantities.items()},
-            **{_leaf_name(path): np.asarray(leaf) for path, leaf in leaves},
-        }
-
-
-def _leaf_name(path: tuple[jax.tree_util.KeyEntry, ...]) -> str:
-    return f"noise/{jax.tree_util.keystr(path, simple=True, separator='/')}".rstrip("/")
-
 
 def trajectories(game: Game, policy: Policy) -> Trajectories:
-    """The policy along the paths worth showing."""
+    """Follow a policy along the noise paths that `shown_paths` chooses for the game."""
     shown = shown_paths(game)
     times = kept_times(game, shown.paths.num_paths)
     mean_field, quantities, kept = quantities_along(game, policy, shown.paths.noise, jnp.asarray(times))
@@ -59,9 +47,9 @@ def trajectories(game: Game, policy: Policy) -> Trajectories:
 
 
 def kept_times(game: Game, num_paths: int) -> np.ndarray:
-    """The times in 0..T-1 at which the policy is kept: all where that is small, else fewer, closer near the end."""
+    """The times in 0..T-1 at which the policy is kept: all where it is small, else some, closer near the end."""
     end = game.horizon - 1
-    if num_paths * game.horizon * game.num_states * game.num_actions <= _MOST_ENTRIES:
+    if num_paths * game.horizon * game.num_states * game.num_actions <= _MAX_POLICY_ENTRIES:
         return np.arange(game.horizon)
     before_end = end - np.array([32, 16, 8, 4, 2, 1, 0])
     return np.union1d(np.linspace(0, end, 8).round().astype(int), before_end[before_end >= 0])
@@ -69,6 +57,8 @@ def kept_times(game: Game, num_paths: int) -> np.ndarray:
 
 @eqx.filter_jit
 def quantities_along(game: Game, policy: Policy, noise: Noise, times: Array) -> tuple[Array, dict[str, Array], Array]:
+    """Mean fields, quantities, and the policy at the given times, along every noise path."""
+
     def along(path: Noise) -> tuple[Array, dict[str, Array], Array]:
         trajectory = rollout(game, policy, path)
         quantities = jax.vmap(game.quantities)(trajectory.aggregates) | noise_series(game, path)

@@ -1,4 +1,4 @@
-"""What is shown of each game: which noise paths, which axis, which action. Games without an entry get a plain view."""
+"""How a game is shown: which noise paths, axes and lines. A game that is not registered here gets a plain view."""
 
 import functools
 from collections.abc import Callable
@@ -12,10 +12,7 @@ from jaxtyping import Array, Float
 from structmfg.games import (
     BeachBar,
     BeachNoise,
-    CarmonaFouqueSun,
-    CrowdModelling,
     Game,
-    LinearQuadratic,
     Macro,
     Noise,
     NoisePaths,
@@ -26,18 +23,14 @@ Curve = Float[np.ndarray, " times"]
 
 
 class Axis(NamedTuple):
-    """The individual states in a figure: coordinates (M,), and the map of mean fields (..., S) onto them (..., M).
-
-    Distances are shown as those of log(x + `shift`) where `shift` is given. `pick` chooses the M states at which a
-    policy is shown, and `picked` says which.
-    """
+    """The axis of individual states in a figure, with M points."""
 
     label: str
     coordinates: Float[np.ndarray, " points"]
-    collapse: Callable[[np.ndarray], np.ndarray]
-    pick: np.ndarray
-    picked: str = ""
-    shift: float | None = None
+    collapse: Callable[[np.ndarray], np.ndarray]  # maps mean fields (..., S) to the mass at the points (..., M)
+    pick: np.ndarray  # the states (M,) at which a policy is shown
+    picked: str = ""  # which these are, in words
+    shift: float | None = None  # if it is given, the axis is that of log(x + shift)
 
 
 class Action(NamedTuple):
@@ -49,7 +42,7 @@ class Action(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """Noise paths worth showing, with their names."""
+    """Noise paths for figures, with their names."""
 
     paths: NoisePaths
     labels: list[str]
@@ -57,7 +50,7 @@ class Shown(NamedTuple):
 
 @functools.singledispatch
 def shown_paths(game: Game) -> Shown:
-    """By default at most four of finitely many paths, or three sampled ones."""
+    """Noise paths for figures: by default at most four of finitely many paths, or three sampled ones."""
     scenarios = game.scenarios()
     if scenarios is None:
         paths = noise_paths(game, key=jax.random.key(1), num_paths=3)
@@ -96,7 +89,7 @@ def _(game: Macro) -> Shown:
 
 @functools.singledispatch
 def state_axis(game: Game) -> Axis:
-    """By default the game's own coordinate."""
+    """The axis of individual states: by default the coordinate that the game names."""
     name, coordinates = game.state_axis()
     return Axis(name, np.asarray(coordinates), lambda mean_field: mean_field, np.arange(game.num_states))
 
@@ -120,30 +113,15 @@ def _(game: Macro) -> Axis:
     )
 
 
-@functools.singledispatch
 def action_axis(game: Game) -> Action:
-    """By default the index."""
-    return Action("mean action (index)", np.arange(game.num_actions, dtype=float), False)
-
-
-@action_axis.register(LinearQuadratic)
-@action_axis.register(BeachBar)
-@action_axis.register(CarmonaFouqueSun)
-@action_axis.register(CrowdModelling)
-def _(game: LinearQuadratic | BeachBar | CarmonaFouqueSun | CrowdModelling) -> Action:
-    """The displacement."""
-    return Action("mean displacement (cells per step)", game.actions.astype(float), True)
-
-
-@action_axis.register
-def _(game: Macro) -> Action:
-    """The share consumed."""
-    return Action("mean share of cash on hand consumed", np.asarray(game.action_positions()), False)
+    """The numbers that a game gives its actions, signed where some are below zero."""
+    name, values = game.action_axis()
+    return Action(name, np.asarray(values), bool(np.min(values) < 0))
 
 
 @functools.singledispatch
 def noise_series(game: Game, noise: Noise) -> dict[str, Array]:
-    """Series of the noise itself worth plotting with the quantities; none by default."""
+    """Series of the noise itself, drawn with the quantities; none by default."""
     return {}
 
 
@@ -155,7 +133,7 @@ def _(game: Macro, noise: Noise) -> dict[str, Array]:
 
 @functools.singledispatch
 def guides(game: Game, noise: Noise, quantities: dict[str, Curve]) -> dict[str, Curve]:
-    """Lines drawn over a heat map of the mean field; NaN where there is none. By default the means a game reports."""
+    """Lines over a heat map of the mean field, NaN where there is none: by default the means that a game reports."""
     return {name: values for name, values in quantities.items() if name.startswith("mean ")}
 
 
@@ -168,7 +146,7 @@ def _(game: BeachBar, noise: BeachNoise, quantities: dict[str, Curve]) -> dict[s
 
 @functools.singledispatch
 def events(game: Game) -> dict[str, float]:
-    """Times worth a mark; none by default."""
+    """Times that are marked, with their names; none by default."""
     return {}
 
 

@@ -1,30 +1,31 @@
-"""Runs: the folders that keep a solve, their settings, results and pages."""
+"""Keep runs: the folder of a solve with its settings, policy, result, figures and report."""
 
-from structmfg.runs._html import render, spoken
-from structmfg.runs._loading import blamed
+from structmfg.runs._html import display_name, render
+from structmfg.runs._load import POLICY_FILE, Run, load_run, load_settings
 from structmfg.runs._memory import check_memory, estimate_run, gibibytes
-from structmfg.runs._result import anchors_object, measures, result_object
-from structmfg.runs._run import Run, load_run, load_settings, save_policy, save_run, save_settings
+from structmfg.runs._result import measures, reference_object, result_object
+from structmfg.runs._save import save_figures, save_policy, save_run, save_settings
 from structmfg.runs._settings import Precision, Settings, parameters, versions
 
 __all__ = [
+    "POLICY_FILE",
     "Precision",
     "Run",
     "Settings",
-    "anchors_object",
-    "blamed",
     "check_memory",
+    "display_name",
     "estimate_run",
     "gibibytes",
     "load_run",
     "load_settings",
     "measures",
     "parameters",
+    "reference_object",
     "render",
     "result_object",
+    "save_figures",
     "save_policy",
     "save_run",
     "save_settings",
-    "spoken",
     "versions",
 ]

@@ -1,6 +1,9 @@
-"""What `structmfg solve` takes of memory: the solve, the evaluation, the anchors and the trajectories; and refusals."""
+"""The memory that `structmfg solve` needs, with evaluation, floor and trajectories; refusals of what does not fit."""
 
+import bisect
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,98 +17,115 @@ from structmfg.reports import HELD_OUT_PATHS, game_name, kept_times, quantities_
 from structmfg.solvers import TrainingSolver, TreeSolver
 from structmfg.solvers.exact import ExactEquilibrium
 from structmfg.solvers.loop import (
-    ONE_BY_ONE,
+    SMALL_PROGRAMS,
     MemoryEstimate,
-    Meter,
+    MemoryProfiler,
     least_bytes,
-    meter_clairvoyant,
-    meter_informed,
-    meter_solve,
-    meter_tree_solve,
-    too_much,
+    profile_clairvoyant,
+    profile_informed,
+    profile_solve,
+    profile_tree_solve,
+    refuse_at_once,
 )
 
-Solver = TrainingSolver | TreeSolver
+AnySolver = TrainingSolver | TreeSolver
 
-_SMALL = ONE_BY_ONE + 3 * 2**26  # the evaluation and the drawing too, as measured on linear_quadratic
-_FILLED = 0.8  # of the room, by a suggestion
-_GUESS = 8  # what a run takes, in lower bounds, where it has not been estimated
-_TRIES = 3  # estimates of a setting
-_SETTINGS = 2  # that are tried
+_SMALL_PROGRAMS = SMALL_PROGRAMS + 3 * 2**26  # bytes: the evaluation and the drawing too, measured on linear_quadratic
+_FILLED = 0.8  # the share of the memory left that a suggested setting fills
+_LOWER_BOUNDS = 8  # a run that has not been estimated takes about so many times the lower bound
+_MAX_SETTINGS, _MAX_TRIES = 2, 3  # settings that are made smaller, and estimates of each
 
 
 def estimate_run(
-    game: Game, solver: Solver, *, max_steps: int, num_seeds: int | None = None, draft: bool = False
+    game: Game, solver: AnySolver, *, max_steps: int, num_seeds: int | None = None, fast_compile: bool = False
 ) -> MemoryEstimate:
-    """Of a solve with all that `structmfg solve` measures, draws and writes.
+    """The memory that a solve needs, with all that `structmfg solve` measures, draws and writes.
 
-    `num_seeds` are trained side by side, None stands for one alone. A `draft` takes less time, but its programs are not
-    those of the run.
+    Args:
+        game: The game.
+        solver: The solver.
+        max_steps: The number of planned steps.
+        num_seeds: How many trainings run side by side; None for one alone.
+        fast_compile: Whether to take less time, for programs that are not those of the run.
 
-    Raises `ValueError` where the solver needs a noise tree, and the game's noise has none that fits.
+    Returns:
+        The estimate, in bytes.
+
+    Raises:
+        ValueError: The solver needs a noise tree, and the game has none that fits.
     """
-    if (refused := too_much(least_bytes(game, solver, evaluated=True))) is not None:
+    if (refused := refuse_at_once(least_bytes(game, solver, evaluated=True))) is not None:
         return refused
-    meter = Meter(draft=draft)
-    policy = meter_solve(meter, game, solver, max_steps, num_seeds)
-    _meter_evaluation(meter, game, policy, "evaluation")
+    profiler = MemoryProfiler(fast_compile=fast_compile)
+    policy = profile_solve(profiler, game, solver, max_steps, num_seeds)
+    _profile_evaluation(profiler, game, policy, "evaluation")
     information = solver.information if isinstance(solver, TreeSolver) else "public"
-    _meter_floor(meter, game, information)
+    with contextlib.suppress(ValueError):  # no noise tree, or none that fits: there is no floor
+        equilibrium = profile_tree_solve(profiler, game, ExactEquilibrium(information=information), "floor")
+        _profile_evaluation(profiler, game, equilibrium, "floor")
     shown = shown_paths(game).paths
     times = jnp.asarray(kept_times(game, shown.num_paths))
-    kept = meter.run("trajectories", quantities_along, game, policy, shown.noise, times, beside=policy)
-    meter.note("trajectories", policy, kept, kept)  # as they are, and as they are written
-    return meter.estimate(_SMALL)
+    kept = profiler.call("trajectories", quantities_along, game, policy, shown.noise, times, held=policy)
+    profiler.record("trajectories", policy, kept, kept)  # as they are, and as they are written
+    return profiler.estimate(_SMALL_PROGRAMS)
 
 
-def _meter_evaluation(meter: Meter, game: Game, policy: Policy, phase: str) -> None:
-    meter_clairvoyant(meter, game, policy, HELD_OUT_PATHS, phase)
+def _profile_evaluation(profiler: MemoryProfiler, game: Game, policy: Policy, phase: str) -> None:
+    profile_clairvoyant(profiler, game, policy, HELD_OUT_PATHS, phase)
     if game.scenarios() is None:
         return
     informed = isinstance(policy, TreePolicy) and policy.informed
-    for information in ("full",) if informed else ("full", "public"):
-        try:
-            meter_informed(meter, game, policy, information, phase)  # type: ignore[arg-type]
-        except ValueError:  # no tree that fits: nothing is measured
-            continue
-
-
-def _meter_floor(meter: Meter, game: Game, information: Information) -> None:
-    """The exact equilibrium, and what evaluates it."""
-    try:
-        policy = meter_tree_solve(meter, game, ExactEquilibrium(information=information), "floor")
-    except ValueError:  # no noise tree, or none that fits
-        return
-    _meter_evaluation(meter, game, policy, "floor")
-
-
-# Refusals.
+    kinds: tuple[Information, ...] = ("full",) if informed else ("full", "public")
+    for information in kinds:
+        with contextlib.suppress(ValueError):  # no tree that fits: nothing is measured
+            profile_informed(profiler, game, policy, information, phase)
 
 
 class _Setting(NamedTuple):
-    """A whole number that a game or a solver is made with, and what they are with another one."""
+    """A whole number that a game or a solver is made with, its default, and both made with another number."""
 
     name: str
     value: int
-    usual: int
+    default: int
     of_game: bool
-    make: Callable[[int], tuple[Game, Solver]]
+    make: Callable[[int], tuple[Game, AnySolver]]
+
+    def least_bytes(self, value: int) -> int:
+        """The lower bound of what a run with another number needs; zero where the game or solver refuses it."""
+        try:
+            return least_bytes(*self.make(value), evaluated=True)
+        except ValueError:
+            return 0
 
 
 def check_memory(
     game: Game,
-    solver: Solver,
+    solver: AnySolver,
     *,
     max_steps: int,
     num_seeds: int | None = None,
-    fitted: Callable[[Game], Solver] | None = None,
+    fitted: Callable[[Game], AnySolver] | None = None,
     estimate: Callable[..., MemoryEstimate] = estimate_run,
 ) -> MemoryEstimate:
-    """The estimate of a run; `ValueError` if it does not fit, with the numbers and a smaller setting that would.
+    """The estimate of a run, or an error with the numbers and a smaller setting that would fit.
 
-    The setting is the one that is furthest above its default; none is sought where arrays of the game's own, which no
-    program tells of, are too large already. `fitted` gives the solver for the game of another size,
-    as a network is bound to a game; without it only settings of the solver, or a solver on trees, can be made smaller.
+    The setting is the one that is furthest above its default. None is sought where arrays of the game's own, which are
+    in no program, are too large already.
+
+    Args:
+        game: The game.
+        solver: The solver.
+        max_steps: The number of planned steps.
+        num_seeds: How many trainings run side by side; None for one alone.
+        fitted: Makes the solver for the game of another size, as a network is bound to a game. Without it only
+            settings of the solver, or the game of a solver on trees, can be made smaller.
+        estimate: Estimates a run, as `estimate_run` does.
+
+    Returns:
+        The estimate, in bytes.
+
+    Raises:
+        ValueError: The run does not fit into the memory that is available.
     """
     steps: dict[str, Any] = {"max_steps": max_steps, "num_seeds": num_seeds}
     size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {game.horizon} steps"
@@ -119,30 +139,29 @@ def check_memory(
         return found
     about = "about" if found.exact else "at least"
     message = f"{size} needs {about} {gibibytes(found.total)} of memory, but {gibibytes(found.available)} are available"
-    smaller = _smaller(game, solver, fitted, found, lambda *made: estimate(*made, **steps, draft=True))
+    smaller = _smaller(game, solver, fitted, found, lambda *made: estimate(*made, **steps, fast_compile=True))
     raise ValueError(f"{message}; {smaller}" if smaller else message)
 
 
 def gibibytes(count: float) -> str:
-    """Bytes in words."""
+    """A number of bytes in words, such as "1.5 GiB"."""
     return f"{count / 2**30:.3g} GiB" if count < 2**40 else f"{count / 2**40:.3g} TiB"
 
 
 def _smaller(
     game: Game,
-    solver: Solver,
-    fitted: Callable[[Game], Solver] | None,
+    solver: AnySolver,
+    fitted: Callable[[Game], AnySolver] | None,
     found: MemoryEstimate,
-    estimate: Callable[[Game, Solver], MemoryEstimate],
+    estimate: Callable[[Game, AnySolver], MemoryEstimate],
 ) -> str | None:
-    """A setting that fits, as it has been estimated."""
-    settings = [*_of_game(game, solver, fitted)]
-    if found.phase == "training" or not found.exact:
-        settings += _of_solver(game, solver)
-    settings.sort(key=lambda setting: -setting.value / setting.usual)
-    for setting in settings[:_SETTINGS]:
+    """In words, a setting that was estimated to fit; None where none was found."""
+    of_solver = found.phase == "training" or not found.exact
+    settings = [setting for setting in _settings(game, solver, fitted) if setting.of_game or of_solver]
+    settings.sort(key=lambda setting: -setting.value / setting.default)
+    for setting in settings[:_MAX_SETTINGS]:
         value = _guess(setting, found)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             try:
                 tried = estimate(*setting.make(value))
             except ValueError:  # not a setting that the game or the solver takes
@@ -153,30 +172,39 @@ def _smaller(
     return None
 
 
-def _share(found: MemoryEstimate) -> float:
-    """Of the arrays, so many fit."""
-    return _FILLED * max(found.available - found.process, 0) / (found.arrays * (1 if found.exact else _GUESS))
+def _settings(game: Game, solver: AnySolver, fitted: Callable[[Game], AnySolver] | None) -> Iterator[_Setting]:
+    """The settings of a game that make it smaller, and those of a solver that are above their defaults."""
+
+    def with_game(name: str, value: int) -> tuple[Game, AnySolver]:
+        smaller = dataclasses.replace(game, **{name: value})  # type: ignore[type-var]
+        return smaller, fitted(smaller) if fitted else solver
+
+    def with_solver(name: str, value: int) -> tuple[Game, AnySolver]:
+        changed: dict[str, Any] = {name: value}
+        return game, dataclasses.replace(solver, **changed)
+
+    whole = least_bytes(game, solver, evaluated=True)
+    for name, value, default in _integers(game) if fitted or isinstance(solver, TreeSolver) else ():
+        setting = _Setting(name, value, default, True, functools.partial(with_game, name))
+        if 0 < setting.least_bytes(max(1, value // 2)) < whole:
+            yield setting
+    for name, value, default in _integers(solver):
+        if value > default:
+            yield _Setting(name, value, default, False, functools.partial(with_solver, name))
 
 
 def _guess(setting: _Setting, found: MemoryEstimate) -> int:
-    """The largest smaller value at which the lower bound has come down by the share that fits, by bisection."""
-    share = _share(found)
+    """The largest smaller value at which the lower bound has come down by the share that fits."""
+    needed = found.arrays * (1 if found.exact else _LOWER_BOUNDS)
+    share = _FILLED * max(found.available - found.process, 0) / needed
     if not setting.of_game:
         return _rounded(setting.value * share)
-    allowed = share * least_bytes(*setting.make(setting.value), evaluated=True)
-    low, high = 1, setting.value
-    while high - low > 1 + low // 64:
-        middle = (low + high) // 2
-        try:
-            fits = least_bytes(*setting.make(middle), evaluated=True) <= allowed
-        except ValueError:  # too small for the game
-            fits = True
-        low, high = (middle, high) if fits else (low, middle)
-    return _rounded(low)
+    allowed = share * setting.least_bytes(setting.value)
+    return _rounded(bisect.bisect(range(1, setting.value + 1), allowed, key=setting.least_bytes))
 
 
 def _rounded(value: float) -> int:
-    """Down to two digits, and to an even number where it has more than one."""
+    """The number rounded down to two digits, and to an even number where it has more than one digit."""
     whole = max(1, int(value))
     unit = 10 ** max(0, len(str(whole)) - 2)
     rounded = whole // unit * unit
@@ -184,42 +212,9 @@ def _rounded(value: float) -> int:
 
 
 def _integers(made: Any) -> Iterator[tuple[str, int, int]]:
-    """The whole numbers that a dataclass was made with: name, value, default."""
+    """Name, value and default of the positive whole numbers that a dataclass was made with."""
     for field in dataclasses.fields(made) if dataclasses.is_dataclass(made) else ():
         value: Any = getattr(made, field.name)
-        usual: Any = field.default
-        if all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in (value, usual)):
-            yield field.name, value, usual
-
-
-def _of_game(game: Game, solver: Solver, fitted: Callable[[Game], Solver] | None) -> Iterator[_Setting]:
-    """Those of a game that make it smaller."""
-    if fitted is None:
-        if not isinstance(solver, TreeSolver):
-            return
-        fitted = lambda _: solver  # noqa: E731
-    whole = least_bytes(game, solver, evaluated=True)
-    for name, value, usual in _integers(game):
-
-        def make(value: int, name: str = name) -> tuple[Game, Solver]:
-            smaller = dataclasses.replace(game, **{name: value})  # type: ignore[type-var]
-            return smaller, fitted(smaller)
-
-        try:
-            less = least_bytes(*make(max(1, value // 2)), evaluated=True) < whole
-        except ValueError:
-            continue
-        if less:
-            yield _Setting(name, value, usual, True, make)
-
-
-def _of_solver(game: Game, solver: Solver) -> Iterator[_Setting]:
-    """Those of a solver that are larger than they usually are."""
-    for name, value, usual in _integers(solver):
-        if value > usual:
-
-            def make(value: int, name: str = name) -> tuple[Game, Solver]:
-                changed: dict[str, Any] = {name: value}
-                return game, dataclasses.replace(solver, **changed)
-
-            yield _Setting(name, value, usual, False, make)
+        default: Any = field.default
+        if type(value) is type(default) is int and min(value, default) > 0:
+            yield field.name, value, default

@@ -6,15 +6,30 @@ from typing import Any
 import jax
 
 from structmfg.evaluation import Estimate
-from structmfg.reports import Anchors, Evaluation
+from structmfg.reports import Evaluation, ReferenceValues
 from structmfg.runs._settings import Settings
 from structmfg.solvers import Solution
 
 
 def result_object(
-    settings: Settings, solution: Solution, evaluation: Evaluation, beside: Anchors, *, out: str, report: str
+    settings: Settings,
+    solution: Solution,
+    evaluation: Evaluation,
+    reference: ReferenceValues,
+    *,
+    out: str,
+    report: str,
 ) -> dict[str, Any]:
-    """What was reached, with the exploitabilities by kind (null where undefined), and what to hold them against."""
+    """The result of a run: what was reached, its exploitability by kind, and the values to compare it with.
+
+    Args:
+        settings: What the solve was asked for.
+        solution: What the solver returned.
+        evaluation: What was measured of its policy.
+        reference: What to compare that with.
+        out: The folder of the run.
+        report: The path of its report.
+    """
     stats = solution.stats
     return {
         "game": settings.game,
@@ -26,10 +41,10 @@ def result_object(
         "compile_seconds": stats["compile_seconds"],
         **measures(evaluation),
         "result": solution.result.name,
-        "certificate": certificate(settings, solution),
-        "retreats": stats.get("retreats", []),
+        "certificate": _certificate(settings, solution),
+        "rollbacks": stats.get("rollbacks", []),
         "message": _message(solution),
-        "anchors": anchors_object(beside),
+        "anchors": reference_object(reference),
         "memory": stats.get("memory"),
         "precision": settings.precision,
         "device": jax.devices()[0].platform,
@@ -41,14 +56,14 @@ def result_object(
 
 def _message(solution: Solution) -> str:
     stats = solution.stats
-    retreats = ", ".join(str(step) for step in stats.get("retreats", ()))
-    back = f"Numbers were not finite: stepped back at update {retreats}, each time to a quarter of the learning rates."
+    steps = ", ".join(str(step) for step in stats.get("rollbacks", ()))
+    back = f"Numbers were not finite: stepped back at update {steps}, each time to a quarter of the learning rates."
     failure = stats["failure"] and f"{stats['failure']}."
-    return " ".join(part for part in (solution.result.value, failure, back if retreats else None) if part)
+    return " ".join(part for part in (solution.result.value, failure, back if steps else None) if part)
 
 
-def certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:
-    """The solver's own exploitability of its policy, with the kind and the tolerance; null where there is none."""
+def _certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:
+    """The solver's own exploitability of its policy, with kind and tolerance; None where it gives none."""
     if "exploitability" not in solution.stats:
         return None
     tolerance = settings.hyper_parameters["tolerance"]
@@ -56,30 +71,25 @@ def certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None
 
 
 def measures(evaluation: Evaluation) -> dict[str, Any]:
-    """The return and the exploitabilities, each with its standard error (zero where exact)."""
+    """Return and exploitability as in result.json, with their standard errors: 0 where exact, None where undefined."""
+    errors = {kind: estimate.stderr if estimate else None for kind, estimate in evaluation.exploitability.items()}
     return {
         "return": evaluation.mean_return.value,
         "return_stderr": evaluation.mean_return.stderr,
         "exploitability": _values(evaluation.exploitability),
-        "exploitability_stderr": {
-            kind: estimate.stderr if estimate else None for kind, estimate in evaluation.exploitability.items()
-        },
+        "exploitability_stderr": errors,
         "evaluation": {"noise_paths": evaluation.num_paths, "exact": evaluation.exact, "seed": evaluation.seed},
     }
 
 
-def anchors_object(beside: Anchors) -> dict[str, Any]:
-    """By kind the exploitabilities of the uniform policy and of the exact equilibrium (the floor), the paper's figure.
-
-    Null where unknown.
-    """
+def reference_object(reference: ReferenceValues) -> dict[str, Any]:
+    """The reference values as in result.json, under "anchors": None where a value is not known."""
+    paper = reference.paper
     return {
-        "uniform": _values(beside.uniform),
-        "floor": beside.floor,
-        "floor_information": beside.information,
-        "paper": {"clairvoyant": beside.paper.exploitability, "train_seconds": beside.paper.seconds}
-        if beside.paper
-        else None,
+        "uniform": _values(reference.uniform),
+        "floor": reference.floor,
+        "floor_information": reference.information,
+        "paper": {"clairvoyant": paper.exploitability, "train_seconds": paper.seconds} if paper else None,
     }
 
 

@@ -3,13 +3,13 @@
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 import jax
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
-from structmfg._reading import machine_memory
-from structmfg._typed import check_types
+from structmfg._files import check_types, machine_memory
 from structmfg.evaluation import Information
 from structmfg.games import GAMES, Game, make
 from structmfg.policies import (
@@ -24,15 +24,27 @@ from structmfg.reports import game_name
 from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver
 
 Precision = Literal["float32", "float64"]
-_MOST = 2**31 - 1  # of a whole number: what JAX holds in single precision
-_WIDEST, _DEEPEST = 2**20, 256  # units in a layer of a network, and layers, which are built one by one
-_Asked = str | int | float | bool | tuple[float, ...] | None
+_MAX_INTEGER = 2**31 - 1  # what JAX holds in single precision
+_MAX_WIDTH, _MAX_DEPTH = 2**20, 256  # units in a layer of a network, and layers, which are built one by one
+_Override = str | int | float | bool | tuple[float, ...] | None
 
 
 class Settings(NamedTuple):
-    """`overrides` is what was asked for beyond the preset; `hyper_parameters` and `network` are what came of it.
+    """What settings.json holds.
 
-    `network` holds the settings of the network that is trained, or of the table; null where there is neither.
+    Attributes:
+        game: The game by name.
+        game_parameters: What the game is made with.
+        solver: The solver by name.
+        preset: The preset by name.
+        overrides: What was asked for beyond the preset.
+        hyper_parameters: The fields of the solver, as preset and overrides made them.
+        network: The settings of the network or table that is trained; None where there is neither.
+        max_steps: The number of updates.
+        max_seconds: The limit of the training time in seconds, or None.
+        seed: The seed of the training.
+        precision: The precision of the numbers.
+        versions: The versions of what computes the numbers, by package.
     """
 
     game: str
@@ -61,18 +73,15 @@ class Settings(NamedTuple):
         max_seconds: float | None,
         seed: int,
     ) -> "Settings":
-        """The settings of a solve that is about to start."""
+        """The settings of a solve that is about to start; `name` is that of the solver."""
+        hyper_parameters = {field: getattr(solver, field) for field in _hyper_parameters(type(solver))}
         return cls(
             game=game_name(game),
             game_parameters=parameters(game),
             solver=name,
             preset=preset,
             overrides=overrides,
-            hyper_parameters={
-                field.name: getattr(solver, field.name)
-                for field in dataclasses.fields(solver)
-                if field.name != "policy"
-            },
+            hyper_parameters=hyper_parameters,
             network=solver.policy.settings._asdict() if isinstance(solver, TrainingSolver) else None,
             max_steps=max_steps,
             max_seconds=max_seconds,
@@ -84,25 +93,26 @@ class Settings(NamedTuple):
     @classmethod
     def parse(cls, saved: dict[str, Any]) -> "Settings":
         """From JSON. `ValueError` names what is missing, unknown, out of range or of a wrong type."""
-        missing = [field for field in cls._fields if field not in saved]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-        check_types(saved, get_type_hints(cls))
-        check_name("solver", saved["solver"], SOLVERS)
-        check_name("precision", saved["precision"], get_args(Precision))
-        check_name("game", saved["game"], GAMES)
-        check_seed(saved["seed"])
-        check_between("max_steps", check_integer("max_steps", saved["max_steps"], at_least=1), 1, _MOST)
-        if saved["max_seconds"] is not None:
-            check_positive("max_seconds", saved["max_seconds"])
+        check_types(saved, get_type_hints(cls), required=cls._fields)
         settings = cls(**{field: saved[field] for field in cls._fields})
-        _check_fields(f"parameter of {settings.game}", settings.game_parameters, GAMES[settings.game], most=_MOST)
-        _check_fields(f"setting of {settings.solver}", settings.hyper_parameters, SOLVERS[settings.solver])
-        check_types(settings.overrides, dict.fromkeys(settings.overrides, _Asked), of="overrides: ")
+        check_name("solver", settings.solver, SOLVERS)
+        check_name("precision", settings.precision, get_args(Precision))
+        check_name("game", settings.game, GAMES)
+        check_seed(settings.seed)
+        check_between("max_steps", check_integer("max_steps", settings.max_steps, at_least=1), 1, _MAX_INTEGER)
+        if settings.max_seconds is not None:
+            check_positive("max_seconds", settings.max_seconds)
+        game, solver = GAMES[settings.game], SOLVERS[settings.solver]
+        names = [field.name for field in dataclasses.fields(game)]  # type: ignore[arg-type]
+        _check_fields(f"parameter of {settings.game}", settings.game_parameters, game, names, largest=_MAX_INTEGER)
+        _check_fields(
+            f"setting of {settings.solver}", settings.hyper_parameters, solver, _hyper_parameters(solver), largest=2**63
+        )
+        check_types(settings.overrides, dict.fromkeys(settings.overrides, _Override), label="overrides: ")
         if settings.network is not None:
             kind = BinnedSettings if settings.trains_table else NetworkSettings
-            _check_fields("network setting", settings.network, kind, most=_WIDEST)
-            check_between("depth", settings.network.get("depth", 1), 1, _DEEPEST)
+            _check_fields("network setting", settings.network, kind, kind._fields, largest=_MAX_WIDTH)
+            check_between("depth", settings.network.get("depth", 1), 1, _MAX_DEPTH)
         return settings
 
     def build_game(self) -> Game:
@@ -150,34 +160,36 @@ class Settings(NamedTuple):
         return "non_anticipative" if self.information == "full" else "public"
 
 
-def check_fits(what: str, numbers: int) -> None:
+def check_fits(what: str, entries: int) -> None:
     """Raise `ValueError` where so many numbers in single precision are more than this machine can hold."""
-    if 4 * numbers > machine_memory():
-        there = machine_memory() / 2**30
+    if 4 * entries > machine_memory():
+        available = machine_memory() / 2**30
         raise ValueError(
-            f"{what} does not fit: {4 * numbers / 2**30:.4g} GiB at least, of the {there:.4g} GiB there are"
+            f"{what} does not fit: {4 * entries / 2**30:.4g} GiB at least, of the {available:.4g} GiB there are"
         )
 
 
-def _check_fields(what: str, values: dict[str, Any], kind: type, *, most: int = 2**63) -> None:
-    """Raise `ValueError` unless these are fields of `kind`, of their types, whole numbers at most `most`."""
-    kinds = get_type_hints(kind)
+def _hyper_parameters(solver: type[Any]) -> list[str]:
+    """The names of a solver's fields but for its policy."""
+    return [field.name for field in dataclasses.fields(solver) if field.name != "policy"]
+
+
+def _check_fields(what: str, values: dict[str, Any], kind: type, names: Iterable[str], *, largest: int) -> None:
+    """Raise `ValueError` unless these are such fields of `kind`, of their types, and no whole number too large."""
     for name in values:
-        check_name(what, name, kinds)
-    check_types(values, kinds)
+        check_name(what, name, names)
+    check_types(values, get_type_hints(kind))
     for name, value in values.items():
-        if isinstance(value, int) and abs(value) > most:
-            raise ValueError(f"{name} must be at most {most}, but is {value}")
+        if isinstance(value, int) and abs(value) > largest:
+            raise ValueError(f"{name} must be at most {largest}, but is {value}")
 
 
 def parameters(game: Game) -> dict[str, Any]:
-    """The parameters of a game that is a dataclass."""
+    """The parameters of a game that is a dataclass; of another game, none."""
     return dataclasses.asdict(game) if dataclasses.is_dataclass(game) else {}
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    from structmfg import __version__
-
-    found = {name: importlib.metadata.version(name) for name in ("jax", "dm-haiku", "optax", "numpy")}
-    return {"structmfg": __version__, **found, "python": platform.python_version()}
+    """The versions of what computes the numbers, by package."""
+    packages = ("structmfg", "jax", "dm-haiku", "optax", "numpy")
+    return {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}

@@ -8,9 +8,8 @@ resolvents, stationary distributions, hitting times and absorption. Economies: s
 noise, forecasting rules with it.
 """
 
+from structmfg._results import RESULTS
 from structmfg.economies import (
-    EQUILIBRIUM_RESULTS,
-    FORECASTING_RESULTS,
     ForecastingEquilibrium,
     SavingSolution,
     StationaryEquilibrium,
@@ -45,10 +44,8 @@ from structmfg.linear import (
     stationary,
     total_rewards,
 )
+from structmfg.solvers._base import Checkpoint, Metrics, Solution, Solver, TrainingSolver, TreeSolver
 from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
-from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
-from structmfg.solvers._training import Metrics, TrainingSolver
-from structmfg.solvers._tree_solver import TreeSolver
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,
@@ -72,7 +69,6 @@ from structmfg.solvers.gradient import (
 )
 from structmfg.solvers.loop import MemoryEstimate, Progress, Snapshots, estimate_memory, solve, solve_seeds
 from structmfg.solvers.master import (
-    MASTER_RESULTS,
     Barycentric,
     MasterSolution,
     barycentric,
@@ -81,6 +77,8 @@ from structmfg.solvers.master import (
 )
 from structmfg.solvers.n_players import Deviator, PlayersEvaluation, gain_rate, players
 from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD, MunchausenState, PPOState, ProximalPolicyOptimisation
+
+EQUILIBRIUM_RESULTS = FORECASTING_RESULTS = MASTER_RESULTS = RESULTS  # names of before there was one
 
 __all__ = [
     "EQUILIBRIUM_RESULTS",
@@ -127,6 +125,7 @@ __all__ = [
     "SavingSolution",
     "Snapshots",
     "Solution",
+    "Solver",
     "StationaryEquilibrium",
     "StationaryMethod",
     "StructuralPolicyGradient",

@@ -7,8 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
-from structmfg.solvers._training import TrainingSolver
-from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,
@@ -152,17 +151,27 @@ _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_s
 
 
 class Preset(NamedTuple):
-    """A solver, and how many updates it is meant to make."""
+    """A solver, and the number of steps that it is meant to make."""
 
-    solver: TrainingSolver | TreeSolver
+    solver: AnySolver
     max_steps: int
 
 
 def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **overrides: Any) -> Preset:
     """A solver by name ("rspg", "exact", ...) with the settings that suit the game, or with those of the paper.
 
-    `overrides` are fields of the solver, for policy gradients those of `policies.NetworkSettings`, or `max_steps`.
-    Raises `ValueError` on an unknown name or setting, and on the preset "paper" of a solver that the paper has not.
+    Args:
+        game: The game.
+        solver: One of the names in `SOLVERS`.
+        name: "default", or "paper" for the published algorithm.
+        **overrides: Fields of the solver; of solvers that train a network, those of `policies.NetworkSettings` too, of
+            tables those of `policies.BinnedSettings`; or `max_steps`.
+
+    Returns:
+        The solver, with a policy that is bound to the game where it trains one, and the number of steps.
+
+    Raises:
+        ValueError: A name or a setting is unknown, or the solver has no preset "paper".
     """
     check_kind("game", game, Game)
     check_name("solver", solver, SOLVERS)

@@ -112,7 +112,7 @@ def perfect_recall(game: Game, policy: Policy | ArrayLike) -> bool:
     """Whether backward induction gives the public best response where the others follow a policy."""
     game = as_game(game)
     with jax.enable_x64(True):
-        tree = noise_tree(game, whole_levels=True)
+        tree = noise_tree(game, pad_levels=True)
         return bool(_recall(game, tree, in_double(as_policy(game, policy))))
 
 

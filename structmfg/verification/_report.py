@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from structmfg._checks import printable
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg._pages import Picture, page
 from structmfg.verification._check import CheckResult
 

@@ -12,7 +12,7 @@ from structmfg.benchmarks.comparison import _plan, _runs
 from structmfg.benchmarks.comparison._compare import summarise
 from structmfg.cli import main
 from structmfg.games import make
-from structmfg.reports import Anchors
+from structmfg.reports import ReferenceValues
 from structmfg.runs import load_run
 from structmfg.solvers import Estimate
 
@@ -46,7 +46,7 @@ def test_summary_by_hand():
         "ippo": [clocked("ippo", seed, (1, 90), (8, 50)) for seed in range(3)],
     }
     plan = comparison.ClockPlan("left_right", {}, "float32", 10.0, {}, list(runs), [0, 1, 2], {})
-    beside = Anchors({"clairvoyant": Estimate(100.0, 0.0)}, {"clairvoyant": 0.3}, "public", None)
+    beside = ReferenceValues({"clairvoyant": Estimate(100.0, 0.0)}, {"clairvoyant": 0.3}, "public", None)
     found = summarise(GAME, plan, runs, beside)
     assert (found["reference"], found["half_way"]) == ("rspg", 10)
     rspg, spg, ippo = found["rows"]
@@ -62,7 +62,7 @@ def test_no_half_way_is_claimed_where_there_is_none(end):
     """At an end of zero there is no geometric mean; from one above the uniform policy's nobody came down to it."""
     runs = {name: [clocked(name, 0, (1, 140), (10, end))] for name in ("rspg", "spg")}
     plan = comparison.ClockPlan("left_right", {}, "float32", 10.0, {}, list(runs), [0], {})
-    beside = Anchors({"clairvoyant": Estimate(100.0, 0.0)}, {"clairvoyant": None}, "public", None)
+    beside = ReferenceValues({"clairvoyant": Estimate(100.0, 0.0)}, {"clairvoyant": None}, "public", None)
     found = summarise(GAME, plan, runs, beside)
     assert (found["half_way"] is None) == (end == 0)
     assert [row["speed_up"] for row in found["rows"]] == [None, None]

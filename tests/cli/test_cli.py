@@ -11,25 +11,16 @@ from typing import Any
 import jax
 import pytest
 
+import structmfg
 from structmfg.cli import _progress, main
 from structmfg.cli._parser import game_fields, network_fields, parse, solver_fields, table_fields
 from structmfg.games import GAMES
+from structmfg.runs import _load
 from structmfg.solvers import SOLVERS, TreeSolver
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "spared_estimates")
-TINY = [
-    "linear_quadratic",
-    "--num-states",
-    "15",
-    "--horizon",
-    "5",
-    "--iterations",
-    "3",
-    "--hidden",
-    "4",
-    "--width",
-    "4",
-]
+TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3"]
+TINY += ["--hidden", "4", "--width", "4"]
 
 
 @pytest.fixture(autouse=True)
@@ -80,16 +71,8 @@ def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFi
         assert "report.html" in captured.err
         results.append(last_object(captured.out))
     first, second = results
-    assert {
-        "game",
-        "solver",
-        "seed",
-        "iterations",
-        "train_seconds",
-        "compile_seconds",
-        "return",
-        "result",
-    } <= first.keys()
+    names = "game solver seed iterations train_seconds compile_seconds return result"
+    assert set(names.split()) <= first.keys()
     assert (first["game"], first["solver"], first["seed"], first["iterations"]) == ("linear_quadratic", "rspg", 0, 3)
     assert first["result"] == "completed"
     assert set(first["exploitability"]) == {"clairvoyant", "non_anticipative", "public"}
@@ -127,6 +110,13 @@ def test_evaluate_gives_what_solve_gave(tiny: Path, capsys: pytest.CaptureFixtur
     assert "clairvoyant" in capsys.readouterr().out
 
 
+def test_evaluate_reads_every_file_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, read = [], _load.read_json
+    monkeypatch.setattr(_load, "read_json", lambda path: names.append(path.name) or read(path))
+    assert main(["evaluate", str(tiny), "--quiet"]) == 0
+    assert names == ["settings.json", "result.json"]
+
+
 def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(tiny), "--quiet"]) == 0
     assert main(["solve", *TINY, "--quiet"]) == 0
@@ -136,20 +126,8 @@ def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_options_reach_game_solver_and_network() -> None:
-    solve = [
-        "solve",
-        "--seed",
-        "7",
-        *TINY,
-        "--learning_rate=0.5",
-        "--solver",
-        "spg",
-        "--sampling",
-        "iid",
-        "--preset",
-        "paper",
-    ]
-    assert main([*solve, "--precision", "float64", "--push", "2.5", "--quiet", "--max-seconds", "60"]) == 0
+    options = "--learning_rate=0.5 --solver spg --sampling iid --preset paper --precision float64 --push 2.5"
+    assert main(["solve", "--seed", "7", *TINY, *options.split(), "--quiet", "--max-seconds", "60"]) == 0
     settings = json.loads(Path("runs/linear_quadratic-spg-7/settings.json").read_text())
     assert settings["game_parameters"]["push"] == 2.5
     assert settings["game_parameters"]["num_states"] == 15
@@ -300,7 +278,7 @@ def test_an_impatient_interrupt_keeps_the_policy(
     monkeypatch.setattr("structmfg.reports.evaluate", interrupted)
     assert main(["solve", *TINY, "--out", "run"]) == 130
     assert "the policy is saved in run" in capsys.readouterr().err
-    assert Path("run/policy.npz").is_file()
+    assert Path("run/policy.safetensors").is_file()
 
 
 def test_training_that_is_not_finite_is_saved_with_the_last_good_policy(capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,6 +298,12 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "beach_bar 101, beach_bar_crowded 101, crowd_modelling 10, linear_quadratic 99" in text
     assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"structmfg {structmfg.__version__}\n"
+    for words in (["--version", "--json"], ["--json", "--version"]):
+        assert main(words) == 0
+        versions = last_object(capsys.readouterr().out)
+        assert versions["structmfg"] == structmfg.__version__
+        assert versions.keys() == {"structmfg", "python", "jax", "jaxlib", "numpy", "platform"}
 
 
 def test_module_runs_as_the_command() -> None:
@@ -368,4 +352,4 @@ def test_a_report_that_fails_leaves_the_policy(
     said = capsys.readouterr().err
     assert "no ink" in said
     assert "the policy is saved in" in said
-    assert (tmp_path / "run" / "policy.npz").exists()
+    assert (tmp_path / "run" / "policy.safetensors").exists()

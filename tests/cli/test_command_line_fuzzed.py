@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 from helpers.command_lines import command_lines
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +24,7 @@ from structmfg.evaluation._tree_problem import TreeProblem
 from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
 EXAMPLES = {"solve": 180, "evaluate": 50, "compare": 80, "verify": 80, "bench": 60, "games": 20}
 SETTINGS = settings(
     deadline=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
@@ -41,14 +41,6 @@ class Accepted(BaseException):
 
 def begin(*_: Any, **__: Any) -> Any:
     raise Accepted
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_for_a_user() -> Iterator[None]:
-    """Annotations are not checked: what is wrong has to be found by the package itself."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def alone(game, policy, aggregates):
 
     def values(path):
         now = jax.tree.map(lambda x: x[:-1], path)
-        signals = jax.vmap(lambda aggregate: policy.sees(aggregate, game.observe(aggregate)))(now)
+        signals = jax.vmap(lambda aggregate: policy.signal(aggregate, game.observe(aggregate)))(now)
         return smfg.solvers.policy_values(game, path, jax.nn.softmax(policy.unroll(signals)))[0]
 
     return jax.vmap(values)(aggregates)

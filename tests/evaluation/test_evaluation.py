@@ -172,7 +172,7 @@ def test_no_gradient_through_the_mean_field(gradients, double):
     assert distance(held, leaky) > 0.05 * size
     game, solver = small_solver()
     state = solver.init(game, jax.random.key(0))
-    following, metrics = jax.jit(lambda state: solver.update(game, state, 100))(state)
+    following, metrics = jax.jit(lambda state: solver.step(game, state, 100))(state)
     assert float(metrics.gradient_norm) == pytest.approx(size, rel=1e-10)
     adam = optax.adam(1e-2)
     change, _ = adam.update(jax.tree.map(jnp.negative, held), adam.init(state.parameters))
@@ -185,7 +185,7 @@ def test_no_gradient_through_the_mean_field(gradients, double):
 def test_update_reports_the_mean_return(double):
     game, solver = small_solver()
     state = solver.init(game, jax.random.key(0))
-    _, metrics = jax.jit(lambda state: solver.update(game, state, 100))(state)
+    _, metrics = jax.jit(lambda state: solver.step(game, state, 100))(state)
     expected = jax.jit(functools.partial(mean_return, game, solver.policy, lambda x: x))(state.parameters)
     assert float(metrics.mean_return) == pytest.approx(float(expected), rel=1e-12)
 
@@ -195,7 +195,7 @@ def test_update_is_the_same_in_both_forms(double):
     for form in ("matrix_free", "explicit"):
         game, solver = small_solver(form)
         state = solver.init(game, jax.random.key(0))
-        results.append(jax.jit(lambda state, game=game, solver=solver: solver.update(game, state, 100))(state))
+        results.append(jax.jit(lambda state, game=game, solver=solver: solver.step(game, state, 100))(state))
     (one, one_metrics), (other, other_metrics) = results
     np.testing.assert_allclose(one_metrics, other_metrics, rtol=1e-10)
     assert distance(one.parameters, other.parameters) < 1e-7
@@ -214,7 +214,7 @@ def test_update_in_parts_of_the_time(kind, monkeypatch, double):
     for part in (6, 3, 2, 1):
         monkeypatch.setattr(_structural, "_HELD", 2 * part * game.num_states * game.num_actions + 1)
         assert solver._part(game, game.horizon) == part
-        results[part] = jax.jit(lambda state: solver.update(game, state, 100))(state)
+        results[part] = jax.jit(lambda state: solver.step(game, state, 100))(state)
     (whole, whole_metrics), *others = results.values()
     for parameters, metrics in others:
         np.testing.assert_allclose(metrics, whole_metrics, rtol=1e-12)

@@ -99,7 +99,7 @@ def test_blocks(block, monkeypatch, double):
     policy = policies(game, reference)["table"]
     expected = on_tree(game, reference, policy)
     monkeypatch.setattr("structmfg.games._noise_tree._block", lambda widths, page: block)
-    tree = noise_tree(game, whole_levels=block is None)
+    tree = noise_tree(game, pad_levels=block is None)
     assert tree.block == (block or len(game.scenarios().probabilities))
     for one, other, last in zip(on_tree(game, tree, policy), expected, (0, 1, 0, 1, 0), strict=True):
         end = len(tree.nodes) - last
@@ -134,6 +134,6 @@ def test_public_sets_and_their_policy(name, double):
         together = np.allclose(seen[0], seen[1], atol=1e-9)
         first, second = nodes[t]
         assert (int(sets.members[first]) == int(sets.members[second])) == together
-        assert bool(sets.together[first, second % tree.block]) == together
+        assert bool(sets.same_information_set[first, second % tree.block]) == together
         assert int(sets.members[first]) in nodes[t]
     assert not policy.informed

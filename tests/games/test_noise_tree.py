@@ -48,7 +48,9 @@ def check(tree, paths):
     """Every field, from its definition."""
     noise, weights = np.asarray(jax.tree.leaves(paths.noise)[0]), np.asarray(paths.probabilities)
     nodes, times = np.asarray(tree.nodes), np.asarray(tree.slot_time)
-    parent, children, chance, probability = map(np.asarray, (tree.parent, tree.children, tree.chance, tree.probability))
+    parent, children, chance, probability = map(
+        np.asarray, (tree.parent, tree.children, tree.branch_probability, tree.probability)
+    )
     assert tree.num_slots == len(parent) == len(times) == len(probability) == tree.block * len(tree.time)
     assert tree.num_decisions == np.sum(times < nodes.shape[0] - 1) == len(chance)
     assert (np.diff(times) >= 0).all()
@@ -88,8 +90,8 @@ def test_any_paths(paths, page):
     with jax.enable_x64(True):
         paths = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), paths)
         paths = NoisePaths(paths.noise, paths.probabilities / np.asarray(paths.probabilities).sum())
-        for whole_levels in (False, True):
-            check(tree_of(paths, page, whole_levels=whole_levels), paths)
+        for pad_levels in (False, True):
+            check(tree_of(paths, page, pad_levels=pad_levels), paths)
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -106,7 +108,7 @@ def test_blocks(double):
     """A whole level; or one node, where tables are large; between, the fewer blocks the smaller the tables."""
     paths = Chained().scenarios()
     width = paths.num_paths
-    assert tree_of(paths, 10, whole_levels=True).block == width
+    assert tree_of(paths, 10, pad_levels=True).block == width
     assert [tree_of(paths, page).block for page in (2**16, 2**17)] == [1, 1]
     sizes = [tree_of(paths, page).block for page in (1, 2**8, 2**10, 2**12, 2**16)]
     assert sizes == sorted(sizes, reverse=True)

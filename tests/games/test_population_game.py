@@ -94,7 +94,7 @@ def test_a_large_population_follows_the_operators():
         np.testing.assert_allclose(state.aggregate.mean_field, expected[t], atol=0.02)
         act, move = jax.random.split(key)
         actions = jax.random.randint(act, (20_000,), 0, game.num_actions)
-        state, _ = population.move(move, state, actions, noise[t + 1])
+        state, _ = population.advance(move, state, actions, noise[t + 1])
     np.testing.assert_allclose(state.aggregate.mean_field, expected[-1], atol=0.02)
 
 

@@ -4,33 +4,18 @@ import argparse
 
 from hypothesis import strategies as st
 
-from structmfg.cli._parser import _build
+from structmfg.cli._parser import build_parser
 from structmfg.games import GAMES
 from structmfg.solvers import SOLVERS
 
-_PARSER, _ = _build()
+_PARSER, _ = build_parser()
 (_COMMANDS,) = (action.choices for action in _PARSER._actions if isinstance(action, argparse._SubParsersAction))
 
 NUMBERS = ["0", "1", "2", "5", "-1", "3.5", "1e308", "-1e308", "1e-320", "nan", "inf", "-inf", "10" + "0" * 30, "0x10"]
 NUMBERS += ["1_000", "²", "１２", "", " 3 ", "1e5", "2147483648", "4294967296", "99999", "-0.0", "0.5", "9" * 5000]
-WORDS = [
-    "",
-    "-",
-    "--",
-    "-x",
-    "--out",
-    "\x00",
-    "a\x00b",
-    "x" * 5000,
-    "é",
-    "\ud800",
-    "🎲",
-    "\n",
-    "\x1b[31m",
-    "[red]",
-    "%s",
-]
-WORDS += ["{}", "../", ".", "linear_quadratic ", "linear-quadratic", "LINEAR_QUADRATIC", "rspgg", "Exact", "none", "\\"]
+WORDS = ["", "-", "--", "-x", "--out", "\x00", "a\x00b", "x" * 5000, "é", "\ud800", "🎲", "\n", "\x1b[31m", "%s", "\\"]
+WORDS += ["{}", "[red]", "../", ".", "linear_quadratic ", "linear-quadratic", "LINEAR_QUADRATIC", "rspgg", "Exact"]
+WORDS += ["none"]
 MODULES = ["os:", ":x", "os:path", "no_such_module:Game", "structmfg.games:Macro", "json:loads", "a.b:c", ".:x", "é:é"]
 
 numbers = st.sampled_from(NUMBERS) | st.integers().map(str) | st.floats().map(str)

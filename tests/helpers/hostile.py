@@ -1,10 +1,8 @@
 """Run folders spoiled on purpose: how, with the file at fault and the words by which each is refused."""
 
-import io
 import json
 import os
 import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 
 from structmfg import policies, runs, solvers
+from structmfg._files import write_arrays
 from structmfg.games import CarmonaFouqueSun, Game, LinearQuadratic, Macro, noise_tree
 from structmfg.policies._tree import tree_policy
 
@@ -21,17 +21,19 @@ GAME = LinearQuadratic(num_states=7, max_action=1, horizon=3, first=1, last=1)
 MACRO = Macro(num_wealth=4, num_income=2, num_actions=3, horizon=3)
 CARMONA = CarmonaFouqueSun(num_steps=2)
 SMALL = {"hidden": 3, "width": 3, "rank": 2, "depth": 1}
-SETTINGS, POLICY, RESULT = "settings.json", "policy.npz", "result.json"
+SETTINGS, POLICY, RESULT = "settings.json", runs.POLICY_FILE, "result.json"
+
+Spoil = Callable[[Path], object]
 
 
 class Case(NamedTuple):
-    """A good run of a kind (see `good_run`) is spoiled, and refused with the name of the `file` and what is `said`."""
+    """A good run of a kind (see `good_run`) is spoiled, and refused with the name of the `file` and with `words`."""
 
     name: str
     kind: str
     file: str
-    said: str
-    spoil: Callable[[Path], object]
+    words: str
+    spoil: Spoil
 
 
 def good_run(folder: Path, kind: str) -> Path:
@@ -58,28 +60,32 @@ def good_run(folder: Path, kind: str) -> Path:
     return folder
 
 
-# JSON.
-
-
-def raw(file: str, content: bytes | str) -> Callable[[Path], object]:
+def raw(file: str, content: bytes | str) -> Spoil:
     return lambda folder: (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def field(where: str, value: Any, file: str = SETTINGS) -> Callable[[Path], object]:
-    """One value of a JSON file is another; `where` is the path to it, with dots."""
+def replaced(whole: Any, where: str, value: Any) -> str:
+    """As JSON, with another value at the path `where`, which has dots; without it if the value is `...`."""
+    inner, (*names, last) = whole, where.split(".")
+    for name in names:
+        inner = inner[name]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return json.dumps(whole)
+
+
+def field(where: str, value: Any, file: str = SETTINGS) -> Spoil:
+    """One value of a JSON file is another."""
 
     def spoil(folder: Path) -> None:
-        whole = json.loads((folder / file).read_text())
-        inner, names = whole, where.split(".")
-        for name in names[:-1]:
-            inner = inner[name]
-        inner[names[-1]] = value
-        (folder / file).write_text(json.dumps(whole))
+        (folder / file).write_text(replaced(json.loads((folder / file).read_text()), where, value))
 
     return spoil
 
 
-def spliced(old: str, new: str, file: str = SETTINGS) -> Callable[[Path], object]:
+def spliced(old: str, new: str, file: str) -> Spoil:
     """A piece of the text is another: what `json.dumps` would not write."""
 
     def spoil(folder: Path) -> None:
@@ -90,10 +96,9 @@ def spliced(old: str, new: str, file: str = SETTINGS) -> Callable[[Path], object
     return spoil
 
 
-# What is no plain file.
+def in_place(file: str, make: Spoil) -> Spoil:
+    """What is no plain file takes the place of one."""
 
-
-def in_place(file: str, make: Callable[[Path], object]) -> Callable[[Path], object]:
     def spoil(folder: Path) -> None:
         (folder / file).unlink()
         make(folder / file)
@@ -101,7 +106,7 @@ def in_place(file: str, make: Callable[[Path], object]) -> Callable[[Path], obje
     return spoil
 
 
-def sparse(size: int) -> Callable[[Path], object]:
+def sparse(size: int) -> Spoil:
     def make(path: Path) -> None:
         path.touch()
         os.truncate(path, size)
@@ -119,73 +124,52 @@ def linked_away(path: Path) -> None:
 # Arrays.
 
 
-def arrays(**changed: np.ndarray | None) -> Callable[[Path], object]:
+def arrays(**changed: np.ndarray | None) -> Spoil:
     """Some arrays are others, or are not there."""
 
     def spoil(folder: Path) -> None:
-        with np.load(folder / POLICY) as saved:
-            kept = {**saved, **changed}
-        np.savez(folder / POLICY, **{name: array for name, array in kept.items() if array is not None})
+        kept = {**safetensors.numpy.load_file(folder / POLICY), **changed}
+        write_arrays(folder / POLICY, {name: array for name, array in kept.items() if array is not None})
 
     return spoil
 
 
-def npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array, version=version)
-    return file.getvalue()
-
-
-def headed(header: str, data: bytes = b"", length: int | None = None) -> bytes:
-    """A .npy of version 2 with any header."""
-    size = len(header) + 1 if length is None else length
-    return b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little") + header.encode() + b"\n" + data
-
-
-def described(shape: str, dtype: str = "<f4", data: bytes = b"") -> bytes:
-    return headed(f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}", data)
-
-
-def member(content: bytes, name: str = "logits.npy", how: int = zipfile.ZIP_DEFLATED) -> Callable[[Path], object]:
-    """A member takes the place of the one of its name, or comes to the others."""
+def filled(value: float) -> Spoil:
+    """All numbers are the same."""
 
     def spoil(folder: Path) -> None:
-        with zipfile.ZipFile(folder / POLICY) as saved:
-            kept = {info.filename: saved.read(info) for info in saved.infolist()}
-        with zipfile.ZipFile(folder / POLICY, "w", how) as archive:
-            for filename, data in {**kept, name: content}.items():
-                archive.writestr(filename, data)
+        saved = safetensors.numpy.load_file(folder / POLICY)
+        write_arrays(folder / POLICY, {name: np.full_like(array, value) for name, array in saved.items()})
 
     return spoil
 
 
-def alone(*members: tuple[str, bytes]) -> Callable[[Path], object]:
+def file_of(header: bytes | str, data: bytes = b"", *, length: int | None = None) -> bytes:
+    """A safetensors file with any header, which is said to have so many bytes."""
+    header = header.encode() if isinstance(header, str) else header
+    return (len(header) if length is None else length).to_bytes(8, "little") + header + data
+
+
+def headed(header: bytes | str, *, length: int | None = None) -> Spoil:
+    return raw(POLICY, file_of(header, length=length))
+
+
+def header_field(where: str, value: Any, *, more: bytes = b"") -> Spoil:
+    """One value of the header is another, and `more` stands after the data."""
+
     def spoil(folder: Path) -> None:
-        with zipfile.ZipFile(folder / POLICY, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in members:
-                archive.writestr(name, data)
-
-    return spoil
-
-
-def patched(offset: int, value: bytes, *, also: Callable[[Path], object]) -> Callable[[Path], object]:
-    """After `also`, the archive's only member is told of otherwise: at `offset` of its local header, and centrally."""
-
-    def spoil(folder: Path) -> None:
-        also(folder)
-        data = bytearray((folder / POLICY).read_bytes())
-        for start in (offset, data.rfind(b"PK\x01\x02") + offset + 2):
-            data[start : start + len(value)] = value
-        (folder / POLICY).write_bytes(data)
+        content = (folder / POLICY).read_bytes()
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = replaced(json.loads(content[8:start]), where, value)
+        (folder / POLICY).write_bytes(file_of(header, content[start:] + more))
 
     return spoil
 
 
 def flipped(folder: Path) -> None:
     """One bit of a number."""
-    member(npy(np.zeros((6, 7, 3), np.float32)), how=zipfile.ZIP_STORED)(folder)
     data = bytearray((folder / POLICY).read_bytes())
-    data[data.find(b"\x93NUMPY") + 300] ^= 1
+    data[-1] ^= 1
     (folder / POLICY).write_bytes(data)
 
 
@@ -200,26 +184,16 @@ class Evil:
 
 
 def pickled(folder: Path) -> None:
-    """As `np.save` would with pickle; and a pickle in place of the whole file."""
-    evil = np.array([Evil(folder / "unpickled")])
-    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"
-    member(headed(header, pickle.dumps(evil)))(folder)
+    (folder / POLICY).write_bytes(pickle.dumps({"logits": Evil(folder / "unpickled")}))
 
 
-def bomb(size: int, name: str = "logits.npy", shape: str | None = None) -> Callable[[Path], object]:
-    """A thousandth of that on disk."""
+def bomb(size: int, name: str = "logits", shape: Any = None) -> Spoil:
+    """Zeros that take no room on the disk."""
 
     def spoil(folder: Path) -> None:
-        start = described(shape or f"({size // 4},)")
-        with zipfile.ZipFile(folder / POLICY, "a", zipfile.ZIP_DEFLATED) as archive:
-            pass
-        with zipfile.ZipFile(folder / POLICY, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as file:
-            file.write(start)
-            for _ in range(size // 2**20):
-                file.write(bytes(2**20))
+        entry = {"dtype": "F32", "shape": shape or [size // 4], "data_offsets": [0, size]}
+        header = file_of(json.dumps({name: entry}))
+        (folder / POLICY).write_bytes(header)
+        os.truncate(folder / POLICY, len(header) + size)
 
     return spoil
-
-
-def many(count: int, name: str) -> Callable[[Path], object]:
-    return alone(*((f"{name}{i}.npy", b"") for i in range(count)))

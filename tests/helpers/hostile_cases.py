@@ -1,9 +1,9 @@
 """Every way in which the tests spoil a run folder."""
 
+import io
+import json
 import os
 import pickle
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,39 @@ from helpers.hostile import (
     RESULT,
     SETTINGS,
     Case,
-    alone,
+    Evil,
+    Spoil,
     arrays,
     bomb,
-    described,
     field,
+    filled,
     flipped,
     headed,
+    header_field,
     in_place,
     linked_away,
-    many,
-    member,
-    npy,
-    patched,
     pickled,
     raw,
     sparse,
     spliced,
-)  # fmt: skip
+)
 
 ZEROS = np.zeros((6, 7, 3), np.float32)
-EVIL_NAMES = ("../logits.npy", "/logits.npy", "a/../../b.npy", "a\\..\\b.npy", "./a.npy", "a//b.npy")
-LYING = alone(("logits.npy", npy(ZEROS) + bytes(2**24)))
-CLIPPED = len(npy(ZEROS)).to_bytes(4, "little")
-NOT_NUMBERS = {
-    "objects": "|O", "texts": "<U4", "bytes": "|S8", "dates": "<M8[s]", "complex": "<c8", "void": "|V4",
-    "long double": "<f16", "other byte order": ">f4",
-}  # fmt: skip
+EVIL_NAMES = ("../logits", "/logits", "a/../../b", "a\\..\\b", "./a", "", "a\x07\x1b[31m")
+NOT_NUMBERS = ("BF16", "C64", "F8_E4M3", "F4", "I128", "<f4", "O", "F32\n", "")
+
+
+def archive(**members: Any) -> bytes:
+    """What `np.savez` writes."""
+    file = io.BytesIO()
+    np.savez(file, **members)
+    return file.getvalue()
+
+
 SPOILED_JSON = {
     "empty": (b"", "Expecting value"),
     "cut short": (b'{"game": "linear', "Unterminated string"),
+    "too little": (b'{"game": "macro"}', "it lacks "),
     "a list": (b"[]", "must hold a JSON object, but holds a list"),
     "no text": (b"\xff\xfe\x00", "can't decode byte"),
     "bottomless": (b"[" * 200_000, "not a readable JSON file"),
@@ -106,6 +109,8 @@ FIELDS: list[tuple[str, str, Any, str]] = [
 ]
 # The same where it is the policy that does not fit.
 UNFIT: list[tuple[str, str, Any, str]] = [
+    ("tree", "game_parameters.num_states", 8, "does not fit the game of settings.json: logits"),
+    ("network", "network.width", 4, "does not fit the network of settings.json"),
     ("table", "network.bins", 10**6, "does not fit the table of settings.json: logits"),
     ("network", "network.rank", 10**6, "does not fit the network of settings.json"),
     ("network", "network.depth", 100, "arrays are too few"),
@@ -119,39 +124,55 @@ REACHED: list[tuple[str, Any, str]] = [
     ("message", [], "message must be a text"),
     ("exploitability", {"public": "low"}, "exploitability must be an object"),
 ]
-# What is done to the policy.npz of a run on the tree.
-ARRAYS: list[tuple[str, str, Callable[[Path], object]]] = [
-    ("no archive", "File is not a zip file", raw(POLICY, b"PK\x03\x04 and so on")),
-    ("a bare array", "File is not a zip file", raw(POLICY, npy(ZEROS))),
-    ("a bare pickle", "File is not a zip file", raw(POLICY, pickle.dumps({"logits": 1}))),
-    ("member of another kind", "is not a NAME.npy", member(b"import os", "logits.py")),
-    ("member that rings", "is not a NAME.npy", member(npy(ZEROS), "a\x07\x1b[31m.npy")),
-    ("twice", "the same name stands there twice", alone(*[("logits.npy", npy(ZEROS))] * 2)),
-    ("too many", "1025 arrays, of at most 1024", many(1025, "a")),
-    ("a long directory", "a directory of", many(4000, "long" * 60)),
-    ("encrypted", "is encrypted", patched(6, b"\x01", also=alone(("logits.npy", npy(ZEROS))))),
-    ("lzma", "in another way than by deflate", member(npy(ZEROS), how=zipfile.ZIP_LZMA)),
-    ("bzip2", "in another way than by deflate", member(npy(ZEROS), how=zipfile.ZIP_BZIP2)),
-    *((f"member {name}", "is not a NAME.npy within the archive", member(npy(ZEROS), name)) for name in EVIL_NAMES),
-    *((f"dtype {name}", "one of plain numbers", member(described("(1,)", of))) for name, of in NOT_NUMBERS.items()),
-    ("a flipped bit", "Bad CRC-32", flipped),
-    ("pickled", "is not one of plain numbers", pickled),
-    ("records", "is not one of plain numbers", member(npy(np.zeros(3, [("a", "f4"), ("b", "i4")])))),
-    ("negative shape", "has shape (-1,)", member(described("(-1,)"))),
-    ("shape beyond all", "has shape (100000000000", member(described(f"({10**30}, 0)"))),
-    ("overflowing shape", "has shape (4294967296, 4294967296)", member(described(f"({2**32}, {2**32})"))),
-    ("shape true", POLICY, member(described("(True,)", data=bytes(4)))),
-    ("shape of floats", "shape is not valid", member(described("(1.5,)"))),
-    ("more than is said", "has shape (6, 7, 3)", member(npy(ZEROS) + b"more")),
-    ("less than is said", "has shape (6, 7, 3)", member(npy(ZEROS)[:-4])),
-    ("version 3", "is of .npy version (3, 0)", member(npy(ZEROS, (3, 0)))),
-    ("not an array", "magic string", member(b"plain words, but long enough")),
-    ("header of code", "policy.npz is not a readable", member(headed("__import__('os').system('true')"))),
-    ("header of brackets", "policy.npz is not a readable", member(headed("(" * 9000 + ")" * 900))),
-    ("header of 4 GB", "EOF: reading array header", member(headed("{}", length=2**32 - 1))),
+# What is done to the policy of a run on the tree.
+EMPTY = {f"a{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+ARRAYS: list[tuple[str, str, Spoil]] = [
+    ("an archive in its place", "a header of", raw(POLICY, archive(logits=ZEROS))),
+    ("a pickle in its place", "a header of", raw(POLICY, pickle.dumps({"logits": 1}))),
+    ("an evil pickle in its place", "a header of", pickled),
+    ("a file of nothing", "Expecting value", raw(POLICY, b"")),
+    ("half a length", "Expecting value", raw(POLICY, b"\x01\x00")),
+    ("header of 4 GB", "a header of 4294967295 bytes, of at most", headed("{}", length=2**32 - 1)),
+    ("header beyond all", "a header of 18446744073709551615 bytes", headed("{}", length=2**64 - 1)),
+    ("header beyond the end", "after its header", headed("{}", length=100)),
+    ("header of many", "a header of", headed(json.dumps(EMPTY))),
+    ("header of code", "not a readable safetensors file", headed("__import__('os').system('true')")),
+    ("arrays in hundreds", "does not fit the game", headed(json.dumps(dict([*EMPTY.items()][:900])))),
+    ("arrays of nothing", "after its header", header_field("signals", ...)),
+    ("twice", "'logits' stands there twice", headed('{"logits": {}, "logits": {}}')),
+    ("a list of arrays", "must hold a JSON object", headed("[]")),
+    ("header of brackets", "not a readable safetensors file", headed("[" * 200_000)),
+    ("header of bytes", "can't decode byte", headed(b"\xff\xfe")),
+    ("header of digits", "a whole number of 5000 digits", headed('{"logits": ' + "9" * 5000 + "}")),
+    ("a text as array", "must be an object", header_field("logits", "zeros")),
+    ("metadata of no kind", "not a readable safetensors file", header_field("__metadata__", [])),
+    ("no metadata", "checksum does not fit", header_field("__metadata__", ...)),
+    ("another checksum", "checksum does not fit", header_field("__metadata__.crc32", "00000000")),
+    ("a flipped bit", "checksum does not fit", flipped),
+    *((f"no {name}", f"it lacks {name}", header_field(f"logits.{name}", ...)) for name in ("dtype", "shape")),
+    ("no place", "it lacks data_offsets", header_field("logits.data_offsets", ...)),
+    *((f"array {name!r}", "does not fit the game", arrays(**{name: ZEROS})) for name in EVIL_NAMES),
+    *((f"dtype {name!r}", "which is none of BOOL, F16", header_field("logits.dtype", name)) for name in NOT_NUMBERS),
+    ("dtype of no kind", "dtype must be a text", header_field("logits.dtype", ["F32"])),
+    ("wider than it is", "after its header", header_field("logits.dtype", "F64")),
+    ("negative shape", "has shape [-1]", header_field("logits.shape", [-1])),
+    ("shape beyond all", "after its header", header_field("logits.shape", [10**19] * 20)),
+    ("overflowing shape", "after its header", header_field("logits.shape", [2**32, 2**32])),
+    ("shape of many axes", "has shape [1, 1", header_field("logits.shape", [1] * 33)),
+    ("shape true", "shape must be a list, each a whole number", header_field("logits.shape", [True])),
+    ("shape of floats", "shape must be a list, each a whole number", header_field("logits.shape", [6.0, 7.0, 3.0])),
+    ("shape of text", "shape must be a list", header_field("logits.shape", "6, 7, 3")),
+    ("another shape", "does not fit the game of settings.json: logits", header_field("logits.shape", [7, 6, 3])),
+    ("places that cross", "not a readable safetensors file", header_field("parent.data_offsets", [0, 24])),
+    ("places turned round", "not a readable safetensors file", header_field("logits.data_offsets", [504, 0])),
+    ("places outside", "not a readable safetensors file", header_field("logits.data_offsets", [10**6, 10**6 + 504])),
+    ("places below", "not a readable safetensors file", header_field("logits.data_offsets", [-504, 0])),
+    ("places of three", "not a readable safetensors file", header_field("logits.data_offsets", [0, 504, 504])),
+    ("places of text", "data_offsets must be a list", header_field("logits.data_offsets", "0, 504")),
+    ("more than is said", "after its header", header_field("logits.dtype", "F32", more=b"more")),
     ("missing", "does not fit the game of settings.json: logits", arrays(logits=None)),
     ("more", "does not fit the game of settings.json: more", arrays(more=ZEROS)),
-    ("empty", "does not fit the game", alone()),
+    ("empty", "does not fit the game", headed("{}")),
     ("no pages", "does not fit the game", arrays(parent=np.zeros(0, int))),
     ("parents on a plane", "does not fit the game", arrays(parent=np.zeros((6, 2), int))),
     ("signals of another kind", "settings.json: signals", arrays(signals=np.zeros((6, 5), np.float32))),
@@ -160,18 +181,23 @@ ARRAYS: list[tuple[str, str, Callable[[Path], object]]] = [
     ("beyond single precision", "finite real numbers, but logits", arrays(logits=np.full((6, 7, 3), 1e300))),
     ("whole logits", "finite real numbers, but logits", arrays(logits=np.zeros((6, 7, 3), int))),
     ("parents of reals", "whole numbers from 0 to 5 in parent", arrays(parent=np.zeros(6))),
+    ("parents of booleans", "whole numbers from 0 to 5 in parent", arrays(parent=np.zeros(6, bool))),
     ("parents beyond", "whole numbers from 0 to 5 in parent", arrays(parent=np.full(6, 2**62))),
     ("members before", "whole numbers from 0 to 5 in members", arrays(members=np.full(6, -1))),
     ("times beyond", "whole numbers from 0 to 2 in time", arrays(time=np.full(6, 3))),
-    ("a bomb", "does not fit the game", bomb(2**27)),
-    ("a bomb by another name", "does not fit the game", bomb(2**27, "more.npy")),
-    ("a bomb that says less", "bytes", bomb(2**27, shape="(6, 7, 3)")),
-    ("a bomb in disguise", "Bad CRC-32", patched(22, CLIPPED, also=LYING)),
-    ("empty words", "more than", patched(22, b"\xff\xff\xff\x7f", also=alone(("logits.npy", npy(ZEROS))))),
+    ("a bomb", "does not fit the game", bomb(2**30)),
+    ("a bomb by another name", "does not fit the game", bomb(2**30, "more")),
+    ("a bomb that says less", "after its header", bomb(2**30, shape=(6, 7, 3))),
+]
+# A policy.npz beside: that of an older version, or what somebody takes for one.
+OLD: list[tuple[str, bytes]] = [
+    ("an old policy", archive(logits=ZEROS)),
+    ("an old policy of objects", archive(logits=np.array([Evil(Path("unpickled"))], object))),
+    ("an old policy of nothing", b""),
 ]
 
 FILES = (SETTINGS, POLICY, RESULT)
-PLACES: list[tuple[str, str, Callable[[Path], object]]] = [
+PLACES: list[tuple[str, str, Spoil]] = [
     *((file, "is not a plain file", os.mkfifo) for file in FILES),
     *((file, "is not a plain file", Path.mkdir) for file in FILES),
     *((file, "is a symbolic link", linked_away) for file in FILES),
@@ -196,8 +222,14 @@ CASES = [
     ),
     *(Case(f"{where} {value}", kind, POLICY, said, field(where, value)) for kind, where, value, said in UNFIT),
     *(Case(f"{where} {value}", "tree", RESULT, said, field(where, value, RESULT)) for where, value, said in REACHED),
-    *(Case(name, "tree", POLICY, said, spoil) for name, said, spoil in ARRAYS),
+    *(Case(name, "tree", POLICY, words, spoil) for name, words, spoil in ARRAYS),
+    *(Case(name, "tree", "policy.npz", "written by structmfg", raw("policy.npz", data)) for name, data in OLD),
+    Case("NaN for a network", "network", POLICY, "must hold finite real numbers", filled(np.nan)),
     Case("NaN seconds", "tree", RESULT, "NaN is not a finite number", spliced("1.0", "NaN", RESULT)),
-    Case("a bomb for a network", "network", POLICY, "does not fit the network", bomb(2**27)),
+    Case("a bomb for a network", "network", POLICY, "does not fit the network", bomb(2**30)),
 ]
-BOMBS = [case for case in CASES if any(word in case.name for word in ("bomb", "000000", "of at most", "empty words"))]
+BOMBS = [
+    case
+    for case in CASES
+    if any(word in case.name for word in ("bomb", "000000", "of at most", "header of", "beyond all"))
+]

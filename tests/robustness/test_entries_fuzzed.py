@@ -4,13 +4,12 @@ import collections
 import copy
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,17 +20,10 @@ from structmfg import games, operators, policies, runs, solvers
 from structmfg.cli import main
 
 SETTINGS = settings(deadline=20_000, suppress_health_check=list(HealthCheck), database=None)
+pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
 EXAMPLES = {"settings": 150, "tables": 120, "pieces": 350}
 ran: collections.Counter[str] = collections.Counter()
 ended: collections.Counter[str] = collections.Counter()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_for_a_user() -> Iterator[None]:
-    """Annotations are not checked: what is wrong has to be found by the package itself."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def tried(entry: str, call: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What users feed: numbers of NumPy and JAX, methods that are defined wrongly, copies, anchors that are not there."""
+"""What users feed: numbers of NumPy and JAX, wrong methods, copies, reference values that are not there."""
 
 import collections
 import concurrent.futures
@@ -14,7 +14,7 @@ import pytest
 
 import structmfg as smfg
 from structmfg import games, policies, reports, runs, solvers
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg.operators import DenseKernel
 from structmfg.solvers import RSPG, ExactEquilibrium, Solution, TabularSPG, exploitability, solve
 
@@ -200,25 +200,25 @@ def test_a_process_pool_trains():
     assert measured == pytest.approx(_measured(solution.policy))
 
 
-# Anchors.
+# Reference values.
 
 
 def test_anchors_that_are_not_there():
-    told = []
-    beside = reports.anchors(Line(), "rspg", kinds=reports.KINDS, tell=told.append)
-    assert beside.uniform["clairvoyant"] is not None
-    assert beside.uniform["public"] is beside.floor["clairvoyant"] is None
-    assert beside.missing.keys() == {"uniform non_anticipative", "uniform public", "floor"}
-    assert "finite common noise" in beside.missing["floor"]
-    assert any("uniform" in line for line in told)
+    messages = []
+    reference = reports.reference_values(Line(), "rspg", kinds=reports.KINDS, log=messages.append)
+    assert reference.uniform["clairvoyant"] is not None
+    assert reference.uniform["public"] is reference.floor["clairvoyant"] is None
+    assert reference.missing.keys() == {"uniform non_anticipative", "uniform public", "floor"}
+    assert "finite common noise" in reference.missing["floor"]
+    assert any("uniform" in line for line in messages)
 
 
 def test_the_search_for_a_floor_ends():
-    told = []
+    messages = []
     about = {"kinds": ["clairvoyant"], "information": "full", "max_seconds": 1e-6}
-    beside = reports.anchors(GAME, "rspg", tell=told.append, **about)
-    assert beside.floor["clairvoyant"] is None
-    assert "was not found: its exploitability must be at most" in beside.missing["floor"]
-    assert any("searching the floor" in line for line in told)
+    reference = reports.reference_values(GAME, "rspg", log=messages.append, **about)
+    assert reference.floor["clairvoyant"] is None
+    assert "was not found: its exploitability must be at most" in reference.missing["floor"]
+    assert any("searching the floor" in line for line in messages)
     with pytest.raises(ValueError, match="max_seconds"):
-        reports.anchors(GAME, "rspg", kinds=["clairvoyant"], max_seconds=0)
+        reports.reference_values(GAME, "rspg", kinds=["clairvoyant"], max_seconds=0)

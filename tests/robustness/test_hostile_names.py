@@ -15,11 +15,12 @@ from rich.console import Console
 
 from structmfg import _files, reports, runs
 from structmfg._checks import printable
-from structmfg._files import file_name, write_arrays
+from structmfg._files import file_name, write_npz
 from structmfg._pages import Picture
 from structmfg.benchmarks.comparison._report import render
 from structmfg.games import AggregateState, LinearQuadratic
 from structmfg.policies import uniform
+from structmfg.runs._save import trajectory_arrays
 from structmfg.solvers import Checkpoint
 from structmfg.verification import CheckResult, Report, Stage, stage_text
 from structmfg.verification._verify import _name_of
@@ -138,15 +139,16 @@ def test_a_terminal_is_told_words_only() -> None:
 def test_figures_and_arrays_of_such_a_game(tmp_path: Path) -> None:
     """Drawn without being read as mathematics, and kept under names that stay inside the archive."""
     shown = reports.trajectories(GAME, uniform(GAME))
-    beside = reports.Anchors(NONE, NONE, "public", None)
-    pictures = reports.figures(GAME, EVIL, shown, [Checkpoint(1, 0.5, 1.0, 0.1)], beside)
+    reference = reports.ReferenceValues(NONE, NONE, "public", None)
+    pictures = reports.figures(GAME, EVIL, shown, [Checkpoint(1, 0.5, 1.0, 0.1)], reference)
     assert len(pictures) == 4
     assert all(picture.png.startswith(b"\x89PNG") for picture in pictures)
     assert all(picture.name.isidentifier() for picture in pictures)
-    write_arrays(tmp_path / "arrays.npz", shown.arrays())
+    arrays = trajectory_arrays(shown)
+    write_npz(tmp_path / "arrays.npz", arrays)
     with zipfile.ZipFile(tmp_path / "arrays.npz") as archive:
         names = archive.namelist()
-    assert len(names) == len(shown.arrays())
+    assert len(names) == len(arrays)
     assert not any(part in ("", ".", "..") for name in names for part in name.split("/"))
     assert all(len(name.split("/")) <= 2 for name in names)
     assert "quantities/..%2F..%2Fup.npy" in names

@@ -15,7 +15,7 @@ from structmfg import _files, reports, runs, solvers
 from structmfg.games import LinearQuadratic
 
 GAME = LinearQuadratic(num_states=7, max_action=1, horizon=3, first=1, last=1)
-FILES = ("settings.json", "policy.npz", "result.json")
+FILES = ("settings.json", "policy.safetensors", "result.json")
 
 
 def chosen(information):

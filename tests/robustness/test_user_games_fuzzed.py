@@ -1,12 +1,10 @@
 """A user's game with a fault: solved, found out by a status or a report, or refused in words."""
 
 import collections
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 import structmfg as smfg
 from structmfg.operators import DenseKernel, LatticeKernel, SuccessorKernel
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
 S, A = 4, 2
 ran: collections.Counter[str] = collections.Counter()
 
@@ -51,39 +50,30 @@ class Line(smfg.Game):
         return smfg.games.NoiseChain(np.zeros(1), np.ones(1), np.ones((1, 1)))
 
 
+NAN, INF, TABLE = float("nan"), float("inf"), jnp.zeros((S, A))
+ONES, NEGATIVE = jnp.ones((S, A, S)), jnp.zeros((S, A, S)).at[..., 0].set(2.0).at[..., 1].set(-1.0)
 WRONG: dict[str, list[Any]] = {
     "reward": [
-        *[jnp.zeros((S, 1)), jnp.zeros((S + 1, A)), jnp.zeros(S), jnp.full((S, A), jnp.nan), jnp.full((S, A), jnp.inf)],
-        *[None, 3.0, "x", np.zeros((S, A)), jnp.zeros((S, A), int), jnp.full((S, A), 1e38), raises],
+        jnp.zeros((S, 1)), jnp.zeros((S + 1, A)), jnp.zeros(S), TABLE + NAN, TABLE + INF, None, 3.0, "x",
+        np.zeros((S, A)), TABLE.astype(int), TABLE + 1e38, raises,
     ],
     "kernel": [
-        *[
-            LatticeKernel(S + 1, [0, 1]),
-            LatticeKernel(S, [0, 1, 2]),
-            DenseKernel(jnp.ones((S, A, S)), checks=False),
-            None,
-            raises,
-        ],
-        *[
-            DenseKernel(jnp.full((S, A, S), jnp.nan), checks=False),
-            jnp.ones((S, A)),
-            LatticeKernel,
-            LatticeKernel(S, [0, 10**9]),
-        ],
-        *[SuccessorKernel(jnp.full((S, A, 1), S + 3), jnp.ones((S, A, 1)), checks=False)],
-        *[DenseKernel(jnp.zeros((S, A, S)).at[..., 0].set(2.0).at[..., 1].set(-1.0), checks=False)],
+        LatticeKernel(S + 1, [0, 1]), LatticeKernel(S, [0, 1, 2]), DenseKernel(ONES, checks=False), None, raises,
+        DenseKernel(ONES * NAN, checks=False), jnp.ones((S, A)), LatticeKernel, LatticeKernel(S, [0, 10**9]),
+        SuccessorKernel(jnp.full((S, A, 1), S + 3), jnp.ones((S, A, 1)), checks=False),
+        DenseKernel(NEGATIVE, checks=False),
     ],
-    "observe": [jnp.zeros(()), jnp.zeros((2, 2)), None, "x", jnp.full(2, jnp.nan), np.zeros(1), raises, jnp.zeros(0)],
-    "initial_mean_field": [jnp.ones(S), jnp.zeros(S), jnp.full(S + 1, 0.2), None, jnp.full(S, jnp.nan), raises],
-    "initial_noise": [None, "x", jnp.zeros(3), jnp.nan, raises],
-    "next_noise": [None, "x", jnp.zeros(3), jnp.nan, raises, 1],
+    "observe": [jnp.zeros(()), jnp.zeros((2, 2)), None, "x", jnp.full(2, NAN), np.zeros(1), raises, jnp.zeros(0)],
+    "initial_mean_field": [jnp.ones(S), jnp.zeros(S), jnp.full(S + 1, 0.2), None, jnp.full(S, NAN), raises],
+    "initial_noise": [None, "x", jnp.zeros(3), NAN, raises],
+    "next_noise": [None, "x", jnp.zeros(3), NAN, raises, 1],
     "noise_chain": [None, 3, smfg.games.NoiseChain(np.zeros(2), np.ones(2), np.eye(2)), raises],
     "aggregates": [None, jnp.zeros(2), jnp.zeros((2, 2)), "x", raises],
-    "num_states": [0, -1, 1, 2.5, "4", None, np.int64(S), 10**12, float("nan"), True, S + 1],
+    "num_states": [0, -1, 1, 2.5, "4", None, np.int64(S), 10**12, NAN, True, S + 1],
     "num_actions": [0, 1, 3, 2.0, None, 10**12],
     "horizon": [0, -3, 1.0, None, "2", 10**12],
-    "discount": [0, 1, 1.5, -1, None, "0.9", float("nan"), jnp.asarray(0.9), 10**400],
-}
+    "discount": [0, 1, 1.5, -1, None, "0.9", NAN, jnp.asarray(0.9), 10**400],
+}  # fmt: skip
 
 
 @st.composite
@@ -111,14 +101,6 @@ ENTRIES = {
     "exploited": lambda game: smfg.solvers.exploitability(game, np.full((S, A), 1 / A)).value,
     "watched": lambda game: smfg.solvers.exploitability(game, np.full((S, A), 1 / A), kind="non_anticipative").value,
 }
-
-
-@pytest.fixture(autouse=True)
-def as_for_a_user() -> Iterator[None]:
-    """Annotations are not checked: what is wrong has to be found by the package itself."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def fuzz(name: str, **how: Any) -> None:

@@ -40,7 +40,7 @@ def solver(kind, game, settings):
 def test_numbers_depend_on_the_key_alone(kind):
     game = Coin()
     chosen = solver(kind, game, SMALL[kind])
-    update = jax.jit(chosen.update, static_argnums=(0, 2))
+    update = jax.jit(chosen.step, static_argnums=(0, 2))
     runs = [update(game, chosen.init(game, jax.random.key(seed)), 3) for seed in (0, 0, 1)]
     (first, told), (again, told_again), (_, other) = runs
     assert told == told_again != other

@@ -1,14 +1,16 @@
-"""The floor of clairvoyant exploitability against equilibria found by hand."""
+"""The floor of clairvoyant exploitability, against equilibria found by hand or judged by dynamic programming."""
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from helpers.tiny_game import Coin, CoinByHand
 
 import structmfg as smfg
+from structmfg.solvers import RESULTS, ExactEquilibrium, floor, rollout, solve
 from structmfg.verification import oracles
-from structmfg.verification.oracles import BeachBar
+from structmfg.verification.oracles import BeachBar, LinearQuadratic
 
 
 def step(model, mu, now, t, after, values):
@@ -37,11 +39,11 @@ def test_beach_bar():
             q = [step(model, mu, (bar, 1), t, (bar, flag), v) for flag, v in zip(flags, branches, strict=True)]
             values = np.mean(q, axis=0).max(-1)
         total += mu @ (np.mean(knowing, axis=0) - values) / len(game.bars)
-    floor = smfg.solvers.floor(game)
-    assert floor.value == pytest.approx(total, abs=1e-5)
+    found = floor(game)
+    assert found.value == pytest.approx(total, abs=1e-5)
     assert total > 0.1
-    assert 0 <= floor.gap <= 1e-4
-    assert floor.result is smfg.solvers.RESULTS.converged
+    assert 0 <= found.gap <= 1e-4
+    assert found.result is RESULTS.converged
 
 
 def test_coin():
@@ -62,4 +64,41 @@ def test_coin():
         if gain("non_anticipative") <= 1e-9:
             floors.append(gain("clairvoyant"))
     assert floors
-    assert min(np.abs(np.array(floors) - smfg.solvers.floor(game).value)) <= 1e-6
+    assert min(np.abs(np.array(floors) - floor(game).value)) <= 1e-6
+
+
+def gains_along_paths(game, policy):
+    """What the best response that knows the whole path gains over a policy in `linear_quadratic`, by path."""
+    model, gains = LinearQuadratic(game), []
+    for path in game.scenarios().noise:
+        with jax.enable_x64(True):
+            table = np.asarray(rollout(game, policy, path).policy, float)
+        noise = np.asarray(path)
+        run, values = oracles.rollout(model, table, noise), np.zeros(game.num_states)
+        for t in reversed(range(model.horizon)):
+            dense = model.dense(run.mean_fields[t], noise[t], t)
+            values = np.max(run.rewards[t] + model.discount * dense @ values, axis=-1)
+        gains.append(run.mean_fields[0] @ values - run.total)
+    return np.array(gains)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("information", "value"), [("full", 0.0), ("public", 0.72383)])
+def test_linear_quadratic(information, value):
+    """Known from the start, the noise leaves nothing to foresight; where the means reveal it later, .72383."""
+    game = smfg.games.make("linear_quadratic")
+    solution = solve(game, ExactEquilibrium(tolerance=1e-5, information=information), max_steps=2000)
+    assert solution.result is RESULTS.converged
+    gains = gains_along_paths(game, solution.policy)
+    clairvoyant = smfg.solvers.exploitability(game, solution.policy, kind="clairvoyant").value
+    assert np.asarray(game.scenarios().probabilities) @ gains == pytest.approx(clairvoyant, abs=1e-4)
+    assert clairvoyant == pytest.approx(value, abs=1e-4)
+    assert information == "public" or (np.abs(gains) < 1e-4).all()
+    assert floor(game, information=information).value == pytest.approx(value, abs=1e-3 if value else 1e-4)
+
+
+@pytest.mark.slow
+def test_beach_bar_of_the_paper():
+    found = floor(smfg.games.make("beach_bar"))
+    assert found.result is RESULTS.converged
+    assert (found.value, found.gap) == pytest.approx((2.4403, 0), abs=1e-4)

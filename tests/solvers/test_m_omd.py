@@ -7,7 +7,7 @@ import pytest
 from helpers.tiny_game import Coin
 
 import structmfg as smfg
-from structmfg.games import Seen
+from structmfg.games import Observation
 from structmfg.solvers import MunchausenOMD, preset
 from structmfg.solvers.sampled import _munchausen_dqn
 from structmfg.solvers.sampled._experience import Step
@@ -35,8 +35,8 @@ def numbered(first, number, populations=2, agents=3):
     """Steps whose every entry tells step, population and agent: 100 step + 10 population + agent."""
     moment = 100 * (first + jnp.arange(number))[:, None] + 10 * jnp.arange(populations)
     each = moment[..., None] + jnp.arange(agents)
-    seen = Seen(each, moment[..., None] * 1.0, moment)
-    following = Seen(each + 5, moment[..., None] + 0.5, moment + 5)
+    seen = Observation(each, moment[..., None] * 1.0, moment)
+    following = Observation(each + 5, moment[..., None] + 0.5, moment + 5)
     return Step(seen, each, each * 1.0, following, moment % 200 >= 100)
 
 
@@ -82,7 +82,7 @@ def test_draws_are_whole_and_uniform():
 
 def transitions(rng):
     seen, following = (
-        Seen(jnp.asarray(rng.integers(0, 2, (5, 3))), jnp.asarray(rng.normal(size=(5, 2)), float), jnp.arange(5))
+        Observation(jnp.asarray(rng.integers(0, 2, (5, 3))), jnp.asarray(rng.normal(size=(5, 2)), float), jnp.arange(5))
         for _ in range(2)
     )
     actions, rewards = jnp.asarray(rng.integers(0, 2, (5, 3))), jnp.asarray(rng.normal(size=(5, 3)), float)
@@ -143,7 +143,7 @@ def test_target_is_held_for_an_iteration():
     """All gradient steps regress on the network that the iteration began with; the first loss is that network's."""
     chosen = Watched(smfg.policies.memoryless(GAME, **SIZES), **SMALL)
     state = chosen.init(GAME, KEY)
-    update = jax.jit(chosen.update, static_argnums=(0, 2))
+    update = jax.jit(chosen.step, static_argnums=(0, 2))
     for _ in range(2):
         for told in seen.values():
             told.clear()

@@ -74,7 +74,7 @@ def second_rollout(request):
     """Of populations of horizon 3 in rollouts of 8, so that it begins at t = 2, and the state before it."""
     chosen = solver(request.param)
     state = chosen.init(GAME, KEY)
-    state, _ = jax.jit(chosen.update, static_argnums=(0, 2))(GAME, state, 5)
+    state, _ = jax.jit(chosen.step, static_argnums=(0, 2))(GAME, state, 5)
     return chosen, state, experience(chosen, state, jax.random.key(7))
 
 
@@ -82,7 +82,7 @@ def test_histories_are_those_of_the_rollout(second_rollout):
     """Computed anew they give the unchanged policy the ratio one; a life that begins here forgets the last one."""
     chosen, state, (populations, hidden, _, batch) = second_rollout
     assert np.ravel(batch.seen.time[:, 0]).tolist() == [2, 0, 1, 2, 0, 1, 2, 0]
-    policy = chosen.bound(state)
+    policy = chosen.policy_at(GAME, state)
     logits = along(policy, state.hidden.policy, batch.seen)
     last = _experience.histories(policy, state.hidden.policy, batch.seen)[1]
     ratios = jnp.exp(_experience.log_probability(logits, batch.actions) - batch.log_probabilities)
@@ -96,7 +96,7 @@ def test_histories_are_those_of_the_rollout(second_rollout):
 def test_memory_is_carried_into_the_rollout(second_rollout):
     """The first step of the second rollout remembers t = 0 and 1, where there is a memory."""
     chosen, state, (_, _, _, batch) = second_rollout
-    policy = chosen.bound(state)
+    policy = chosen.policy_at(GAME, state)
     fresh = jax.tree.map(jnp.zeros_like, state.hidden.policy)
     logits = along(policy, fresh, batch.seen)
     new = _experience.log_probability(logits, batch.actions)
@@ -188,7 +188,9 @@ def test_scale_and_rewards_by_time(precision):
     scale = _experience.scale_of_returns(jnp.asarray(rewards, float), 0.9)
     assert float(scale) == pytest.approx(np.sqrt((to_go[:4] ** 2).mean()), rel=1e-5)
     assert float(_experience.scale_of_returns(jnp.zeros((4, 2, 3)), 0.9)) == 1
-    seen = smfg.games.Seen(jnp.zeros((4, 2, 3), int), jnp.zeros((4, 2, 1)), jnp.array([[2, 2], [0, 0], [1, 1], [2, 2]]))
+    seen = smfg.games.Observation(
+        jnp.zeros((4, 2, 3), int), jnp.zeros((4, 2, 1)), jnp.array([[2, 2], [0, 0], [1, 1], [2, 2]])
+    )
     steps = _experience.Step(seen, seen.states, jnp.asarray(rewards, float), seen, jnp.zeros((4, 2), bool))
     latest = _experience.latest_rewards(jnp.arange(10.0, 14.0), steps)
     means = rewards.mean(axis=(1, 2))
@@ -209,7 +211,7 @@ def test_populations_and_agents_are_met_in_equal_measure():
             return super()._loss(parameters, hidden, batch)
 
     watched = Watched(chosen.policy, **SMALL, num_epochs=2)
-    jax.block_until_ready(jax.jit(watched.update, static_argnums=(0, 2))(GAME, state, 5))
+    jax.block_until_ready(jax.jit(watched.step, static_argnums=(0, 2))(GAME, state, 5))
     jax.effects_barrier()
     assert [x.shape for x in seen] == [(8, 2, 2)] * 6
     play_key = jax.random.split(state.key, 4)[1]

@@ -77,14 +77,14 @@ def contents(folder: Path) -> dict[str, Any]:
         "result": without_clock(json.loads((folder / "result.json").read_text())),
         "settings": json.loads((folder / "settings.json").read_text()),
         "figures": [path.read_bytes() for path in sorted((folder / "figures").iterdir())],
-        "policy": {name: array.tobytes() for name, array in np.load(folder / "policy.npz").items()},
+        "policy": (folder / "policy.safetensors").read_bytes(),
         "trajectories": {name: array.tobytes() for name, array in np.load(folder / "trajectories.npz").items()},
     }
 
 
 def saved(folder: Path) -> set[str]:
     """The snapshots there are."""
-    return {path.name for path in (folder / "snapshots").glob("*") if path.name.isdigit()}
+    return {path.stem for path in (folder / "snapshots").glob("*") if path.stem.isdigit()}
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -142,7 +142,7 @@ def test_a_terminated_run_goes_on(stage: str, start: Start, whole: Path, tmp_pat
     """SIGTERM is answered at once, with how to go on."""
     folder = tmp_path / "run"
     process = start("solve", *LONG, "--quiet", "--out", str(folder))
-    wait_for(lambda: bool(saved(folder)) if stage == "training" else (folder / "policy.npz").exists(), process)
+    wait_for(lambda: bool(saved(folder)) if stage == "training" else (folder / "policy.safetensors").exists(), process)
     process.send_signal(signal.SIGTERM)
     code, errors = finish(process)
     assert code == 143

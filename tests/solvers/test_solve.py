@@ -118,8 +118,8 @@ class Spoiled(RSPG):
 
     bearable: float = 0.0
 
-    def update(self, game, state, max_steps):
-        following, metrics = super().update(game, state, max_steps)
+    def step(self, game, state, max_steps):
+        following, metrics = super().step(game, state, max_steps)
         bad = (state.step == 3) & (self.learning_rate > self.bearable)
         return following, metrics._replace(gradient_norm=jnp.where(bad, jnp.inf, metrics.gradient_norm))
 
@@ -127,8 +127,8 @@ class Spoiled(RSPG):
 class Exploding(Spoiled):
     """The same of the parameters that it leads to."""
 
-    def update(self, game, state, max_steps):
-        following, metrics = RSPG.update(self, game, state, max_steps)
+    def step(self, game, state, max_steps):
+        following, metrics = RSPG.step(self, game, state, max_steps)
         bad = (state.step == 3) & (self.learning_rate > self.bearable)
         parameters = jax.tree.map(lambda x: jnp.where(bad, jnp.nan, x), following.parameters)
         return following._replace(parameters=parameters), metrics
@@ -140,12 +140,12 @@ def spoiled(kind, bearable):
 
 @pytest.mark.parametrize(("kind", "what"), [(Spoiled, "the gradient was"), (Exploding, "the parameters after it were")])
 def test_not_finite_later_names_the_update(kind, what):
-    """After five retreats: the numbers of the three updates before are kept."""
+    """After five rollbacks: the numbers of the three updates before are kept."""
     solution = solve(GAME, spoiled(kind, 0.0), key=KEY, max_steps=20, throw=False)
     assert solution.result is RESULTS.nonfinite
     assert solution.stats["steps"] == len(solution.stats["returns"]) == 3
     assert solution.stats["failure"].startswith(f"update 3: {what} not finite")
-    assert solution.stats["retreats"] == [3, 3, 3, 3, 3]
+    assert solution.stats["rollbacks"] == [3, 3, 3, 3, 3]
     assert np.isfinite(parameters_of(solution)).all()
 
 
@@ -156,7 +156,7 @@ def test_steps_back_with_a_smaller_step(kind, seconds, reference, monkeypatch):
     monkeypatch.setattr(_solve, "_CHUNK_SECONDS", seconds)
     solution = solve(GAME, spoiled(kind, 1e-3), key=KEY, max_steps=20)
     assert solution.result is RESULTS.completed
-    assert solution.stats["retreats"] == [3, 3]
+    assert solution.stats["rollbacks"] == [3, 3]
     assert solution.stats["steps"] == len(solution.stats["returns"]) == len(solution.stats["gradient_norms"]) == 20
     assert solution.stats["returns"][:3] == reference.stats["returns"][:3]
     assert np.isfinite(solution.stats["gradient_norms"]).all()
@@ -172,8 +172,8 @@ def test_every_learning_rate_is_slowed(name):
     """With a factor of zero no parameter moves; with one, all do as without."""
     chosen = preset(GAME, name, **SIZES).solver
     state = chosen.init(GAME, KEY)
-    still, _ = jax.jit(lambda state: chosen.slowed(jnp.zeros(())).update(GAME, state, 5))(state)
-    moved, _ = jax.jit(lambda state: chosen.slowed(jnp.ones(())).update(GAME, state, 5))(state)
+    still, _ = jax.jit(lambda state: chosen.scale_learning_rates(jnp.zeros(())).step(GAME, state, 5))(state)
+    moved, _ = jax.jit(lambda state: chosen.scale_learning_rates(jnp.ones(())).step(GAME, state, 5))(state)
     for before, after, other in zip(*(jax.tree.leaves(of.parameters) for of in (state, still, moved)), strict=True):
         np.testing.assert_array_equal(after, before)
         assert not np.array_equal(other, before) or not before.any()
@@ -202,8 +202,8 @@ def test_of_several_keys_one_may_fail():
     first = solve(GAME, solver(), key=jax.random.key(0), max_steps=1).stats["returns"][0]
 
     class Unlucky(RSPG):
-        def update(self, game, state, max_steps):
-            following, metrics = super().update(game, state, max_steps)
+        def step(self, game, state, max_steps):
+            following, metrics = super().step(game, state, max_steps)
             norm = jnp.where(jnp.abs(metrics.mean_return - first) < 1e-6, jnp.nan, metrics.gradient_norm)
             return following, metrics._replace(gradient_norm=norm)
 

@@ -206,7 +206,7 @@ def test_a_critic_without_error_changes_nothing(name, window, double):
         within = jax.tree.map(lambda x, t=t: x[t : t + window + 1], aggregates)
         there = Backward(true[t + window], jnp.zeros(()))
         start, *found = gradient_along(
-            game, within, logits[t : t + window], heat, there, critic=true[t + 1 : t + window + 1], trace=0.3
+            game, within, logits[t : t + window], heat, there, critic=true[t + 1 : t + window + 1], gae_lambda=0.3
         )
         np.testing.assert_allclose(found[0], gradient[t : t + window], atol=1e-12 * np.abs(gradient).max())
         np.testing.assert_allclose(found[1], values[t : t + window], rtol=1e-11)
@@ -301,7 +301,7 @@ def test_update_moves_both_networks(double):
     """Down each descent by Adam's first step, with its own rate; the mean return is that of whole paths."""
     game, solver = made("linear_quadratic", window=3, learning_rate=1e-2, critic_rate=1e-3)
     state = started(game, solver)
-    following, metrics = jax.jit(functools.partial(solver.update, game, max_steps=10))(state)
+    following, metrics = jax.jit(functools.partial(solver.step, game, max_steps=10))(state)
     descent = seen(game, solver, state, 0.0).descent
     assert float(metrics.gradient_norm) == pytest.approx(float(optax.tree.norm(descent)))
     for rate, new, old, down in zip((1e-2, 1e-3), following.parameters, state.parameters, descent, strict=True):

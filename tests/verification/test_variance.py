@@ -12,7 +12,7 @@ from helpers.tiny_game import Coin, CoinByHand
 from jax.flatten_util import ravel_pytree
 
 import structmfg as smfg
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg._statistics import squared_deviations
 from structmfg.benchmarks.variance import plain, tables
 from structmfg.evaluation._paths import policy_gradient, rollout

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from structmfg import reports
-from structmfg._files import subfolder, write_bytes, write_json
+from structmfg._files import write_bytes, write_json
 from structmfg._statistics import mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._figures import figures
 from structmfg.benchmarks.comparison._plan import ClockPlan, planned
 from structmfg.benchmarks.comparison._report import render
 from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
 from structmfg.games import Game
-from structmfg.runs import anchors_object
+from structmfg.runs import reference_object, save_figures
 from structmfg.solvers.loop import Progress
 
 TrainingCallback = Callable[[str, int, Progress], None]
@@ -81,11 +81,10 @@ def compare(
             by_solver[solver].append(run)
     runs = {solver: trained for solver, trained in by_solver.items() if trained}
     log("anchors and report")
-    beside = reports.anchors(game, reference(runs), kinds=["clairvoyant"])
-    result = summarise(game, plan, runs, beside)
-    pictures = figures(game, runs, beside)
-    for drawn in pictures:
-        write_bytes(subfolder(folder, "figures") / f"{drawn.name}.png", drawn.png)
+    reference_values = reports.reference_values(game, reference(runs), kinds=["clairvoyant"])
+    result = summarise(game, plan, runs, reference_values)
+    pictures = figures(game, runs, reference_values)
+    save_figures(folder, pictures)
     result = {**result, "out": str(folder), "report": str(folder / "report.html")}
     write_bytes(folder / "report.html", render(result, pictures).encode())
     write_json(folder / "result.json", result)
@@ -106,10 +105,10 @@ def _seconds(runs: Sequence[ClockedRun]) -> float:
 
 
 def summarise(
-    game: Game, plan: ClockPlan, runs: dict[str, list[ClockedRun]], beside: reports.Anchors
+    game: Game, plan: ClockPlan, runs: dict[str, list[ClockedRun]], reference_values: reports.ReferenceValues
 ) -> dict[str, Any]:
     """The table, and what it is relative to."""
-    against, uniform = reference(runs), beside.uniform["clairvoyant"]
+    against, uniform = reference(runs), reference_values.uniform["clairvoyant"]
     start, end = uniform.value if uniform else math.nan, _mean(runs[against])
     half_way = math.sqrt(start * end) if start > 0 and end > 0 else math.nan
     times = {solver: statistics.median(time_to(run.curve, half_way) for run in runs[solver]) for solver in runs}
@@ -117,7 +116,7 @@ def summarise(
         **plan._asdict(),
         "reference": against,
         "half_way": half_way if math.isfinite(half_way) else None,
-        "anchors": anchors_object(beside),
+        "anchors": reference_object(reference_values),
         "device": jax.devices()[0].platform,
         "rows": [
             {

@@ -13,19 +13,20 @@ from structmfg._statistics import band
 from structmfg.benchmarks.comparison._runs import ClockedRun
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.runs import spoken
+from structmfg.runs import display_name
 
 Runs = dict[str, list[ClockedRun]]
 
 
-def figures(game: Game, runs: Runs, beside: reports.Anchors) -> list[Picture]:
+def figures(game: Game, runs: Runs, reference: reports.ReferenceValues) -> list[Picture]:
     """The learning curves and the mean fields."""
     shown = {
-        spoken(solver): reports.trajectories(game, _policy_of(game, median_run(of))) for solver, of in runs.items()
+        display_name(solver): reports.trajectories(game, _policy_of(game, median_run(of)))
+        for solver, of in runs.items()
     }
     with mpl.rc_context(STYLE):
         return [
-            picture("comparison", "Exploitability against seconds of training.", draw_comparison(runs, beside)),
+            picture("comparison", "Exploitability against seconds of training.", draw_comparison(runs, reference)),
             picture(
                 "mean_fields",
                 "The mean field under the policy of each solver's median seed, along the same noise paths.",
@@ -48,7 +49,7 @@ def median_run(runs: Sequence[ClockedRun]) -> ClockedRun:
     return next(run for run in runs if run.exploitability == middle)
 
 
-def draw_comparison(runs: Runs, beside: reports.Anchors) -> Figure:
+def draw_comparison(runs: Runs, reference: reports.ReferenceValues) -> Figure:
     """A line and a band for every solver, on a logarithmic scale, above the floor where it is known."""
     figure = Figure(figsize=(7.6, 4.9), layout="constrained")
     axes = figure.add_subplot()
@@ -58,15 +59,15 @@ def draw_comparison(runs: Runs, beside: reports.Anchors) -> Figure:
         drawn, colour = band([run.curve for run in of]), COLOURS[i % len(COLOURS)]
         style = ("-", "--", ":")[i // len(COLOURS) % 3]
         positive = np.where(drawn.mean > 0, drawn.mean, np.nan)
-        axes.plot(drawn.seconds, positive, color=colour, linestyle=style, label=spoken(solver))
+        axes.plot(drawn.seconds, positive, color=colour, linestyle=style, label=display_name(solver))
         for run in of if len(of) > 1 else ():
             axes.plot(*np.array(run.curve)[:, :2].T, color=colour, linestyle=style, linewidth=0.7, alpha=0.4)
         if len(of) > 1:
             axes.fill_between(
                 drawn.seconds, np.maximum(drawn.low, least / 2), drawn.high, color=colour, alpha=0.18, linewidth=0
             )
-    uniform = beside.uniform["clairvoyant"]
-    levels = {"uniform policy": uniform.value if uniform else None, "floor": beside.floor["clairvoyant"]}
+    uniform = reference.uniform["clairvoyant"]
+    levels = {"uniform policy": uniform.value if uniform else None, "floor": reference.floor["clairvoyant"]}
     for (name, value), style in zip(levels.items(), (":", "-."), strict=True):
         if value:
             axes.axhline(value, color=GREY, linestyle=style, linewidth=1.3, label=f"{name}: {value:.4g}")

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, get_type_hints
 import jax
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
-from structmfg._files import read_json, write_json
-from structmfg._typed import check_types
+from structmfg._files import check_types, file_error_context, read_json, write_json
 from structmfg.games import Game
 from structmfg.reports import game_name
 from structmfg.runs import parameters, versions
@@ -76,35 +75,27 @@ def planned(
 
 
 def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
+    """The plan in the folder. `ValueError` where it is damaged, or of another comparison than is wanted."""
     saved = read_json(folder / FILE)
-    missing = [field for field in ClockPlan._fields if field not in saved]
-    if missing:
-        raise ValueError(f"{folder / FILE} is not the plan of a comparison: it lacks {', '.join(missing)}")
-    try:
-        _check_sound(saved)
-    except ValueError as error:
-        raise ValueError(f"{folder / FILE} is damaged ({error}): choose another folder") from error
+    with file_error_context(folder / FILE, "is damaged, choose another folder"):
+        check_types(saved, get_type_hints(ClockPlan), required=ClockPlan._fields)
+        plan = ClockPlan(**{field: saved[field] for field in ClockPlan._fields})
+        for solver in {*plan.solvers, *plan.steps}:
+            check_name("solver", solver, SOLVERS)
+        if missing := set(plan.solvers) - plan.steps.keys():
+            raise ValueError(f"it has no steps of {', '.join(sorted(missing))}")
+        for seed in plan.seeds:
+            check_seed(seed)
+        for count in plan.steps.values():
+            check_between("steps", check_integer("steps", count, at_least=1), 1, 2**31 - 1)
     for field in ("game", "game_parameters", "precision", "max_seconds", "versions"):
-        given, found = getattr(wanted, field), saved[field]
+        given, found = getattr(wanted, field), getattr(plan, field)
         if given != found:
             raise ValueError(
                 f"{folder} holds a comparison with another {field.replace('_', ' ')}: {_apart(found, given)}; "
                 "choose another folder"
             )
-    return ClockPlan(**{field: saved[field] for field in ClockPlan._fields})
-
-
-def _check_sound(saved: dict[str, Any]) -> None:
-    """Raise `ValueError` on what could not have been written here."""
-    check_types(saved, get_type_hints(ClockPlan))
-    for solver in {*saved["solvers"], *saved["steps"]}:
-        check_name("solver", solver, SOLVERS)
-    if missing := set(saved["solvers"]) - saved["steps"].keys():
-        raise ValueError(f"it has no steps of {', '.join(sorted(missing))}")
-    for seed in saved["seeds"]:
-        check_seed(seed)
-    for count in saved["steps"].values():
-        check_between("steps", check_integer("steps", count, at_least=1), 1, 2**31 - 1)
+    return plan
 
 
 def _apart(found: Any, given: Any) -> str:

@@ -1,17 +1,26 @@
 """The report of a comparison: one HTML file that needs nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from structmfg._pages import Picture, page
 from structmfg.reports import SOURCE
-from structmfg.runs import spoken
+from structmfg.runs import display_name
 
 
 def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:
     """The page, with the figures inside."""
-    words: dict[str, Callable[..., str]] = {"spoken": spoken, "speed_up": speed_up}
-    return page("structmfg.benchmarks.comparison", "comparison.html", pictures, words, result=result, source=SOURCE)
+    return page(
+        "structmfg.benchmarks.comparison",
+        "comparison.html",
+        pictures,
+        {"display_name": display_name, "speed_up": speed_up},
+        result=result,
+        source=SOURCE,
+        groups={"Game": result["game_parameters"], "Updates planned": result["steps"], "Versions": result["versions"]},
+        overrides=(),
+        saved=f"Every run is kept in {result['out']}/runs, with its settings, its policy and its learning curve.",
+    )
 
 
 def speed_up(row: dict[str, Any]) -> str:

@@ -12,19 +12,23 @@ import numpy as np
 
 from structmfg import reports, runs
 from structmfg._checks import check_name
-from structmfg._files import read_json, subfolder, write_json
-from structmfg._reading import check_no_link
-from structmfg._typed import check_types
+from structmfg._files import check_no_link, check_types, file_error_context, read_json, subfolder, write_json
+from structmfg._results import SOLVE_RESULTS
 from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.solvers import RESULTS, preset
+from structmfg.solvers import preset
 from structmfg.solvers.loop import Progress, Snapshots, solve
 
 FILE = "learning_curve.json"
 _CHECKPOINTS = 16
-_FIELDS = ("result", "steps", "train_seconds", "compile_seconds", "curve")
-_KINDS: dict[str, Any] = dict(zip(_FIELDS, (str, int, float, float, list[list[float]]), strict=True))
+_FIELDS: dict[str, Any] = {
+    "result": str,
+    "steps": int,
+    "train_seconds": float,
+    "compile_seconds": float,
+    "curve": list[list[float]],
+}
 
 
 class ClockedRun(NamedTuple):
@@ -74,16 +78,13 @@ def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
     if not os.path.lexists(path / FILE):
         return None
     saved = read_json(path / FILE)
-    try:
-        check_types(saved, _KINDS)
+    with file_error_context(path / FILE, "is damaged (remove its folder, and the run is made again)"):
+        check_types(saved, _FIELDS, required=_FIELDS)
         result, steps, train_seconds, compile_seconds, points = (saved[name] for name in _FIELDS)
-        check_name("result", result, RESULTS.__members__)
+        check_name("result", result, SOLVE_RESULTS)
         if min(steps, train_seconds, compile_seconds) < 0:
             raise ValueError("a negative number of steps or seconds")
         return ClockedRun(solver, seed, result, steps, train_seconds, compile_seconds, _curve(points), path)
-    except (KeyError, ValueError) as error:
-        hint = "remove its folder, and the run is made again"
-        raise ValueError(f"{path / FILE} is damaged ({error!r}): {hint}") from error
 
 
 def _curve(points: list[list[float]]) -> list[tuple[float, float, float]]:

@@ -47,7 +47,7 @@ def update_time(game: str, parameters: dict[str, Any], seed: int, budget: list[f
         solved = generic_game(built) if as_lists else built
 
         def step(state: Any) -> tuple[Any, Array]:
-            following, metrics = solver.update(solved, state, max_steps)
+            following, metrics = solver.step(solved, state, max_steps)
             return following, metrics.mean_return
 
         state = jax.jit(lambda key: solver.init(built, key))(jax.random.key(seed))

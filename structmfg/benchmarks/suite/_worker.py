@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from structmfg._json import to_json
+from structmfg._files import to_json
 from structmfg.benchmarks.suite._bandwidth import copy_bandwidth
 from structmfg.benchmarks.suite._cases import FAILED, NOT_RUN, OK, Case, NotRun, Row
 from structmfg.benchmarks.suite._forms import operator_forms

@@ -8,8 +8,7 @@ from structmfg.solvers.exact._classical import (
     PolicyIteration,
     PriorDescent,
 )
-from structmfg.solvers.exact._equilibrium import ExactEquilibrium
-from structmfg.solvers.exact._floor import Floor, floor
+from structmfg.solvers.exact._equilibrium import ExactEquilibrium, Floor, floor
 
 __all__ = [
     "ExactEquilibrium",

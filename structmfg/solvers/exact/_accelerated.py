@@ -17,20 +17,24 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from structmfg.evaluation import Flow, Table, TreeProblem, soft
+from structmfg.evaluation import Certificate, Flow, Table, TreeProblem, soft
 
-_FALLS = 0.9  # a cycle at whose end more than so much of the exploitability is left has failed
-_STIFFEN = 1.6
-_CAUTION = 0.75  # of the estimate: too small is found out, too great is only slow
-CERTIFY = 20  # steps between certificates
+_MOST_LEFT = 0.9  # a cycle that leaves more than this share of the exploitability has failed
+_STIFFEN = 1.6  # the factor of the stiffness after a cycle that failed
+STEPS_PER_CERTIFICATE = 20
 LEAST_PROBABILITY = 1e-250  # below that, an action could not come back
 _LEAST_STIFFNESS = 1e-4  # of the spread of action values
 
 
 class AcceleratedState(NamedTuple):
-    """The average (occupancies and their mean fields), and the mirror iterate (policy and mean fields).
+    """The state of accelerated mirror descent.
 
-    By group the stiffness, the exploitability at the last restart, and the `step` of the `cycle`; the best average.
+    Attributes:
+        occupancy, flow: The averaged occupancies and their mean fields.
+        policy, mirror_flow: The policy of the mirror iterate, and its mean fields.
+        stiffness, before: The stiffness, and the exploitability at the last restart.
+        step, cycle: The step within the cycle, and the number of the cycle.
+        gain, mean_return, best: The least exploitability so far, and the return and the policy that have it.
     """
 
     occupancy: Table
@@ -47,16 +51,18 @@ class AcceleratedState(NamedTuple):
 
 
 class Accelerated(eqx.Module):
-    """`stiffness`: in units of the reward; None for an estimate.
+    """Accelerated mirror descent.
 
-    `cycle`: steps to the first restart, doubled with every second one.
+    Attributes:
+        stiffness: In units of the reward; None for an estimate.
+        cycle: Steps to the first restart, doubled with every second one.
     """
 
     stiffness: float | None = None
     cycle: int = 60
 
     def init(self, problem: TreeProblem) -> AcceleratedState:
-        """The uniform policy."""
+        """The state of the uniform policy."""
         policy = problem.uniform()
         flow = problem.push(policy)
         certificate = problem.certify(flow, policy)
@@ -72,29 +78,29 @@ class Accelerated(eqx.Module):
         )  # fmt: skip
 
     def step(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
-        """One mirror step, and the average."""
+        """The state after one mirror step, with the new average."""
         theta = 2 / (state.step + 2.0)
         of_slot = theta[problem.group][:, None]
         own = problem.group[: problem.tree.num_decisions]
 
-        def choose(page: tuple[Array, Array], q: Array) -> tuple[Array, Array, Array]:
-            prior, temperature = page
+        def choose(parameters: tuple[Array, Array], q: Array) -> tuple[Array, Array, Array]:
+            prior, temperature = parameters
             policy, worth = soft(q, temperature[:, None], jnp.maximum(prior, LEAST_PROBABILITY))
             return policy, worth, policy
 
-        towards = (1 - of_slot) * state.flow + of_slot * state.mirror_flow
-        _, policy = problem.backward(towards, choose, (state.policy, (state.stiffness * theta)[own]))
-        mirror_flow, of_page = problem.push(policy), theta[own][:, None, None]
+        expected = (1 - of_slot) * state.flow + of_slot * state.mirror_flow
+        _, policy = problem.backward(expected, choose, (state.policy, (state.stiffness * theta)[own]))
+        mirror_flow, of_node = problem.push(policy), theta[own][:, None, None]
         return state._replace(
-            occupancy=(1 - of_page) * state.occupancy + of_page * problem.occupancy(mirror_flow, policy),
+            occupancy=(1 - of_node) * state.occupancy + of_node * problem.occupancy(mirror_flow, policy),
             flow=(1 - of_slot) * state.flow + of_slot * mirror_flow,
             policy=policy,
             mirror_flow=mirror_flow,
             step=state.step + 1,
         )
 
-    def judge(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
-        """A certificate; and in groups whose cycle is over, a new one from the average.
+    def certify(self, problem: TreeProblem, state: AcceleratedState) -> tuple[AcceleratedState, Certificate]:
+        """The least exploitability; a new cycle begins, from the average, in groups whose cycle is over.
 
         Where moves depend on the mean field, the policy of averaged occupancies has not quite their mean fields.
         """
@@ -103,12 +109,12 @@ class Accelerated(eqx.Module):
         gain = jnp.sum(certificate.gain)
         better = gain < state.gain
         over = state.step >= self.cycle * 2 ** (state.cycle // 2)
-        failed = over & (certificate.gain > _FALLS * state.before)
-        of_slot, of_page = over[problem.group][:, None], over[problem.group[: len(policy)]][:, None, None]
-        return state._replace(
-            occupancy=jnp.where(of_page, problem.occupancy(flow, policy), state.occupancy),
+        failed = over & (certificate.gain > _MOST_LEFT * state.before)
+        of_slot, of_node = over[problem.group][:, None], over[problem.group[: len(policy)]][:, None, None]
+        state = state._replace(
+            occupancy=jnp.where(of_node, problem.occupancy(flow, policy), state.occupancy),
             flow=jnp.where(of_slot, flow, state.flow),
-            policy=jnp.where(of_page, policy, state.policy),
+            policy=jnp.where(of_node, policy, state.policy),
             mirror_flow=jnp.where(of_slot, flow, state.mirror_flow),
             stiffness=jnp.where(failed, _STIFFEN * state.stiffness, state.stiffness),
             before=jnp.where(over, certificate.gain, state.before),
@@ -118,6 +124,11 @@ class Accelerated(eqx.Module):
             mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
             best=jnp.where(better, policy, state.best),
         )
+        return state, Certificate(state.gain[None], state.mean_return[None])
+
+    def policy_at(self, problem: TreeProblem, state: AcceleratedState) -> Table:
+        """The policy of the least exploitability."""
+        return state.best
 
 
 def conditional(occupancy: Table) -> Table:
@@ -127,7 +138,7 @@ def conditional(occupancy: Table) -> Table:
 
 
 def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, " groups"]:
-    """A start: how far rewards fall where a soft response to the uniform policy's mean fields goes, per divergence."""
+    """A first stiffness: how far rewards fall where a soft response to the mean fields goes, per unit of divergence."""
 
     def choose(own: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
         spread = jnp.max(jnp.max(q, axis=-1) - jnp.min(q, axis=-1))

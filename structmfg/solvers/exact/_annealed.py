@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from structmfg.evaluation import Flow, Table, TreeProblem, soft
+from structmfg.evaluation import Certificate, Flow, Table, TreeProblem, soft
 
-_INNER = 40  # evaluations at one temperature, at most
-_FOUND = 1e-2  # the relative residual at which the fixed point counts as found, times lambda over the first lambda
-_LOOSEST = 1e-3  # and at most so much
-_SLOWEST = 0.97
-_HOT = 1e20  # times the first temperature: where soft responses are uniform, up to rounding
-_COLD = 1e-9  # of the spread of action values: the first temperature where agents do not interact
-_RIDGE = 1e-13
+_MAX_EVALUATIONS = 40  # at one temperature
+_RESIDUAL = 1e-2  # the relative residual at which a fixed point is found, times lambda over the first lambda
+_MAX_RESIDUAL = 1e-3  # the most that this product may be
+_SLOWEST = 0.97  # the largest factor of the temperature
+_UNIFORM = 1e20  # times the first temperature: where soft responses are uniform, up to rounding
+_WITHOUT_INTERACTION = 1e-9  # of the spread of action values: the first temperature where agents do not interact
+_RIDGE = 1e-13  # added to the normalised Gram matrix of Anderson's method
 
 
 class Point(NamedTuple):
@@ -32,11 +32,18 @@ class Point(NamedTuple):
 
 
 class AnnealedState(NamedTuple):
-    """Where the iteration stands.
+    """The state of the annealed fixed point.
 
-    `guess` (M, K) and the mean fields it stands for; the guess and residual before it; `steps` and `changes` (m, M, K),
-    differences of guesses and of residuals; the fixed point found last, as (guess, point); the point of
-    the least gain.
+    Attributes:
+        guess: The aggregates (M, K) that agents expect.
+        now: The mean fields with these aggregates, and the temperature.
+        before: The guess and the residual before this one.
+        steps, changes: The latest differences of guesses and of residuals.
+        evaluations: Evaluations at this temperature so far.
+        first_temperature, rate: The first temperature, and the factor of the next one.
+        last: The guess and the point of the fixed point that was found last.
+        best, gain, mean_return: The point of the least exploitability, that exploitability, and its return.
+        residual: The relative residual of the latest evaluation.
     """
 
     guess: Float[Array, "slots aggregates"]
@@ -44,10 +51,10 @@ class AnnealedState(NamedTuple):
     before: tuple[Float[Array, "slots aggregates"], Float[Array, "slots aggregates"]]
     steps: Float[Array, "memory slots aggregates"]
     changes: Float[Array, "memory slots aggregates"]
-    inner: Int[Array, ""]
-    first: Float[Array, ""]
+    evaluations: Int[Array, ""]
+    first_temperature: Float[Array, ""]
     rate: Float[Array, ""]
-    found: tuple[Float[Array, "slots aggregates"], Point]
+    last: tuple[Float[Array, "slots aggregates"], Point]
     best: Point
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
@@ -55,18 +62,23 @@ class AnnealedState(NamedTuple):
 
 
 class Annealed(eqx.Module):
-    """`rate`: the factor of the temperature where following succeeds. `memory`: differences that Anderson combines."""
+    """The annealed soft fixed point.
+
+    Attributes:
+        rate: The factor of the temperature where the fixed point is followed without trouble.
+        memory: How many differences Anderson's method combines.
+    """
 
     rate: float = 0.5
     memory: int = eqx.field(static=True, default=8)
 
     def init(self, problem: TreeProblem) -> AnnealedState:
-        """The uniform policy's mean fields, and the spread of its action values for a temperature."""
+        """The state of the uniform policy; the first temperature is the spread of its action values."""
         policy = problem.uniform()
         flow = problem.push(policy)
         gain, best, spread = problem.gains(flow, problem.occupancy(flow, policy))
         count = problem.aggregates.shape[0]
-        first = jnp.maximum(spread * (_COLD if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
+        first = jnp.maximum(spread * (_WITHOUT_INTERACTION if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
         guess = flow @ problem.aggregates.T
         history = jnp.zeros((self.memory, *guess.shape))
         start = Point(flow, first)
@@ -76,18 +88,18 @@ class Annealed(eqx.Module):
             before=(guess, guess),
             steps=history,
             changes=history,
-            inner=jnp.zeros((), int),
-            first=first,
+            evaluations=jnp.zeros((), int),
+            first_temperature=first,
             rate=jnp.asarray(self.rate),
-            found=(guess, Point(flow, first / self.rate)),
-            best=Point(flow, _HOT * first),
+            last=(guess, Point(flow, first / self.rate)),
+            best=Point(flow, _UNIFORM * first),
             gain=jnp.sum(gain),
             mean_return=jnp.sum(best - gain),
             residual=jnp.asarray(jnp.inf),
         )
 
     def step(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
-        """One evaluation of F, and what follows from it: Anderson's step, or another temperature."""
+        """The state after one evaluation of F, and Anderson's step or another temperature."""
         temperature = state.now.temperature
         policy = respond(problem, state.now)
         flow = problem.push(policy)
@@ -95,8 +107,8 @@ class Annealed(eqx.Module):
         residual = reached - state.guess
         scale = jnp.max(jnp.abs(reached), axis=0) + jnp.finfo(flow.dtype).tiny
         error = jnp.max(jnp.abs(residual) / scale, initial=0.0)
-        found = error <= jnp.minimum(_LOOSEST, _FOUND * temperature / state.first)
-        lost = ~found & ((state.inner + 1 >= _INNER) | ~jnp.isfinite(error))
+        found = error <= jnp.minimum(_MAX_RESIDUAL, _RESIDUAL * temperature / state.first_temperature)
+        lost = ~found & ((state.evaluations + 1 >= _MAX_EVALUATIONS) | ~jnp.isfinite(error))
 
         def measure(_: None) -> tuple[Array, Array]:
             played, own = problem.settled(policy, flow)
@@ -111,34 +123,44 @@ class Annealed(eqx.Module):
             mean_return=jnp.where(better, mean_return, state.mean_return),
             residual=error,
         )
-        state = self._remembered(state, residual)
-        colder = self._colder(problem, state, reached, flow)
-        again = self._again(problem, state)
-        nearer = self._nearer(problem, state, residual, flow)
-        return _where(found, colder, _where(lost, again, nearer))
+        state = self._remember_differences(state, residual)
+        colder = self._lower_temperature(problem, state, reached, flow)
+        backtracked = self._backtrack(problem, state)
+        improved = self._anderson_step(problem, state, residual, flow)
+        return _where(found, colder, _where(lost, backtracked, improved))
 
-    def _remembered(self, state: AnnealedState, residual: Array) -> AnnealedState:
-        """With the newest differences, if the guess before was at the same temperature."""
+    def certify(self, problem: TreeProblem, state: AnnealedState) -> tuple[AnnealedState, Certificate]:
+        """The least exploitability, which steps have computed."""
+        return state, Certificate(state.gain[None], state.mean_return[None])
+
+    def policy_at(self, problem: TreeProblem, state: AnnealedState) -> Table:
+        """The policy of the least exploitability."""
+        return respond(problem, state.best)
+
+    def _remember_differences(self, state: AnnealedState, residual: Array) -> AnnealedState:
+        """Add the newest differences, if the guess before was at the same temperature."""
         guess, other = state.before
         new = (state.guess - guess, residual - other)
         steps, changes = (
-            jnp.where(state.inner > 0, jnp.roll(old, -1, axis=0).at[-1].set(one), old)
+            jnp.where(state.evaluations > 0, jnp.roll(old, -1, axis=0).at[-1].set(one), old)
             for old, one in zip((state.steps, state.changes), new, strict=True)
         )
         return state._replace(steps=steps, changes=changes, before=(state.guess, residual))
 
-    def _nearer(self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow) -> AnnealedState:
-        """Anderson's step."""
+    def _anderson_step(self, problem: TreeProblem, state: AnnealedState, residual: Array, flow: Flow) -> AnnealedState:
+        """Take Anderson's step at the same temperature."""
         guess = _bounded(problem, state.guess + residual - _anderson(problem, state.steps, state.changes, residual))
         point = Point(lift(problem, flow, guess), state.now.temperature)
-        return state._replace(guess=guess, now=point, inner=state.inner + 1)
+        return state._replace(guess=guess, now=point, evaluations=state.evaluations + 1)
 
-    def _colder(self, problem: TreeProblem, state: AnnealedState, reached: Array, flow: Flow) -> AnnealedState:
-        """The fixed point is found: the next temperature, from where the last two fixed points lead.
+    def _lower_temperature(
+        self, problem: TreeProblem, state: AnnealedState, reached: Array, flow: Flow
+    ) -> AnnealedState:
+        """Go on from a fixed point to the next temperature, where the line through the last two fixed points leads.
 
-        Responses steepen like 1 / temperature, and so, to start with, are the differences of F kept.
+        Responses steepen like 1 / temperature, and so the differences of F are scaled at first.
         """
-        temperature, (earlier, warmer) = state.now.temperature, state.found
+        temperature, (earlier, warmer) = state.now.temperature, state.last
         rate = jnp.maximum(state.rate**2, self.rate)
         following = temperature * rate
         slope = (reached - earlier) / (temperature - warmer.temperature)
@@ -147,31 +169,27 @@ class Annealed(eqx.Module):
             guess=guess,
             now=Point(lift(problem, flow, guess), following),
             changes=(state.changes + state.steps) / rate - state.steps,
-            inner=jnp.zeros_like(state.inner),
+            evaluations=jnp.zeros_like(state.evaluations),
             rate=rate,
-            found=(reached, Point(flow, temperature)),
+            last=(reached, Point(flow, temperature)),
         )
 
-    def _again(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
-        """The fixed point is lost: from the one found last, a smaller step in temperature."""
-        guess, point = state.found
+    def _backtrack(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
+        """Go back to the fixed point that was found last, and make a smaller step in temperature from there."""
+        guess, point = state.last
         rate = jnp.minimum(jnp.sqrt(state.rate), _SLOWEST)
         return state._replace(
             guess=guess,
             now=Point(lift(problem, point.flow, guess), point.temperature * rate),
             steps=jnp.zeros_like(state.steps),
             changes=jnp.zeros_like(state.changes),
-            inner=jnp.zeros_like(state.inner),
+            evaluations=jnp.zeros_like(state.evaluations),
             rate=rate,
         )
 
-    def table(self, problem: TreeProblem, state: AnnealedState) -> Table:
-        """The policy of the least gain."""
-        return respond(problem, state.best)
-
 
 def respond(problem: TreeProblem, point: Point) -> Table:
-    """The soft best response."""
+    """The soft best response to the mean fields of a point, at its temperature."""
 
     def choose(_: None, q: Array) -> tuple[Array, Array, Array]:
         policy, worth = soft(q, point.temperature)
@@ -183,7 +201,7 @@ def respond(problem: TreeProblem, point: Point) -> Table:
 def lift(problem: TreeProblem, flow: Flow, aggregates: Float[Array, "slots aggregates"]) -> Flow:
     """The mean fields nearest to `flow` that have these aggregates.
 
-    Only aggregates matter, so they may be signed; where these are the whole mean field, they are distributions.
+    Only aggregates matter, so masses may be negative, except where the aggregates are the whole mean field.
     """
     lifted = flow + (aggregates - flow @ problem.aggregates.T) @ problem.pseudoinverse.T
     if problem.aggregates.shape[0] < problem.aggregates.shape[1]:
@@ -197,7 +215,7 @@ def _where(which: Array, yes: Any, no: Any) -> Any:
 
 
 def _bounded(problem: TreeProblem, guess: Float[Array, "slots aggregates"]) -> Float[Array, "slots aggregates"]:
-    """Within what distributions can have."""
+    """The guess, moved to within the aggregates that distributions can have."""
     return jnp.clip(guess, jnp.min(problem.aggregates, axis=1), jnp.max(problem.aggregates, axis=1))
 
 
@@ -207,7 +225,7 @@ def _anderson(
     changes: Float[Array, "memory slots aggregates"],
     residual: Float[Array, "slots aggregates"],
 ) -> Float[Array, "slots aggregates"]:
-    """In every group the combination of changes nearest to the residual, with its steps: what to take off."""
+    """What Anderson's method takes off a plain step: by group, the combination of changes nearest to the residual."""
 
     def inner(left: Array, right: Array) -> Array:
         products = jnp.sum(left * right, axis=-1)

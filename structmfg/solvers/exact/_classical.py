@@ -22,15 +22,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.evaluation import Flow, Information, Table, TreeProblem, greedy, soft
-from structmfg.solvers._tree_solver import Judged, TreeSolver
+from structmfg.evaluation import Certificate, Flow, Information, Table, TreeProblem, greedy, soft
+from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import LEAST_PROBABILITY, conditional
 
 
 class Iterate(NamedTuple):
-    """`policy` and the mean fields under it; the mean fields that agents `expect`; `memory` (D, S, A), the solver's."""
+    """The state of a classical iteration.
+
+    Attributes:
+        policy, flow: The policy, and the mean fields under it.
+        expect: The mean fields that agents expect.
+        memory: What the solver keeps besides.
+        steps: The number of steps made.
+    """
 
     policy: Table
     flow: Flow
@@ -40,10 +48,10 @@ class Iterate(NamedTuple):
 
 
 class Classical(TreeSolver):
-    """One of the iterations. It starts from the uniform policy."""
+    """A classical iteration. It starts from the uniform policy."""
 
+    @override
     def init(self, problem: TreeProblem) -> Iterate:
-        """The uniform policy."""
         policy = problem.uniform()
         flow = problem.push(policy)
         return Iterate(policy, flow, flow, self.remember(problem, flow, policy), jnp.zeros((), int))
@@ -53,42 +61,50 @@ class Classical(TreeSolver):
         return policy
 
     @abc.abstractmethod
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """The policy (B, S, A) in action values (B, S, A), and what it is worth (B, S); `page`: policy and memory."""
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
+        """The policy (B, S, A) for action values q (B, S, A), and its value (B, S).
+
+        `before`: the policy and the memory of the state at the same nodes.
+        """
 
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
-        """What follows from a response: by default it is the policy, and its mean fields are what agents expect."""
+        """The state after a response: by default it is the policy, and its mean fields are what agents expect."""
         flow = problem.push(response)
         return state._replace(policy=response, flow=flow, expect=flow)
 
+    @override
     def step(self, problem: TreeProblem, state: Iterate) -> Iterate:
-        """A response, and what follows from it."""
-
-        def choose(page: Any, q: Array) -> tuple[Array, Array, Array]:
-            policy, worth = self.respond(state, page, q)
-            return policy, worth, policy
+        def choose(before: Any, q: Array) -> tuple[Array, Array, Array]:
+            policy, value = self.respond(state, before, q)
+            return policy, value, policy
 
         _, response = problem.backward(state.expect, choose, (state.policy, state.memory))
         return self.average(problem, state, response)._replace(steps=state.steps + 1)
 
-    def judge(self, problem: TreeProblem, state: Iterate) -> tuple[Iterate, Judged]:
-        """The certificate of the policy."""
+    @override
+    def certify(self, problem: TreeProblem, state: Iterate) -> tuple[Iterate, Certificate]:
         policy, flow = problem.settled(state.policy, state.flow)
-        return state, Judged.of(problem.certify(flow, policy))
+        return state, problem.certify(flow, policy)
 
-    def table(self, problem: TreeProblem, state: Iterate) -> Table:
-        """The policy reached."""
+    @override
+    def policy_at(self, problem: TreeProblem, state: Iterate) -> Table:
         return state.policy
 
 
 def _best(q: Array, temperature: float) -> tuple[Array, Array]:
-    """The greedy policy, or softmax(q / temperature) in optimal action values; both worth the maximum."""
+    """The greedy policy, or softmax(q / temperature), and the maximum of the optimal action values."""
     best = jnp.max(q, axis=-1)
     return (greedy(q) if temperature == 0 else jax.nn.softmax(q / temperature)), best
 
 
 class FixedPoint(Classical):
-    """`damping`: the weight of the new mean fields; `temperature`: zero for best responses, else Boltzmann's."""
+    """Best responses to damped mean fields (Cui & Koeppl 2021).
+
+    Attributes:
+        damping: The weight of the new mean fields.
+        temperature: Zero for best responses, else Boltzmann's, in units of the return.
+        tolerance, information: See `TreeSolver`.
+    """
 
     damping: float = 1.0
     temperature: float = eqx.field(static=True, default=0.0)
@@ -99,44 +115,48 @@ class FixedPoint(Classical):
         check_between("damping", self.damping, 0, 1, open_low=True)
         check_between("temperature", self.temperature, 0, float("inf"))
 
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """The best response."""
+    @override
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
         return _best(q, self.temperature)
 
+    @override
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
-        """The damped mean fields."""
         flow = problem.push(response)
         expect = (1 - self.damping) * state.expect + self.damping * flow
         return state._replace(policy=response, flow=flow, expect=expect)
 
 
 class FictitiousPlay(Classical):
-    """The policy is that of the averaged occupancies.
+    """Best responses to the average of all mean fields so far (Perrin et al. 2020).
 
-    Its mean fields are the averages, unless moves depend on the mean field.
+    The policy is that of the averaged occupancies. Its mean fields are the averages, unless moves depend on the mean
+    field.
+
+    Attributes:
+        tolerance, information: See `TreeSolver`.
     """
 
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
 
+    @override
     def remember(self, problem: TreeProblem, flow: Flow, policy: Table) -> Table:
-        """Occupancies."""
         return problem.occupancy(flow, policy)
 
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """The best response."""
+    @override
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
         return _best(q, 0.0)
 
+    @override
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
-        """The k-th response has weight 1 / (k + 1); the uniform policy is the first of all."""
-        weight = 1 / (state.steps + 2.0)
+        weight = 1 / (state.steps + 2.0)  # of the k-th response 1 / (k + 1): the uniform policy is the first of all
         played = problem.occupancy(problem.push(response), response)
         occupancy = (1 - weight) * state.memory + weight * played
         return super().average(problem, state, conditional(occupancy))._replace(memory=occupancy)
 
 
 class _MirrorStep(Classical):
-    """A step from the policy before, at a learning rate per unit of reward."""
+    """A step from the policy before it."""
 
     learning_rate: eqx.AbstractVar[float]
 
@@ -149,31 +169,47 @@ class _MirrorStep(Classical):
 
 
 class OnlineMirrorDescent(_MirrorStep):
-    """`learning_rate`: of the sum of action values, per unit of reward."""
+    """Softmax of the sum of all action values so far (Perolat et al. 2021).
+
+    Attributes:
+        learning_rate: Of the sum, per unit of reward.
+        tolerance, information: See `TreeSolver`.
+    """
 
     learning_rate: float = 0.1
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
 
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """A mirror step in the policy's own action values."""
-        return self.relative(page[0], q)[0], jnp.sum(page[0] * q, axis=-1)
+    @override
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
+        return self.relative(before[0], q)[0], jnp.sum(before[0] * q, axis=-1)
 
 
 class MunchausenMirrorDescent(_MirrorStep):
-    """`learning_rate`: the inverse of the weight of the KL divergence from the policy before."""
+    """Mirror steps in soft action values (Lauriere et al. 2022).
+
+    Attributes:
+        learning_rate: The inverse of the weight of the KL divergence from the policy before, per unit of reward.
+        tolerance, information: See `TreeSolver`.
+    """
 
     learning_rate: float = 0.1
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
 
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """A mirror step in soft action values."""
-        return self.relative(page[0], q)
+    @override
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
+        return self.relative(before[0], q)
 
 
 class PriorDescent(Classical):
-    """`temperature`: of soft responses relative to the prior, which becomes the policy after every `inner` steps."""
+    """Soft responses relative to a prior (Cui & Koeppl 2021).
+
+    Attributes:
+        temperature: Of the soft responses, in units of the return.
+        inner: Steps after which the policy reached becomes the prior.
+        tolerance, information: See `TreeSolver`.
+    """
 
     temperature: float = 1.0
     inner: int = 10
@@ -184,19 +220,24 @@ class PriorDescent(Classical):
         check_positive("temperature", self.temperature)
         check_integer("inner", self.inner, at_least=1)
 
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """The soft response relative to the prior."""
-        return soft(q, jnp.asarray(self.temperature)[None], jnp.maximum(page[1], LEAST_PROBABILITY))
+    @override
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
+        return soft(q, jnp.asarray(self.temperature)[None], jnp.maximum(before[1], LEAST_PROBABILITY))
 
+    @override
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
-        """A new prior after every `inner` steps."""
         state = super().average(problem, state, response)
         renew = (state.steps + 1) % self.inner == 0
         return state._replace(memory=jnp.where(renew, response, state.memory))
 
 
 class PolicyIteration(Classical):
-    """`temperature`: zero for greedy policies, else Boltzmann's."""
+    """Greedy policies in the values of the policy before (Cacace, Camilli & Goffi 2021).
+
+    Attributes:
+        temperature: Zero for greedy policies, else Boltzmann's, in units of the return.
+        tolerance, information: See `TreeSolver`.
+    """
 
     temperature: float = eqx.field(static=True, default=0.0)
     tolerance: float = 0.0
@@ -205,6 +246,6 @@ class PolicyIteration(Classical):
     def __check_init__(self) -> None:
         check_between("temperature", self.temperature, 0, float("inf"))
 
-    def respond(self, state: Iterate, page: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        """Greedy in the values of the policy."""
-        return _best(q, self.temperature)[0], jnp.sum(page[0] * q, axis=-1)
+    @override
+    def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
+        return _best(q, self.temperature)[0], jnp.sum(before[0] * q, axis=-1)

@@ -1,21 +1,25 @@
-"""Certified equilibria on noise trees.
+"""Certified equilibria on noise trees, and the floor of clairvoyant exploitability.
 
-Two methods, chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
-these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way the
-result is judged by its certificate alone: the exploitability by an exact best response on the tree. `converged` means
-that it is at most the tolerance; where public information has no exact best response, `uncertified` is the most that is
-said. Whatever happens, the policy returned is that of the least certificate found.
+There are two methods, chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed
+point in these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way
+a certificate alone decides: the exploitability by an exact best response on the tree. `converged` means that it is at
+most the tolerance. Where public information has no exact best response, the result is at most `uncertified`. Whatever
+happens, the policy returned is that of the least certificate computed.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
+from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive
-from structmfg.evaluation import Information, Table, TreeProblem
-from structmfg.solvers._tree_solver import Judged, TreeSolver
-from structmfg.solvers.exact._accelerated import CERTIFY, Accelerated, AcceleratedState
-from structmfg.solvers.exact._annealed import Annealed, AnnealedState, respond
+from structmfg._results import RESULTS
+from structmfg.evaluation import Certificate, Information, Table, TreeProblem, exploitability
+from structmfg.games import MAX_SCENARIOS, Game
+from structmfg.solvers._base import TreeSolver
+from structmfg.solvers.exact._accelerated import STEPS_PER_CERTIFICATE, Accelerated
+from structmfg.solvers.exact._annealed import Annealed
+from structmfg.solvers.loop import solve
 
 Method = Literal["auto", "annealed", "mirror"]
 
@@ -23,12 +27,17 @@ Method = Literal["auto", "annealed", "mirror"]
 class ExactEquilibrium(TreeSolver):
     """An equilibrium by the annealed soft fixed point or by accelerated mirror descent.
 
-    - `tolerance`: the exploitability to reach, in units of the return.
-    - `information`: "full" for a policy that knows the noise so far, "public" for one that knows the observations.
-    - `method`: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror".
-    - `rate`: the factor by which the temperature falls; `memory`: the residuals that Anderson's method combines.
-    - `stiffness`: of the mirror steps, in units of the reward; None for an estimate. `cycle`: steps to the first
-      restart.
+    Attributes:
+        tolerance: The exploitability to reach, in units of the return.
+        information: "full" for a policy that knows the noise so far, "public" for one that knows the observations.
+        method: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror".
+        rate: The factor by which the temperature of "annealed" falls.
+        memory: The number of residuals that Anderson's method combines in "annealed".
+        stiffness: Of the steps of "mirror", in units of the reward; None for an estimate.
+        cycle: The steps to the first restart of "mirror".
+
+    Raises:
+        ValueError: Where a number is out of its range, or a name unknown.
     """
 
     tolerance: float = 1e-6
@@ -47,29 +56,78 @@ class ExactEquilibrium(TreeSolver):
         if self.stiffness is not None:
             check_positive("stiffness", self.stiffness)
 
-    def stride(self, state: Any) -> int:
-        """One, or more where certificates would cost too much."""
-        return 1 if isinstance(state, AnnealedState) else CERTIFY
+    def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated:
+        few_aggregates = problem.aggregates.shape[0] < problem.aggregates.shape[1]
+        if self.method == "annealed" or (self.method == "auto" and few_aggregates):
+            return Annealed(self.rate, self.memory)
+        return Accelerated(self.stiffness, self.cycle)
 
-    def init(self, problem: TreeProblem) -> AnnealedState | AcceleratedState:
-        """The uniform policy."""
-        few = problem.aggregates.shape[0] < problem.aggregates.shape[1]
-        if self.method == "annealed" or (self.method == "auto" and few):
-            return Annealed(self.rate, self.memory).init(problem)
-        return Accelerated(self.stiffness, self.cycle).init(problem)
+    @override
+    def steps_per_certificate(self, problem: TreeProblem) -> int:
+        return 1 if isinstance(self._iteration(problem), Annealed) else STEPS_PER_CERTIFICATE
 
+    @override
+    def init(self, problem: TreeProblem) -> Any:
+        return self._iteration(problem).init(problem)
+
+    @override
     def step(self, problem: TreeProblem, state: Any) -> Any:
-        """One evaluation of the fixed point, or one mirror step."""
-        if isinstance(state, AnnealedState):
-            return Annealed(self.rate, self.memory).step(problem, state)
-        return Accelerated(self.stiffness, self.cycle).step(problem, state)
+        return self._iteration(problem).step(problem, state)
 
-    def judge(self, problem: TreeProblem, state: Any) -> tuple[Any, Judged]:
-        """The least exploitability found."""
-        if isinstance(state, AcceleratedState):
-            state = Accelerated(self.stiffness, self.cycle).judge(problem, state)
-        return state, Judged(state.gain, state.mean_return)
+    @override
+    def certify(self, problem: TreeProblem, state: Any) -> tuple[Any, Certificate]:
+        return self._iteration(problem).certify(problem, state)
 
-    def table(self, problem: TreeProblem, state: Any) -> Table:
-        """The policy of the least exploitability."""
-        return respond(problem, state.best) if isinstance(state, AnnealedState) else state.best
+    @override
+    def policy_at(self, problem: TreeProblem, state: Any) -> Table:
+        return self._iteration(problem).policy_at(problem, state)
+
+
+class Floor(NamedTuple):
+    """The clairvoyant exploitability of an exact equilibrium.
+
+    Attributes:
+        value: The clairvoyant exploitability, in units of the return.
+        gap: The certificate of the equilibrium: its exploitability by the information that it has.
+        result: How the solve ended; the floor is to be trusted where this is `converged`.
+    """
+
+    value: float
+    gap: float
+    result: RESULTS
+
+
+def floor(
+    game: Game,
+    *,
+    information: Information = "full",
+    tolerance: float = 1e-4,
+    max_steps: int = 2000,
+    max_seconds: float | None = None,
+) -> Floor:
+    """The clairvoyant exploitability at the exact equilibrium: what foresight alone is worth.
+
+    That is the worth of knowing the future noise, and under "public" information of knowing the noise at all.
+
+    Args:
+        game: A game with finitely many noise paths.
+        information: What the equilibrium's policy knows, see `ExactEquilibrium`.
+        tolerance: The exploitability of the equilibrium to reach, in units of the return.
+        max_steps: The most steps to the equilibrium.
+        max_seconds: A limit on the time of the solve; None for none.
+
+    Returns:
+        The floor, with the certificate of the equilibrium.
+
+    Raises:
+        ValueError: Where the game's noise paths are not finite, or too many, or a number is out of its range.
+    """
+    if game.scenarios() is None:
+        raise ValueError(
+            "the floor is a mean over all noise paths, but this game's noise is continuous, or has more than "
+            f"{MAX_SCENARIOS} paths: discretise it, with a short horizon"
+        )
+    solver = ExactEquilibrium(tolerance=tolerance, information=information)
+    solution = solve(game, solver, max_steps=max_steps, max_seconds=max_seconds, throw=False)
+    value = exploitability(game, solution.policy, kind="clairvoyant").value
+    return Floor(value, solution.stats["exploitability"], solution.result)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from structmfg.evaluation import Backward, Trajectory, rollout
 from structmfg.games import Game, NoisePaths
 from structmfg.policies import BinnedPolicy, ParametricPolicy
-from structmfg.solvers._training import Metrics
+from structmfg.solvers._base import Metrics
 from structmfg.solvers.gradient._structural import Stretch, StructuralSolver
 
 
@@ -45,14 +45,14 @@ class StructuralPolicyGradient(StructuralSolver):
         parameters = self.policy.initialised(parameter_key).parameters
         return TrainingState(parameters, self._optimiser(1).init(parameters), key, jnp.zeros((), int))
 
-    def bound(self, state: TrainingState) -> ParametricPolicy:
+    def policy_at(self, game: Game, state: TrainingState) -> ParametricPolicy:
         """The policy with the parameters reached."""
         return self.policy.with_parameters(state.parameters)
 
-    def update(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
+    def step(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
         """One update."""
         key, noise_key = jax.random.split(state.key)
-        paths, policy = self._noise_paths(game, noise_key), self.bound(state)
+        paths, policy = self._noise_paths(game, noise_key), self.policy_at(game, state)
         trajectories = self._along(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
         temperature = self._temperature(state.step, max_steps)
         returns, descent = self._returns_and_descent(game, state.parameters, trajectories, paths, temperature)

@@ -18,7 +18,7 @@ from structmfg._checks import check_between, check_integer, check_name, check_po
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
-from structmfg.solvers._training import TrainingSolver
+from structmfg.solvers._base import TrainingSolver
 
 _HELD = 2**21  # numbers held at once for each array over times and states: more would leave the caches
 MAX_PAIRS_SIDE_BY_SIDE = (
@@ -172,7 +172,9 @@ class StructuralSolver(TrainingSolver):
             ) -> tuple[Backward, Array, Array]:
                 within, logits, end, critic = path
                 options: dict[str, Any] = {"discount": self.gradient_discount, "form": self.form}
-                return gradient_along(game, within, logits, temperature, end, critic=critic, trace=trace, **options)
+                return gradient_along(
+                    game, within, logits, temperature, end, critic=critic, gae_lambda=trace, **options
+                )
 
             judged = _times(critic, first, part)
             starts, gradients, values = self._along(game, along, (aggregates, logits, ends, judged))

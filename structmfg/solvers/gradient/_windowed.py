@@ -24,10 +24,18 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.evaluation import Backward, Position, beginning, gradient_along, policy_values, rollout, rollout_from
+from structmfg.evaluation import (
+    Backward,
+    Position,
+    gradient_along,
+    initial_position,
+    policy_values,
+    rollout,
+    rollout_from,
+)
 from structmfg.games import Game, Noise, NoisePaths
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics
+from structmfg.solvers._base import Metrics
 from structmfg.solvers.gradient._structural import Stretch, StructuralSolver
 
 _WINDOW = 32  # the most steps of a window that is chosen by itself
@@ -124,7 +132,7 @@ class WindowedRSPG(StructuralSolver):
         policy: Any = self.policy
         return policy.with_parameters(parameters.policy), critic(policy).with_parameters(parameters.critic)
 
-    def bound(self, state: WindowedState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: WindowedState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self._networks(state.parameters)[0]
 
@@ -158,7 +166,7 @@ class WindowedRSPG(StructuralSolver):
         optimiser = Networks(*(one.init(p) for one, p in zip(self._optimisers(1), parameters, strict=True)))
         return WindowedState(parameters, optimiser, scale, course, key, jnp.zeros((), int))
 
-    def update(self, game: Game, state: WindowedState, max_steps: int) -> tuple[WindowedState, Metrics]:
+    def step(self, game: Game, state: WindowedState, max_steps: int) -> tuple[WindowedState, Metrics]:
         """One update."""
         key, noise_key = jax.random.split(state.key)
         paths = self._noise_paths(game, noise_key)
@@ -235,7 +243,7 @@ class WindowedRSPG(StructuralSolver):
         networks = policy, critic(policy)
         zero = jnp.zeros_like(course.collected)
         first, memory = (
-            jax.vmap(lambda z, network=network: beginning(game, network, z))(paths.noise) for network in networks
+            jax.vmap(lambda z, network=network: initial_position(game, network, z))(paths.noise) for network in networks
         )
         fresh = Course(first, memory.hidden, paths.noise, zero, course.collected)
         done = course.position.aggregate.time == game.horizon

@@ -1,33 +1,33 @@
 """The loop that drives every solver: chunks, time limits, snapshots, memory estimates."""
 
 from structmfg.solvers.loop._memory import (
-    ONE_BY_ONE,
+    SMALL_PROGRAMS,
     MemoryEstimate,
-    Meter,
+    MemoryProfiler,
     estimate_memory,
     least_bytes,
-    meter_clairvoyant,
-    meter_informed,
-    meter_solve,
-    meter_tree_solve,
-    too_much,
+    profile_clairvoyant,
+    profile_informed,
+    profile_solve,
+    profile_tree_solve,
+    refuse_at_once,
 )
 from structmfg.solvers.loop._snapshots import Snapshots
 from structmfg.solvers.loop._solve import Progress, solve, solve_seeds
 
 __all__ = [
-    "ONE_BY_ONE",
+    "SMALL_PROGRAMS",
     "MemoryEstimate",
-    "Meter",
+    "MemoryProfiler",
     "Progress",
     "Snapshots",
     "estimate_memory",
     "least_bytes",
-    "meter_clairvoyant",
-    "meter_informed",
-    "meter_solve",
-    "meter_tree_solve",
+    "profile_clairvoyant",
+    "profile_informed",
+    "profile_solve",
+    "profile_tree_solve",
+    "refuse_at_once",
     "solve",
     "solve_seeds",
-    "too_much",
 ]

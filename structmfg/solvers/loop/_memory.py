@@ -1,8 +1,8 @@
-"""What a solve takes of memory, found before it starts and without any of its arrays.
+"""The memory that a solve needs, estimated before it starts and without any of its arrays.
 
-Every program is traced and compiled for stand-ins, arrays of the right shape that take no room, and XLA says what it
-takes: arguments, temporaries and results. What lives beside a program is added by size. The programs are those that are
-run later, and JAX keeps them: they are not compiled twice.
+Every program is traced and compiled for abstract arrays, which have a shape but take no room, and XLA says how much it
+needs: arguments, temporaries and results. What is held while a program runs is added by its size. The programs are
+those that run later, and JAX keeps them: they are not compiled twice.
 """
 
 import time
@@ -14,30 +14,33 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from structmfg import evaluation
 from structmfg._checks import check_integer
 from structmfg._flags import own_rules
-from structmfg._memory import memory_left, peak_memory, resident_memory
+from structmfg._memory import memory_left, memory_use
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
-from structmfg.evaluation import _exploitability as evaluation
 from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree
 from structmfg.policies import Policy
-from structmfg.solvers._training import TrainingSolver
-from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers._base import AnySolver, TreeSolver
 from structmfg.solvers.gradient import StructuralSolver
-from structmfg.solvers.loop import _training_run as training_run
-from structmfg.solvers.loop import _tree_run as tree_run
+from structmfg.solvers.loop._training_run import lower_chunk, start, state_of
+from structmfg.solvers.loop._tree_run import evaluate_on_tree, first_state, steps_to_certificate, tree_policy_at
 
-ONE_BY_ONE = 2**27  # what is compiled operation by operation leaves behind, as measured on linear_quadratic
-_DECOMPOSED = 10  # arrays of its size that NumPy's pseudoinverse of a matrix holds: copies, factors and work space
+SMALL_PROGRAMS = 2**27  # bytes that operations compiled one by one leave behind, as measured on linear_quadratic
+_PSEUDOINVERSE_ARRAYS = 10  # of the size of a matrix, held while NumPy computes its pseudoinverse
 
 
 class MemoryEstimate(NamedTuple):
-    """In bytes: what the `process` holds, its programs among it, and the most it held; the largest `arrays` to come.
+    """The memory that a solve needs, in bytes. On an accelerator, what the process itself holds counts as nothing.
 
-    They are those of the `phase` named. `available`: what the process may hold in all. On an accelerator all but the
-    arrays of the process counts as nothing, as they are on the host. `compile_seconds`: of the training. `exact`: False
-    where compilation was spared, as a lower bound of the arrays is more than what there is. `process` has in it what
-    small programs are going to add, whatever the size of the game.
+    Attributes:
+        process: What the process holds now, with what small programs are going to add whatever the size of the game.
+        peak: The most that the process has held so far.
+        arrays: The largest that all arrays held at once will be.
+        phase: The phase of the run in which they are so large.
+        available: What the process may hold in all.
+        compile_seconds: The time that it took to compile the training.
+        exact: False where nothing was compiled, because a lower bound of `arrays` is already more than is available.
     """
 
     process: int
@@ -50,214 +53,216 @@ class MemoryEstimate(NamedTuple):
 
     @property
     def total(self) -> int:
-        """The peak that is expected."""
+        """The expected peak, in bytes."""
         return max(self.peak, self.process + self.arrays)
 
     @property
     def fits(self) -> bool:
-        """Whether there is so much."""
+        """Whether so much memory is available."""
         return self.total <= self.available
 
 
-class Meter:
-    """The peaks of what is run, by phase.
+class MemoryProfiler:
+    """The most memory that programs need, by phase.
 
-    A `draft` takes half the time to compile: its programs are of the same size, but not those that are run later.
+    With `fast_compile` it takes half the time: the programs are of the same size, but not those that run later.
     """
 
-    def __init__(self, *, draft: bool = False) -> None:
-        self._options = {"xla_backend_optimization_level": 0} if draft else {}
+    def __init__(self, *, fast_compile: bool = False) -> None:
+        self._options = {"xla_backend_optimization_level": 0} if fast_compile else None
         self.peaks: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
 
-    def note(self, phase: str, *arrays: PyTree) -> None:
-        """That these were held at once."""
-        self.peaks[phase] = max(self.peaks.get(phase, 0), size(arrays))
+    def record(self, phase: str, *arrays: PyTree, program: int = 0) -> None:
+        """Record that arrays, and a program of so many bytes, are held at the same time."""
+        self.peaks[phase] = max(self.peaks.get(phase, 0), program + size(arrays))
 
-    def run(self, phase: str, function: Any, *arguments: Any, beside: PyTree = ()) -> Any:
-        """Stand-ins for what a function returns, which `eqx.filter_jit` has made; what is held `beside` is added."""
-        self.compile(phase, function.lower(*arguments), beside)
+    def compile(self, phase: str, lowered: Any, held: PyTree = ()) -> None:
+        """Record what a lowered program needs, while other arrays are held."""
+        began = time.perf_counter()
+        used = lowered.lowered.compile(compiler_options=self._options).memory_analysis()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
+        program = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
+        self.record(phase, held, program=program - used.alias_size_in_bytes)
+
+    def call(self, phase: str, function: Any, *arguments: Any, held: PyTree = ()) -> Any:
+        """Record what a function made by `eqx.filter_jit` needs; its results, as abstract arrays."""
+        self.compile(phase, function.lower(*arguments), held)
         return results(function, *arguments)
 
-    def compile(self, phase: str, lowered: Any, beside: PyTree = ()) -> None:
-        """A program that has been lowered."""
-        began = time.perf_counter()
-        used = lowered.lowered.compile(compiler_options=self._options or None).memory_analysis()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
-        own = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
-        total = own - used.alias_size_in_bytes + size(beside)
-        self.peaks[phase] = max(self.peaks.get(phase, 0), total)
-
-    def estimate(self, small: int = ONE_BY_ONE) -> MemoryEstimate:
-        """Of what was run, with so much for `small` programs."""
+    def estimate(self, small_programs: int = SMALL_PROGRAMS) -> MemoryEstimate:
+        """The estimate of all phases, with so many bytes for programs that are not recorded."""
         phase = max(self.peaks, key=lambda name: self.peaks[name])
         process, peak, available = _held()
-        process += 0 if _on_device() else small
+        process += 0 if _accelerator_stats() else small_programs
         return MemoryEstimate(process, peak, self.peaks[phase], phase, available, self.seconds.get("training", 0.0))
 
 
 def _held() -> tuple[int, int, int]:
-    """What the process holds, has held at most, and may hold: on the device where that is an accelerator."""
-    if stats := _on_device():
+    """The bytes that the process holds, has held at most, and may hold: on the device where that is an accelerator."""
+    if stats := _accelerator_stats():
         return stats["bytes_in_use"], stats["peak_bytes_in_use"], stats["bytes_limit"]
-    held = resident_memory()
-    return held, peak_memory(), held + memory_left()
+    use = memory_use()
+    return use.resident, use.peak, use.resident + memory_left()
 
 
-def _on_device() -> dict[str, int] | None:
-    """What an accelerator tells of its memory, where there is one that does."""
+def _accelerator_stats() -> dict[str, int] | None:
     device = jax.devices()[0]
     stats = None if device.platform == "cpu" else device.memory_stats()
     return stats if stats and "bytes_limit" in stats else None
 
 
 def size(tree: PyTree) -> int:
-    """The bytes of all arrays, stand-ins as well."""
+    """The bytes of all arrays, abstract ones as well."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if eqx.is_array(leaf) or isinstance(leaf, np.ndarray)]
     return sum(int(leaf.size) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def stand_ins(tree: PyTree) -> PyTree:
-    """Arrays that take no room for shapes, in floats of double precision inside `jax.enable_x64`."""
+def abstract_arrays(tree: PyTree, floats: Any = None) -> PyTree:
+    """Arrays that take no room, for shapes and for such arrays; floating-point ones of the type `floats`."""
 
-    def of(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.ShapeDtypeStruct):
+    def abstract(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.ShapeDtypeStruct | np.ndarray):
             return leaf
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.split(jax.random.key(0), leaf.shape)
-        return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+        changed = floats is not None and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return np.broadcast_to(np.zeros((), floats if changed else leaf.dtype), leaf.shape)
 
-    return jax.tree.map(of, tree)
+    return jax.tree.map(abstract, tree)
 
 
 def results(function: Any, *arguments: Any) -> Any:
-    """Stand-ins for what a function returns."""
-    return stand_ins(eqx.filter_eval_shape(function, *arguments))
-
-
-def _as(tree: PyTree, dtype: Any) -> PyTree:
-    """Stand-ins of another precision."""
-
-    def of(leaf: Any) -> Any:
-        if isinstance(leaf, np.ndarray) and np.issubdtype(leaf.dtype, np.inexact):
-            return np.broadcast_to(np.zeros((), dtype), leaf.shape)
-        return leaf
-
-    return jax.tree.map(of, tree)
+    """The results of a function, as abstract arrays."""
+    return abstract_arrays(eqx.filter_eval_shape(function, *arguments))
 
 
 @own_rules()
-def estimate_memory(
-    game: Game, solver: TrainingSolver | TreeSolver, *, max_steps: int, num_seeds: int | None = None
-) -> MemoryEstimate:
-    """Of `solve`, without what evaluates its policy; `num_seeds` trainings side by side, None for one alone.
+def estimate_memory(game: Game, solver: AnySolver, *, max_steps: int, num_seeds: int | None = None) -> MemoryEstimate:
+    """The memory that `solve` needs, without the evaluation of its policy.
 
-    Raises `ValueError` where the game's noise has no tree that fits, and the solver needs one.
+    Args:
+        game: The game.
+        solver: The solver.
+        max_steps: The number of planned steps.
+        num_seeds: How many trainings run side by side; None for one alone.
+
+    Returns:
+        The estimate, in bytes.
+
+    Raises:
+        ValueError: A number is out of range, or the solver needs a noise tree and the game has none that fits.
     """
     game, max_steps = as_game(game), check_integer("max_steps", max_steps, at_least=1)
     if num_seeds is not None:
         num_seeds = check_integer("num_seeds", num_seeds, at_least=1)
-    least = least_bytes(game, solver)
-    if (refused := too_much(least)) is not None:
+    if (refused := refuse_at_once(least_bytes(game, solver))) is not None:
         return refused
-    meter = Meter()
-    meter_solve(meter, game, solver, max_steps, num_seeds)
-    return meter.estimate()
+    profiler = MemoryProfiler()
+    profile_solve(profiler, game, solver, max_steps, num_seeds)
+    return profiler.estimate()
 
 
-def least_bytes(game: Game, solver: TrainingSolver | TreeSolver, *, evaluated: bool = False) -> int:
-    """A lower bound, before anything is traced: some mean fields and a page of the policy, or its pages at all times.
+def least_bytes(game: Game, solver: AnySolver, *, evaluated: bool = False) -> int:
+    """A lower bound, known before anything is traced: some mean fields, and the policy at one time or at all times.
 
-    The latter are held at once by solvers on trees, and where a policy is `evaluated`: in double precision where the
-    noise is finite.
+    The policy at all times is held at once by solvers on trees, and where it is `evaluated`: in double precision where
+    the noise is finite.
     """
     on_tree = isinstance(solver, TreeSolver)
-    page = game.num_states * game.num_actions
+    table = game.num_states * game.num_actions
     paths = solver.num_paths if isinstance(solver, StructuralSolver) else 1
-    numbers = max(page + paths * game.num_states, page * game.horizon if on_tree or evaluated else 0)
+    numbers = max(table + paths * game.num_states, table * game.horizon if on_tree or evaluated else 0)
     double = on_tree or (evaluated and game.noise_chain() is not None)
     return numbers * (8 if double else jnp.zeros(()).dtype.itemsize)
 
 
-def too_much(least: int) -> MemoryEstimate | None:
+def refuse_at_once(least: int) -> MemoryEstimate | None:
     """An estimate that does not fit, if already a lower bound does not."""
     process, peak, available = _held()
-    found = MemoryEstimate(process, peak, least, "at least", available, 0.0, exact=False)
-    return None if found.fits else found
+    estimate = MemoryEstimate(process, peak, least, "at least", available, 0.0, exact=False)
+    return None if estimate.fits else estimate
 
 
-def meter_solve(
-    meter: Meter, game: Game, solver: TrainingSolver | TreeSolver, max_steps: int, num_seeds: int | None = None
+def profile_solve(
+    profiler: MemoryProfiler, game: Game, solver: AnySolver, max_steps: int, num_seeds: int | None = None
 ) -> Policy:
-    """Measure a solve; the policy that it returns, of stand-ins."""
+    """Record what a solve needs; the policy that it returns, of abstract arrays."""
     if isinstance(solver, TreeSolver):
-        return meter_tree_solve(meter, game, solver)
-    keys = jax.random.key(0) if num_seeds is None else jax.random.split(jax.random.key(0), num_seeds)
-    attempt = results(training_run.start, game, solver, keys)
-    meter.compile("training", training_run.lowered(game, solver, attempt, max_steps))
-    return results(lambda state: solver.bound(training_run.of_one(state, keys)), attempt.state)
+        return profile_tree_solve(profiler, game, solver)
+    guarded = results(start, game, solver, jax.random.split(jax.random.key(0), num_seeds or 1))
+    profiler.compile("training", lower_chunk(game, solver, guarded, max_steps))
+    return results(lambda guarded: solver.policy_at(game, state_of(guarded, 0)), guarded)
 
 
-def meter_tree_solve(meter: Meter, game: Game, solver: TreeSolver, phase: str = "solving on the tree") -> Policy:
-    """Measure an iteration on a tree; the policy that it returns, of stand-ins in single precision."""
+def profile_tree_solve(
+    profiler: MemoryProfiler, game: Game, solver: TreeSolver, phase: str = "solving on the tree"
+) -> Policy:
+    """Record what an iteration on a tree needs; the policy that it returns, of abstract arrays."""
     with jax.enable_x64(True):
-        problem = _problem(meter, phase, game, solver.information)
-        plain = eqx.tree_at(lambda s: s.tolerance, solver, 0.0)
-        state = meter.run(phase, tree_run._first, plain, problem)
-        state, _ = meter.run(phase, tree_run._round, plain, problem, state, jnp.zeros((), int), beside=state)
-        found = meter.run(phase, tree_run._tree_policy, plain, problem, state)
-        meter.run(phase, tree_run._evaluate, problem, found, beside=(state, _as(found, jnp.float32)))
-    return _as(found, jnp.zeros(()).dtype)
+        problem = _abstract_problem(profiler, phase, game, solver.information)
+        solver = eqx.tree_at(lambda s: s.tolerance, solver, 0.0)
+        state = profiler.call(phase, first_state, solver, problem)
+        count = jnp.zeros((), int)
+        state, *_ = profiler.call(phase, steps_to_certificate, solver, problem, state, count, held=state)
+        policy = profiler.call(phase, tree_policy_at, solver, problem, state)
+        held = (state, abstract_arrays(policy, jnp.float32))
+        profiler.call(phase, evaluate_on_tree, problem, policy, held=held)
+    return abstract_arrays(policy, jnp.zeros(()).dtype)
 
 
-def _problem(
-    meter: Meter, phase: str, game: Game, information: Information, tree: NoiseTree | None = None, beside: PyTree = ()
+def _abstract_problem(
+    profiler: MemoryProfiler,
+    phase: str,
+    game: Game,
+    information: Information,
+    tree: NoiseTree | None = None,
+    held: PyTree = (),
 ) -> TreeProblem:
-    """As `TreeProblem.of`, without the aggregates' matrix and its pseudoinverse."""
-    tree = noise_tree(game, whole_levels=information == "public") if tree is None else tree
+    """What `TreeProblem.of` returns, without the aggregates' matrix and its pseudoinverse."""
+    tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
     mean_field = jax.ShapeDtypeStruct((game.num_states,), float)
     count = jax.eval_shape(lambda mu: jnp.asarray(game.aggregates(mu), float), mean_field).shape[0]
-    functions = np.broadcast_to(0.0, (count, game.num_states))
-    meter.note(phase, beside, [functions] * _DECOMPOSED)
-    found, number = groups(tree, information)
-    group = jnp.asarray(found)
-    return results(lambda matrix: TreeProblem(game, tree, matrix, matrix.T, group, information, number), functions)
+    matrix = np.broadcast_to(0.0, (count, game.num_states))
+    profiler.record(phase, held, [matrix] * _PSEUDOINVERSE_ARRAYS)
+    numbers, num_groups = groups(tree, information)
+    group = jnp.asarray(numbers)
+    return results(lambda matrix: TreeProblem(game, tree, matrix, matrix.T, group, information, num_groups), matrix)
 
 
-def meter_clairvoyant(meter: Meter, game: Game, policy: Policy, num_paths: int, phase: str) -> None:
-    """Measure the clairvoyant exploitability, over `num_paths` paths where the noise is continuous."""
-    if game.scenarios() is None:
-        noise = noise_paths(game, key=jax.random.key(0), num_paths=num_paths).noise
-        with jax.enable_x64(True):
-            double, noise = _as(policy, np.float64), evaluation.in_double(noise)
-            meter.run(phase, evaluation._gains, game, double, noise, beside=policy)
-        return
+def profile_clairvoyant(profiler: MemoryProfiler, game: Game, policy: Policy, num_paths: int, phase: str) -> None:
+    """Record what the clairvoyant exploitability needs, over `num_paths` paths where the noise is continuous."""
+    paths = game.scenarios()
+    if sampled := paths is None:
+        paths = noise_paths(game, key=jax.random.key(0), num_paths=num_paths)
     with jax.enable_x64(True):
-        double, paths = _as(policy, np.float64), evaluation.in_double(game.scenarios())
+        double, paths = abstract_arrays(policy, np.float64), evaluation.in_double(paths)
         try:
-            tree = evaluation._tree(game, paths, whole_levels=None)
-        except ValueError:  # it does not fit: path by path
-            meter.run(phase, evaluation._gains, game, double, paths.noise, beside=policy)
+            tree = None if sampled else evaluation.exploitability_tree(game, paths, pad_levels=None)
+        except ValueError:  # it does not fit
+            tree = None
+        if tree is None:  # path by path
+            profiler.call(phase, evaluation.clairvoyant_gains, game, double, paths.noise, held=policy)
         else:
-            flow, table = meter.run(phase, evaluation._unroll, game, tree, double, beside=policy)
-            held = (policy, double)
-            meter.run(phase, evaluation._gains_on_tree, game, tree, flow, table, paths.noise, beside=held)
+            flow, table = profiler.call(phase, evaluation.compiled_unroll, game, tree, double, held=policy)
+            arguments = (game, tree, flow, table, paths.noise)
+            profiler.call(phase, evaluation.clairvoyant_gains_on_tree, *arguments, held=(policy, double))
 
 
-def meter_informed(meter: Meter, game: Game, policy: Policy, information: Information, phase: str) -> None:
-    """Measure the exploitability by a best response on the tree. `ValueError` where there is no tree that fits."""
+def profile_informed(
+    profiler: MemoryProfiler, game: Game, policy: Policy, information: Information, phase: str
+) -> None:
+    """Record what the exploitability by a best response on the tree needs. `ValueError` where no tree fits."""
     with jax.enable_x64(True):
-        double, tree = (
-            _as(policy, np.float64),
-            evaluation._tree(game, None, whole_levels=information == "public" or None),
-        )
-        flow, table = meter.run(phase, evaluation._unroll, game, tree, double, beside=policy)
+        double = abstract_arrays(policy, np.float64)
+        tree = evaluation.exploitability_tree(game, None, pad_levels=information == "public" or None)
+        flow, table = profiler.call(phase, evaluation.compiled_unroll, game, tree, double, held=policy)
         held = (policy, double, flow, table)
-        problem = _problem(meter, phase, game, information, tree, beside=held)
-        values, response, gains, _ = meter.run(
-            phase, evaluation._best_values, problem, flow, table, beside=(policy, double)
+        problem = _abstract_problem(profiler, phase, game, information, tree, held)
+        values, response, gains, _ = profiler.call(
+            phase, evaluation.best_response_on_tree, problem, flow, table, held=(policy, double)
         )
-        # The response becomes a policy, operation by operation: what is kept from zero and its logarithm are tables,
-        # and of the public so is what is copied to all nodes of a set.
+        # The response becomes a policy, operation by operation: its positive entries and their logarithms are tables,
+        # and so is, under public information, what is copied to all nodes of a set.
         sets = eqx.filter_eval_shape(public_sets, game, tree, flow) if information == "public" else ()
-        meter.note(phase, held, values, gains, [response] * 3, stand_ins(sets))
+        profiler.record(phase, held, values, gains, [response] * 3, abstract_arrays(sets))

@@ -1,7 +1,6 @@
-"""A solve under way: what the driver of `solve` needs of it."""
+"""A solve between compiled calls: where it stands, what it measured on the way, and how snapshots keep both."""
 
 import abc
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate
 from structmfg.policies import Policy
-from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
-from structmfg.solvers.loop._snapshots import Shapes, Snapshot, Snapshots
+from structmfg.solvers._base import Checkpoint, Solution
+from structmfg.solvers.loop._snapshots import Snapshot, Snapshots
 
 
-class Reached(NamedTuple):
-    """What the jitted calls change, the updates made so far, and the seconds they took."""
+class LoopState(NamedTuple):
+    """What compiled calls change, the steps made so far, and the seconds that these took."""
 
     state: PyTree[Array]
     step: int
@@ -25,76 +25,86 @@ class Reached(NamedTuple):
 
 
 class Run(abc.ABC):
-    """The state of a solve between jitted calls: of one policy, or of several that are trained side by side.
+    """A solve of one policy, or of several that are trained side by side.
 
-    `reached` is replaced as a whole, after all else: histories may be ahead of it if there was an interrupt, and are
-    cut back by `trim`. `clock`: (step, seconds of training) after every chunk of updates. By policy `checkpoints`, and
-    `failures`: when and where a number was not finite, or None.
+    Attributes:
+        reached: Where the solve stands. It is replaced as a whole and after all else, so that after an interrupt the
+            histories may be longer; `trim` cuts them.
+        histories: The lists of numbers that grow with the steps, by name.
+        clock: (step, seconds of training) after every chunk of steps.
+        checkpoints: By policy, the exploitabilities that were measured on the way.
+        failures: By policy, when and where a number was not finite, or None.
+        planned_end: How the solve ends if all planned steps are made.
     """
 
     planned_end = RESULTS.completed
 
     def __init__(self, num_policies: int) -> None:
-        self.reached = Reached(None, 0, 0.0)
+        self.reached = LoopState(None, 0, 0.0)
         self.compile_seconds = 0.0
+        self.histories: dict[str, list[Any]] = {}
         self.clock: list[tuple[int, float]] = []
         self.checkpoints: list[list[Checkpoint]] = [[] for _ in range(num_policies)]
         self.failures: list[str | None] = [None for _ in range(num_policies)]
 
     @property
     def step(self) -> int:
-        """Updates made."""
+        """The number of steps made."""
         return self.reached.step
 
     @property
     def train_seconds(self) -> float:
-        """Without compilation and evaluation."""
+        """The seconds that the steps took, without compilation and evaluation."""
         return self.reached.train_seconds
 
     @property
     def ended(self) -> RESULTS | None:
-        """How, if no more updates are to be made."""
+        """How the solve has ended, if no more steps are to be made."""
         return RESULTS.nonfinite if all(self.failures) else None
 
-    @abc.abstractmethod
-    def advance(self, until: int, seconds: float) -> None:
-        """Make updates up to the step `until`, or about as many as fit."""
-
-    @abc.abstractmethod
-    def policies(self) -> Sequence[Policy]:
-        """Those reached."""
-
-    @abc.abstractmethod
-    def solutions(self, result: RESULTS) -> list[Solution]:
-        """See `solve`, for each of the policies."""
+    @property
+    def exploitability(self) -> float | None:
+        """The exploitability by the latest certificate, where the solver computes them."""
+        return None
 
     @property
     @abc.abstractmethod
     def mean_return(self) -> float:
-        """The latest, over the policies."""
+        """The latest mean return, averaged over the policies."""
 
-    @property
-    def exploitability(self) -> float | None:
-        """By the latest certificate, where the solver gives them."""
-        return None
+    @abc.abstractmethod
+    def advance(self, until: int, seconds: float) -> None:
+        """Make steps up to the step `until`, or about as many as fit into the seconds."""
+
+    @abc.abstractmethod
+    def policies(self) -> Sequence[Policy]:
+        """The policies reached."""
+
+    @abc.abstractmethod
+    def solutions(self, result: RESULTS) -> list[Solution]:
+        """What `solve` returns, for each of the policies."""
+
+    @abc.abstractmethod
+    def trim(self) -> None:
+        """Cut the histories back to the step reached."""
 
     def measure(self, evaluate: Callable[[Policy], Estimate]) -> None:
-        """Measure the policies reached, outside the clock, unless they were."""
+        """Evaluate the policies reached, outside the clock, unless that was done at this step."""
         for policy, measured in zip(self.policies(), self.checkpoints, strict=True):
             if not measured or measured[-1].step < self.step:
                 measured.append(Checkpoint(self.step, self.train_seconds, *evaluate(policy)))
 
     def measured(self) -> Checkpoint | None:
-        """At this step; the mean over the policies."""
-        now = [of[-1] for of in self.checkpoints if of and of[-1].step == self.step]
+        """The mean over the policies of what was measured at this step."""
+        now = [points[-1] for points in self.checkpoints if points and points[-1].step == self.step]
         if len(now) < len(self.checkpoints):
             return None
         values, errors = (np.array([getattr(point, name) for point in now]) for name in ("value", "stderr"))
         error = float(np.sqrt(np.sum(errors**2)) / len(now))
         return Checkpoint(self.step, self.train_seconds, float(np.mean(values)), error)
 
-    def stats(self, policy: int = 0) -> dict[str, Any]:
-        """What all solves have in common in `stats`."""
+    def stats(self, policy: int) -> dict[str, Any]:
+        """The `stats` that all solves have."""
         return {
             "steps": self.step,
             "train_seconds": self.train_seconds,
@@ -104,69 +114,62 @@ class Run(abc.ABC):
             "failure": self.failures[policy],
         }
 
-    # Snapshots.
-
-    @property
-    @abc.abstractmethod
-    def histories(self) -> dict[str, list[Any]]:
-        """Numbers that grow with the steps, by name."""
-
-    @abc.abstractmethod
-    def trim(self) -> None:
-        """Forget what is beyond the step reached."""
-
-    @abc.abstractmethod
-    def thaw(self, leaves: Sequence[np.ndarray]) -> PyTree[Array]:
-        """A state from the leaves that `frozen` made of it."""
-
     def save(self, snapshots: Snapshots, solve: dict[str, Any]) -> None:
-        """All that `restore` needs."""
+        """Write all that `restore` needs; `solve` describes what the numbers depend on."""
         self.trim()
-        leaves = {f"state {i}": leaf for i, leaf in enumerate(frozen(self.reached.state))}
-        grown = {name: np.asarray(history) for name, history in {**self.histories, "clock": self.clock}.items()}
+        arrays = {f"state {i}": leaf for i, leaf in enumerate(serialise(self.reached.state))}
+        arrays |= {name: np.asarray(history) for name, history in {**self.histories, "clock": self.clock}.items()}
         record = {
             "solve": solve,
             "train_seconds": self.train_seconds,
             "compile_seconds": self.compile_seconds,
             "checkpoints": self.checkpoints,
             "failures": self.failures,
-            "histories": {name: (array.dtype.name, array.shape) for name, array in grown.items()},
         }
-        snapshots.save(Snapshot(self.step, {**leaves, **grown}, record))
+        snapshots.save(Snapshot(self.step, arrays, record))
 
     def restore(self, snapshots: Snapshots, solve: dict[str, Any]) -> None:
-        """Go on from the latest snapshot, if there is one."""
-        leaves = {f"state {i}": _like(leaf) for i, leaf in enumerate(frozen(self.reached.state))}
-        names = {*self.histories, "clock"}
+        """Go on from the latest snapshot of this solve, if there is one."""
+        leaves = {f"state {i}": leaf for i, leaf in enumerate(serialise(self.reached.state))}
+        histories = {*self.histories, "clock"}
 
-        def shapes(record: Mapping[str, Any]) -> Shapes:
-            grown = record["histories"]
-            if grown.keys() != names or any(math.prod(shape) > 2 * solve["max_steps"] for _, shape in grown.values()):
-                raise ValueError("it holds other histories")
-            return leaves | {name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, (dtype, shape) in grown.items()}
+        def check(arrays: Mapping[str, np.ndarray]) -> None:
+            same = arrays.keys() == leaves.keys() | histories and all(
+                (arrays[name].shape, arrays[name].dtype) == (leaf.shape, leaf.dtype) for name, leaf in leaves.items()
+            )
+            if not same or max(arrays[name].size for name in histories) > 2 * solve["max_steps"]:
+                raise ValueError("it holds other arrays")
 
-        found = snapshots.latest(solve, shapes)
+        found = snapshots.latest(solve, check)
         if found is None:
             return
-        state = self.thaw([found.arrays[name] for name in leaves])
-        self.reached = Reached(state, found.step, found.record["train_seconds"])
+        state = deserialise([found.arrays[name] for name in leaves], self.reached.state)
+        self.reached = LoopState(state, found.step, found.record["train_seconds"])
         for name, history in self.histories.items():
             history[:] = found.arrays[name].tolist()
         self.clock = [(int(step), seconds) for step, seconds in found.arrays["clock"].reshape(-1, 2).tolist()]
-        self.checkpoints = [[Checkpoint(*point) for point in of] for of in found.record["checkpoints"]]
+        self.checkpoints = [[Checkpoint(*point) for point in points] for points in found.record["checkpoints"]]
         self.failures = found.record["failures"]
         self.compile_seconds += found.record["compile_seconds"]
 
 
-def _like(array: np.ndarray) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+def serialise(state: PyTree[Array]) -> list[np.ndarray]:
+    """The leaves of a state as plain arrays; random keys become their data."""
+    return [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in jax.tree.leaves(state)]
 
 
-def frozen(state: PyTree[Array]) -> list[np.ndarray]:
-    """Leaves as plain arrays, keys as their data."""
-    return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in jax.tree.leaves(state)]
+def deserialise(arrays: Sequence[np.ndarray], like: PyTree[Array]) -> PyTree[Array]:
+    """The state, of the same kind as `like`, that `serialise` made these arrays of."""
+    leaves, structure = jax.tree.flatten(like)
+    with jax.enable_x64(True):  # which lets arrays of double precision be, and changes no others
+        restored = [
+            jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else jnp.asarray(array)
+            for array, leaf in zip(arrays, leaves, strict=True)
+        ]
+    return jax.tree.unflatten(structure, restored)
 
 
-def is_key(leaf: Array) -> bool:
-    """Whether it holds random keys."""
+def _is_key(leaf: Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

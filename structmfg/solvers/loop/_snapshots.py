@@ -1,64 +1,54 @@
-"""The state of a solve on disk, from which it goes on after whatever happened (orbax-checkpoint).
+"""The state of a solve on disk, from which it goes on after whatever happened.
 
-A snapshot is arrays and a JSON record. It is written beside the others and renamed when it is whole, and it holds
-SHA-256 digests of both: one that was cut short or changed is found out, set aside, and the one before it is used.
+A snapshot is one file of arrays, with a JSON record among them. It is written to a temporary file, which is renamed
+when it is whole, and holds a SHA-256 digest of the arrays. One that was cut short or changed is thus recognised; it is
+set aside, and the snapshot before it is used.
 """
 
 import contextlib
 import fcntl
 import hashlib
 import json
-import logging
 import os
+import re
 import stat
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg._json import to_json
+from structmfg._files import open_arrays, to_json, write_arrays
 
-Shapes = Mapping[str, jax.ShapeDtypeStruct]
-_LARGEST_RECORD = 2**24  # bytes
+_RECORD, _SUFFIX = "record", ".safetensors"
 
 
 class Snapshot(NamedTuple):
-    """After `step` updates."""
+    """The state of a solve after `step` steps: arrays by name, and all else that JSON can hold."""
 
     step: int
     arrays: dict[str, np.ndarray]
     record: dict[str, Any]
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Without the tracebacks that orbax logs and leaves to threads: what goes wrong is an exception, told in a line."""
-    log, before, hook = logging.getLogger("absl"), logging.getLogger("absl").level, sys.unraisablehook
-    log.setLevel(logging.CRITICAL + 1)
-    sys.unraisablehook = lambda _: None
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-        sys.unraisablehook = hook
-
-
 class Snapshots:
-    """The snapshots of one solve, in a folder of their own: give it to `solve`, which goes on from what it finds there.
+    """The snapshots of one solve, in a folder of their own: give it to `solve`, which goes on from the latest.
 
-    - `seconds`: between two of them, at least; there is one more at the end of every solve.
-    - `keep`: so many of the latest.
-    - `tell` is told of what could not be saved or read.
-    - `needed`: whether there must be one to go on from.
+    The folder belongs to one process at a time, until `close` or the end of a `with` block.
 
-    The folder belongs to one process at a time, until `close` or the end of a `with` block. Raises `ValueError` on a
-    folder that another process holds or that cannot be written to.
+    Args:
+        folder: The folder, which is made where there is none.
+        seconds: The least time between two snapshots; there is one more at the end of every solve.
+        keep: How many of the latest snapshots are kept.
+        tell: Called with a message about every snapshot that could not be saved or read.
+        needed: Whether there must be a snapshot to go on from.
+
+    Raises:
+        ValueError: Another process holds the folder, it cannot be written to, or it holds something that is neither a
+            plain file nor a folder, or snapshots of an earlier version.
     """
 
     def __init__(
@@ -71,18 +61,17 @@ class Snapshots:
         needed: bool = False,
     ) -> None:
         check_kind("folder", folder, str | Path)
-        seconds, keep = check_positive("seconds", seconds), check_integer("keep", keep, at_least=1)
-        self.folder, self.seconds, self._tell, self._needed = Path(folder).absolute(), seconds, tell, needed
+        self.seconds, self._keep = check_positive("seconds", seconds), check_integer("keep", keep, at_least=1)
+        self.folder, self._tell, self._needed = Path(folder).absolute(), tell, needed
         self._saved: tuple[int, float] | None = None  # the step, and when
         self._opened = time.monotonic()
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_locked(self.folder / "lock"))
+                self._inspect()
             except OSError as error:
                 raise ValueError(f"cannot write to {self.folder}: {error.strerror or error}") from error
-            self._inspect()
-            self._manager = stack.enter_context(_manager(self.folder, keep))
             self._stack = stack.pop_all()
         self._open = True
 
@@ -97,132 +86,96 @@ class Snapshots:
         self._open = False
         self._stack.close()
 
-    def _check_open(self) -> None:
-        if not self._open:
-            raise ValueError(f"the snapshots in {self.folder} are closed: others may be at work there")
-
     @property
     def steps(self) -> list[int]:
-        """Of the snapshots there are."""
-        return sorted(self._manager.all_steps())
+        """The steps of the snapshots there are."""
+        stems = (path.stem for path in self.folder.glob(f"*{_SUFFIX}"))
+        return sorted(int(stem) for stem in stems if re.fullmatch("0|[1-9][0-9]*", stem))
 
     @property
     def due(self) -> bool:
         """Whether it is time for another."""
         return time.monotonic() - (self._saved[1] if self._saved else self._opened) >= self.seconds
 
-    @_silence()
     def save(self, snapshot: Snapshot) -> None:
-        """Write one, unless it is there. What goes wrong is told, and the ones before it stay as they are."""
+        """Write a snapshot, unless it is there. If that fails, `tell` is called, and those before it stay."""
         self._check_open()
         if self._saved and self._saved[0] == snapshot.step:
             return
         self._saved = snapshot.step, time.monotonic()
-        arrays = {name: array for name, array in snapshot.arrays.items() if array.size}  # orbax takes no others
-        record = {**snapshot.record, "arrays": _digest(arrays)}
+        text = to_json({**snapshot.record, "digest": _digest(snapshot.arrays, snapshot.record)})
+        record = np.frombuffer(text.encode(), np.uint8)
         try:
-            self._write(snapshot.step, arrays, {"record": record, "digest": _digest_of_text(to_json(record))})
-        except Exception as error:  # the many kinds of operating system, tensorstore and orbax
-            self._tell(f"update {snapshot.step} could not be saved in {self.folder} ({_line(error)})")
-            with contextlib.suppress(Exception):
-                self._manager.reload()
+            write_arrays(self._path(snapshot.step), {**snapshot.arrays, _RECORD: record})
+            for step in self.steps[: -self._keep]:
+                self._path(step).unlink()
+        except (ValueError, OSError) as error:
+            self._tell(f"update {snapshot.step} could not be saved in {self.folder} ({_first_line(error)})")
 
-    def _write(self, step: int, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        import orbax.checkpoint as ocp
+    def latest(
+        self, solve: Mapping[str, Any], check: Callable[[Mapping[str, np.ndarray]], None] = lambda _: None
+    ) -> Snapshot | None:
+        """The latest snapshot that is whole; None where there is none.
 
-        parts = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
-        self._manager.save(step, args=parts, force=True)
-        self._manager.wait_until_finished()
+        Args:
+            solve: What the numbers of the solve depend on, which the record must hold under that name.
+            check: Raises where the arrays are not those of this solve.
 
-    @_silence()
-    def latest(self, solve: Mapping[str, Any], shapes: Callable[[Mapping[str, Any]], Shapes]) -> Snapshot | None:
-        """The latest that is whole; None where there is none. `shapes` says, by the record, what arrays it must hold.
-
-        Raises `ValueError` if it is one of another `solve`, which is described under that name in the record.
+        Raises:
+            ValueError: The snapshot is of another solve, or there is none although one is `needed`.
         """
         self._check_open()
         for step in reversed(self.steps):
             try:
-                record = self._record(step)
-                arrays = self._arrays(step, shapes(record), record) if record["solve"] == solve else {}
+                snapshot = self._read(step)
+                if snapshot.record["solve"] == solve:
+                    check(snapshot.arrays)
             except Exception as error:  # a damaged file may lead to anything
-                self._set_aside(str(step), error)
-                self._manager.reload()
+                self._set_aside(step, error)
                 continue
-            if record["solve"] != solve:
-                raise ValueError(f"{self.folder} is of another solve: {_differences(record['solve'], solve)}")
+            if snapshot.record["solve"] != solve:
+                raise ValueError(f"{self.folder} is of another solve: {_differences(snapshot.record['solve'], solve)}")
             self._saved = step, time.monotonic()
-            return Snapshot(step, arrays, record)
+            return snapshot
         if self._needed:
             raise ValueError(
                 f"{self.folder} holds no snapshot to go on from; what else there is of the run stays as it is"
             )
         return None
 
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ValueError(f"the snapshots in {self.folder} are closed: others may be at work there")
+
     def _inspect(self) -> None:
-        """Before orbax opens anything: plain files and folders only, and what orbax reads of every step is JSON."""
+        """Refuse what is neither a plain file nor a folder, and remove what a killed process left half-written."""
         for path in self.folder.rglob("*"):
             if not (stat.S_ISREG(mode := path.lstat().st_mode) or stat.S_ISDIR(mode)):
                 raise ValueError(f"{path} is neither a plain file nor a folder: it is not followed or read")
-        for path in self.folder.glob("*/_CHECKPOINT_METADATA"):
-            if not path.parent.name.isdigit():
-                continue
-            try:
-                with path.open("rb") as file:
-                    json.loads(file.read(_LARGEST_RECORD))
-            except (ValueError, RecursionError, OSError) as error:
-                self._set_aside(path.parent.name, error)
+            if path.parent == self.folder and stat.S_ISDIR(mode) and path.name.isdigit():
+                raise ValueError(f"{path} is a snapshot of an earlier version of structmfg, which can go on from it")
+        for path in self.folder.glob(".*.tmp"):
+            path.unlink()
 
-    def _record(self, step: int) -> dict[str, Any]:
-        import orbax.checkpoint as ocp
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{step}{_SUFFIX}"
 
-        size = sum(file.stat().st_size for file in (self.folder / str(step) / "record").iterdir())
-        if size > _LARGEST_RECORD:
-            raise ValueError(f"its record has {size} bytes")
-        saved = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
-        if saved["digest"] != _digest_of_text(to_json(saved["record"])):
-            raise ValueError("its record was changed")
-        return dict(saved["record"])
+    def _read(self, step: int) -> Snapshot:
+        with open_arrays(self._path(step)) as file:
+            arrays = file.read()
+        text = arrays.pop(_RECORD).tobytes()
+        record = json.loads(text)
+        if record.pop("digest") != _digest(arrays, record):
+            raise ValueError("its content was changed")
+        return Snapshot(step, arrays, record)
 
-    def _arrays(self, step: int, shapes: Shapes, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        import orbax.checkpoint as ocp
-
-        empty = {name: np.zeros(like.shape, like.dtype) for name, like in shapes.items() if not like.size}
-        wanted = {name: like for name, like in shapes.items() if like.size}
-        found = self._manager.item_metadata(step)["arrays"]
-        held = {name: (tuple(one.shape), np.dtype(one.dtype)) for name, one in found.items()}
-        if held != {name: (like.shape, np.dtype(like.dtype)) for name, like in wanted.items()}:
-            raise ValueError("it holds other arrays")
-        templates = {name: np.broadcast_to(np.zeros((), like.dtype), like.shape) for name, like in wanted.items()}
-        restore = ocp.args.Composite(arrays=ocp.args.StandardRestore(templates))
-        arrays = {name: np.asarray(array) for name, array in self._manager.restore(step, args=restore).arrays.items()}
-        if _digest(arrays) != record["arrays"]:
-            raise ValueError("its arrays were changed")
-        return {**arrays, **empty}
-
-    def _set_aside(self, step: str, error: Exception) -> None:
-        """Out of the way of a new one of that number, but not lost."""
+    def _set_aside(self, step: int, error: Exception) -> None:
+        """Move a damaged snapshot out of the way of a new one of that number."""
         number = 0
-        while (aside := self.folder / f"damaged-{step}-{number}").exists():
+        while (aside := self.folder / f"damaged-{step}-{number}{_SUFFIX}").exists():
             number += 1
-        (self.folder / step).rename(aside)
-        self._tell(f"the state after update {step} is damaged ({_line(error)}), and was moved to {aside}")
-
-
-@contextlib.contextmanager
-def _manager(folder: Path, keep: int) -> Iterator[Any]:
-    """Orbax's own; what a process that was killed left half-written is removed."""
-    import orbax.checkpoint as ocp
-
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
-    )
-    handlers = {"arrays": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
-    with _silence():
-        manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
-    yield manager
-    with _silence():
-        manager.close()
+        self._path(step).rename(aside)
+        self._tell(f"the state after update {step} is damaged ({_first_line(error)}), and was moved to {aside}")
 
 
 @contextlib.contextmanager
@@ -230,26 +183,21 @@ def _locked(path: Path) -> Iterator[None]:
     """A lock that ends with the process, however that ends."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process is at work in {path.parent}; one at a time") from None
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise ValueError(f"another process is at work in {path.parent}; one at a time") from None
     finally:
         os.close(file)
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Of names, shapes, types and bytes."""
-    digest = hashlib.sha256()
+def _digest(arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> str:
+    """The SHA-256 digest of a record, and of the names, types, shapes and bytes of arrays."""
+    digest = hashlib.sha256(to_json(record).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _digest_of_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
@@ -257,7 +205,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     return "; ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The first line of a message, or what kind of error it is."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__

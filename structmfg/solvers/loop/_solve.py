@@ -1,7 +1,7 @@
-"""The one driver loop: compile once, run updates in jitted chunks, keep the clock, stop for a stated reason.
+"""The one loop that drives every solver: it compiles once, runs compiled chunks of steps, keeps the clock, and stops.
 
-What it drives is a `Run`: the training of a network or a table, in JAX's default precision, or an iteration on a noise
-tree, in double precision.
+It drives a `Run`: the training of a network or a table, in JAX's default precision, or an iteration on a noise tree,
+in double precision.
 """
 
 import dataclasses
@@ -14,32 +14,50 @@ from jaxtyping import Array, Key, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_kind, check_positive
 from structmfg._flags import own_rules
-from structmfg.evaluation import Estimate, check_game_along, sampled_steps, what_is_not_finite
+from structmfg._results import RESULTS
+from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
-from structmfg.solvers._solution import RESULTS, Checkpoint, Solution
-from structmfg.solvers._training import TrainingSolver
-from structmfg.solvers._tree_solver import TreeSolver
+from structmfg.solvers._base import AnySolver, Checkpoint, Solution, TrainingSolver, TreeSolver
 from structmfg.solvers.loop._run import Run
 from structmfg.solvers.loop._snapshots import Snapshots
 from structmfg.solvers.loop._training_run import TrainingRun
 from structmfg.solvers.loop._tree_run import TreeRun
 
-AnySolver = TypeVar("AnySolver", bound=TrainingSolver | TreeSolver)
+SomeSolver = TypeVar("SomeSolver", bound=AnySolver)
 
-_LOOKED_AT = 2**22  # transition probabilities that are looked at before a training
-_CHUNK_SECONDS = 0.5  # about so long a chunk, so that progress and limits are seen
+_MAX_CHECKED = 2**22  # transition probabilities that are checked before a training
+_CHUNK_SECONDS = 0.5  # the length of a chunk, so that progress is reported and limits are kept
 
 
 class Progress(NamedTuple):
-    """Where a solve stands, for callbacks."""
+    """Where a solve stands, for callbacks.
+
+    Attributes:
+        step, max_steps: Steps made, and planned.
+        train_seconds: The seconds that the steps took.
+        mean_return: The latest mean return; the mean over seeds.
+        checkpoint: The exploitability that was measured at this step, or None.
+        exploitability: The exploitability by the latest certificate, where the solver computes them.
+    """
 
     step: int
     max_steps: int
     train_seconds: float
     mean_return: float
     checkpoint: Checkpoint | None
-    exploitability: float | None = None  # by the latest certificate, where the solver gives them
+    exploitability: float | None = None
+
+
+class LoopOptions(NamedTuple):
+    """How long a solve goes on, and what happens on the way; see `solve` for the fields."""
+
+    max_steps: int
+    max_seconds: float
+    evaluate: Callable[[Policy], Estimate] | None
+    evaluation_steps: list[int]
+    callback: Callable[[Progress], None] | None
+    snapshots: Snapshots | None
 
 
 @own_rules()
@@ -56,48 +74,49 @@ def solve(
     snapshots: Snapshots | None = None,
     throw: bool = True,
 ) -> Solution:
-    """Improve a policy by at most `max_steps` updates of a solver: one that trains a network, or one on a noise tree.
+    """Improve a policy by at most `max_steps` steps of a solver.
 
-    Those that train a network need a `key`, on which alone their numbers depend. The others start from the uniform
-    policy and stop where the exploitability is at most their tolerance. `max_seconds` stops the solve there, on a clock
-    that counts neither compilation nor evaluation. `evaluate` is called on the policy at `evaluations` equally spaced
-    steps, or at the steps given and the last. `callback` is called after every chunk of updates; a KeyboardInterrupt
-    ends the solve with the policy reached.
+    A `TrainingSolver` starts from random parameters. Where a number is not finite, training goes back to the last state
+    known to be finite, and goes on with a quarter of the learning rates, at most five times in a solve; then the solve
+    ends. A `TreeSolver` starts from the uniform policy, and stops where the exploitability is at most its tolerance, or
+    at once where a number is not finite. Either way the policy returned is the last good one.
 
-    `snapshots` keeps the state on disk from time to time and at the end; where there is one of this same solve, it goes
-    on from there, to the same numbers as if it had not been interrupted.
+    Args:
+        game: The game.
+        solver: A solver that trains a policy, or one on the noise tree.
+        key: A random key, which a solver that trains needs; its numbers depend on nothing else.
+        max_steps: The number of planned steps.
+        max_seconds: The time after which the solve stops, on a clock that counts neither compilation nor evaluation.
+        evaluate: Measures a policy on the way, as `exploitability` does.
+        evaluations: How often, at equally spaced steps; or the steps, to which the last one is added.
+        callback: Called after every chunk of steps. A KeyboardInterrupt ends the solve with the policy reached.
+        snapshots: Keeps the state on disk from time to time and at the end. Where it holds a snapshot of this same
+            solve, the solve goes on from there, to the same numbers as without an interruption.
+        throw: Whether to raise `RuntimeError` where a number is not finite, or the game is not one under the policy
+            reached.
 
-    Where a number is not finite, training steps back to the last state known to be good and goes on with a quarter of
-    the learning rates, at most five times in a solve; then, and on trees at once, the solve ends with the last good
-    policy.
+    Returns:
+        The policy, the result and `stats`:
 
-    `stats` holds `steps`, `train_seconds`, `compile_seconds`, `returns`, `checkpoints` (a list of `Checkpoint`),
-    `clock` (pairs of steps and seconds of training) and `failure` (None, or when and where a number was not finite).
-    Those that train add `gradient_norms` and `retreats`, the updates at which it stepped back; returns and norms have
-    one entry an update. On trees `returns` and `exploitabilities` have one for each of the updates `certified`, of the
-    table reached, by the solver's own kind of information. The last of them are those of the policy returned, after its
-    conversion to JAX's default precision, and so is `exploitability`: `converged` says that it is at most the
-    tolerance.
+        - `steps`, `train_seconds`, `compile_seconds`, `returns`; `checkpoints`, a list of `Checkpoint`; `clock`, pairs
+          of steps and seconds; `failure`: None, or when and where a number was not finite.
+        - of solvers that train: `gradient_norms` and `returns` for every step, and `rollbacks`, the steps at which
+          training went back.
+        - on trees: `returns` and `exploitabilities` for every step in `certified`, of the table reached, by the
+          solver's own kind of information. The last of them are those of the policy returned, in JAX's default
+          precision, and so is `exploitability`. `converged` says that it is at most the tolerance.
 
-    Raises `ValueError` on a number out of range, a missing key, a noise tree that does not fit, snapshots of another
-    solve, or a game that is not one under the uniform policy (masses, rows of kernels, public observations), and
-    `RuntimeError` on a number that is not finite, or a game that is not one under the policy reached, unless `throw` is
-    False.
+    Raises:
+        ValueError: A number is out of range, a key is missing, the noise tree does not fit, the snapshots are of
+            another solve, or the game is not one under the uniform policy (masses, rows of kernels, observations).
+        RuntimeError: See `throw`.
     """
-    game, solver = _settled(game, solver)
-    steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
-    max_steps = steps[-1]
-    if isinstance(solver, TreeSolver):
-        loop: Run = TreeRun(game, solver)
-    elif key is None:
-        raise ValueError("this solver is random: it needs a key")
-    else:
-        key = _typed("key", key, 0)
-        loop = TrainingRun(game, solver, key, max_steps)
-    described = _description(game, solver, key, max_steps)
-    (solution,) = _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
-    if solution.result is RESULTS.nonfinite and isinstance(loop, TrainingRun):
-        fault = what_is_not_finite(game, sampled_steps(game))
+    game, solver = _checked(game, solver)
+    options = _options(max_steps, max_seconds, evaluate, evaluations, callback, snapshots)
+    keys = None if key is None else _checked_keys("key", key, 0)[None]
+    (solution,) = _drive(game, solver, keys, options)
+    if solution.result is RESULTS.nonfinite and isinstance(solver, TrainingSolver):
+        fault = describe_nonfinite(game, sampled_steps(game))
         solution.stats["failure"] += f": {fault}" if fault else ""
     if throw and solution.result in (RESULTS.nonfinite, RESULTS.invalid):
         raise RuntimeError(f"{solution.result.value} {solution.stats['failure']}")
@@ -117,95 +136,111 @@ def solve_seeds(
     callback: Callable[[Progress], None] | None = None,
     snapshots: Snapshots | None = None,
 ) -> list[Solution]:
-    """Train a policy from each of the `keys` (K,), all in one program; otherwise as `solve`, with `throw` False.
+    """Train a policy from each of the `keys` (K,), all in one program.
 
     The numbers are those of K solves up to rounding, which training may amplify. The clock is that of all together.
 
-    Raises `ValueError` as `solve` does, on a solver that does not train, and on keys of another shape.
+    Args:
+        game: The game.
+        solver: A solver that trains a policy.
+        keys: A vector of random keys.
+        max_steps: See `solve` for this and all others.
+        max_seconds: See `solve`.
+        evaluate: See `solve`.
+        evaluations: See `solve`.
+        callback: See `solve`.
+        snapshots: See `solve`.
+
+    Returns:
+        A solution for each of the keys, as of `solve` with `throw` False.
+
+    Raises:
+        ValueError: As of `solve`; and where the solver does not train, or the keys are not a vector.
     """
     check_kind("solver", solver, TrainingSolver)
-    game, solver = _settled(game, solver)
-    keys = _typed("keys", keys, 1)
-    steps = _checked(game, solver, max_steps, max_seconds, evaluate, evaluations, snapshots)
-    max_steps = steps[-1]
-    described = _description(game, solver, keys, max_steps)
-    loop = TrainingRun(game, solver, keys, max_steps)
-    return _drive(loop, steps, max_seconds, evaluate, callback, snapshots, described)
+    game, solver = _checked(game, solver)
+    keys = _checked_keys("keys", keys, 1)
+    return _drive(game, solver, keys, _options(max_steps, max_seconds, evaluate, evaluations, callback, snapshots))
 
 
-def _settled(game: Game, solver: AnySolver) -> tuple[Game, AnySolver]:
-    """Both as they are now, should the game have changed since it was first used."""
+def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
+    """Both as they are now, should the game have changed since it was first used. `ValueError` where it is no game."""
     check_kind("game", game, Game)
     check_kind("solver", solver, TrainingSolver | TreeSolver)
+    game = as_game(game)
     if not isinstance(solver, TrainingSolver):
-        return as_game(game), solver
-    policy = solver.policy.settled()
-    return as_game(game), solver if policy is solver.policy else dataclasses.replace(solver, policy=policy)
+        check_game(game)  # what its methods return is inspected on the tree
+        return game, solver
+    policy = solver.policy.with_current_game()
+    if policy is not solver.policy:
+        solver = dataclasses.replace(solver, policy=policy)
+    check_definition(game, sampled=True)
+    check_game_along(game, sampled_steps(game), max_checked=_MAX_CHECKED)
+    return game, solver
 
 
-def _checked(
-    game: Game,
-    solver: TrainingSolver | TreeSolver,
+def _options(
     max_steps: int,
     max_seconds: float | None,
     evaluate: Callable[[Policy], Estimate] | None,
     evaluations: int | Sequence[int],
-    snapshots: Snapshots | None,
-) -> list[int]:
-    """The steps at which a policy is measured, the last one `max_steps`, as plain numbers."""
-    if isinstance(solver, TrainingSolver):
-        check_definition(game, sampled=True)
-        check_game_along(game, sampled_steps(game), looked_at=_LOOKED_AT)
-    else:
-        check_game(game)  # what its methods return is looked at on the tree
-    max_steps = check_integer("max_steps", max_steps, at_least=1)
-    if max_seconds is not None:
-        check_positive("max_seconds", max_seconds)
-    if snapshots is not None:
-        check_kind("snapshots", snapshots, Snapshots)
-    return _stops(max_steps, evaluations) if evaluate else [max_steps]
-
-
-def _drive(
-    loop: Run,
-    stops: Sequence[int],
-    max_seconds: float | None,
-    evaluate: Callable[[Policy], Estimate] | None,
     callback: Callable[[Progress], None] | None,
     snapshots: Snapshots | None,
-    described: dict[str, Any],
-) -> list[Solution]:
-    """To the last of the stops, or to another end."""
-    max_steps = stops[-1]
-    if snapshots:
-        loop.restore(snapshots, described)
-    result = loop.planned_end
+) -> LoopOptions:
+    """The options, once they are checked."""
+    max_steps = check_integer("max_steps", max_steps, at_least=1)
+    max_seconds = np.inf if max_seconds is None else check_positive("max_seconds", max_seconds)
+    if snapshots is not None:
+        check_kind("snapshots", snapshots, Snapshots)
+    steps: set[int] = set()
+    if evaluate and isinstance(evaluations, Sequence | np.ndarray | jax.Array) and np.ndim(evaluations):
+        given = {check_integer("evaluations", step, at_least=1) for step in evaluations}
+        steps = {step for step in given if step < max_steps} | {max_steps}
+    elif evaluate:
+        count = check_integer("evaluations", evaluations, at_least=1)
+        steps = {round(max_steps * (i + 1) / count) for i in range(count)}
+    return LoopOptions(max_steps, max_seconds, evaluate, sorted(steps), callback, snapshots)
+
+
+def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
+    """Make all planned steps, unless the solve ends in another way."""
+    described = _description(game, solver, keys, options.max_steps)
+    if isinstance(solver, TreeSolver):
+        run: Run = TreeRun(game, solver)
+    elif keys is None:
+        raise ValueError("this solver is random: it needs a key")
+    else:
+        run = TrainingRun(game, solver, keys, options.max_steps)
+    if options.snapshots:
+        run.restore(options.snapshots, described)
     try:
-        while True:
-            if evaluate and loop.step in stops:
-                loop.measure(evaluate)
-            if snapshots and snapshots.due:
-                loop.save(snapshots, described)
-            if callback and loop.step:
-                callback(_progress(loop, max_steps))
-            if (ended := loop.ended) is not None:
-                result = ended
-                break
-            if loop.step == max_steps:
-                break
-            room = np.inf if max_seconds is None else max_seconds - loop.train_seconds
-            if room <= 0:
-                result = RESULTS.time_limit
-                break
-            loop.advance(next(stop for stop in stops if stop > loop.step), min(room, _CHUNK_SECONDS))
+        while (result := _pause(run, options, described)) is None:
+            stop = next((step for step in options.evaluation_steps if step > run.step), options.max_steps)
+            run.advance(stop, min(options.max_seconds - run.train_seconds, _CHUNK_SECONDS))
     except KeyboardInterrupt:
         result = RESULTS.interrupted
-    if snapshots:
-        loop.save(snapshots, described)
-    return loop.solutions(result)
+    if options.snapshots:
+        run.save(options.snapshots, described)
+    return run.solutions(result)
 
 
-def _typed(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:
+def _pause(run: Run, options: LoopOptions, described: dict[str, Any]) -> RESULTS | None:
+    """Measure, save and report between two chunks; the result, if there is to be no other chunk."""
+    if options.evaluate and run.step in options.evaluation_steps:
+        run.measure(options.evaluate)
+    if options.snapshots and options.snapshots.due:
+        run.save(options.snapshots, described)
+    if options.callback and run.step:
+        now = (run.train_seconds, run.mean_return, run.measured(), run.exploitability)
+        options.callback(Progress(run.step, options.max_steps, *now))
+    if (ended := run.ended) is not None:
+        return ended
+    if run.step == options.max_steps:
+        return run.planned_end
+    return RESULTS.time_limit if run.train_seconds >= options.max_seconds else None
+
+
+def _checked_keys(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:
     """Random keys, also those of the older kind that are plain integers."""
     dtype = getattr(keys, "dtype", np.dtype(object))
     if dtype == np.uint32:
@@ -218,13 +253,7 @@ def _typed(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:
     return keys
 
 
-def _progress(loop: Run, max_steps: int) -> Progress:
-    return Progress(loop.step, max_steps, loop.train_seconds, loop.mean_return, loop.measured(), loop.exploitability)
-
-
-def _description(
-    game: Game, solver: TrainingSolver | TreeSolver, keys: Key[Array, "*keys"] | None, max_steps: int
-) -> dict[str, Any]:
+def _description(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, max_steps: int) -> dict[str, Any]:
     """What the numbers of a solve depend on, as JSON."""
     fields = {
         f"{kind} {field.name}": repr(getattr(of, field.name))
@@ -243,12 +272,3 @@ def _description(
         "max_steps": max_steps,
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
     }
-
-
-def _stops(max_steps: int, evaluations: int | Sequence[int]) -> list[int]:
-    """The steps at which a policy is measured, in order."""
-    if isinstance(evaluations, Sequence | np.ndarray | jax.Array) and np.ndim(evaluations):
-        steps = {check_integer("evaluations", step, at_least=1) for step in evaluations}
-        return sorted({step for step in steps if step < max_steps} | {max_steps})
-    evaluations = check_integer("evaluations", evaluations, at_least=1)
-    return sorted({round(max_steps * (i + 1) / evaluations) for i in range(evaluations)})

@@ -1,224 +1,223 @@
-"""The training of a network or a table, from one key or from several side by side, in jitted chunks of updates.
+"""The training of a policy from one random key, or of several side by side from a vector of keys.
 
-An update measures the state it starts from. Where that, or the parameters it leads to, are not finite, training steps
-back to the last state that is known to be good and goes on with a smaller step; after so many times it gives up.
+A step measures the state it starts from. Where the measurement, or the parameters that the step leads to, are not
+finite, training goes back to the last state that is known to be finite, and goes on with smaller learning rates. It
+gives up after `MAX_ROLLBACKS` of these.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from typing_extensions import override
 
+from structmfg._results import RESULTS
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.solvers._solution import RESULTS, Solution, describe_failure
-from structmfg.solvers._training import Metrics, TrainingSolver
-from structmfg.solvers.loop._run import Reached, Run, is_key
+from structmfg.solvers._base import Metrics, Solution, TrainingSolver
+from structmfg.solvers.loop._run import LoopState, Run
 
-RETREATS, SHRINKING = 5, 0.25  # at most so many in a solve; each multiplies the learning rates by this
-_CHUNK = 256  # at most so many updates to a jitted call
+MAX_ROLLBACKS = 5  # in a solve
+BACKOFF = 0.25  # the factor of the learning rates at each rollback
+_MAX_CHUNK = 256  # steps of a compiled call
 
 
-class Attempt(NamedTuple):
-    """What a chunk changes, with a leading axis where there are several keys.
+class GuardedState(NamedTuple):
+    """The state of a training that can go back, with a leading axis of keys.
 
-    `good`: the latest solver state whose return and gradient are known to be finite; `ahead`: whether `state` is one
-    update beyond it. `scale`: of the learning rates. `retreats`: the updates at which it stepped back, -1 where there
-    is room for more. `failed`: there was none; `state` is then the good one, `step` the update that could not be made.
+    Attributes:
+        state: The solver's state.
+        last_finite: The latest state of the solver whose return and gradient are known to be finite.
+        is_unverified: Whether `state` is one step beyond `last_finite`.
+        step: The number of steps made. Where the training has failed, the step that could not be made.
+        scale: The factor of the learning rates.
+        rollbacks: The steps at which training went back, -1 where there is room for more.
+        failed: Whether there was no room for another rollback; `state` is then `last_finite`.
     """
 
     state: Any
-    good: Any
-    ahead: Bool[Array, "*keys"]
+    last_finite: Any
+    is_unverified: Bool[Array, "*keys"]
     step: Int[Array, "*keys"]
     scale: Float[Array, "*keys"]
-    retreats: Int[Array, "*keys retreats"]
+    rollbacks: Int[Array, "*keys rollbacks"]
     failed: Bool[Array, "*keys"]
 
 
 class TrainingRun(Run):
-    """`keys`: one key, or a vector of them."""
+    """A training from each of a vector of keys."""
 
-    def __init__(self, game: Game, solver: TrainingSolver, keys: Key[Array, "*keys"], max_steps: int) -> None:
+    def __init__(self, game: Game, solver: TrainingSolver, keys: Key[Array, " keys"], max_steps: int) -> None:
         super().__init__(keys.size)
         began = time.perf_counter()
-        self.solver, self._keys = solver, keys
-        self._returns: list[list[float]] = [[] for _ in self.checkpoints]
-        self._gradient_norms: list[list[float]] = [[] for _ in self.checkpoints]
-        self.reached = Reached(start(game, solver, keys), 0, 0.0)
+        self._returns: list[list[float]] = [[] for _ in keys]
+        self._gradient_norms: list[list[float]] = [[] for _ in keys]
+        for i in range(keys.size):
+            self.histories[f"returns {i}"] = self._returns[i]
+            self.histories[f"gradient norms {i}"] = self._gradient_norms[i]
+        self.reached = LoopState(start(game, solver, keys), 0, 0.0)
         self._arguments = game, solver, max_steps
-        self._run = lowered(game, solver, self.reached.state, max_steps).compile()
+        self._compiled = lower_chunk(game, solver, self.reached.state, max_steps).compile()
         self.compile_seconds = time.perf_counter() - began
 
+    @override
     def advance(self, until: int, seconds: float) -> None:
-        """Those of which updates are not finite stay where they are."""
         game, solver, max_steps = self._arguments
         pace = self.train_seconds / self.step if self.step else seconds
-        until = self.step + int(np.clip(seconds / pace, 1, min(until - self.step, _CHUNK)))
+        until = self.step + int(np.clip(seconds / pace, 1, min(until - self.step, _MAX_CHUNK)))
         self.trim()
         began = time.perf_counter()
-        state, metrics, again = jax.block_until_ready(
-            self._run(game, solver, self.reached.state, max_steps, jnp.asarray(until))
+        state, metrics, redone = jax.block_until_ready(
+            self._compiled(game, solver, self.reached.state, max_steps, jnp.asarray(until))
         )
         seconds = self.train_seconds + time.perf_counter() - began
-        returns, norms = (np.asarray(rows).reshape(len(self._returns), -1) for rows in metrics)
-        for i, (step, failed, redone) in enumerate(zip(*_rows(state.step, state.failed, again), strict=True)):
-            if failed and self.failures[i] is None:
-                at = step - len(self._returns[i]) + 1
-                self.failures[i] = describe_failure(step, float(returns[i, at]), float(norms[i, at]))
-            _extend(self._returns[i], returns[i], step, redone=redone)
-            _extend(self._gradient_norms[i], norms[i], step, redone=redone)
-        step = max(_rows(state.step)[0])
-        self.clock.append((step, seconds))
-        self.reached = Reached(state, step, seconds)
+        returns, norms, steps = *map(np.asarray, metrics), state.step.tolist()
+        for i, step in enumerate(steps):
+            if state.failed[i] and self.failures[i] is None:
+                row = step - len(self._returns[i]) + 1
+                self.failures[i] = _describe_failure(step, float(returns[i, row]), float(norms[i, row]))
+            for history, rows in ((self._returns[i], returns[i]), (self._gradient_norms[i], norms[i])):
+                if history and redone[i]:
+                    history[-1] = float(rows[0])
+                history += rows[1 : 1 + max(step - len(history), 0)].tolist()
+                del history[step:]
+        self.clock.append((max(steps), seconds))
+        self.reached = LoopState(state, max(steps), seconds)
 
     @property
+    @override
     def mean_return(self) -> float:
-        """Over the policies."""
         return float(np.mean([returns[-1] for returns in self._returns if returns]))
 
+    @override
     def policies(self) -> list[Policy]:
-        """With the parameters reached."""
-        state = self.reached.state.state
-        return [self.solver.bound(of_one(state, self._keys, i)) for i in range(len(self.failures))]
+        game, solver, _ = self._arguments
+        return [solver.policy_at(game, state_of(self.reached.state, i)) for i in range(len(self.failures))]
 
+    @override
     def solutions(self, result: RESULTS) -> list[Solution]:
-        """A policy whose numbers did not stay finite has that as its result."""
         self.trim()
-        retreats = np.atleast_2d(self.reached.state.retreats)
         return [
             Solution(
                 policy,
-                RESULTS.nonfinite if failure else result,
+                RESULTS.nonfinite if self.failures[i] else result,
                 {
                     **self.stats(i),
                     "steps": len(self._returns[i]),
                     "returns": self._returns[i],
                     "gradient_norms": self._gradient_norms[i],
-                    "retreats": [int(step) for step in retreats[i] if step >= 0],
+                    "rollbacks": [step for step in self.reached.state.rollbacks[i].tolist() if step >= 0],
                 },
             )
-            for i, (policy, failure) in enumerate(zip(self.policies(), self.failures, strict=True))
+            for i, policy in enumerate(self.policies())
         ]
 
-    @property
-    def histories(self) -> dict[str, list[Any]]:
-        """Of every policy."""
-        both = {"returns": self._returns, "gradient norms": self._gradient_norms}
-        return {f"{name} {i}": history for name, of in both.items() for i, history in enumerate(of)}
-
+    @override
     def trim(self) -> None:
-        """To the updates of every policy."""
-        for step, *histories in zip(*_rows(self.reached.state.step), self._returns, self._gradient_norms, strict=True):
+        steps = self.reached.state.step.tolist()
+        for step, *histories in zip(steps, self._returns, self._gradient_norms, strict=True):
             for history in histories:
                 del history[step:]
         self.clock = [point for point in self.clock if point[0] <= self.step]
 
-    def thaw(self, leaves: Sequence[np.ndarray]) -> PyTree[Array]:
-        """Keys are of the same kind as those given."""
-        likes, structure = jax.tree.flatten(self.reached.state)
-        kind = jax.random.key_impl(self._keys)
-        arrays = [
-            jax.random.wrap_key_data(jnp.asarray(leaf), impl=kind) if is_key(like) else jnp.asarray(leaf)
-            for leaf, like in zip(leaves, likes, strict=True)
-        ]
-        return jax.tree.unflatten(structure, arrays)
 
+def start(game: Game, solver: TrainingSolver, keys: Key[Array, " keys"]) -> GuardedState:
+    """The state before the first step, for every key."""
 
-def _rows(*arrays: Array) -> list[list[Any]]:
-    """As lists with an entry for each policy."""
-    return [np.atleast_1d(array).tolist() for array in arrays]
-
-
-def _extend(history: list[float], rows: np.ndarray, steps: int, *, redone: bool) -> None:
-    """With what a chunk measured: first, if it was `redone`, the update before the chunk, then the others."""
-    if history and redone:
-        history[-1] = float(rows[0])
-    history += rows[1 : 1 + max(steps - len(history), 0)].tolist()
-    del history[steps:]
-
-
-def start(game: Game, solver: TrainingSolver, keys: Key[Array, "*keys"]) -> Attempt:
-    """Before the first update, from one key or from each of several."""
-
-    def attempt(key: PRNGKeyArray) -> Attempt:
+    def from_key(key: PRNGKeyArray) -> GuardedState:
         state, no = solver.init(game, key), jnp.asarray(False)
-        return Attempt(state, state, no, jnp.zeros((), int), jnp.ones(()), jnp.full(RETREATS, -1), no)
+        return GuardedState(state, state, no, jnp.zeros((), int), jnp.ones(()), jnp.full(MAX_ROLLBACKS, -1), no)
 
-    return jax.vmap(attempt)(keys) if keys.ndim else attempt(keys)
-
-
-def of_one(state: Any, keys: Key[Array, "*keys"], index: int = 0) -> Any:
-    """The solver state of one of the keys."""
-    return jax.tree.map(lambda x: x[index], state) if keys.ndim else state
+    return _over_keys(from_key, keys)
 
 
-def lowered(game: Game, solver: TrainingSolver, attempt: Attempt, max_steps: int) -> Any:
-    """The program of a chunk, to be compiled, for arrays like these."""
-    program: Any = _chunks if attempt.step.ndim else _chunk
-    return program.lower(game, solver, attempt, max_steps, jnp.zeros((), int))
+def state_of(guarded: GuardedState, index: int) -> Any:
+    """The solver's state of one of the keys."""
+    return jax.tree.map(lambda x: x[index], guarded.state)
 
 
-@eqx.filter_jit
-def _chunks(
-    game: Game, solver: TrainingSolver, attempts: Attempt, max_steps: int, until: Int[Array, ""]
-) -> tuple[Attempt, Metrics, Bool[Array, " keys"]]:
-    return jax.vmap(lambda attempt: _chunk(game, solver, attempt, max_steps, until))(attempts)
+def lower_chunk(game: Game, solver: TrainingSolver, guarded: GuardedState, max_steps: int) -> Any:
+    """The program of a chunk of steps from states like these, to be compiled."""
+    program: Any = _chunk
+    return program.lower(game, solver, guarded, max_steps, jnp.zeros((), int))
+
+
+def _over_keys(function: Callable[[Any], Any], vector: Any) -> Any:
+    """The function mapped over a leading axis. A single key is not batched, which would change the rounding."""
+    if len(jax.tree.leaves(vector)[0]) > 1:
+        return jax.vmap(function)(vector)
+    return jax.tree.map(lambda x: x[None], function(jax.tree.map(lambda x: x[0], vector)))
 
 
 @eqx.filter_jit
 def _chunk(
-    game: Game, solver: TrainingSolver, attempt: Attempt, max_steps: int, until: Int[Array, ""]
-) -> tuple[Attempt, Metrics, Bool[Array, ""]]:
-    """Updates up to the step `until`, at most _CHUNK away, or up to the last retreat.
+    game: Game, solver: TrainingSolver, guarded: GuardedState, max_steps: int, until: Int[Array, ""]
+) -> tuple[GuardedState, Metrics, Bool[Array, " keys"]]:
+    """Steps up to the step `until`, at most _MAX_CHUNK away, or up to the last rollback.
 
-    Row i + 1 of the metrics (_CHUNK + 1,) is what the i-th of these updates measured, zero where there was none; row 0
-    is the update before them, where that was made again, which is told last.
+    Row i + 1 of the metrics (keys, _MAX_CHUNK + 1) is what the i-th of these steps measured, zero where there was none.
+    Row 0 is the step before them, if that was made again, which is returned last.
     """
-    first = attempt.step
 
-    def go_on(carry: tuple[Attempt, Metrics, Array]) -> Bool[Array, ""]:
-        return ~carry[0].failed & (carry[0].step < until)
+    def steps(guarded: GuardedState) -> tuple[GuardedState, Metrics, Array]:
+        first = guarded.step
 
-    def body(carry: tuple[Attempt, Metrics, Array]) -> tuple[Attempt, Metrics, Array]:
-        now, history, again = carry
-        following, metrics = solver.slowed(now.scale).update(game, now.state, max_steps)
-        history = jax.tree.map(lambda rows, one: rows.at[now.step - first + 1].set(one), history, metrics)
-        measured = jnp.isfinite(metrics.mean_return) & jnp.isfinite(metrics.gradient_norm)
-        judged = _judged(now, following, measured, measured & _is_finite(solver.bound(following)))
-        return judged, history, again | (now.step < first)
+        def go_on(carry: tuple[GuardedState, Metrics, Array]) -> Bool[Array, ""]:
+            return ~carry[0].failed & (carry[0].step < until)
 
-    rows = jnp.zeros(_CHUNK + 1)  # no NaN, at which JAX would stop under `jax_debug_nans`
-    return jax.lax.while_loop(go_on, body, (attempt, Metrics(rows, rows), jnp.asarray(False)))
+        def body(carry: tuple[GuardedState, Metrics, Array]) -> tuple[GuardedState, Metrics, Array]:
+            now, history, redone = carry
+            following, metrics = solver.scale_learning_rates(now.scale).step(game, now.state, max_steps)
+            history = jax.tree.map(lambda rows, value: rows.at[now.step - first + 1].set(value), history, metrics)
+            measured = jnp.isfinite(metrics.mean_return) & jnp.isfinite(metrics.gradient_norm)
+            sound = measured & _is_finite(solver.policy_at(game, following))
+            return _guard(now, following, measured, sound), history, redone | (now.step < first)
+
+        rows = jnp.zeros(_MAX_CHUNK + 1)  # no NaN, at which JAX would stop under `jax_debug_nans`
+        return jax.lax.while_loop(go_on, body, (guarded, Metrics(rows, rows), jnp.asarray(False)))
+
+    found: tuple[GuardedState, Metrics, Array] = _over_keys(steps, guarded)
+    return found
 
 
-def _judged(now: Attempt, following: Any, measured: Bool[Array, ""], sound: Bool[Array, ""]) -> Attempt:
-    """On, back or to the end, by whether the state was `measured` as finite, and the update `sound` besides."""
-    room = now.retreats[-1] < 0
+def _guard(now: GuardedState, following: Any, measured: Bool[Array, ""], sound: Bool[Array, ""]) -> GuardedState:
+    """The state after a step: ahead, back, or failed.
+
+    `measured`: whether the return and the gradient before the step are finite; `sound`: whether so is all after it.
+    """
+    room = now.rollbacks[-1] < 0
     back = ~sound & room
-    good = _either(measured, now.state, now.good)
-    place = jnp.sum(now.retreats >= 0)
-    return Attempt(
-        state=_either(sound, following, good),
-        good=good,
-        ahead=sound,
-        step=now.step + sound - (back & ~measured & now.ahead),
-        scale=jnp.where(back, SHRINKING * now.scale, now.scale),
-        retreats=jnp.where(back, now.retreats.at[place].set(now.step), now.retreats),
+    last_finite = _select(measured, now.state, now.last_finite)
+    count = jnp.sum(now.rollbacks >= 0)
+    return GuardedState(
+        state=_select(sound, following, last_finite),
+        last_finite=last_finite,
+        is_unverified=sound,
+        step=now.step + sound - (back & ~measured & now.is_unverified),
+        scale=jnp.where(back, BACKOFF * now.scale, now.scale),
+        rollbacks=jnp.where(back, now.rollbacks.at[count].set(now.step), now.rollbacks),
         failed=~sound & ~room,
     )
 
 
-def _either(condition: Bool[Array, ""], these: Any, others: Any) -> Any:
+def _select(condition: Bool[Array, ""], these: Any, others: Any) -> Any:
     return jax.tree.map(lambda this, other: jnp.where(condition, this, other), these, others)
 
 
 def _is_finite(policy: Policy) -> Bool[Array, ""]:
-    """Of all parameters."""
+    """Whether all parameters are finite."""
     leaves = jax.tree.leaves(eqx.filter(policy, eqx.is_inexact_array))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def _describe_failure(step: int, mean_return: float, gradient_norm: float) -> str:
+    """When and where a step was not finite."""
+    if np.isfinite([mean_return, gradient_norm]).all():
+        return f"update {step}: the parameters after it were not finite"
+    where = "return" if not np.isfinite(mean_return) else "gradient"
+    return f"update {step}: the {where} was not finite (return {mean_return:g}, gradient norm {gradient_norm:g})"

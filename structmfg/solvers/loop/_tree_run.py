@@ -2,61 +2,65 @@
 
 import math
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
+from typing_extensions import override
 
+from structmfg._results import RESULTS
 from structmfg.evaluation import (
     Flow,
     TreeProblem,
     best_values,
     check_game_along,
     check_observations,
+    describe_nonfinite,
     in_default,
     in_double,
     steps_on_tree,
     unroll_on_tree,
-    what_is_not_finite,
 )
-from structmfg.games import Game, check_noise_is_told_apart
+from structmfg.games import Game, check_noise_is_distinguishable
 from structmfg.policies import Policy, TreePolicy
-from structmfg.solvers._solution import RESULTS, Solution
-from structmfg.solvers._tree_solver import Judged, TreeSolver
-from structmfg.solvers.loop._run import Reached, Run
+from structmfg.solvers._base import Solution, TreeSolver
+from structmfg.solvers.loop._run import LoopState, Run
 
 _ROUNDING = 1e-12  # relative to the return: how far below zero rounding may take a certificate
-_BETTER = 0.5  # a policy that failed by its conversion is evaluated again where its table is so much better
-_LOOKED_AT = 2**26  # transition probabilities that are looked at before and after a solve
+_IMPROVEMENT = 0.5  # a table is converted again where its gain has fallen by this factor since that failed
+_MAX_CHECKED = 2**26  # transition probabilities that are checked before and after a solve
 
 
-class Verdict(NamedTuple):
-    """What is known of the policy as it is returned, after its last conversion.
+class Evaluation(NamedTuple):
+    """What is known of the policy as it is returned, in JAX's default precision.
 
-    `gain`: its exploitability, or where that is not `exact`, what single changes gain. `fault`: why there is none, in
-    words; `broken`: because the game is not one, not because a number is not finite.
+    Attributes:
+        gain: Its exploitability. Where that is not `exact`, what changes at single information sets gain.
+        mean_return: Its return.
+        exact: Whether `gain` is the exploitability.
+        fault: Why there is no exploitability, in words, or None.
+        is_broken: Whether that is because the game is not one, and not because a number is not finite.
     """
 
     gain: float
     mean_return: float
     exact: bool
     fault: str | None
-    broken: bool
+    is_broken: bool
 
-    def within(self, tolerance: float) -> bool:
-        """Whether it is proven to be at most this; below zero it proves nothing."""
+    def proves(self, tolerance: float) -> bool:
+        """Whether the gain is proven to be at most this; a gain below zero proves nothing."""
         return self.fault is None and 0 <= self.gain <= tolerance
 
 
 class TreeRun(Run):
-    """One policy; updates made are kept only if their certificate is finite.
+    """A solve of one policy; steps made are kept only if their certificate is finite.
 
-    What decides is the policy that is returned, in JAX's default precision: once the solver's own certificate is within
-    the tolerance, and at the end, that policy is evaluated, in double precision, as `exploitability` does it.
+    The policy that is returned decides, in JAX's default precision: once the solver's own certificate is within the
+    tolerance, and at the end, that policy is evaluated in double precision, as `exploitability` does it.
     """
 
     def __init__(self, game: Game, solver: TreeSolver) -> None:
@@ -67,178 +71,158 @@ class TreeRun(Run):
         self._returns: list[float] = []
         self._exploitabilities: list[float] = []
         self._certified: list[int] = []
-        self._verdict: tuple[int, Verdict] | None = None  # of the policy after so many steps
-        self._attempted = math.inf  # the solver's own gain when a policy was last evaluated
+        self.histories = {
+            "returns": self._returns, "exploitabilities": self._exploitabilities, "certified": self._certified
+        }  # fmt: skip
+        self._evaluation: tuple[int, Evaluation] | None = None  # of the policy after so many steps
+        self._gain_before = math.inf  # the solver's own gain when a policy was last evaluated
         began = time.perf_counter()
         with jax.enable_x64(True):
             self.problem = TreeProblem.of(game, solver.information)
         if solver.information == "full":
-            check_noise_is_told_apart(self.problem.tree)
+            check_noise_is_distinguishable(self.problem.tree)
         with jax.enable_x64(True):
-            self.reached = Reached(_first(self.solver, self.problem), 0, 0.0)
-            _, start = jax.block_until_ready(_round(self.solver, self.problem, self.reached.state, jnp.zeros((), int)))
-        self._check(start, 0)
-        if self.verdict().broken:
-            raise ValueError(self.verdict().fault)
+            self.reached = LoopState(first_state(self.solver, self.problem), 0, 0.0)
+        _, gain, mean_return = self._certify(0)
+        self._check(gain, mean_return, 0)
+        if self.evaluation().is_broken:
+            raise ValueError(self.evaluation().fault)
         self.compile_seconds = time.perf_counter() - began
 
-    def verdict(self) -> Verdict:
-        """Of the policy reached."""
-        if self._verdict is None or self._verdict[0] != self.step:
-            self._verdict = self.step, self._judge(self.policies()[0])
-        return self._verdict[1]
-
-    def _judge(self, policy: Policy) -> Verdict:
-        problem = self.problem
-        with jax.enable_x64(True):
-            flow, *found = _evaluate(problem, in_double(policy))
-            gain, mean_return, exact = (x.item() for x in found)
-            steps, fault, broken = steps_on_tree(problem.tree, flow), None, False
-            try:
-                check_game_along(problem.game, steps, looked_at=_LOOKED_AT)
-                if problem.information == "public":
-                    check_observations(problem.game, problem.tree, flow)
-            except ValueError as error:
-                fault, broken = str(error), True
-            if fault is None and not np.isfinite([gain, mean_return]).all():
-                fault = what_is_not_finite(problem.game, steps) or "the sum of all rewards overflows"
-        if -_ROUNDING * (1 + abs(mean_return)) <= gain < 0:
-            gain = 0.0
-        return Verdict(gain, mean_return, exact, fault, broken)
+    def evaluation(self) -> Evaluation:
+        """What is known of the policy reached."""
+        if self._evaluation is None or self._evaluation[0] != self.step:
+            self._evaluation = self.step, _evaluate(self.problem, self.policies()[0])
+        return self._evaluation[1]
 
     @property
+    @override
     def exploitability(self) -> float | None:
-        """By the last certificate."""
         return self._exploitabilities[-1] if self._exploitabilities else None
 
     @property
+    @override
     def mean_return(self) -> float:
-        """By the last certificate."""
         return self._returns[-1]
 
     @property
+    @override
     def ended(self) -> RESULTS | None:
-        """Not finite, or converged, with an exact certificate or without."""
-        if not self._within_tolerance:
-            return super().ended
-        return self._success()
+        return self._success() if self._is_within_tolerance() else super().ended
 
     def _success(self) -> RESULTS:
-        return RESULTS.converged if self.verdict().exact else RESULTS.uncertified
+        return RESULTS.converged if self.evaluation().exact else RESULTS.uncertified
 
-    @property
-    def _within_tolerance(self) -> bool:
-        """Of the policy as it would be returned, if the solver's own certificate says so of its table."""
+    def _is_within_tolerance(self) -> bool:
+        """Whether the policy as it would be returned is, once the solver's own certificate is."""
         gain = self.exploitability
         if not (self.tolerance > 0 and gain is not None and gain <= self.tolerance):
             return False
-        if (self._verdict is None or self._verdict[0] != self.step) and gain > _BETTER * self._attempted:
+        if (self._evaluation is None or self._evaluation[0] != self.step) and gain > _IMPROVEMENT * self._gain_before:
             return False  # no better than when the policy failed because of its conversion
-        self._attempted = gain
-        return self.verdict().within(self.tolerance)
+        self._gain_before = gain
+        return self.evaluation().proves(self.tolerance)
 
+    @override
     def advance(self, until: int, seconds: float) -> None:
-        """Or until converged."""
         self.trim()
         began, before = time.perf_counter(), self.train_seconds
         while self.step < until and self.train_seconds - before < seconds:
-            count = min(self.solver.stride(self.reached.state), until - self.step)
-            with jax.enable_x64(True):
-                state, judged = _round(self.solver, self.problem, self.reached.state, jnp.asarray(count, int))
-                judged = jax.block_until_ready(judged)
+            count = min(self.solver.steps_per_certificate(self.problem), until - self.step)
+            state, gain, mean_return = self._certify(count)
             step = self.step + count
-            if not self._check(judged, step):
+            if not self._check(gain, mean_return, step):
                 return
-            self._returns.append(float(judged.mean_return))
-            self._exploitabilities.append(float(judged.gain))
+            self._returns.append(mean_return)
+            self._exploitabilities.append(gain)
             self._certified.append(step)
             self.clock.append((step, before + time.perf_counter() - began))
-            self.reached = Reached(state, *self.clock[-1])
-            if self._within_tolerance:
+            self.reached = LoopState(state, *self.clock[-1])
+            if self._is_within_tolerance():
                 return
 
-    def _check(self, judged: Judged, step: int) -> bool:
-        gain, mean_return = float(judged.gain), float(judged.mean_return)
-        if finite := bool(np.isfinite([gain, mean_return]).all()):
-            return finite
-        where = f"by update {step}" if step else "at the start, under the uniform policy"
-        said = f"{where}: exploitability {gain:g}, return {mean_return:g}"
-        self.failures[0] = said  # from here on the policy is the last good one
-        if (fault := self.verdict().fault) is not None:
-            self.failures[0] = f"{said}: {fault}"
-        return finite
-
-    def policies(self) -> list[Policy]:
-        """In JAX's default float."""
+    def _certify(self, count: int) -> tuple[PyTree[Array], float, float]:
+        """The state after so many more steps, its exploitability and its return."""
         with jax.enable_x64(True):
-            started = self.solver if self.step or not self.failures[0] else None
-            found = _tree_policy(started, self.problem, self.reached.state)
-        return [in_default(found)]
+            state, *numbers = jax.block_until_ready(
+                steps_to_certificate(self.solver, self.problem, self.reached.state, jnp.asarray(count, int))
+            )
+        return state, *map(float, numbers)
 
+    def _check(self, gain: float, mean_return: float, step: int) -> bool:
+        """Whether a certificate is finite; if not, the solve has failed, with the policy before these steps."""
+        if np.isfinite([gain, mean_return]).all():
+            return True
+        where = f"by update {step}" if step else "at the start, under the uniform policy"
+        message = f"{where}: exploitability {gain:g}, return {mean_return:g}"
+        self.failures[0] = message  # from here on the policy is the last good one
+        if (fault := self.evaluation().fault) is not None:
+            self.failures[0] = f"{message}: {fault}"
+        return False
+
+    @override
+    def policies(self) -> list[Policy]:
+        with jax.enable_x64(True):
+            solver = self.solver if self.step or not self.failures[0] else None
+            policy = tree_policy_at(solver, self.problem, self.reached.state)
+        return [in_default(policy)]
+
+    @override
     def solutions(self, result: RESULTS) -> list[Solution]:
-        """Of the one policy; the last certificate is that of the policy as it is returned."""
         self.trim()
         (policy,) = self.policies()
         exploitability = None
         if not self.failures[0]:
-            verdict = self.verdict()
-            self.failures[0], exploitability = verdict.fault, verdict.gain
-            if verdict.fault is not None:
-                result = RESULTS.invalid if verdict.broken else RESULTS.nonfinite
-            elif result is RESULTS.not_converged and verdict.within(self.tolerance):
+            evaluation = self.evaluation()
+            self.failures[0], exploitability = evaluation.fault, evaluation.gain
+            if evaluation.fault is not None:
+                result = RESULTS.invalid if evaluation.is_broken else RESULTS.nonfinite
+            elif result is RESULTS.not_converged and evaluation.proves(self.tolerance):
                 result = self._success()
             if self._certified and self._certified[-1] == self.step:
-                self._exploitabilities[-1], self._returns[-1] = verdict.gain, verdict.mean_return
-        stats = {
-            **self.stats(),
-            "returns": self._returns,
-            "exploitabilities": self._exploitabilities,
-            "certified": self._certified,
-            "exploitability": exploitability,
-        }
-        return [Solution(policy, result, stats)]
+                self._exploitabilities[-1], self._returns[-1] = evaluation.gain, evaluation.mean_return
+        return [Solution(policy, result, {**self.stats(0), **self.histories, "exploitability": exploitability})]
 
-    @property
-    def histories(self) -> dict[str, list[Any]]:
-        """By certificate."""
-        return {"returns": self._returns, "exploitabilities": self._exploitabilities, "certified": self._certified}
-
+    @override
     def trim(self) -> None:
-        """To the certificates up to here."""
         count = sum(step <= self.step for step in self._certified)
-        for history in (self._returns, self._exploitabilities, self._certified, self.clock):
+        for history in (*self.histories.values(), self.clock):
             del history[count:]
 
-    def thaw(self, leaves: Sequence[np.ndarray]) -> PyTree[Array]:
-        """In double precision."""
-        with jax.enable_x64(True):
-            return jax.tree.unflatten(jax.tree.structure(self.reached.state), [jnp.asarray(leaf) for leaf in leaves])
+
+@eqx.filter_jit
+def first_state(solver: TreeSolver, problem: TreeProblem) -> PyTree[Array]:
+    """The state of a solver before its first step."""
+    return _without_weak_types(solver.init(problem))
 
 
 @eqx.filter_jit
-def _first(solver: TreeSolver, problem: TreeProblem) -> PyTree[Array]:
-    return _strong(solver.init(problem))
-
-
-@eqx.filter_jit
-def _round(
+def steps_to_certificate(
     solver: TreeSolver, problem: TreeProblem, state: PyTree[Array], count: Int[Array, ""]
-) -> tuple[PyTree[Array], Judged]:
-    """So many steps, and a certificate."""
+) -> tuple[PyTree[Array], Float[Array, ""], Float[Array, ""]]:
+    """The state after `count` steps, its exploitability and its return."""
     state = jax.lax.fori_loop(0, count, lambda _, s: solver.step(problem, s), state)
-    return _strong(solver.judge(problem, state))
+    state, certificate = solver.certify(problem, state)
+    return _without_weak_types((state, jnp.sum(certificate.gain), jnp.sum(certificate.mean_return)))
 
 
-def _strong(tree: PyTree[Array]) -> PyTree[Array]:
-    """With no weak types, which would have every program compiled twice."""
+def _without_weak_types(tree: PyTree[Array]) -> PyTree[Array]:
+    """The same arrays with no weak types, for which every program would be compiled twice."""
     return jax.tree.map(lambda x: jnp.asarray(x, x.dtype), tree)
 
 
 @eqx.filter_jit
-def _evaluate(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Array, Array, Array]:
-    """Mean fields of a policy, its exploitability and return, and whether the former is exact.
+def tree_policy_at(solver: TreeSolver | None, problem: TreeProblem, state: PyTree[Array]) -> TreePolicy:
+    """The policy of a state; without a solver, the uniform one."""
+    table = solver.policy_at(problem, state) if solver else problem.uniform()
+    return problem.policy(*problem.settled(table))
 
-    A policy that knows the noise finds every node, see `check_noise_is_told_apart`.
+
+@eqx.filter_jit
+def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Array, Array, Array]:
+    """Mean fields of a policy, its exploitability and return, and whether its exploitability is exact.
+
+    A policy that knows the noise finds every node, see `check_noise_is_distinguishable`.
     """
     if problem.information == "full":
         table = jax.nn.softmax(policy.logits)
@@ -251,7 +235,19 @@ def _evaluate(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Array, Ar
     return flow, gain, jnp.sum(start[:, None] * flow * values) - gain, exact
 
 
-@eqx.filter_jit
-def _tree_policy(solver: TreeSolver | None, problem: TreeProblem, state: PyTree[Array]) -> Policy:
-    table = solver.table(problem, state) if solver else problem.uniform()
-    return problem.policy(*problem.settled(table))
+def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
+    with jax.enable_x64(True):
+        flow, *numbers = evaluate_on_tree(problem, in_double(policy))
+        gain, mean_return, exact = (x.item() for x in numbers)
+        steps, fault, is_broken = steps_on_tree(problem.tree, flow), None, False
+        try:
+            check_game_along(problem.game, steps, max_checked=_MAX_CHECKED)
+            if problem.information == "public":
+                check_observations(problem.game, problem.tree, flow)
+        except ValueError as error:
+            fault, is_broken = str(error), True
+        if fault is None and not np.isfinite([gain, mean_return]).all():
+            fault = describe_nonfinite(problem.game, steps) or "the sum of all rewards overflows"
+    if -_ROUNDING * (1 + abs(mean_return)) <= gain < 0:
+        gain = 0.0
+    return Evaluation(gain, mean_return, exact, fault, is_broken)

@@ -1,10 +1,9 @@
 """The master equation on a grid of the simplex."""
 
-from structmfg.solvers.master._master import MASTER_RESULTS, MasterSolution, master_equation
+from structmfg.solvers.master._master import MasterSolution, master_equation
 from structmfg.solvers.master._simplex import Barycentric, barycentric, simplex_grid
 
 __all__ = [
-    "MASTER_RESULTS",
     "Barycentric",
     "MasterSolution",
     "barycentric",

@@ -15,7 +15,6 @@ V = temperature * logsumexp(q / temperature). V(., mu', z') is interpolated on a
 `barycentric`): where V is smooth, errors fall as mesh^-2.
 """
 
-import enum
 import math
 import time
 from collections.abc import Sequence
@@ -28,26 +27,13 @@ from jaxtyping import ArrayLike, Float
 
 from structmfg._checks import check_integer, check_positive, check_rows, check_shape
 from structmfg._flags import own_rules
+from structmfg._results import RESULTS
 from structmfg.evaluation import ROW_TOLERANCE
 from structmfg.games import Game, NoiseChain, as_game, check_game
 from structmfg.solvers.master._simplex import barycentric, simplex_grid
 from structmfg.solvers.master._stages import STAGE_TOLERANCE, Stages, at_times, backward, iterate, rewards_over_grid
 
 _MAX_STATES = 3
-
-
-class MASTER_RESULTS(enum.Enum):  # noqa: N801 (as LINEAR_RESULTS)
-    """How `master_equation` ended; the value is the whole message."""
-
-    solved = "Every stage is an equilibrium, and the values change by no more than the tolerance."
-    max_steps = "The step limit was reached before the values changed by no more than the tolerance."
-    stage = "At some grid points no equilibrium of the stage was found: the values there are not a solution."
-    nonfinite = "A reward, a transition or a value is not finite."
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the values are the solution that was asked for."""
-        return self is MASTER_RESULTS.solved
 
 
 class MasterSolution(NamedTuple):
@@ -59,7 +45,7 @@ class MasterSolution(NamedTuple):
         policy: pi ([T,] Z, points, S, A).
         next_mean_field: mu' ([T,] Z, points, S).
         mesh: n.
-        result: A member of `MASTER_RESULTS`.
+        result: A member of `RESULTS`.
         stats: See `master_equation`.
     """
 
@@ -68,7 +54,7 @@ class MasterSolution(NamedTuple):
     policy: Float[np.ndarray, "*times noises points states actions"]
     next_mean_field: Float[np.ndarray, "*times noises points states"]
     mesh: int
-    result: MASTER_RESULTS
+    result: RESULTS
     stats: dict[str, Any]
 
     def value(
@@ -183,11 +169,11 @@ def master_equation(
         stats |= {"tolerance": tolerance, "residual": residual, "bound": bound}
     stats["seconds"] = time.perf_counter() - began
     if not (np.isfinite(values).all() and math.isfinite(worst)):
-        result = MASTER_RESULTS.nonfinite
+        result = RESULTS.nonfinite
     elif worst > STAGE_TOLERANCE:
-        result = MASTER_RESULTS.stage
+        result = RESULTS.stage
     else:
-        result = MASTER_RESULTS.solved if residual <= tolerance else MASTER_RESULTS.max_steps
+        result = RESULTS.solved if residual <= tolerance else RESULTS.max_steps
     if throw and not result.succeeded:
         raise RuntimeError(f"{result.value} {_figures(stats)}")
     return MasterSolution(points, values, stage.policy, stage.next_mean_field, mesh, result, stats)

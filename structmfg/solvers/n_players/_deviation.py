@@ -20,7 +20,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg.evaluation import Trajectory, action_values, greedy, rollout, steps
-from structmfg.games import AggregateState, Game, Noise, PopulationGame, PopulationState, count, draw_actions, move
+from structmfg.games import (
+    AggregateState,
+    Game,
+    Noise,
+    PopulationGame,
+    PopulationState,
+    count_agents,
+    draw_actions,
+    sample_next_states,
+)
 from structmfg.policies import Hidden, Policy
 
 _TOGETHER = 2**20  # numbers that games computed side by side may take
@@ -54,7 +63,7 @@ def play(
     prepared, population = policy.prepare(), PopulationGame(game, num_players)
 
     def mean_field(agents: Array) -> Array:
-        return count(agents[1:], game.num_states) / (num_players - 1)
+        return count_agents(agents[1:], game.num_states) / (num_players - 1)
 
     def step(
         carry: tuple[PopulationState, Hidden, Array], inputs: tuple[Array, AggregateState, AggregateState, Array]
@@ -62,13 +71,13 @@ def play(
         state, hidden, copies = carry
         key, now, then, page = inputs
         act, moving = jax.random.split(key)
-        signal = policy.sees(state.aggregate, game.observe(state.aggregate))
+        signal = policy.signal(state.aggregate, game.observe(state.aggregate))
         hidden = policy.update(hidden, signal, now.time)
         actions = draw_actions(act, jax.nn.softmax(policy.decode(prepared, hidden)), state.agents)
         own = draw_actions(act, page, copies)
-        state, rewards = population.move(moving, state, actions, then.noise)
+        state, rewards = population.advance(moving, state, actions, then.noise)
         excess = game.discount**now.time * jnp.mean(rewards - game.reward(now, then)[copies, own])
-        copies = move(game, now, copies, own, moving)
+        copies = sample_next_states(game, now, copies, own, moving)
         return (state, hidden, copies), (mean_field(state.agents), mean_field(copies), signal, excess)
 
     def one(inputs: tuple[Array, PRNGKeyArray]) -> Played:

@@ -156,7 +156,7 @@ def _step(
     origin, source, target, chance = [], [], [], []
     for index, (node, own) in enumerate(zip(level.nodes, level.own, strict=True)):
         reach = np.flatnonzero(kernels[index, own].any(axis=0))
-        children = zip(np.asarray(tree.children[node]), np.asarray(tree.chance[node]), strict=True)
+        children = zip(np.asarray(tree.children[node]), np.asarray(tree.branch_probability[node]), strict=True)
         law = _moved(level.others[index], operators[index], num_players)
         for child, p in ((child, p) for child, p in children if p > 0):
             for others, q in law.items():
@@ -205,7 +205,7 @@ def _decide(
 
     def one(mean_field: Array, noise: Noise, hidden: Hidden) -> tuple[Hidden, Array, Array]:
         aggregate = AggregateState(mean_field, noise, time)
-        hidden = policy.update(hidden, policy.sees(aggregate, game.observe(aggregate)), time)
+        hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), time)
         rows = jax.vmap(game.kernel(aggregate).expect, out_axes=-1)(jnp.eye(game.num_states))
         return hidden, jax.nn.softmax(policy.decode(prepared, hidden)), rows
 

@@ -27,7 +27,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg._flags import own_rules
 from structmfg.evaluation import Estimate, best_response, in_double
-from structmfg.games import Game, NoisePaths, as_game, histories, noise_paths
+from structmfg.games import Game, NoisePaths, as_game, history_indices, noise_paths
 from structmfg.policies import Policy, TabularPolicy, TreePolicy, as_policy
 from structmfg.solvers.n_players._deviation import Played, deviate, moves_depend, play, respond, unroll
 from structmfg.solvers.n_players._enumeration import enumerate_players
@@ -178,7 +178,7 @@ class _Setting:
         found = best_response(game, policy, kind=deviator, paths=paths)
         self.mean_return, self.gain = found.mean_return, found.exploitability
         every = np.broadcast_to(np.arange(paths.num_paths), (game.horizon + 1, paths.num_paths))
-        self.nodes = jnp.asarray(every if deviator == "clairvoyant" else histories(paths))
+        self.nodes = jnp.asarray(every if deviator == "clairvoyant" else history_indices(paths))
         self.weighed = game.num_states * game.num_actions <= _OWN_PAIRS
         blind = isinstance(policy, TabularPolicy) or (isinstance(policy, TreePolicy) and policy.informed)
         blind = blind and not bool(moves_depend(game, self.along))

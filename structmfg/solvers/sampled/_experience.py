@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from structmfg.games import Game, PopulationGame, PopulationState, Seen, draw
+from structmfg.games import Game, Observation, PopulationGame, PopulationState, draw_categorical
 from structmfg.policies import Critic, Hidden, Network, NetworkPolicy
 
 _WHOLE = 128  # state-action pairs an agent up to which its row is read off a whole table; beyond, rows are evaluated
@@ -23,14 +23,14 @@ class Step(NamedTuple):
     Where they did, what is seen next is a new population's.
     """
 
-    seen: Seen
+    seen: Observation
     actions: Int[Array, "*times populations agents"]
     rewards: Float[Array, "*times populations agents"]
-    following: Seen
+    following: Observation
     done: Bool[Array, "*times populations"]
 
 
-Choose = Callable[[Any, Seen, PRNGKeyArray], tuple[Any, Int[Array, "populations agents"], Any]]
+Choose = Callable[[Any, Observation, PRNGKeyArray], tuple[Any, Int[Array, "populations agents"], Any]]
 
 
 def start(game: PopulationGame, num_populations: int, key: PRNGKeyArray) -> PopulationState:
@@ -50,7 +50,7 @@ def play(
     def step(carry: tuple[PopulationState, Any], key: PRNGKeyArray) -> tuple[tuple[PopulationState, Any], Any]:
         populations, memory = carry
         choice_key, *keys = jax.random.split(key, populations.agents.shape[0] + 1)
-        seen = jax.vmap(game.seen)(populations)
+        seen = jax.vmap(game.observe)(populations)
         memory, actions, kept = choose(memory, seen, choice_key)
         following, populations, rewards, done = jax.vmap(game.step)(jnp.stack(keys), populations, actions)
         return (populations, memory), (Step(seen, actions, rewards, following, done), kept)
@@ -62,7 +62,7 @@ def play(
 def play_uniformly(game: PopulationGame, num_populations: int, key: PRNGKeyArray) -> Step:
     """All steps of one life of populations whose agents act uniformly at random."""
 
-    def choose(memory: None, seen: Seen, key: PRNGKeyArray) -> tuple[None, Array, None]:
+    def choose(memory: None, seen: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
         return None, jax.random.randint(key, seen.states.shape, 0, game.game.num_actions), None
 
     start_key, key = jax.random.split(key)
@@ -94,7 +94,7 @@ def mean_return(game: Game, rewards: Float[Array, " horizon"]) -> Float[Array, "
     return jnp.sum(game.discount ** jnp.arange(game.horizon) * rewards)
 
 
-def histories(network: Network, hidden: Hidden, seen: Seen) -> tuple[Hidden, Hidden]:
+def histories(network: Network, hidden: Hidden, seen: Observation) -> tuple[Hidden, Hidden]:
     """The hidden states of populations before they act, along axes (times, populations), and the last of them.
 
     `hidden` are those before the first of these observations; where a population is at t = 0, its history is empty.
@@ -105,7 +105,7 @@ def histories(network: Network, hidden: Hidden, seen: Seen) -> tuple[Hidden, Hid
         all_ = jax.tree.map(lambda x: x.reshape(*seen.time.shape, *x.shape[1:]), all_)
         return all_, jax.tree.map(lambda x: x[-1], all_)
 
-    def step(hidden: Hidden, now: Seen) -> tuple[Hidden, Hidden]:
+    def step(hidden: Hidden, now: Observation) -> tuple[Hidden, Hidden]:
         hidden = remember(network, hidden, now)
         return hidden, hidden
 
@@ -113,7 +113,7 @@ def histories(network: Network, hidden: Hidden, seen: Seen) -> tuple[Hidden, Hid
     return all_, last
 
 
-def remember(network: Network, hidden: Hidden, seen: Seen) -> Hidden:
+def remember(network: Network, hidden: Hidden, seen: Observation) -> Hidden:
     """The hidden states of populations once they have seen this; those at t = 0 forget what was before."""
 
     def one(hidden: Hidden, observation: Array, time: Array) -> Hidden:
@@ -147,4 +147,4 @@ def log_probability(logits: Float[Array, "*batch actions"], actions: Int[Array, 
 
 def sample(logits: Float[Array, "*batch actions"], key: PRNGKeyArray) -> Int[Array, "*batch"]:
     """Actions of softmax(logits)."""
-    return draw(key, jax.nn.softmax(logits))
+    return draw_categorical(key, jax.nn.softmax(logits))

@@ -22,9 +22,9 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.games import Game, PopulationGame, PopulationState, Seen
+from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics, TrainingSolver
+from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
     Step,
     latest_rewards,
@@ -151,7 +151,7 @@ class MunchausenOMD(TrainingSolver):
             jnp.zeros((), int),
         )
 
-    def bound(self, state: MunchausenState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: MunchausenState) -> NetworkPolicy:
         """The policy softmax(Q / tau) of the Q reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
@@ -168,14 +168,14 @@ class MunchausenOMD(TrainingSolver):
         progress = jnp.minimum(step / (self.exploring * max_steps), 1.0)
         return self.exploration + progress * (self.final_exploration - self.exploration)
 
-    def update(self, game: Game, state: MunchausenState, max_steps: int) -> tuple[MunchausenState, Metrics]:
+    def step(self, game: Game, state: MunchausenState, max_steps: int) -> tuple[MunchausenState, Metrics]:
         """One iteration."""
         key, start_key, turns_key = jax.random.split(state.key, 3)
         optimiser, target = self._optimiser(max_steps), state.parameters
-        policy, exploration = self.bound(state), self._exploration(state.step, max_steps)
+        policy, exploration = self.policy_at(game, state), self._exploration(state.step, max_steps)
         temperature, prepared = self.tau / state.scale, policy.prepare()
 
-        def act(memory: None, seen: Seen, key: PRNGKeyArray) -> tuple[None, Array, None]:
+        def act(memory: None, seen: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
             return None, explore(_rows(policy, prepared, seen), exploration, key), None
 
         def turn(carry: tuple[_Both, optax.OptState, PopulationState, Array, Replay], key: PRNGKeyArray) -> Any:
@@ -258,8 +258,8 @@ def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
     def of_agents(x: Array) -> Array:
         return jnp.take_along_axis(of_all(x), agent, axis=1)
 
-    def seen(all_: Seen) -> Seen:
-        return Seen(of_agents(all_.states), of_all(all_.observation), of_all(all_.time))
+    def seen(all_: Observation) -> Observation:
+        return Observation(of_agents(all_.states), of_all(all_.observation), of_all(all_.time))
 
     ring = replay.ring
     return Step(
@@ -267,7 +267,7 @@ def draw(replay: Replay, key: PRNGKeyArray, number: int, together: int) -> Step:
     )
 
 
-def _rows(network: NetworkPolicy | Critic, prepared: Any, seen: Seen) -> Float[Array, "..."]:
+def _rows(network: NetworkPolicy | Critic, prepared: Any, seen: Observation) -> Float[Array, "..."]:
     """What a memoryless network, prepared, says of all that was seen, along one axis of populations or times."""
     hidden = jax.vmap(lambda *now: network.update(network.start(), *now))(seen.observation, seen.time)
     return rows(network, prepared, hidden, seen.states)

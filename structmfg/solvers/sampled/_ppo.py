@@ -18,9 +18,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.games import Game, PopulationGame, PopulationState, Seen
+from structmfg.games import Game, Observation, PopulationGame, PopulationState
 from structmfg.policies import Critic, Hidden, NetworkPolicy, critic
-from structmfg.solvers._training import Metrics, TrainingSolver
+from structmfg.solvers._base import Metrics, TrainingSolver
 from structmfg.solvers.sampled._experience import (
     histories,
     latest_rewards,
@@ -61,7 +61,7 @@ class PPOState(NamedTuple):
 class _Batch(NamedTuple):
     """What the loss needs of the steps of some agents; `log_probabilities` are those of the policy that acted."""
 
-    seen: Seen
+    seen: Observation
     actions: Int[Array, "times populations agents"]
     log_probabilities: Float[Array, "times populations agents"]
     advantages: Float[Array, "times populations agents"]
@@ -137,7 +137,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             key,
         )
 
-    def bound(self, state: PPOState) -> NetworkPolicy:
+    def policy_at(self, game: Game, state: PPOState) -> NetworkPolicy:
         """The policy with the parameters reached."""
         return self.policy.with_parameters(state.parameters.policy)
 
@@ -152,7 +152,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
             optax.scale_by_learning_rate(optax.linear_schedule(self.learning_rate, 0.0, total)),
         )
 
-    def update(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
+    def step(self, game: Game, state: PPOState, max_steps: int) -> tuple[PPOState, Metrics]:
         """A rollout, and some epochs on it."""
         key, play_key, *epoch_keys = jax.random.split(state.key, self.num_epochs + 2)
         populations, hidden, rewards, batch = self._experience(game, state, play_key)
@@ -177,7 +177,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
         policy, values = self._networks(state.parameters)
         prepared = _Both(policy.prepare(), values.prepare())
 
-        def choose(hidden: _Both, seen: Seen, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
+        def choose(hidden: _Both, seen: Observation, key: PRNGKeyArray) -> tuple[_Both, Array, tuple[Array, Array]]:
             hidden = _Both(remember(policy, hidden.policy, seen), remember(values, hidden.critic, seen))
             logits = rows(policy, prepared.policy, hidden.policy, seen.states)
             actions = sample(logits, key)
@@ -191,7 +191,7 @@ class ProximalPolicyOptimisation(TrainingSolver):
         populations, hidden, steps, (log_probabilities, valued) = play(
             played, state.populations, state.hidden, choose, key, self.rollout
         )
-        after = jax.vmap(played.seen)(populations)
+        after = jax.vmap(played.observe)(populations)
         last = rows(values, prepared.critic, remember(values, hidden.critic, after), after.states)
         rewards = steps.rewards / state.scale
         advantages = generalised_advantages(rewards, valued, steps.done, last, game.discount, self.gae_lambda)
@@ -223,7 +223,7 @@ class RIPPO(ProximalPolicyOptimisation):
     recurrent = True
 
 
-def along(network: NetworkPolicy | Critic, hidden: Hidden, seen: Seen) -> Float[Array, "..."]:
+def along(network: NetworkPolicy | Critic, hidden: Hidden, seen: Observation) -> Float[Array, "..."]:
     """What a network says of all that was seen in a rollout, given the hidden states before it."""
     return rows(network, network.prepare(), histories(network, hidden, seen)[0], seen.states)
 

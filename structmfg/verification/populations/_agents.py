@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from structmfg._checks import check_integer
 from structmfg._statistics import bonferroni, evidence
 from structmfg.evaluation import Trajectory
-from structmfg.games import AggregateState, Game, Noise, as_game, count, move
+from structmfg.games import AggregateState, Game, Noise, as_game, count_agents, sample_next_states
 from structmfg.policies import Policy, as_policy
 from structmfg.verification._check import check
 from structmfg.verification._compiled import rollout
@@ -143,9 +143,9 @@ def _rows_and_counts(
     """The kernel's rows of pairs s * A + a, and the counts of next states of agents in s who take a."""
     kernel, size = game.kernel(aggregate), game.num_states
     row = jnp.repeat(jnp.arange(len(pairs)), num_draws)
-    arrived = move(game, aggregate, *jnp.divmod(pairs[row], game.num_actions), key)
+    arrived = sample_next_states(game, aggregate, *jnp.divmod(pairs[row], game.num_actions), key)
     inside = (arrived >= 0) & (arrived < size)
-    observed = count(jnp.where(inside, row * size + arrived, -1), len(pairs) * size).reshape(-1, size)
+    observed = count_agents(jnp.where(inside, row * size + arrived, -1), len(pairs) * size).reshape(-1, size)
 
     def pushed(pair: Array) -> Array:
         agent = jnp.zeros(size * game.num_actions).at[pair].set(1)

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg._statistics import bonferroni, evidence
-from structmfg.games import Game, Noise, NoiseChain, NoisePaths, histories, noise_paths
+from structmfg.games import Game, Noise, NoiseChain, NoisePaths, history_indices, noise_paths
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification.populations._multinomial import expected_counts, multinomial_p_values, worst_cells
 
@@ -66,7 +66,7 @@ def _scenario_tests(scenarios: NoisePaths | None, sampled: Noise) -> Iterator[tu
     yield float(abs(weights.sum() - 1) <= _TOLERANCE), f"the scenarios' probabilities sum to {weights.sum():.6g}"
     joined = jax.tree.map(lambda x, y: jnp.concatenate([jnp.asarray(x, y.dtype), y]), scenarios.noise, sampled)
     total = jax.tree.leaves(joined)[0].shape[0]
-    for time, level in enumerate(histories(NoisePaths(joined, jnp.full(total, 1 / total)))):
+    for time, level in enumerate(history_indices(NoisePaths(joined, jnp.full(total, 1 / total)))):
         listed, drawn = level[: len(weights)], level[len(weights) :]
         probabilities = np.bincount(listed, weights, level.max() + 1)
         observed = np.bincount(drawn, minlength=level.max() + 1)

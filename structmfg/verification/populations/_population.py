@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer
 from structmfg.evaluation import steps
-from structmfg.games import AggregateState, Game, Noise, as_game, count, draw_actions, move
+from structmfg.games import AggregateState, Game, Noise, as_game, count_agents, draw_actions, sample_next_states
 from structmfg.policies import Hidden, Policy, as_policy
 
 
@@ -70,7 +70,7 @@ def _simulate(
     z0, later = jax.tree.map(lambda z: z[0], noise), jax.tree.map(lambda z: z[1:], noise)
     first_key, *keys = jax.random.split(key, 3)
     states = jax.random.choice(first_key, game.num_states, (num_agents,), p=game.initial_mean_field(z0))
-    start = count(states, game.num_states)
+    start = count_agents(states, game.num_states)
 
     def aggregate_state(counts: Array, z: Noise, time: Array, fixed: AggregateState | None) -> AggregateState:
         return AggregateState(counts / num_agents, z, time) if fixed is None else fixed
@@ -81,10 +81,10 @@ def _simulate(
     ) -> tuple[tuple[AggregateState, Hidden, Array, Array], Array]:
         aggregate, hidden, states, returns = carry
         action_key, transition_key, z, fixed = inputs
-        hidden = policy.update(hidden, policy.sees(aggregate, game.observe(aggregate)), aggregate.time)
+        hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), aggregate.time)
         actions = draw_actions(action_key, jax.nn.softmax(policy.decode(prepared, hidden)), states)
-        arrived = move(game, aggregate, states, actions, transition_key)
-        counts = count(arrived, game.num_states)
+        arrived = sample_next_states(game, aggregate, states, actions, transition_key)
+        counts = count_agents(arrived, game.num_states)
         following = aggregate_state(counts, z, aggregate.time + 1, fixed)
         rewards = game.reward(aggregate, following)[states, actions]
         returns = returns + game.discount**aggregate.time * rewards

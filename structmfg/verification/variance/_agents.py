@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg.evaluation import Trajectory, steps
-from structmfg.games import AggregateState, Game, draw, move
+from structmfg.games import AggregateState, Game, draw_categorical, sample_next_states
 
 
 class Agents(NamedTuple):
@@ -32,9 +32,9 @@ def sample_agents(game: Game, trajectory: Trajectory, num_agents: int, key: PRNG
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         aggregate, following, policy, step_key = inputs
         action_key, move_key = jax.random.split(step_key)
-        actions = draw(action_key, policy[states])
+        actions = draw_categorical(action_key, policy[states])
         rewards = game.reward(aggregate, following)[states, actions]
-        return move(game, aggregate, states, actions, move_key), (states, actions, rewards)
+        return sample_next_states(game, aggregate, states, actions, move_key), (states, actions, rewards)
 
     keys = jax.random.split(key, game.horizon)
     return Agents(*jax.lax.scan(step, start, (*steps(trajectory.aggregates), trajectory.policy, keys))[1])

@@ -1,0 +1,81 @@
+"""Compiled evaluations along many noise paths: values of a policy, and gains of clairvoyant best responses."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from structmfg.evaluation._paths import policy_values, rollout, steps
+from structmfg.evaluation._tree_sweeps import Flow, Table
+from structmfg.games import AggregateState, Game, Noise, NoiseTree
+from structmfg.policies import Policy
+
+_MAX_BATCH = 4  # noise paths that are evaluated side by side
+_MAX_BATCH_ENTRIES = 2**25  # entries of the policies on these paths
+
+
+def _batch_size(game: Game) -> int:
+    """The number of noise paths to evaluate side by side."""
+    return max(1, min(_MAX_BATCH, _MAX_BATCH_ENTRIES // (game.horizon * game.num_states * game.num_actions)))
+
+
+@eqx.filter_jit
+def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateState, Float[Array, "paths states"]]:
+    """The aggregate states along N noise paths, and the values (N, S) of a policy at t = 0."""
+
+    def along(path: Noise) -> tuple[AggregateState, Array]:
+        trajectory = rollout(game, policy, path)
+        return trajectory.aggregates, policy_values(game, trajectory.aggregates, trajectory.policy)[0]
+
+    return jax.lax.map(along, noise, batch_size=_batch_size(game))
+
+
+@eqx.filter_jit
+def clairvoyant_gains(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateState, Array, Array]:
+    """The aggregate states along noise paths; the clairvoyant best values (N, S) at t = 0, and the gains (N, S)."""
+
+    def along(path: Noise) -> tuple[AggregateState, Array, Array]:
+        trajectory = rollout(game, policy, path)
+        return trajectory.aggregates, *_clairvoyant_gains_along(game, trajectory.aggregates, trajectory.policy)
+
+    return jax.lax.map(along, noise, batch_size=_batch_size(game))
+
+
+@eqx.filter_jit
+def clairvoyant_gains_on_tree(
+    game: Game, tree: NoiseTree, flow: Flow, table: Table, noise: Noise
+) -> tuple[Array, Array]:
+    """The clairvoyant best values and gains, both (N, S), along every path of a tree."""
+    times = jnp.arange(game.horizon + 1)
+
+    def along(path: tuple[Noise, Array]) -> tuple[Array, Array]:
+        noise, nodes = path
+        return _clairvoyant_gains_along(game, AggregateState(flow[nodes], noise, times), table[nodes[:-1]])
+
+    return jax.lax.map(along, (noise, tree.nodes.T), batch_size=_batch_size(game))
+
+
+def _clairvoyant_gains_along(
+    game: Game, aggregates: AggregateState, policy: Float[Array, "times states actions"]
+) -> tuple[Float[Array, " states"], Float[Array, " states"]]:
+    """Best values at t = 0 by v_t = max_a (r_t + gamma P_t v_{t+1}) along one path, and what the policy loses to them.
+
+    `constant` is the discounted sum of the greatest rewards, which are subtracted.
+    """
+
+    def step(
+        carry: tuple[Array, Array, Array], inputs: tuple[AggregateState, AggregateState, Array]
+    ) -> tuple[tuple[Array, Array, Array], None]:
+        (values, gains, constant), (now, then, probabilities) = carry, inputs
+        kernel, rewards = game.kernel(now), game.reward(now, then)
+        greatest = jnp.max(rewards)
+        q = rewards - greatest + game.discount * kernel.expect(values)
+        best = jnp.max(q, axis=-1)
+        losses = jnp.sum(probabilities * (best[:, None] - q), axis=-1)
+        gains = losses + game.discount * kernel.under(probabilities).mv(gains)
+        return (best, gains, greatest + game.discount * constant), None
+
+    zeros = jnp.zeros_like(aggregates.mean_field[-1])
+    start = zeros, zeros, jnp.zeros_like(zeros[0])
+    (values, gains, constant), _ = jax.lax.scan(step, start, (*steps(aggregates), policy), reverse=True)
+    return values + constant, gains

@@ -1,0 +1,159 @@
+"""What every solver is: the protocol that `solve` drives, and what it returns."""
+
+import abc
+import sys
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from structmfg._checks import check_between, check_name, plain_fields
+from structmfg._results import RESULTS
+from structmfg.evaluation import Certificate, Information, Table, TreeProblem
+from structmfg.games import Game
+from structmfg.policies import NetworkPolicy, ParametricPolicy, Policy
+
+INFORMATION: tuple[Information, ...] = ("full", "public")
+
+
+class Metrics(NamedTuple):
+    """What a step of training reports.
+
+    Attributes:
+        mean_return: The mean return over the paths of the step, under the policy before it.
+        gradient_norm: The norm of the gradient.
+    """
+
+    mean_return: Float[Array, "..."]
+    gradient_norm: Float[Array, "..."]
+
+
+class Checkpoint(NamedTuple):
+    """An exploitability (`value`, `stderr`) that was measured during a solve, outside its clock."""
+
+    step: int
+    train_seconds: float
+    value: float
+    stderr: float
+
+
+class Solution(NamedTuple):
+    """What `solve` returns.
+
+    Attributes:
+        policy: The policy reached.
+        result: How the solve ended.
+        stats: Numbers by name, see `solve`.
+    """
+
+    policy: Policy
+    result: RESULTS
+    stats: dict[str, Any]
+
+
+class Solver(eqx.Module):
+    """An iteration that `solve` drives; its fields are hyper-parameters, and all that changes is in its state.
+
+    A solver of your own is a subclass of one of the two kinds, which are given different problems:
+
+    | | `TrainingSolver` | `TreeSolver` |
+    |---|---|---|
+    | the problem | a `Game`, which is sampled with random keys | a `TreeProblem`, all nodes of the noise |
+    | precision | JAX's default | double |
+    | before the first step | `init(game, key)` | `init(problem)` |
+    | one step | `step(game, state, max_steps)`: state, `Metrics` | `step(problem, state)`: state |
+    | what is known of the policy | (`solve(evaluate=...)`) | `certify(problem, state)`: state, `Certificate` |
+    | the policy | `policy_at(game, state)`: a `Policy` | `policy_at(problem, state)`: a table (D, S, A) |
+
+    The state is any pytree of arrays whose shapes stay the same. All of these methods are compiled, except the `init`
+    of a training. `solve` keeps the clock, stops for one of the `RESULTS`, steps back where numbers are not finite, and
+    writes snapshots. `examples/own_solver.py` in the repository has one solver of either kind.
+    """
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
+
+
+class TrainingSolver(Solver):
+    """A solver that trains the parameters of a policy on sampled noise. See `Solver` for how to write one.
+
+    Attributes:
+        policy: The network, bound to the game, or the table that is trained.
+        rates: The names of those fields that are learning rates, which `solve` makes smaller where numbers are not
+            finite.
+        recurrent: Whether it trains recurrent or memoryless networks; None for both.
+        trains: The kind of policy.
+    """
+
+    policy: eqx.AbstractVar[ParametricPolicy]
+    rates: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    recurrent: ClassVar[bool | None] = None
+    trains: ClassVar[type[ParametricPolicy]] = NetworkPolicy
+
+    def __check_init__(self) -> None:
+        name, policy = type(self).__name__, self.policy
+        builder = {True: "recurrent", False: "memoryless", None: "recurrent"}[self.recurrent]
+        wanted = builder if issubclass(self.trains, NetworkPolicy) else "binned"
+        use = f"use policies.{wanted}(game)"
+        if not isinstance(policy, self.trains):
+            given = type(policy).__name__
+            raise ValueError(f"{name} trains a {self.trains.kind_name}: {use}, but was given a {given}")
+        if self.recurrent is not None and policy.settings.recurrent != self.recurrent:
+            given = "recurrent" if policy.settings.recurrent else "memoryless"
+            raise ValueError(f"{name} trains a {wanted} policy, but was given a {given} one; {use}")
+
+    def scale_learning_rates(self, factor: Float[Array, ""]) -> "TrainingSolver":
+        """The same solver with its learning rates times a factor."""
+        rates = [getattr(self, name) for name in self.rates]
+        return eqx.tree_at(lambda s: [getattr(s, name) for name in s.rates], self, [factor * rate for rate in rates])
+
+    @abc.abstractmethod
+    def init(self, game: Game, key: PRNGKeyArray) -> Any:
+        """The state before the first step, which depends on the key alone."""
+
+    @abc.abstractmethod
+    def step(self, game: Game, state: Any, max_steps: int) -> tuple[Any, Metrics]:
+        """The state after one of `max_steps` planned steps, and what was measured of the state before it."""
+
+    @abc.abstractmethod
+    def policy_at(self, game: Game, state: Any) -> ParametricPolicy:
+        """The policy with the parameters of a state."""
+
+
+class TreeSolver(Solver):
+    """An exact solver on a noise tree, without sampling. See `Solver` for how to write one.
+
+    Attributes:
+        tolerance: The exploitability at which it stops, as converged if that is exact; zero to make all steps.
+        information: Whether the policy knows the noise so far ("full") or only the observations so far ("public").
+    """
+
+    tolerance: eqx.AbstractVar[float]
+    information: eqx.AbstractVar[Information]
+
+    def __check_init__(self) -> None:
+        check_between("tolerance", self.tolerance, 0, sys.float_info.max)
+        check_name("information", self.information, INFORMATION)
+
+    def steps_per_certificate(self, problem: TreeProblem) -> int:
+        """How many steps are made before a certificate is computed."""
+        return 1
+
+    @abc.abstractmethod
+    def init(self, problem: TreeProblem) -> Any:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def step(self, problem: TreeProblem, state: Any) -> Any:
+        """The state after one step."""
+
+    @abc.abstractmethod
+    def certify(self, problem: TreeProblem, state: Any) -> tuple[Any, Certificate]:
+        """The state, which a certificate may change, and the certificate of the policy at it."""
+
+    @abc.abstractmethod
+    def policy_at(self, problem: TreeProblem, state: Any) -> Table:
+        """The probabilities (D, S, A) of the policy to be returned."""
+
+
+AnySolver = TrainingSolver | TreeSolver
