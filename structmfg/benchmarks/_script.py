@@ -1,12 +1,11 @@
-"""The frame of the benchmark scripts: options, an output folder, and the JSON file and figures in it."""
+"""The frame of the benchmark scripts: options, and the JSON file and figures in the output folder."""
 
 import argparse
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from structmfg._files import drop_folder, new_folder, write_bytes, write_json
+from structmfg._files import write_bytes, write_json
 from structmfg._pages import Picture
 from structmfg.benchmarks._machine import machine
 
@@ -20,18 +19,6 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-@contextlib.contextmanager
-def output_folder(out: str | None, name: str) -> Iterator[Path]:
-    """The new folder `out`, or runs/`name`; it is removed again where the script fails before it writes anything."""
-    folder = new_folder(out, name)
-    try:
-        yield folder
-    except BaseException:
-        drop_folder(folder)
-        raise
-    print(f"written to {folder}")
-
-
 def write_pictures(folder: Path, pictures: Iterable[Picture]) -> None:
     """Write every picture as NAME.png."""
     for picture in pictures:
@@ -39,5 +26,6 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> None:
 
 
 def write_results(folder: Path, name: str, **results: Any) -> None:
-    """Write NAME.json: the results, with the machine that they were measured on."""
+    """Write NAME.json, the results with the machine that they were measured on, and print where they are."""
     write_json(folder / f"{name}.json", {"format": FORMAT, "machine": machine(), **results})
+    print(f"written to {folder}")

@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from structmfg.benchmarks._script import output_folder, script_parser, write_results
+from structmfg._files import output_folder
+from structmfg.benchmarks._script import script_parser, write_results
 from structmfg.benchmarks._tables import table
 from structmfg.games import GAMES
 

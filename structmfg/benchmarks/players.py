@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import jax
 
-from structmfg.benchmarks._script import output_folder, script_parser, write_pictures, write_results
+from structmfg._files import output_folder
+from structmfg.benchmarks._script import script_parser, write_pictures, write_results
 from structmfg.benchmarks._tables import table
 from structmfg.games import make
 from structmfg.reports import draw_players, players_basis, players_object

@@ -18,7 +18,8 @@ import numpy as np
 import scipy.sparse
 
 from structmfg._checks import check_integer
-from structmfg.benchmarks._script import output_folder, script_parser, write_results
+from structmfg._files import output_folder
+from structmfg.benchmarks._script import script_parser, write_results
 from structmfg.benchmarks._tables import table
 from structmfg.operators import from_scipy
 

@@ -19,8 +19,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from structmfg._files import output_folder
 from structmfg._statistics import time_to
-from structmfg.benchmarks._script import output_folder, script_parser, write_results
+from structmfg.benchmarks._script import script_parser, write_results
 from structmfg.benchmarks._training_run import SHORT, train
 from structmfg.games import make
 

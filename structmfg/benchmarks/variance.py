@@ -16,8 +16,9 @@ from typing import Any
 
 import jax
 
+from structmfg._files import output_folder
 from structmfg._statistics import Interval
-from structmfg.benchmarks._script import output_folder, script_parser, write_pictures, write_results
+from structmfg.benchmarks._script import script_parser, write_pictures, write_results
 from structmfg.benchmarks._tables import table
 from structmfg.benchmarks._training_run import SHORT
 from structmfg.games import make

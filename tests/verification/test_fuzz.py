@@ -1,4 +1,4 @@
-"""`fuzz` finds what is wrong at a game's edges, tells the simplest point where it is, and is quiet and repeatable."""
+"""`fuzz` finds faults at the edges of a game, names the simplest point where they show, and is quiet and repeatable."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def failed(results):
     return {result.name: result for result in results if not result.passed}
 
 
-def test_a_good_game_passes_quietly_and_repeats(tmp_path, monkeypatch, capfd):
+def test_a_right_game_passes_quietly_and_repeats(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     results = fuzz(Faulty(), 20)
     assert not failed(results), results
@@ -52,7 +52,7 @@ def test_a_good_game_passes_quietly_and_repeats(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_planted_leak_is_found_and_told_simply():
+def test_a_leak_is_found_at_the_simplest_point():
     """Mass is lost by one action in one state, at one time and one value of the noise."""
     found = failed(fuzz(Faulty("leak"), 60))
     assert {"rows sum to one", "mass kept"} <= found.keys()

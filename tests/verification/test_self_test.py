@@ -1,4 +1,4 @@
-"""The self-test finds the faults it sows, tells by what, and would tell of one that nothing finds."""
+"""The self-test finds its faults, names the checks that find them, and fails where no check does."""
 
 import jax
 import pytest

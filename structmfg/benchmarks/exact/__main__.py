@@ -22,7 +22,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from structmfg.benchmarks._script import output_folder, script_parser, write_pictures, write_results
+from structmfg._files import output_folder
+from structmfg.benchmarks._script import script_parser, write_pictures, write_results
 from structmfg.benchmarks.exact._closed_form import closed_form
 from structmfg.benchmarks.exact._congestion_game import convergence
 from structmfg.benchmarks.exact._figures import figures
