@@ -19,7 +19,7 @@ CONSTRAINTS ?= constraints.txt
 EXTRAS ?= dev
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
-PYTEST = $(BIN)/pytest -n auto --maxprocesses 4
+PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-all test-versions fast slow docs wheel lint format clean
 
@@ -30,7 +30,7 @@ test: lint
 	$(PYTEST)
 
 test-all: lint
-	$(PYTEST) -m ""
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m ""
 	.ci/versions
 
 test-versions:
@@ -40,7 +40,7 @@ fast: $(INSTALLED)
 	$(PYTEST)
 
 slow: $(INSTALLED)
-	$(PYTEST) -m slow
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m slow
 
 docs: $(INSTALLED)
 	$(PYTEST) README.md docs

@@ -1,9 +1,24 @@
 """Shapes and types are checked while the tests run; every numerical test runs in single and in double precision."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import helpers.typechecker  # noqa: F401
 from jaxtyping import install_import_hook
 
 install_import_hook("structmfg", "helpers.typechecker.typechecker")  # before anything imports structmfg
+
+# Most of the time of the tests goes into compiling small programs. So they are compiled without costly optimisations
+# (JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles them as for users), and a program that several files or processes need is
+# compiled once: a folder keeps it, which is new for every run of the tests.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="structmfg-programs-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -49,18 +64,6 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.fixture(scope="module")
-def compiled_once(tmp_path_factory):
-    """For tests that solve one tiny game again and again: what was compiled is kept."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.05), strict=True):
-        jax.config.update(name, value)
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,7 @@ def test_first_order_convergence(double):
     assert (found[-1] < [0.07, 0.012]).all()
 
 
+@pytest.mark.slow
 def test_the_exact_solver_converges_to_the_closed_form():
     """At first order, and to a control that depends on x - m alone, as far as its tolerance lets it."""
     found = closed_form((8, 16))

@@ -84,6 +84,7 @@ def compared(tmp_path_factory):
     return folder, result, told
 
 
+@pytest.mark.slow
 def test_every_run_is_kept(compared):
     """As a run folder, its schedule planned to fill the clock."""
     folder, result, told = compared

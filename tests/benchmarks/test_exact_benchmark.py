@@ -29,6 +29,7 @@ def found():
     }
 
 
+@pytest.mark.slow
 def test_solvers(found):
     part = found["linear_quadratic"]
     (row,) = part["exact"]

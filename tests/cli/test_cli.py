@@ -18,7 +18,7 @@ from structmfg.games import GAMES
 from structmfg.runs import _load
 from structmfg.solvers import SOLVERS, TreeSolver
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "spared_estimates")
+pytestmark = pytest.mark.usefixtures("spared_estimates")
 TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3"]
 TINY += ["--hidden", "4", "--width", "4"]
 
@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, compiled_once: None, spared_estimates: None) -> Path:
+def tiny(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> Path:
     """A run of the tiny game."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     assert main(["solve", *TINY, "--quiet", "--out", str(folder)]) == 0
@@ -83,6 +83,7 @@ def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFi
     assert json.loads(Path(first["out"], "result.json").read_text()) == first
 
 
+@pytest.mark.slow
 def test_every_solver_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     """Solvers on trees: with the same run folder; not reaching the tolerance is said, with exit code 1."""
     for solver in sorted(name for name, kind in SOLVERS.items() if issubclass(kind, TreeSolver)):
@@ -125,6 +126,7 @@ def test_quiet_prints_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (captured.out, captured.err) == ("", "")
 
 
+@pytest.mark.slow
 def test_options_reach_game_solver_and_network() -> None:
     options = "--learning_rate=0.5 --solver spg --sampling iid --preset paper --precision float64 --push 2.5"
     assert main(["solve", "--seed", "7", *TINY, *options.split(), "--quiet", "--max-seconds", "60"]) == 0

@@ -201,6 +201,7 @@ def test_update_is_the_same_in_both_forms(double):
     assert distance(one.parameters, other.parameters) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["recurrent", "memoryless"])
 def test_update_in_parts_of_the_time(kind, monkeypatch, double):
     """How many steps are held at once changes nothing but the memory: all, some, or one."""

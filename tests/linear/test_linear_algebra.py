@@ -98,6 +98,7 @@ def path(x64):
     return [made("operator", n, "matrix_free", x64) for n in names], [OPERATORS[n].twin for n in names]
 
 
+@pytest.mark.slow
 def test_product_along_a_path(precision):
     operators, twins = path(precision == "float64")
     expected = np.linalg.multi_dot(twins)
@@ -113,6 +114,7 @@ def test_product_along_a_path(precision):
 walks = st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=3), min_size=2, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(walks=walks, size=st.sampled_from([7, 40]))
 def test_bounds_of_a_product_hold(walks, size):
@@ -317,7 +319,7 @@ def test_stationary_of_periodic_and_reducible_chains(method, double):
 def test_power_iteration(precision):
     operator, start = noise(), jnp.full(S, 1 / S)
     solve = jax.jit(lambda o, m, tolerance=None: stationary(o, method="power", initial=m).value)
-    error = np.abs(solve(operator, start) - numpy_kernels.stationary(NOISE)).sum()
+    error = np.abs(np.asarray(solve(operator, start)) - numpy_kernels.stationary(NOISE)).sum()
     gap = 1 - np.sort(np.abs(np.linalg.eigvals((NOISE + np.eye(S)) / 2)))[-2]
     assert error <= 64 * np.finfo(precision).eps / gap
     assert stationary(operator, method="power", max_steps=3).result == LINEAR_RESULTS.max_steps
@@ -328,7 +330,7 @@ def test_power_iteration(precision):
 
 def test_eigen_of_a_chain_of_period_three():
     """Three eigenvalues of modulus one, in a class too large for LAPACK."""
-    chain = np.kron(np.roll(np.eye(3), 1, axis=1), np.full((20, 20), 1 / 20))
-    solution = stationary(chain(chain), method="eigen")
+    moves = np.kron(np.roll(np.eye(3), 1, axis=1), np.full((20, 20), 1 / 20))
+    solution = stationary(chain(moves), method="eigen")
     np.testing.assert_allclose(solution.value, 1 / 60, rtol=1e-4)
     assert solution.stats["second"] == pytest.approx(1, abs=1e-6)

@@ -131,8 +131,12 @@ def test_verification_reports_the_drift():
     assert check.where.startswith("after 100000 moves the mass has changed by")
 
 
+@pytest.mark.slow
 def test_verification_detects_what_adds_up(monkeypatch):
-    """Moves that round and are not scaled back: no law of a single product can find that."""
+    """Moves that round and are not scaled back: no law of a single product can find that.
+
+    How they round depends on how they are compiled: this needs the optimisations with which the slow tests run.
+    """
     monkeypatch.setattr(TransitionOperator, "move", lambda operator, mass: operator.rmv(mass))
     jax.clear_caches()
     check = measured_drift(make("crowd_modelling"))

@@ -169,6 +169,7 @@ def test_derivatives_of_mapped_products_in_the_data(form, precision):
         assert_close(one, other, precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transpose", [False, True])
 def test_derivative_of_a_mapped_resolvent(transpose, double):
     batch = jnp.asarray(np.random.default_rng(5).random((3, count())) / 6)
@@ -186,6 +187,7 @@ def test_derivative_of_a_mapped_resolvent(transpose, double):
     np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["regular", "empty", "long", "longest"])
 def test_rows_of_any_length(shape, precision):
     """Columns that nobody enters, one that all enter, and rows that are cut into pieces, once and twice."""

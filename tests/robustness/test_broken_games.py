@@ -199,6 +199,7 @@ def test_observations_that_are_not_finite(unchecked):
     assert exploitability(game, smfg.policies.uniform(game), kind="non_anticipative").value > 0
 
 
+@pytest.mark.slow
 def test_no_observation_means_open_loop():
     """The same as an observation that never changes."""
     found = []

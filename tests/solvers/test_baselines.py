@@ -42,6 +42,7 @@ def test_not_finite_is_raised(kind):
         solve(game, tiny_solver(kind, game), key=KEY, max_steps=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LEARNING)
 def test_learns_left_right(kind):
     """Two thirds go left."""

@@ -217,6 +217,7 @@ def test_crowded_beach():
     certified(game, ExactEquilibrium(tolerance=1e-4))
 
 
+@pytest.mark.slow
 def test_macro():
     game = smfg.games.make("macro", num_wealth=10, num_income=2, num_actions=4, horizon=3, noise_states=3)
     certified(game, ExactEquilibrium())
@@ -250,7 +251,7 @@ def test_no_equilibrium(method, monkeypatch, double):
     assert not solution.result.succeeded
     assert stats["steps"] == 300
     assert stats["exploitability"] == pytest.approx(min(seen), rel=1e-6)  # callbacks see single precision
-    assert (np.diff(stats["exploitabilities"]) <= 0).all()
+    assert (np.diff(stats["exploitabilities"]) <= 1e-15).all()  # but for rounding
     assert 0.2 * 1.95 < stats["exploitability"] < 0.3 * 1.95
     fresh = exploitability(game, solution.policy, kind="non_anticipative").value
     assert fresh == pytest.approx(stats["exploitability"], abs=1e-12)

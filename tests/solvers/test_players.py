@@ -193,6 +193,7 @@ def test_sampled_against_enumeration(game, policy):
     assert found.neglected == (("reaction",) if policy is not TABLE or game.crowding > 0 else ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deviator", ["non_anticipative", "clairvoyant"])
 def test_the_limit(deviator):
     """As N grows: the exploitability, and the return of the mean field, at rate 1 / N."""
@@ -235,6 +236,7 @@ def test_a_game_without_interaction():
     assert exact.mean_return.value == pytest.approx(limit.mean_return, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gains_are_measured_on_other_games():
     """Where nothing can be gained, luck in the games that the response was learned on must not count as gain."""
     game, even = Sides(costs=(1.0, 1.0)), np.full((3, 2), 0.5)

@@ -19,7 +19,6 @@ from structmfg.solvers import RESULTS, RSPG, Estimate, Snapshots, WindowedRSPG, 
 from structmfg.solvers.loop import _solve as driver
 from structmfg.solvers.loop._snapshots import Snapshot
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 GAME, KEY, STEPS = Coin(), jax.random.key(3), 12
 SIZES = {"hidden": 3, "width": 3, "depth": 1, "rank": 2}
 

@@ -59,6 +59,7 @@ class Leaky(LatticeKernel):
         return super().push_under(policy, mass * (1 - jnp.isin(jnp.arange(self.num_states), self.barriers)))
 
 
+@pytest.mark.slow
 def test_a_fault_shrinks_to_a_named_example():
     """One action, standing still, one barrier of two at the first cell: nothing that does not matter is left."""
 

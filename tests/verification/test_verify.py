@@ -312,6 +312,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_game_of_ones_own_by_name(folder, capsys):
     assert main(["verify", "own_games_of_a_user:Mine", "--points", "1", "--json", "--out", "fine"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
