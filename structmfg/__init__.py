@@ -3,15 +3,17 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from structmfg._version import __version__
+
 if TYPE_CHECKING:
     from structmfg import economies, evaluation, games, linear, operators, policies, solvers, verification
     from structmfg.games import AggregateState, Game, NoisePaths
 
-__version__ = "0.1.0"
 __all__ = [
     "AggregateState",
     "Game",
     "NoisePaths",
+    "__version__",
     "economies",
     "evaluation",
     "games",

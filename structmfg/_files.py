@@ -105,10 +105,12 @@ def write_json(path: Path, value: Any) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of numbers as a safetensors file, with a checksum; `ValueError` on arrays of anything else."""
     # In C order: safetensors writes the memory of an array as it lies there.
-    ordered = {name: np.array(arrays[name], order="C") for name in sorted(arrays)}
+    ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     for name, array in ordered.items():
         if array.dtype not in _DTYPES.values():
-            raise ValueError(f"{name} has dtype {array.dtype}: only numbers are saved, as nothing is pickled")
+            raise ValueError(
+                f"{name} has dtype {array.dtype}: only real numbers of at most 64 bits are saved, as nothing is pickled"
+            )
     write_bytes(path, safetensors.numpy.save(ordered, metadata={_CHECKSUM: _checksum(ordered)}))
 
 
@@ -125,7 +127,7 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
     """The CRC-32 of all arrays in the order of their names, in hexadecimal digits."""
     value = 0
     for name in sorted(arrays):
-        value = zlib.crc32(arrays[name].tobytes(), value)
+        value = zlib.crc32(np.ascontiguousarray(arrays[name]).data, value)
     return f"{value:08x}"
 
 

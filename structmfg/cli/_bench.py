@@ -46,7 +46,7 @@ def _print_case(out: Console, case: Case, rows: list[Row], seconds: float) -> No
 def _targets(result: dict[str, Any]) -> Table:
     table = Table("target", "wanted", "measured", "", box=None, padding=(0, 2, 0, 0))
     table.columns[2].justify = "right"
-    styles = {"met": "green", "missed": "bold red", "not measured": "dim", "beside": "dim"}
+    styles = {"met": "green", "missed": "bold red", "not measured": "dim", "for comparison": "dim"}
     for target in result["targets"]:
         measured = "–" if target["measured"] is None else f"{target['measured']:.3g}"
         status = Text(target["status"], style=styles[target["status"]])

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-import sys
+import inspect
 from typing import Any
 
 from rich.console import Group
@@ -28,7 +28,7 @@ def _describe(name: str, game: Game) -> dict[str, Any]:
     scenarios = game.scenarios()
     return {
         "name": name,
-        "description": _first_line(game).removeprefix(f"`{name}`: "),
+        "description": _first_line(game),
         "num_states": game.num_states,
         "num_actions": game.num_actions,
         "horizon": game.horizon,
@@ -38,7 +38,7 @@ def _describe(name: str, game: Game) -> dict[str, Any]:
 
 
 def _first_line(game: Game) -> str:
-    return (sys.modules[type(game).__module__].__doc__ or "").partition("\n")[0]
+    return inspect.cleandoc(type(game).__doc__ or "").partition("\n")[0]
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""From arguments to an exit code.
+"""Run a command, and turn errors into exit codes.
 
 0 done, 1 not finite, 2 bad input, 130 interrupted before there was a report, 143 terminated.
 

@@ -1,4 +1,4 @@
-"""What is printed: words for people, one JSON object for machines."""
+"""Print tables and messages for people, and one JSON object for machines."""
 
 import argparse
 import sys

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from structmfg._checks import check_name
+from structmfg._version import __version__
 from structmfg.evaluation import Kind
 from structmfg.games import GAMES
 from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkPolicy, NetworkSettings, ParametricPolicy
@@ -76,9 +77,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _versions() -> dict[str, str]:
     """The versions that a report of an error should state."""
-    packages = ("structmfg", "jax", "jaxlib", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    return versions | {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy")}
+    return (
+        {"structmfg": __version__} | versions | {"python": platform.python_version(), "platform": platform.platform()}
+    )
 
 
 def _with_hyphens(argument: str) -> str:
@@ -192,7 +194,7 @@ def _reader(kind: Any) -> tuple[Callable[[str], Any], str]:
 def build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser, and the parsers of its commands by name."""
     parser = _Parser(prog="structmfg", description="Solve mean field games with common noise.", allow_abbrev=False)
-    version = f"structmfg {importlib.metadata.version('structmfg')}"
+    version = f"structmfg {__version__}"
     explained = "print the version and exit; with --json, those of Python, JAX and NumPy, too"
     parser.add_argument("--version", action="version", version=version, help=explained)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

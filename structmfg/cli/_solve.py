@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
     hint = f"structmfg solve --resume {job.folder} goes on from there"
     with (
         Snapshots(
-            job.folder / "snapshots", seconds=arguments.snapshot_seconds, tell=_warn, needed=job.has_policies
+            job.folder / "snapshots", seconds=arguments.snapshot_seconds, log=_warn, needed=job.has_policies
         ) as snapshots,
         Display(quiet=arguments.quiet, max_seconds=job.settings.max_seconds) as display,
     ):

@@ -1,4 +1,4 @@
-"""Games, one file each; `make`, which builds one by name; common noise as paths, chains and trees; and populations.
+"""Games; `make`, which builds one by name; common noise as paths, chains and trees; and populations.
 
 A game of your own is a subclass of `Game`: see `examples/own_game.py`, and `examples/own_figure.py` for its figures.
 """

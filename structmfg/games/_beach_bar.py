@@ -34,7 +34,9 @@ class BeachNoise(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BeachBar(DisplacementGame):
-    """Cells 0..S-1, actions -max_action..max_action; the bar is uniform on floor(S/4)..ceil(3S/4)-1.
+    """Agents choose where to lie on a beach whose bar may close at half time.
+
+    Cells 0..S-1, actions -max_action..max_action; the bar is uniform on floor(S/4)..ceil(3S/4)-1.
 
     The bar is open until time T // 2, when it closes for good or stays open, with probability 1/2 each. Nobody stands
     on it or crosses it: moves clip(s + a), and then noise (+-1 with probability .1, +-2 with .05 each), are clipped
@@ -121,7 +123,7 @@ class BeachBar(DisplacementGame):
 
     @override
     def next_noise(self, noise: BeachNoise, uniform: Float[Array, ""], time: Int[Array, ""]) -> BeachNoise:
-        """At T // 2 the bar closes with probability 1/2."""
+        """The bar closes at T // 2 with probability 1/2."""
         closes = (time + 1 == self.closing_time) & (uniform < 0.5)
         return BeachNoise(noise.bar, jnp.where(closes, 0, noise.open))
 
@@ -155,7 +157,7 @@ class BeachBar(DisplacementGame):
 
 @dataclasses.dataclass(frozen=True)
 class BeachBarCrowded(BeachBar):
-    """As `BeachBar`, with -crowd_aversion * log(mu(s) + 1e-10) added to the reward in s, mu being that at t."""
+    """Beach Bar among agents who dislike a crowd: the reward in s has -crowd_aversion * log(mu_t(s) + 1e-10) added."""
 
     crowd_aversion: float = 1.0
 

@@ -26,7 +26,9 @@ from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
 @dataclasses.dataclass(frozen=True)
 class CarmonaFouqueSun(DisplacementGame):
-    """Positions x = i h around 0, steps of length dt = T / num_steps, actions k = -max_action..max_action.
+    """Banks track their mean reserves under common noise; the game has a closed form.
+
+    Positions x = i h around 0, steps of length dt = T / num_steps, actions k = -max_action..max_action.
 
     Action k moves by k whole cells, so nothing is interpolated and no diffusion added: the control it stands for is
     alpha = k h / dt - a (m - x), m being the mean position at the start of the step. Then come noise of 0 and +-n cells

@@ -24,7 +24,9 @@ _LEAST_MASS = 1e-25  # keeps the reward finite in an empty cell
 
 @dataclasses.dataclass(frozen=True)
 class CrowdModelling(NoiselessGame):
-    """Cells 0..S-1 of a ring, actions -1, 0, 1; the next cell is s + a + e mod S, e uniform on -1, 0, 1.
+    """Agents on a ring walk towards one cell and away from the crowd.
+
+    Cells 0..S-1 of a ring, actions -1, 0, 1; the next cell is s + a + e mod S, e uniform on -1, 0, 1.
 
     Reward at t = 0..T-1, with c = S // 2: 1 - |s - c| / c - log(mu(s) + 1e-25) - |last a| / 10, the last action being
     that by which s was entered (none at t = 0). The cost of an action, due on arrival, is charged with a discount when

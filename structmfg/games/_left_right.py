@@ -15,7 +15,9 @@ from structmfg.operators import SuccessorKernel, TransitionKernel
 
 @dataclasses.dataclass(frozen=True)
 class LeftRight(NoiselessGame):
-    """States 0 (start), 1 (left), 2 (right); actions 0 (to the left) and 1 (to the right); one step, no common noise.
+    """One choice between two sides, of which the right one is twice as bad when crowded.
+
+    States 0 (start), 1 (left), 2 (right); actions 0 (to the left) and 1 (to the right); one step, no common noise.
 
     Reward: -mu'(1) for going left, -2 mu'(2) for going right, mu' being the mean field after the step.
     Observation: (mu(1), mu(2)).
@@ -28,7 +30,7 @@ class LeftRight(NoiselessGame):
 
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        """From every state, an action leads to the side that it names."""
+        """Every action leads, from any state, to the side that it names."""
         targets = jnp.broadcast_to(jnp.array([1, 2]), (3, 2))[:, :, None]
         return SuccessorKernel(targets, jnp.ones(targets.shape))
 

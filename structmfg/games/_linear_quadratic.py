@@ -27,7 +27,9 @@ from structmfg.operators import (
 
 @dataclasses.dataclass(frozen=True)
 class LinearQuadratic(DisplacementGame):
-    """Positions 0..S-1, actions -max_action..max_action; z = -1 or +1, a fair coin drawn at t = 0.
+    """Agents on a line track their mean, which a common shock pushes.
+
+    Positions 0..S-1, actions -max_action..max_action; z = -1 or +1, a fair coin drawn at t = 0.
 
     Move: x = clip(s + a + volatility * correlation * eps), truncated, with eps = -push * z for t < first, 0 for
     first <= t <= last, +push * z for t > last. Noise: clip(round(x + volatility * sqrt(1 - correlation^2) * k)),

@@ -27,7 +27,9 @@ _LEAST_CONSUMPTION = 1e-10  # keeps utility finite where wealth and wage are bot
 
 @dataclasses.dataclass(frozen=True)
 class Macro(Game):
-    """State (wealth, income), index = wealth_index * num_income + income_index; z = log productivity.
+    """Savers with uninsurable income in an economy with productivity shocks.
+
+    State (wealth, income), index = wealth_index * num_income + income_index; z = log productivity.
 
     z_0 = 0, z' = persistence * z + deviation * N(0, 1). Interest r = e^z alpha (L / (K + 1e-6))^(1 - alpha), wage
     w = e^z (1 - alpha) (K / (L + 1e-6))^alpha at mean wealth K and mean income L. Cash on hand is

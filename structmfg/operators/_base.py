@@ -136,7 +136,7 @@ class StateModule(eqx.Module):
         @property
         @abc.abstractmethod
         def num_states(self) -> int:
-            """S."""
+            """The number of states S."""
     else:
         num_states: eqx.AbstractVar[int]
 
@@ -272,7 +272,7 @@ class SquareMatrix(StateModule):
 
     @property
     def ndim(self) -> int:
-        """Two: rows and columns."""
+        """The number of axes of a matrix, two."""
         return 2
 
     @abc.abstractmethod

@@ -91,7 +91,7 @@ class TransitionKernel(Transitions):
         @property
         @abc.abstractmethod
         def num_actions(self) -> int:
-            """A."""
+            """The number of actions A."""
     else:
         num_actions: eqx.AbstractVar[int]
 

@@ -39,7 +39,7 @@ class Grid(eqx.Module):
         @property
         @abc.abstractmethod
         def num_points(self) -> int:
-            """n."""
+            """The number of points n."""
     else:
         num_points: eqx.AbstractVar[int]
 

@@ -186,7 +186,7 @@ def pull(matrix: BCOO, values: Float[Array, " columns"]) -> Float[Array, " rows"
 
 
 def push(matrix: BCOO, mass: Float[Array, " rows"]) -> Float[Array, " columns"]:
-    """M^T m."""
+    """Return M^T m."""
     row, column = matrix.indices[:, 0], matrix.indices[:, 1]
     return gather_scatter(matrix.data, column, row, mass, matrix.shape[1])
 

@@ -1,10 +1,11 @@
 """Policies as haiku networks over the public observations.
 
-`Factored` evaluates a trunk over individual states once and combines it with a branch over the public history,
+The architecture "factored" evaluates a trunk over individual states once and combines it with a branch over the public
+history,
 
     out(s, w | h) = sum_r trunk_r(s, w) branch_r(h),
 
-a deep operator network (Lu et al. 2021, doi:10.1038/s42256-021-00302-5). `Joint` is one network over every pair (s, h),
+a deep operator network (Lu et al. 2021, doi:10.1038/s42256-021-00302-5). "joint" is one network over every pair (s, h),
 as in the RSPG paper.
 """
 

@@ -80,7 +80,7 @@ def evaluate(
         policy: The policy.
         kinds: The kinds of exploitability; None for all that are defined for the game.
         num_paths: The number of held-out paths.
-        seed: Of the held-out paths.
+        seed: The seed of the held-out paths.
 
     Raises:
         ValueError: A kind is unknown or not defined for the game, or there are fewer than two paths.
@@ -142,7 +142,7 @@ def reference_values(
         solver: The solver by name, for the figure of the paper.
         kinds: The kinds of exploitability; one that is not defined for the game is left out.
         information: What the exact equilibrium knows, whose exploitability is the floor.
-        max_seconds: For the search of that equilibrium, without compilation; None leaves only the limit of its steps.
+        max_seconds: The time limit of the search for it, without compilation; None leaves only the limit of its steps.
         log: Called with a sentence before every part that may take long.
 
     Raises:

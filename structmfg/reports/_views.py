@@ -127,7 +127,7 @@ def noise_series(game: Game, noise: Noise) -> dict[str, Array]:
 
 @noise_series.register
 def _(game: Macro, noise: Noise) -> dict[str, Array]:
-    """Productivity."""
+    """The series of productivity."""
     return {"productivity": jnp.exp(noise)}
 
 
@@ -152,7 +152,7 @@ def events(game: Game) -> dict[str, float]:
 
 @events.register
 def _(game: BeachBar) -> dict[str, float]:
-    """When the bar may be found closed."""
+    """The time at which the bar may close."""
     return {"the bar may close": game.closing_time}
 
 

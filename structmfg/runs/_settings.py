@@ -10,6 +10,7 @@ import jax
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
 from structmfg._files import check_types, machine_memory
+from structmfg._version import __version__
 from structmfg.evaluation import Information
 from structmfg.games import GAMES, Game, make
 from structmfg.policies import (
@@ -92,7 +93,7 @@ class Settings(NamedTuple):
 
     @classmethod
     def parse(cls, saved: dict[str, Any]) -> "Settings":
-        """From JSON. `ValueError` names what is missing, unknown, out of range or of a wrong type."""
+        """Parse settings from JSON. `ValueError` names what is missing, unknown, out of range or of a wrong type."""
         check_types(saved, get_type_hints(cls), required=cls._fields)
         check_name("solver", saved["solver"], SOLVERS)
         renamed = {
@@ -195,5 +196,5 @@ def parameters(game: Game) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions of what computes the numbers, by package."""
-    packages = ("structmfg", "jax", "dm-haiku", "optax", "numpy")
-    return {name: importlib.metadata.version(name) for name in packages} | {"python": platform.python_version()}
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "dm-haiku", "optax", "numpy")}
+    return {"structmfg": __version__} | versions | {"python": platform.python_version()}

@@ -65,9 +65,10 @@ class Solver(eqx.Module):
     | what is known of the policy | (`solve(evaluate=...)`) | `certify(problem, state)`: state, `Certificate` |
     | the policy | `policy_at(game, state)`: a `Policy` | `policy_at(problem, state)`: a table (D, S, A) |
 
-    The state is any pytree of arrays whose shapes stay the same. All of these methods are compiled, except the `init`
-    of a training. `solve` keeps the clock, stops for one of the `RESULTS`, steps back where numbers are not finite, and
-    writes snapshots. `examples/own_solver.py` in the repository has one solver of either kind.
+    The state is any pytree of arrays (real numbers, booleans, random keys) whose shapes stay the same. All of these
+    methods are compiled, except the `init` of a training. `solve` keeps the clock, stops for one of the `RESULTS`,
+    steps back where numbers are not finite, and writes snapshots. `examples/own_solver.py` in the repository has one
+    solver of either kind.
     """
 
     def __post_init__(self) -> None:

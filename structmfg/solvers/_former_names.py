@@ -1,4 +1,4 @@
-"""Hyper-parameters that were called otherwise: old run folders are read, new calls are told the present name."""
+"""Former names of hyper-parameters: saved settings are translated, calls are refused with the new name."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -100,7 +100,7 @@ def _at(place: str, result: CheckResult) -> CheckResult:
 
 @check("states, actions and horizon are whole numbers, the discount lies in (0, 1], and the game can be hashed")
 def sizes_make_sense(game: Game) -> tuple[float, float]:
-    """Zero; it raises where that is not so."""
+    """Return zero, or raise if that is not so."""
     check_game(game)
     hash(game)
     return 0, 0
@@ -225,7 +225,7 @@ def variance_of_gradients(task: Task) -> Stage:
 
 @check("the best response that remembers its own states and actions is worth no less than the one that does not")
 def memory_does_no_harm(value: PrivateHistory) -> tuple[float, float]:
-    """How far it is worth less, relative to its value."""
+    """The amount by which it is worth less, relative to its value."""
     return -value.loss / max(abs(value.with_history), 1.0), 1e-10
 
 

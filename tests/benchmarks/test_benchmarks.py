@@ -250,7 +250,7 @@ def test_the_plans_cover_what_is_judged() -> None:
             library = {"library": case.labels["peer"].rpartition(":")[2]} if case.kind == "peer" else {}
             figures = {"seconds": 1.0, "bytes_per_second": 1.0, "peak_bytes": 1, **library}
             rows += [case.row(key, {"status": "ok", **figures}) for key in case.keys]
-        assert {target.status for target in targets(rows)} <= {"met", "missed", "beside"}
+        assert {target.status for target in targets(rows)} <= {"met", "missed", "for comparison"}
 
 
 @pytest.mark.usefixtures("own_peers")
@@ -275,7 +275,7 @@ def test_the_command_writes_json_and_a_report(
     own = find(rows, kind="peer", peer="own:Mine")
     assert own is not None
     assert (own["library"], own["version"], own["seconds"] > 0) == ("mine", "1.2", True)
-    assert {target["status"] for target in saved["targets"]} <= {"met", "missed", "not measured", "beside"}
+    assert {target["status"] for target in saved["targets"]} <= {"met", "missed", "not measured", "for comparison"}
     page = Path("runs/bench/report.html").read_text()
     assert "a sum" in page
     assert "<img" in page

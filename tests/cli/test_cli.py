@@ -59,6 +59,9 @@ def test_games_lists_every_game_with_its_parameters(capsys: pytest.CaptureFixtur
     assert games["beach_bar"]["noise_paths"] == 102
     assert games["macro"]["noise_paths"] is None
     assert games["macro"]["parameters"]["num_wealth"] == 200
+    descriptions = {game["description"] for game in games.values()}
+    assert len(descriptions) == len(GAMES)
+    assert all(text.endswith(".") for text in descriptions)
 
 
 def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def run(solver, folder=None, *, stop_at=None, tell=None, max_steps=STEPS, key=KE
 
     with contextlib.ExitStack() as stack:
         told = tell.append if tell is not None else pytest.fail
-        kept = stack.enter_context(Snapshots(folder, seconds=1e-9, tell=told)) if folder else None
+        kept = stack.enter_context(Snapshots(folder, seconds=1e-9, log=told)) if folder else None
         shared = {"max_steps": max_steps, "evaluate": size, "evaluations": 3, "callback": callback, "snapshots": kept}
         if key.ndim:
             return solve_seeds(GAME, solver, keys=key, **shared, **options)
@@ -154,7 +154,7 @@ def snapshot(step):
 
 
 def read(folder, told):
-    with Snapshots(folder, tell=told.append) as kept:
+    with Snapshots(folder, log=told.append) as kept:
         return kept.latest(RECORD["solve"])
 
 
@@ -292,6 +292,34 @@ def test_a_record_that_cannot_be_parsed_is_set_aside(two, tmp_path):
     assert "the state after update 2 is damaged" in told[0]
 
 
+def test_a_snapshot_under_another_number_is_set_aside(two, tmp_path):
+    shutil.copytree(two, tmp_path / "two")
+    (tmp_path / "two" / "2.safetensors").rename(tmp_path / "two" / "50.safetensors")
+    told: list[str] = []
+    same(read(tmp_path / "two", told), snapshot(1))
+    assert "the state after update 50 is damaged (its content was changed)" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("train_seconds", "long"), ("checkpoints", [1]), ("failures", None), ("compile_seconds", ...)]
+)
+def test_a_record_of_other_types_is_set_aside(name, value, tmp_path):
+    """With the right digest: by someone who knows how snapshots are written."""
+    solver = SOLVERS["rspg"]()
+    run(solver, tmp_path, max_steps=2)
+    with Snapshots(tmp_path) as kept:
+        step = kept.steps[-1]
+        found = kept._read(step, 2**24)
+        record = {**found.record, name: value}
+        if value is ...:
+            del record[name]
+        kept.save(found._replace(record=record))
+    told: list[str] = []
+    run(solver, tmp_path, tell=told, max_steps=2)
+    assert f"the state after update {step} is damaged" in told[0]
+    assert name in told[0]
+
+
 def test_a_planted_link_is_not_written_through(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "kept").mkdir()
@@ -316,7 +344,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
 
 
 def test_what_cannot_be_saved_is_told_and_the_solve_goes_on(tmp_path, monkeypatch):
-    """On a disk that is full; tests/test_resume.py has one that really is."""
+    """On a disk that is full; tests/solvers/test_resume.py has one that really is."""
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

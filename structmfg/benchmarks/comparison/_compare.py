@@ -80,7 +80,7 @@ def compare(
                 log(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
             by_solver[solver].append(run)
     runs = {solver: trained for solver, trained in by_solver.items() if trained}
-    log("anchors and report")
+    log("reference values and report")
     reference_values = reports.reference_values(game, reference(runs), kinds=["clairvoyant"])
     result = summarise(game, plan, runs, reference_values)
     pictures = figures(game, runs, reference_values)

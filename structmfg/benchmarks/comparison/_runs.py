@@ -111,6 +111,7 @@ def train(
         seed=seed,
     )  # fmt: skip
     runs.save_settings(path, settings)
+    check_no_link(path / "snapshots")
     with Snapshots(path / "snapshots") as snapshots:
         solution = solve(
             game,

@@ -7,7 +7,7 @@ from structmfg._statistics import log_log_slope
 from structmfg.benchmarks.suite._cases import OK, Row, find
 from structmfg.benchmarks.suite._peers import BUILT_IN
 
-Status = Literal["met", "missed", "not measured", "beside"]
+Status = Literal["met", "missed", "not measured", "for comparison"]
 
 
 class Target(NamedTuple):
@@ -17,7 +17,7 @@ class Target(NamedTuple):
         name: What is measured.
         wanted: The value that is wanted, in words.
         measured: The value that was measured; None where a measurement is missing.
-        status: "met", "missed" or "not measured"; "beside" for a figure without a target, shown for comparison.
+        status: "met", "missed" or "not measured"; "for comparison" for a figure without a target, shown for comparison.
     """
 
     name: str
@@ -91,7 +91,7 @@ def _ratios(rows: Sequence[Row]) -> Iterator[Target]:
             name = f"macro {_WORDS[direction]}, {size}, {sharing}, against successors"
             yield _at_least(name, against("macro", states, direction, "rebuilt", kernel), least)
             listed_in_advance = against("macro", states, direction, "prebuilt", kernel)
-            yield Target(f"{name} listed in advance", "–", listed_in_advance, "beside")
+            yield Target(f"{name} listed in advance", "–", listed_in_advance, "for comparison")
 
 
 def _bandwidth(rows: Sequence[Row]) -> Iterator[Target]:

@@ -172,7 +172,7 @@ class OnlineMirrorDescent(_MirrorStep):
     """Softmax of the sum of all action values so far (Perolat et al. 2021).
 
     Attributes:
-        learning_rate: Of the sum, per unit of reward.
+        learning_rate: The weight of the sum, per unit of reward.
         tolerance, information: See `TreeSolver`.
     """
 
@@ -206,7 +206,7 @@ class PriorDescent(Classical):
     """Soft responses relative to a prior (Cui & Koeppl 2021).
 
     Attributes:
-        temperature: Of the soft responses, in units of the return.
+        temperature: The temperature of the soft responses, in units of the return.
         inner: Steps after which the policy reached becomes the prior.
         tolerance, information: See `TreeSolver`.
     """

@@ -33,7 +33,7 @@ class ExactEquilibrium(TreeSolver):
         method: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror".
         rate: The factor by which the temperature of "annealed" falls.
         memory: The number of residuals that Anderson's method combines in "annealed".
-        stiffness: Of the steps of "mirror", in units of the reward; None for an estimate.
+        stiffness: The stiffness of the steps of "mirror", in units of the reward; None for an estimate.
         cycle: The steps to the first restart of "mirror".
 
     Raises:

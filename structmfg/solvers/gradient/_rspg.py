@@ -78,7 +78,7 @@ class StructuralPolicyGradient(StructuralSolver):
 
         Args:
             game: The game.
-            parameters: Those of the policy.
+            parameters: The parameters of the policy.
             trajectories: The paths under this policy, from t = 0 to T, with a leading axis N.
             paths: The noise paths and their probabilities (N,).
             temperature: The weight of the entropy bonus, in units of the reward.

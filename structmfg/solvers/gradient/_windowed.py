@@ -13,7 +13,7 @@ At every (t, s) the critic is scaled by a running mean and deviation of the lamb
 
     V_t(s) = mean_t(s) + deviation_t(s) * network(s | o_{0:t}),    V_T = 0.
 
-An update (`WindowedRSPG.update`) has five steps:
+An update (`WindowedRSPG.step`) has five steps:
 
 1. Every path is rolled forward by one window, from the time t at which it stands, under the present policy.
 2. The critic gives V at the K + 1 times of the window.

@@ -1,7 +1,7 @@
 """A solve between compiled calls: where it stands, what it measured on the way, and how snapshots keep both."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from structmfg._files import check_types
 from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate
 from structmfg.policies import Policy
 from structmfg.solvers._base import Checkpoint, Solution
 from structmfg.solvers.loop._snapshots import Snapshot, Snapshots
+
+# What the record of a snapshot must hold.
+_RECORD_TYPES: dict[str, Any] = {"solve": dict[str, Any], "train_seconds": float, "compile_seconds": float}
+_RECORD_TYPES |= {"checkpoints": list[list[list[float | None]]], "failures": list[str | None]}
 
 
 class LoopState(NamedTuple):
@@ -133,14 +138,17 @@ class Run(abc.ABC):
         leaves = {f"state {i}": leaf for i, leaf in enumerate(serialise(self.reached.state))}
         histories = {*self.histories, "clock"}
 
-        def check(arrays: Mapping[str, np.ndarray]) -> None:
+        def check(snapshot: Snapshot) -> None:
+            arrays = snapshot.arrays
+            check_types(snapshot.record, _RECORD_TYPES, required=_RECORD_TYPES)
             same = arrays.keys() == leaves.keys() | histories and all(
                 (arrays[name].shape, arrays[name].dtype) == (leaf.shape, leaf.dtype) for name, leaf in leaves.items()
             )
             if not same or max(arrays[name].size for name in histories) > 2 * solve["max_steps"]:
                 raise ValueError("it holds other arrays")
 
-        found = snapshots.latest(solve, check)
+        size = sum(leaf.nbytes for leaf in leaves.values()) + 32 * len(histories) * solve["max_steps"] + 2**25
+        found = snapshots.latest(solve, check, max_bytes=size)
         if found is None:
             return
         state = deserialise([found.arrays[name] for name in leaves], self.reached.state)

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg._files import open_arrays, to_json, write_arrays
+from structmfg._files import machine_memory, open_arrays, to_json, write_arrays
 
 _RECORD, _SUFFIX = "record", ".safetensors"
+_MAX_RECORD_BYTES = 2**24
 
 
 class Snapshot(NamedTuple):
@@ -43,7 +45,7 @@ class Snapshots:
         folder: The folder, which is made where there is none.
         seconds: The least time between two snapshots; there is one more at the end of every solve.
         keep: How many of the latest snapshots are kept.
-        tell: Called with a message about every snapshot that could not be saved or read.
+        log: Called with a message about every snapshot that could not be saved or read.
         needed: Whether there must be a snapshot to go on from.
 
     Raises:
@@ -57,12 +59,12 @@ class Snapshots:
         *,
         seconds: float = 60.0,
         keep: int = 2,
-        tell: Callable[[str], None] = warnings.warn,
+        log: Callable[[str], None] = warnings.warn,
         needed: bool = False,
     ) -> None:
         check_kind("folder", folder, str | Path)
         self.seconds, self._keep = check_positive("seconds", seconds), check_integer("keep", keep, at_least=1)
-        self.folder, self._tell, self._needed = Path(folder).absolute(), tell, needed
+        self.folder, self._log, self._needed = Path(folder).absolute(), log, needed
         self._saved: tuple[int, float] | None = None  # the step, and when
         self._opened = time.monotonic()
         with contextlib.ExitStack() as stack:
@@ -98,28 +100,34 @@ class Snapshots:
         return time.monotonic() - (self._saved[1] if self._saved else self._opened) >= self.seconds
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot, unless it is there. If that fails, `tell` is called, and those before it stay."""
+        """Write a snapshot, unless it is there. If that fails, `log` is called, and those before it stay."""
         self._check_open()
         if self._saved and self._saved[0] == snapshot.step:
             return
         self._saved = snapshot.step, time.monotonic()
-        text = to_json({**snapshot.record, "digest": _digest(snapshot.arrays, snapshot.record)})
+        content = {**snapshot.record, "step": snapshot.step}
+        text = to_json({**content, "digest": _digest(snapshot.arrays, content)})
         record = np.frombuffer(text.encode(), np.uint8)
         try:
             write_arrays(self._path(snapshot.step), {**snapshot.arrays, _RECORD: record})
             for step in self.steps[: -self._keep]:
                 self._path(step).unlink()
-        except (ValueError, OSError) as error:
-            self._tell(f"update {snapshot.step} could not be saved in {self.folder} ({_first_line(error)})")
+        except Exception as error:  # a solve must not end because its state cannot be kept
+            self._log(f"update {snapshot.step} could not be saved in {self.folder} ({_first_line(error)})")
 
     def latest(
-        self, solve: Mapping[str, Any], check: Callable[[Mapping[str, np.ndarray]], None] = lambda _: None
+        self,
+        solve: Mapping[str, Any],
+        check: Callable[[Snapshot], None] = lambda _: None,
+        *,
+        max_bytes: int = 0,
     ) -> Snapshot | None:
         """The latest snapshot that is whole; None where there is none.
 
         Args:
             solve: What the numbers of the solve depend on, which the record must hold under that name.
-            check: Raises where the arrays are not those of this solve.
+            check: Raises where the arrays or the record are not those of this solve.
+            max_bytes: The largest file that is read; a quarter of the machine's memory where that is more.
 
         Raises:
             ValueError: The snapshot is of another solve, or there is none although one is `needed`.
@@ -127,9 +135,9 @@ class Snapshots:
         self._check_open()
         for step in reversed(self.steps):
             try:
-                snapshot = self._read(step)
+                snapshot = self._read(step, max(max_bytes, machine_memory() // 4))
                 if snapshot.record["solve"] == solve:
-                    check(snapshot.arrays)
+                    check(snapshot)
             except Exception as error:  # a damaged file may lead to anything
                 self._set_aside(step, error)
                 continue
@@ -160,13 +168,16 @@ class Snapshots:
     def _path(self, step: int) -> Path:
         return self.folder / f"{step}{_SUFFIX}"
 
-    def _read(self, step: int) -> Snapshot:
-        with open_arrays(self._path(step)) as file:
+    def _read(self, step: int, max_bytes: int | None = None) -> Snapshot:
+        with open_arrays(self._path(step), max_bytes=max_bytes) as file:
+            if math.prod(file.headers[_RECORD].shape) > _MAX_RECORD_BYTES:
+                raise ValueError(f"its record has more than {_MAX_RECORD_BYTES} bytes")
             arrays = file.read()
-        text = arrays.pop(_RECORD).tobytes()
-        record = json.loads(text)
-        if record.pop("digest") != _digest(arrays, record):
+        record = json.loads(arrays.pop(_RECORD).tobytes())
+        if record.pop("digest") != _digest(arrays, record) or record.pop("step") != step:
             raise ValueError("its content was changed")
+        if not isinstance(record["solve"], dict):
+            raise ValueError("its record does not say of which solve it is")
         return Snapshot(step, arrays, record)
 
     def _set_aside(self, step: int, error: Exception) -> None:
@@ -175,7 +186,7 @@ class Snapshots:
         while (aside := self.folder / f"damaged-{step}-{number}{_SUFFIX}").exists():
             number += 1
         self._path(step).rename(aside)
-        self._tell(f"the state after update {step} is damaged ({_first_line(error)}), and was moved to {aside}")
+        self._log(f"the state after update {step} is damaged ({_first_line(error)}), and was moved to {aside}")
 
 
 @contextlib.contextmanager
@@ -183,10 +194,11 @@ def _locked(path: Path) -> Iterator[None]:
     """A lock that ends with the process, however that ends."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is at work in {path.parent}; one at a time") from None
         yield
-    except BlockingIOError:
-        raise ValueError(f"another process is at work in {path.parent}; one at a time") from None
     finally:
         os.close(file)
 

@@ -51,7 +51,7 @@ class Stages(eqx.Module):
 
     @property
     def noise_states(self) -> Int[Array, " noises"]:
-        """0..Z-1."""
+        """The indices 0..Z-1 of the noise states."""
         return jnp.arange(self.chain.initial.shape[0])
 
     def aggregate(self, mean_field: Array, noise_state: Array, time: Array) -> AggregateState:
@@ -95,7 +95,7 @@ class Stages(eqx.Module):
         solve_all = jax.vmap(jax.vmap(solve_stage, in_axes=(None, None, 0, 0)), in_axes=(0, 0, None, 0))
 
         def attempt(state: tuple[StageEquilibrium, Array]) -> tuple[StageEquilibrium, Array]:
-            """From the guesses; then, where that failed, from one corner of the simplex after the other."""
+            """Solve from the guesses and, where that failed, from each corner of the simplex in turn."""
             stage, tries = state
             corner = jnp.eye(self.points.shape[1])[tries - 1]
             again = (tries > 0) & ~(stage.residual <= STAGE_TOLERANCE)

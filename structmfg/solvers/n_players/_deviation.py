@@ -55,7 +55,7 @@ class PopulationRollout(NamedTuple):
 
     Attributes:
         others: The mean fields of N - 1 players.
-        control_variates: Those of their control variates, which are independent of each other.
+        control_variates: The mean fields of their control variates, which are independent of each other.
         signals: What the policy was given at t = 0..T-1.
         excess: How much more than their control variates the N players earned on average, discounted to t = 0.
     """

@@ -46,7 +46,7 @@ class _Configurations(NamedTuple):
 
 
 class _Transitions(NamedTuple):
-    """From a configuration to one of the next time, with the probability and the reward of every action (m, A)."""
+    """Transitions to the configurations of the next time, with the probability and reward of every action (m, A)."""
 
     source: Int[np.ndarray, " m"]
     target: Int[np.ndarray, " m"]

@@ -156,7 +156,7 @@ def gain_rate(evaluations: Sequence[PlayersEvaluation]) -> Estimate | None:
     """The slope of log(gain - mean_field_gain) on log N, by least squares. At rate 1 / N it is -1.
 
     Args:
-        evaluations: Those of one policy for several N. Only those count whose gain `is_fitted`.
+        evaluations: The evaluations of one policy for several N. Only those count whose gain `is_fitted`.
 
     Returns:
         The slope; its standard error is the larger of those that the residuals and the errors of the gains give. None

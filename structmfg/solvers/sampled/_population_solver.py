@@ -20,7 +20,7 @@ class PopulationSolverState(NamedTuple):
     """What an update changes, and the scale of the returns.
 
     Attributes:
-        parameters: Those of policy and critic.
+        parameters: The parameters of policy and critic.
         optimiser: The state of the one optimiser of both.
         populations: The P populations.
         hidden: The hidden states (P, ...) before the present observation, where the networks have a memory of it.
