@@ -65,8 +65,8 @@ class Job(NamedTuple):
         return any((path / POLICY_FILE).exists() for path, _ in self.runs)
 
     def remove_snapshots(self) -> None:
-        """Remove the snapshots, which are not needed after the end."""
-        shutil.rmtree(self.folder / "snapshots")
+        """Remove the snapshots, if there are any: they are not needed after the end."""
+        shutil.rmtree(self.folder / "snapshots", ignore_errors=True)
 
     def abandon(self) -> None:
         """Empty the folder of a new solve, and remove it if it was made for the solve."""

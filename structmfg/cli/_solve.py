@@ -32,6 +32,8 @@ def solve(arguments: argparse.Namespace) -> int:
         job = begin(arguments) if saved is None else resume(arguments, saved)
         finished = job.results_if_finished()
         results = finished or _run(arguments, job, interrupt)
+        if finished:  # a kill between the report and the end left them
+            job.remove_snapshots()
     try:
         result = seeds_object(results, out=str(job.folder)) if job.many else results[0]
         _print_summary(arguments, job, results)

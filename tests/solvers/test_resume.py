@@ -253,6 +253,16 @@ def test_a_finished_run_says_so(whole: Path, capsys: pytest.CaptureFixture[str])
     assert contents(whole) == before
 
 
+def test_snapshots_that_a_late_kill_left_are_removed(whole: Path, tmp_path: Path) -> None:
+    """Of a run that was killed between its report and its end."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    (folder / "snapshots").mkdir()
+    (folder / "snapshots" / "400.safetensors").write_bytes(b"whole or not")
+    assert main(["solve", "--resume", str(folder), "--quiet"]) == 0
+    assert contents(folder) == contents(whole)
+
+
 def test_a_result_that_was_changed_is_refused(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
