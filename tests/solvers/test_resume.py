@@ -177,7 +177,7 @@ def small_files(folder: Path, size: int) -> dict[str, str]:
 @pytest.mark.slow
 def test_no_room_for_the_report(start: Start, whole: Path, tmp_path: Path) -> None:
     """Snapshots fit, figures do not: a clear end, and with room it goes on."""
-    folder, full = tmp_path / "run", small_files(tmp_path, 2**15)
+    folder, full = tmp_path / "run", small_files(tmp_path, 70_000)
     code, errors = finish(start("solve", *LONG, "--quiet", "--out", str(folder), environment=full))
     assert code == 1
     assert "the report could not be written (cannot write" in errors
