@@ -19,6 +19,9 @@ from jaxtyping import Array, Float, Int
 from structmfg._checks import as_indices, check_rows_of_matrix, concrete
 from structmfg.operators._rows import Rows, grouped
 
+# Outside jit, a function below is one program instead of one for each of its operations; inside, it is spelled out.
+_compiled = functools.partial(jax.jit, inline=True)
+
 
 class Successors(NamedTuple):
     """The nonzero transitions as padded lists; a successor may be named twice or carry probability zero.
@@ -36,6 +39,7 @@ class Successors(NamedTuple):
         probabilities = self.probabilities.ravel()[:, None] * second.probabilities
         return Successors(second.indices.reshape(shape), probabilities.reshape(shape))
 
+    @functools.partial(_compiled, static_argnames="width")
     def merged(self, width: int) -> "Successors":
         """The lists (S, K) with the probabilities of equal successors added up, in `width` slots."""
         return jax.vmap(functools.partial(_merge_row, width=width))(self)
@@ -58,6 +62,7 @@ def dense_successors(probabilities: Float[Array, "*rows states"]) -> Successors:
     return Successors(jnp.broadcast_to(jnp.arange(probabilities.shape[-1]), probabilities.shape), probabilities)
 
 
+@functools.partial(_compiled, static_argnames=("num_states", "row_bound"))
 def assemble(successors: Successors, num_states: int, *, row_bound: int) -> BCOO:
     """The matrix of a list of successors, (S, K) or (S, A, K), with one row for each leading index.
 
@@ -76,12 +81,14 @@ def assemble(successors: Successors, num_states: int, *, row_bound: int) -> BCOO
     return matrix.sum_duplicates(nse=columns.shape[0] * min(row_bound, width, num_states), remove_zeros=False)
 
 
+@_compiled
 def to_dense(matrix: BCOO) -> Float[Array, "rows columns"]:
     """The dense matrix. JAX's own `todense` has a derivative in the entries that fails under vmap (JAX 0.10)."""
     row, column = matrix.indices[:, 0], matrix.indices[:, 1]
     return jnp.zeros(matrix.shape, matrix.dtype).at[row, column].add(matrix.data, mode="drop")
 
 
+@_compiled
 def to_bcsr(matrix: BCOO) -> BCSR:
     """Compressed rows of a matrix without duplicates; unused slots fall behind the last row."""
     rows = BCSR.from_bcoo(matrix)
@@ -93,6 +100,11 @@ def merge_duplicates(matrix: BCOO) -> BCOO:
     """The matrix with duplicates merged and indices sorted; itself where its flags say that it is so already."""
     if matrix.indices_sorted and matrix.unique_indices:
         return matrix
+    return _sum_duplicates(matrix)
+
+
+@_compiled
+def _sum_duplicates(matrix: BCOO) -> BCOO:
     return matrix.sum_duplicates(nse=matrix.nse, remove_zeros=False)
 
 
