@@ -25,7 +25,7 @@ import safetensors.numpy
 
 _MAX_JSON_BYTES = 2**24
 _MAX_DEPTH, _MAX_TEXT, _MAX_DIGITS = 32, 2**13, 20  # of JSON: nesting, characters of a text, digits of a whole number
-_MAX_HEADER_BYTES = 2**20  # of the header of a file of arrays
+_MAX_HEADER_BYTES = 2**23  # of the header of a file of arrays, which takes some 100 bytes for each
 _MAX_AXES = 32
 _CHECKSUM = "crc32"
 # The types of numbers that are read, by the names that safetensors gives them.
@@ -103,7 +103,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays of numbers as a safetensors file, with a checksum; `ValueError` on arrays of anything else."""
+    """Write arrays of numbers as a safetensors file, with a checksum.
+
+    Raises:
+        ValueError: One is of something else than numbers, or they are so many that the file could not be read.
+    """
     # In C order: safetensors writes the memory of an array as it lies there.
     ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     for name, array in ordered.items():
@@ -111,7 +115,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             raise ValueError(
                 f"{name} has dtype {array.dtype}: only real numbers of at most 64 bits are saved, as nothing is pickled"
             )
-    write_bytes(path, safetensors.numpy.save(ordered, metadata={_CHECKSUM: _checksum(ordered)}))
+    data = safetensors.numpy.save(ordered, metadata={_CHECKSUM: _checksum(ordered)})
+    if (size := int.from_bytes(data[:8], "little")) > _MAX_HEADER_BYTES:
+        raise ValueError(
+            f"{len(ordered)} arrays need a header of {size} bytes, of at most {_MAX_HEADER_BYTES} that are read"
+        )
+    write_bytes(path, data)
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

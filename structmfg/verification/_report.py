@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from structmfg._checks import printable
-from structmfg._files import to_json
+from structmfg._files import to_json, write_bytes
 from structmfg._pages import Picture, page
 from structmfg.verification._check import CheckResult
 
@@ -80,13 +80,13 @@ class Report(NamedTuple):
             path: The file, which ends in .html or .json (where NaN is null).
 
         Raises:
-            ValueError: If the file has another suffix.
+            ValueError: The file has another suffix, or cannot be written.
         """
         path = Path(path)
         writers = {".html": self._html, ".json": self._json}
         if path.suffix not in writers:
             raise ValueError(f"a report is saved as .html or .json, but the path is {str(path)!r}")
-        path.write_text(writers[path.suffix](), encoding="utf-8")
+        write_bytes(path, writers[path.suffix]().encode())
 
     def as_object(self) -> dict[str, Any]:
         """The report as a dictionary, as the JSON file holds it."""

@@ -292,6 +292,14 @@ def test_arrays_are_read_as_they_were_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read[name], array)
 
 
+def test_more_arrays_than_are_read_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = {str(i): np.zeros(1) for i in range(20)}
+    monkeypatch.setattr(_files, "_MAX_HEADER_BYTES", 1000)
+    with pytest.raises(ValueError, match="20 arrays need a header of"):
+        _files.write_arrays(tmp_path / "arrays", arrays)
+    assert not any(tmp_path.iterdir())
+
+
 def test_estimates_of_unknown_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean clairvoyant"):
         reports.evaluate(GAME, uniform(GAME), kinds=["clairvoiant"])
