@@ -1,24 +1,33 @@
 """Shapes and types are checked while the tests run; every numerical test runs in single and in double precision."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
+from pathlib import Path
 
 import helpers.typechecker  # noqa: F401
 from jaxtyping import install_import_hook
 
 install_import_hook("structmfg", "helpers.typechecker.typechecker")  # before anything imports structmfg
 
-# Most of the time of the tests goes into compiling small programs. So they are compiled without costly optimisations
-# (JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles them as for users), and a program that several files or processes need is
+# Most of the time of the tests goes into compiling small programs. So they are compiled without costly optimisations,
+# by XLA's older code generator, which takes half the time of the newer one, and without its threads
+# (JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles them as for users). A program that several files or processes need is
 # compiled once: a folder keeps it, which is new for every run of the tests.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+quick = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+if quick and version("jaxlib").startswith("0.10."):  # another might not know these flags, which would end the process
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="structmfg-programs-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+gc.set_threshold(100_000, 50, 1000)  # looking for garbage among all that JAX caches takes time
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -36,12 +45,14 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Compiled programs are dropped after every file.
+    """Drop the compiled programs where they have become many, after a file of tests.
 
     Each takes several memory maps, of which Linux gives a process 65530 (vm.max_map_count), and XLA crashes without.
     """
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")  # only Linux has it
+    if not maps.exists() or maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -20,7 +20,10 @@ def test_names_are_those_of_the_games():
     assert sorted(GAME_NAMES) == sorted(GAMES)
 
 
-@pytest.mark.parametrize(("options", "folder"), [((), "runs/left_right-exact-0"), (("--out", "mine"), "mine")])
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [pytest.param((), "runs/left_right-exact-0", marks=pytest.mark.slow), (("--out", "mine"), "mine")],
+)
 def test_a_kill_before_anything_is_imported(options, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = Path(folder)

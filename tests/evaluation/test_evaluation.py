@@ -48,11 +48,10 @@ def step_of(aggregates, t):
 def test_values_are_sums_of_products(game, form, precision):
     """v_t = sum_k gamma^k A_t ... A_{t+k-1} r_{t+k}, with dense A."""
     aggregates, policy = uniform_path(game), np.asarray(jax.nn.softmax(logits_of(game)))
-    matrices, rewards = [], []
-    for t in range(game.horizon):
-        now, then = step_of(aggregates, t)
-        matrices.append(np.einsum("sa,sat->st", policy[t], game.kernel(now).as_dense()))
-        rewards.append((policy[t] * np.asarray(game.reward(now, then))).sum(-1))
+    now, then = (jax.tree.map(lambda x, part=part: x[part], aggregates) for part in (slice(-1), slice(1, None)))
+    kernels = jax.jit(jax.vmap(lambda now: game.kernel(now).as_dense()))(now)
+    matrices = np.einsum("nsa,nsat->nst", policy, kernels)
+    rewards = (policy * np.asarray(jax.jit(jax.vmap(game.reward))(now, then))).sum(-1)
     values = policy_values(game, aggregates, jnp.asarray(policy), form=form)
     assert values.shape == (game.horizon + 1, game.num_states)
     for t in range(game.horizon + 1):

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,4 +189,5 @@ def made(family, name, form, x64):
     case = {"kernel": KERNELS, "operator": OPERATORS}[family][name]
     with jax.enable_x64(x64):
         matrix_free = case.build()
-        return matrix_free.explicit() if form == "explicit" else matrix_free
+        # As one program: outside jit, each of its operations would be compiled alone.
+        return eqx.filter_jit(lambda some: some.explicit())(matrix_free) if form == "explicit" else matrix_free

@@ -161,9 +161,9 @@ def test_derivatives_of_mapped_products_in_the_data(form, precision):
     for derivative in (
         lambda f: jax.grad(lambda d: jnp.sum(jax.vmap(f)(d)))(batch),
         lambda f: jax.jit(jax.grad(lambda d: jnp.sum(jax.vmap(f)(d))))(batch),
-        lambda f: jax.vmap(jax.grad(f))(batch),
-        lambda f: jax.jvp(jax.vmap(f), (batch,), (batch + 1,))[1],
-        lambda f: jax.grad(lambda scale: jnp.sum(jax.vmap(lambda s: f(s * batch[0]))(scale)))(weights),
+        lambda f: jax.jit(jax.vmap(jax.grad(f)))(batch),
+        lambda f: jax.jit(lambda d: jax.jvp(jax.vmap(f), (d,), (d + 1,))[1])(batch),
+        lambda f: jax.jit(jax.grad(lambda scale: jnp.sum(jax.vmap(lambda s: f(s * batch[0]))(scale))))(weights),
     ):
         one, other = (derivative(lambda d, explicit=explicit: products(d, explicit)) for explicit in (True, False))
         assert_close(one, other, precision)

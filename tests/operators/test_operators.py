@@ -13,6 +13,7 @@ from helpers.kernels import (
     OPERATORS,
     POLICY,
     VALUES,
+    S,
     assert_close,
     in_both_forms,
     is_merged,
@@ -28,23 +29,33 @@ def form(request):
 
 
 @pytest.fixture(params=KERNELS)
-def kernel(request, form, precision):
-    return made("kernel", request.param, form, precision == "float64")
+def kernel_name(request):
+    return request.param
 
 
 @pytest.fixture
-def kernel_twin(request):
-    return KERNELS[request.node.callspec.params["kernel"]].twin
+def kernel(kernel_name, form, precision):
+    return made("kernel", kernel_name, form, precision == "float64")
 
 
 @pytest.fixture(params=OPERATORS)
-def operator(request, form, precision):
-    return made("operator", request.param, form, precision == "float64")
+def operator_name(request):
+    return request.param
 
 
 @pytest.fixture
-def matrix(request):
-    return OPERATORS[request.node.callspec.params["operator"]].twin
+def operator(operator_name, form, precision):
+    return made("operator", operator_name, form, precision == "float64")
+
+
+@pytest.fixture
+def explicit(operator_name, precision):
+    return made("operator", operator_name, "explicit", precision == "float64")
+
+
+@pytest.fixture
+def matrix(operator_name):
+    return OPERATORS[operator_name].twin
 
 
 @pytest.fixture
@@ -52,118 +63,110 @@ def close(precision):
     return functools.partial(assert_close, precision=precision)
 
 
-def test_expect(kernel, kernel_twin, close):
-    close(kernel.expect(jnp.asarray(VALUES, float)), np.einsum("sat,t->sa", kernel_twin, VALUES))
+def test_kernel_products(kernel, kernel_name, close):
+    """P v and P^T m."""
+    values, mass, twin = jnp.asarray(VALUES, float), jnp.asarray(JOINT_MASS, float), KERNELS[kernel_name].twin
+    expected, arrived = jax.jit(lambda kernel, v, m: (kernel.expect(v), kernel.push(m)))(kernel, values, mass)
+    close(expected, np.einsum("sat,t->sa", twin, VALUES))
+    close(arrived, np.einsum("sa,sat->t", JOINT_MASS, twin))
 
 
-def test_push(kernel, kernel_twin, close):
-    close(kernel.push(jnp.asarray(JOINT_MASS, float)), np.einsum("sa,sat->t", JOINT_MASS, kernel_twin))
+def test_kernel_as_dense(kernel_name, precision, close):
+    """Of the explicit form, which the kernel's lists of successors make."""
+    close(made("kernel", kernel_name, "explicit", precision == "float64").as_dense(), KERNELS[kernel_name].twin)
 
 
-def test_kernel_as_dense(kernel, kernel_twin, close):
-    close(kernel.as_dense(), kernel_twin)
-
-
-def test_kernel_closed_by_a_policy(kernel, kernel_twin, close):
+def test_kernel_closed_by_a_policy(kernel_name, precision, close):
     """JAX or NumPy."""
+    kernel, twin = made("kernel", kernel_name, "explicit", precision == "float64"), KERNELS[kernel_name].twin
     for policy in (jnp.asarray(POLICY, float), POLICY):
-        close(kernel.under(policy).as_dense(), np.einsum("sa,sat->st", POLICY, kernel_twin))
+        close(kernel.under(policy).as_dense(), np.einsum("sa,sat->st", POLICY, twin))
 
 
-def test_kernel_is_valid(kernel):
-    kernel.validate()
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("family", "name"), [("kernel", k) for k in KERNELS] + [("operator", a) for a in OPERATORS])
+def test_all_are_valid(family, name, form, double):
+    made(family, name, form, True).validate()
 
 
-def test_mv(operator, matrix, close):
-    close(operator.mv(jnp.asarray(VALUES, float)), matrix @ VALUES)
+def test_operator_products(operator, matrix, close):
+    """A v and A^T mu, and what is true of a Markov operator: rows that sum to one, mass and sign kept, the adjoint."""
 
+    @jax.jit
+    def products(operator, values, mass, ones):
+        return operator.mv(values), operator.T.mv(mass), operator.mv(ones)
 
-def test_transposed_mv(operator, matrix, close):
-    close(operator.T.mv(jnp.asarray(MASS, float)), matrix.T @ MASS)
+    values, mass = jnp.asarray(VALUES, float), jnp.asarray(MASS, float)
+    expected, arrived, rows = map(np.asarray, products(operator, values, mass, jnp.ones(S)))
+    close(expected, matrix @ VALUES)
+    close(arrived, matrix.T @ MASS)
+    close(rows, np.ones(S))
+    close(arrived.sum(), 1.0)
+    assert arrived.min() >= 0
+    close(expected @ np.asarray(mass), np.asarray(values) @ arrived)
 
 
 def test_transpose_of_the_transpose(operator):
     assert operator.T.T is operator
 
 
-def test_adjoint(operator, close):
+def test_explicit_matrix(explicit, matrix, close):
+    """In every sparse layout, merged and sorted."""
     values, mass = jnp.asarray(VALUES, float), jnp.asarray(MASS, float)
-    close(operator.mv(values) @ mass, values @ operator.T.mv(mass))
-
-
-def test_rows_sum_to_one(operator, close):
-    close(operator.mv(jnp.ones(operator.num_states)), np.ones(operator.num_states))
-
-
-def test_mass_and_sign_are_kept(operator, close):
-    arrived = operator.T.mv(jnp.asarray(MASS, float))
-    close(arrived.sum(), 1.0)
-    assert arrived.min() >= 0
-
-
-def test_operator_is_valid(operator):
-    operator.validate()
-
-
-def test_bcoo(operator, matrix, close):
-    close(operator.as_bcoo() @ jnp.asarray(VALUES, float), matrix @ VALUES)
-    close(operator.T.as_bcoo() @ jnp.asarray(MASS, float), matrix.T @ MASS)
-
-
-def test_bcsr(operator, matrix, close):
-    close(operator.as_bcsr() @ jnp.asarray(VALUES, float), matrix @ VALUES)
-
-
-def test_dense(operator, matrix, close):
-    close(operator.as_dense(), matrix)
-    close(operator.T.as_dense(), matrix.T)
-
-
-def test_scipy(operator, matrix, close):
-    for sparse, dense in ((operator.as_scipy(), matrix), (operator.T.as_scipy(), matrix.T)):
+    assert is_merged(explicit.as_bcoo())
+    close(explicit.as_bcoo() @ values, matrix @ VALUES)
+    close(explicit.T.as_bcoo() @ mass, matrix.T @ MASS)
+    close(explicit.as_bcsr() @ values, matrix @ VALUES)
+    close(explicit.as_dense(), matrix)
+    close(explicit.T.as_dense(), matrix.T)
+    for sparse, dense in ((explicit.as_scipy(), matrix), (explicit.T.as_scipy(), matrix.T)):
         assert sparse.format == "csr"
         close(sparse.toarray(), dense)
 
 
-def test_scipy_linear_operator(operator, matrix, close):
-    linear = operator.as_linear_operator()
+@pytest.mark.parametrize("name", ["dense", "lattice_walls", "kron_of_two", "power"])
+def test_outside_jit(name, form, precision, close):
+    """The same, one operation after another, and by SciPy's face."""
+    operator, matrix = made("operator", name, form, precision == "float64"), OPERATORS[name].twin
+    values, mass, linear = jnp.asarray(VALUES, float), jnp.asarray(MASS, float), operator.as_linear_operator()
+    for expected in (operator.mv(values), operator.as_bcoo() @ values, operator.as_bcsr() @ values):
+        close(expected, matrix @ VALUES)
+    for arrived in (operator.T.mv(mass), operator.T.as_bcoo() @ mass):
+        close(arrived, matrix.T @ MASS)
+    for dense in (operator.as_dense(), operator.T.as_dense().T, operator.as_scipy().toarray()):
+        close(dense, matrix)
     close(linear @ VALUES.astype(linear.dtype), matrix @ VALUES)
     close(linear.T @ MASS.astype(linear.dtype), matrix.T @ MASS)
 
 
-def test_explicit_matrix_is_merged_and_sorted(operator):
-    assert is_merged(operator.as_bcoo())
+def test_branching_is_a_bound(kernel, kernel_name):
+    assert (KERNELS[kernel_name].twin > 0).any(axis=1).sum(-1).max() <= kernel.branching
 
 
-def test_branching_is_a_bound(kernel, kernel_twin):
-    assert (kernel_twin > 0).any(axis=1).sum(-1).max() <= kernel.branching
-
-
-def test_span_is_a_bound(kernel, kernel_twin):
-    reached = [np.flatnonzero(row) for row in (kernel_twin > 0).any(axis=1)]
+def test_span_is_a_bound(kernel, kernel_name):
+    reached = [np.flatnonzero(row) for row in (KERNELS[kernel_name].twin > 0).any(axis=1)]
     assert kernel.span is None or max(np.ptp(row) for row in reached) <= kernel.span
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_inside_jit(name, precision, close):
+def test_inside_jit(name, double):
     """The operator is an argument of the compiled function, and its explicit form is built inside."""
-    operator = made("operator", name, "matrix_free", precision == "float64")
-    values, mass = jnp.asarray(VALUES, float), jnp.asarray(MASS, float)
-    expected, arrived = jax.jit(in_both_forms)(operator, values, mass)
+    operator, matrix = made("operator", name, "matrix_free", True), OPERATORS[name].twin
+    expected, arrived = jax.jit(in_both_forms)(operator, jnp.asarray(VALUES), jnp.asarray(MASS))
     for i in range(2):
-        close(expected[i], operator.mv(values))
-        close(arrived[i], operator.T.mv(mass))
+        assert_close(expected[i], matrix @ VALUES, "float64")
+        assert_close(arrived[i], matrix.T @ MASS, "float64")
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_vmap_is_a_loop(name, precision, close):
+def test_vmap_is_a_loop(name, double):
     """Over policies, values and mean fields at once, with an explicit form for each."""
-    kernel = made("kernel", name, "matrix_free", precision == "float64")
-    policies = jnp.stack([jnp.roll(jnp.asarray(POLICY, float), i, axis=0) for i in range(3)])
-    values, mass = (jnp.stack([jnp.roll(jnp.asarray(x, float), i) for i in range(3)]) for x in (VALUES, MASS))
+    kernel = made("kernel", name, "matrix_free", True)
+    policies = np.stack([np.roll(POLICY, i, axis=0) for i in range(3)])
+    values, mass = (np.stack([np.roll(x, i) for i in range(3)]) for x in (VALUES, MASS))
     mapped = jax.jit(jax.vmap(lambda policy, v, m: in_both_forms(kernel.under(policy), v, m)))
     expected, arrived = mapped(policies, values, mass)
-    dense = np.einsum("nsa,sat->nst", np.asarray(policies), KERNELS[name].twin)
+    dense = np.einsum("nsa,sat->nst", policies, KERNELS[name].twin)
     for i in range(2):
-        close(expected[i], np.einsum("nst,nt->ns", dense, values))
-        close(arrived[i], np.einsum("nst,ns->nt", dense, mass))
+        assert_close(expected[i], np.einsum("nst,nt->ns", dense, values), "float64")
+        assert_close(arrived[i], np.einsum("nst,ns->nt", dense, mass), "float64")

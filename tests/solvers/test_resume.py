@@ -115,7 +115,25 @@ def kill_at(start: Start, folder: Path, seconds: float) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.slow), 0.7])
+def terminate(process: subprocess.Popen[str], folder: Path) -> None:
+    """SIGTERM is answered at once, with how to go on."""
+    process.send_signal(signal.SIGTERM)
+    code, errors = finish(process)
+    assert code == 143
+    assert f"structmfg solve --resume {folder} goes on" in errors
+    assert not (folder / "result.json").exists()
+
+
+def test_a_run_that_is_killed_then_terminated_goes_on(start: Start, whole: Path, tmp_path: Path) -> None:
+    kill_at(start, tmp_path / "run", 0.3)
+    before, process = saved(tmp_path / "run"), start("solve", "--resume", str(tmp_path / "run"), "--quiet")
+    wait_for(lambda: saved(tmp_path / "run") != before, process)
+    terminate(process, tmp_path / "run")
+    resumed(start, tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.7])
 def test_a_killed_run_goes_on(seconds: float, start: Start, whole: Path, tmp_path: Path) -> None:
     kill_at(start, tmp_path / "run", seconds)
     resumed(start, tmp_path / "run", whole)
@@ -137,17 +155,13 @@ def test_twenty_kills_at_random_moments(start: Start, whole: Path, tmp_path: Pat
         resumed(start, folder, whole)
 
 
-@pytest.mark.parametrize("stage", ["training", pytest.param("report", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["training", "report"])
 def test_a_terminated_run_goes_on(stage: str, start: Start, whole: Path, tmp_path: Path) -> None:
-    """SIGTERM is answered at once, with how to go on."""
     folder = tmp_path / "run"
     process = start("solve", *LONG, "--quiet", "--out", str(folder))
     wait_for(lambda: bool(saved(folder)) if stage == "training" else (folder / "policy.safetensors").exists(), process)
-    process.send_signal(signal.SIGTERM)
-    code, errors = finish(process)
-    assert code == 143
-    assert f"structmfg solve --resume {folder} goes on" in errors
-    assert not (folder / "result.json").exists()
+    terminate(process, folder)
     resumed(start, folder, whole)
 
 

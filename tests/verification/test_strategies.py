@@ -74,8 +74,8 @@ def test_a_fault_shrinks_to_a_named_example():
     assert simplest.barriers.tolist() == [0, 0]
 
 
-def test_what_is_printed_can_be_run():
-    """A failure names the kernel by a call, of small whole numbers."""
+def test_a_failure_names_the_kernel():
+    """By a call, of small whole numbers."""
 
     @settings(database=None, phases=[Phase.generate, Phase.shrink])
     @given(kernel=kernels("dense", num_states=2))
@@ -86,6 +86,10 @@ def test_what_is_printed_can_be_run():
         never_empty()
     printed = "\n".join(caught.value.__notes__)
     assert re.search(r"kernel=DenseKernel\(probabilities=(Array|array)\(\[\[\[", re.sub(r"\s", "", printed)), printed
+
+
+@pytest.mark.slow
+def test_the_simplest_game_is_printed_as_it_is_made():
     game = find(
         games(),
         lambda game: game.num_actions == 2 and sum(game.luck) > 0,
@@ -161,7 +165,7 @@ class ByHand:
         return [mu[0] * (self.game.observed in ("crowd", "both")), z * (self.game.observed in ("noise", "both"))]
 
 
-@settings(SHARED)
+@settings(SHARED, max_examples=6)
 @given(data=st.data())
 def test_random_games_against_plain_numpy(double, data):
     """Mean fields, observations and the return, in both forms, along any path under any policy."""

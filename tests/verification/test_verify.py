@@ -52,9 +52,8 @@ def names(report, *, failed=False):
     return {result.name for result in report.results if not (failed and result.passed)}
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "macro" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
-)
+@pytest.mark.slow  # stage by stage they pass in the files of the stages
+@pytest.mark.parametrize("name", SMALL)
 def test_the_games_pass(name):
     game = smfg.games.make(name, **SMALL[name])
     report = verify(game, num_points=2)
@@ -137,8 +136,13 @@ class Broken(Ring):
     ("where", "found", "told"),
     [
         ("kernel", "path can be followed", "raised RuntimeError: no <kernel> here"),
-        ("branch", "path can be followed", "raised TracerBoolConversionError"),
-        ("states", "path can be followed", "kernel must be of (S, A) = (6, 2), but is of (5, 2)"),
+        pytest.param("branch", "path can be followed", "raised TracerBoolConversionError", marks=pytest.mark.slow),
+        pytest.param(
+            "states",
+            "path can be followed",
+            "kernel must be of (S, A) = (6, 2), but is of (5, 2)",
+            marks=pytest.mark.slow,
+        ),
         ("row", "rows sum to one", "state 4, action 1: they sum to 1.5"),
         pytest.param("transposed", "adjoint", "by push", marks=pytest.mark.slow),
         ("reward", "rewards are finite", "first at t = 2, state 3, action 1: inf"),
@@ -152,7 +156,7 @@ class Broken(Ring):
             "observation", "observations are finite", "observe, first at t = 0, entry 0", marks=pytest.mark.slow
         ),
         pytest.param("scalar", "observations are finite", "raised ValueError", marks=pytest.mark.slow),
-        ("noise", "path can be followed", "raised"),
+        pytest.param("noise", "path can be followed", "raised", marks=pytest.mark.slow),
         ("agents", "transitions", "moved to"),
     ],
 )
