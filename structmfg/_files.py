@@ -25,7 +25,7 @@ import safetensors.numpy
 
 _MAX_JSON_BYTES = 2**24
 _MAX_DEPTH, _MAX_TEXT, _MAX_DIGITS = 32, 2**13, 20  # of JSON: nesting, characters of a text, digits of a whole number
-_MAX_HEADER_BYTES = 2**23  # of the header of a file of arrays, which takes some 100 bytes for each
+_MAX_HEADER_BYTES = 2**20  # of the header of a file of arrays, which takes some 100 bytes for each
 _MAX_AXES = 32
 _CHECKSUM = "crc32"
 # The types of numbers that are read, by the names that safetensors gives them.

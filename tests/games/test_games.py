@@ -104,7 +104,7 @@ def test_initial_state(name, double):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_kernels_are_valid_at_every_time(name, precision):
+def test_kernels_are_valid_at_every_time(name, double):
     game = smfg.games.make(name, **SMALL[name])
     for time, z in list(enumerate(PATHS[name][0]))[::4]:
         game.kernel(game.aggregate(mean_field=MODELS[name](game).start(z), noise=z, time=time)).validate()

@@ -28,7 +28,7 @@ def played(population, key, steps, actions=None):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_steps_of_every_game(name, precision):
+def test_steps_of_every_game(name, double):
     """Everybody is somewhere, what is seen is that of the empirical mean field, and T steps make an episode."""
     game = make(name, **SMALL[name])
     population = PopulationGame(game, 40)
@@ -36,7 +36,7 @@ def test_steps_of_every_game(name, precision):
     seen, state, actions, rewards, done = played(population, KEY, steps)
     assert rewards.shape == (steps, 40)
     assert jnp.isfinite(rewards).all()
-    assert rewards.dtype == precision
+    assert rewards.dtype == "float64"
     np.testing.assert_array_equal(state.aggregate.time, np.arange(steps) % game.horizon)
     np.testing.assert_array_equal(done, (np.arange(steps) + 1) % game.horizon == 0)
     np.testing.assert_array_equal(seen.states, state.agents)

@@ -89,7 +89,9 @@ def test_a_kernel_of_another_size():
     assert "must have the game's 6 states and 2 actions, but has 5 and 2" in result.where
 
 
-@pytest.mark.parametrize("name", ["linear_quadratic", "beach_bar", "macro"])
+@pytest.mark.parametrize(
+    "name", ["linear_quadratic", *(pytest.param(name, marks=pytest.mark.slow) for name in ("beach_bar", "macro"))]
+)
 def test_the_games_pass(name):
     small = {"linear_quadratic": {"num_states": 15}, "beach_bar": {"num_states": 12}, "macro": {"num_wealth": 6}}
     results = fuzz(smfg.games.make(name, horizon=4, **small[name]), 15)

@@ -34,6 +34,7 @@ def failures(game, model, at=1):
     return {result.name.split()[0]: result.where for result in matches_oracle(game, model, *point) if not result.passed}
 
 
+@pytest.mark.slow  # `test_games` holds small sizes against the same oracles
 @pytest.mark.parametrize("name", smfg.games.GAMES)
 def test_games_at_their_default_size(name):
     """At the first, a middle and the last step; in double precision, though the package works in single."""
