@@ -1,4 +1,4 @@
-"""Shapes and types are checked while the tests run; every numerical test runs in single and in double precision."""
+"""What all tests share: shapes and types are checked while they run, in single and in double precision."""
 
 import atexit
 import gc
