@@ -106,8 +106,7 @@ def test_a_method_is_a_pytree_and_a_function():
     assert "A^T mu" in operator.move.__doc__
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize(("form", "transpose"), [("matrix_free", True), ("explicit", False), ("compressed", True)])
 def test_lineax(form, transpose, double):
     operator, twin = formed("patched", form, True), OPERATORS["patched"].twin
     weights = jnp.cos(jnp.arange(S))

@@ -34,8 +34,8 @@ def kernel_name(request):
 
 
 @pytest.fixture
-def kernel(kernel_name, form, precision):
-    return made("kernel", kernel_name, form, precision == "float64")
+def kernel(kernel_name, precision):
+    return made("kernel", kernel_name, "matrix_free", precision == "float64")
 
 
 @pytest.fixture(params=OPERATORS)
@@ -44,8 +44,8 @@ def operator_name(request):
 
 
 @pytest.fixture
-def operator(operator_name, form, precision):
-    return made("operator", operator_name, form, precision == "float64")
+def operator(operator_name, precision):
+    return made("operator", operator_name, "matrix_free", precision == "float64")
 
 
 @pytest.fixture
@@ -71,9 +71,13 @@ def test_kernel_products(kernel, kernel_name, close):
     close(arrived, np.einsum("sa,sat->t", JOINT_MASS, twin))
 
 
-def test_kernel_as_dense(kernel_name, precision, close):
-    """Of the explicit form, which the kernel's lists of successors make."""
-    close(made("kernel", kernel_name, "explicit", precision == "float64").as_dense(), KERNELS[kernel_name].twin)
+def test_explicit_kernel(kernel_name, precision, close):
+    """What the kernel's lists of successors make."""
+    kernel, twin = made("kernel", kernel_name, "explicit", precision == "float64"), KERNELS[kernel_name].twin
+    close(kernel.as_dense(), twin)
+    close(kernel.expect(jnp.asarray(VALUES, float)), np.einsum("sat,t->sa", twin, VALUES))
+    close(kernel.push(jnp.asarray(JOINT_MASS, float)), np.einsum("sa,sat->t", JOINT_MASS, twin))
+    assert (twin > 0).any(axis=1).sum(-1).max() <= kernel.branching
 
 
 def test_kernel_closed_by_a_policy(kernel_name, precision, close):
@@ -110,9 +114,11 @@ def test_transpose_of_the_transpose(operator):
     assert operator.T.T is operator
 
 
-def test_explicit_matrix(explicit, matrix, close):
+def test_explicit_operator(explicit, matrix, close):
     """In every sparse layout, merged and sorted."""
     values, mass = jnp.asarray(VALUES, float), jnp.asarray(MASS, float)
+    close(explicit.mv(values), matrix @ VALUES)
+    close(explicit.T.mv(mass), matrix.T @ MASS)
     assert is_merged(explicit.as_bcoo())
     close(explicit.as_bcoo() @ values, matrix @ VALUES)
     close(explicit.T.as_bcoo() @ mass, matrix.T @ MASS)

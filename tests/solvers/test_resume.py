@@ -124,16 +124,7 @@ def terminate(process: subprocess.Popen[str], folder: Path) -> None:
     assert not (folder / "result.json").exists()
 
 
-def test_a_run_that_is_killed_then_terminated_goes_on(start: Start, whole: Path, tmp_path: Path) -> None:
-    kill_at(start, tmp_path / "run", 0.3)
-    before, process = saved(tmp_path / "run"), start("solve", "--resume", str(tmp_path / "run"), "--quiet")
-    wait_for(lambda: saved(tmp_path / "run") != before, process)
-    terminate(process, tmp_path / "run")
-    resumed(start, tmp_path / "run", whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 0.7])
+@pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_a_killed_run_goes_on(seconds: float, start: Start, whole: Path, tmp_path: Path) -> None:
     kill_at(start, tmp_path / "run", seconds)
     resumed(start, tmp_path / "run", whole)

@@ -147,7 +147,7 @@ class Broken(Ring):
             "kernel must be of (S, A) = (6, 2), but is of (5, 2)",
             marks=pytest.mark.slow,
         ),
-        ("row", "rows sum to one", "state 4, action 1: they sum to 1.5"),
+        pytest.param("row", "rows sum to one", "state 4, action 1: they sum to 1.5", marks=pytest.mark.slow),
         pytest.param("transposed", "adjoint", "by push", marks=pytest.mark.slow),
         ("reward", "rewards are finite", "first at t = 2, state 3, action 1: inf"),
         pytest.param(
