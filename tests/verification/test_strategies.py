@@ -165,7 +165,7 @@ class ByHand:
         return [mu[0] * (self.game.observed in ("crowd", "both")), z * (self.game.observed in ("noise", "both"))]
 
 
-@settings(SHARED, max_examples=4)
+@settings(SHARED, max_examples=3)
 @given(data=st.data())
 def test_random_games_against_plain_numpy(double, data):
     """Mean fields, observations and the return, in both forms, along any path under any policy."""
