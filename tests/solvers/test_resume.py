@@ -115,15 +115,6 @@ def kill_at(start: Start, folder: Path, seconds: float) -> None:
     process.communicate()
 
 
-def terminate(process: subprocess.Popen[str], folder: Path) -> None:
-    """SIGTERM is answered at once, with how to go on."""
-    process.send_signal(signal.SIGTERM)
-    code, errors = finish(process)
-    assert code == 143
-    assert f"structmfg solve --resume {folder} goes on" in errors
-    assert not (folder / "result.json").exists()
-
-
 @pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_a_killed_run_goes_on(seconds: float, start: Start, whole: Path, tmp_path: Path) -> None:
     kill_at(start, tmp_path / "run", seconds)
@@ -149,10 +140,15 @@ def test_twenty_kills_at_random_moments(start: Start, whole: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["training", "report"])
 def test_a_terminated_run_goes_on(stage: str, start: Start, whole: Path, tmp_path: Path) -> None:
+    """SIGTERM is answered at once, with how to go on."""
     folder = tmp_path / "run"
     process = start("solve", *LONG, "--quiet", "--out", str(folder))
     wait_for(lambda: bool(saved(folder)) if stage == "training" else (folder / "policy.safetensors").exists(), process)
-    terminate(process, folder)
+    process.send_signal(signal.SIGTERM)
+    code, errors = finish(process)
+    assert code == 143
+    assert f"structmfg solve --resume {folder} goes on" in errors
+    assert not (folder / "result.json").exists()
     resumed(start, folder, whole)
 
 
