@@ -1,23 +1,18 @@
 """Checks of what users hand over: every `ValueError` says, in one line, what was given and what is allowed."""
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from structmfg._text import brief as brief
+from structmfg._text import check_name as check_name
+from structmfg._text import printable as printable
+
 _REALS = (jnp.floating, jnp.integer, jnp.bool_)
-
-
-def printable(text: str, *, keep: str = "") -> str:
-    """Return the text with characters that do not print, which a terminal might obey, as codes; but for `keep`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
@@ -57,13 +52,6 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
     return int(value)
 
 
-def brief(value: Any) -> str:
-    """Return the repr, but only the length of a huge number; Python refuses to print thousands of digits."""
-    if isinstance(value, int) and abs(value) > 10**30:
-        return f"a number of about {value.bit_length() * 3 // 10} digits"
-    return repr(value)
-
-
 def check_seed(value: Any) -> int:
     """Return `value` as an int, or raise `ValueError` unless it is a whole number that JAX's keys can hold."""
     return check_integer("seed", value, at_least=0, at_most=2**32 - 1)
@@ -100,16 +88,6 @@ def check_kind(name: str, value: Any, kind: Any) -> None:
         given = f"the class {value.__name__} itself" if isinstance(value, type) else f"a {type(value).__name__}"
         wanted = " or ".join(member.__name__ for member in getattr(kind, "__args__", (kind,)))
         raise ValueError(f"{name} must be a {wanted}, but is {given}")
-
-
-def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
-    """Raise `ValueError` with the nearest allowed names unless `name` is one of them."""
-    allowed = sorted(allowed)
-    if name in allowed:
-        return
-    near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ValueError(f"unknown {kind} {name!r}; {hint}allowed: {', '.join(allowed) or 'none'}")
 
 
 def concrete(array: Any) -> np.ndarray | None:
@@ -175,7 +153,11 @@ def known_values(values: Any) -> np.ndarray | jax.Array | None:
 def check_entries(name: str, values: Any, low: float, high: float, *, hint: str = "") -> None:
     """Raise `ValueError`, naming the first entry outside, unless all known values lie in low..high."""
     known = known_values(values)
-    if known is None or not known.size or (known.min() >= low and known.max() <= high):
+    if known is None or not known.size:
+        return
+    with jax.ensure_compile_time_eval():  # inside jit, too, on another device
+        least, most = known.min().item(), known.max().item()  # in Python, as `high` may be beyond their type
+    if least >= low and most <= high:
         return
     array = np.asarray(known)
     place = tuple(int(i) for i in np.argwhere(~((array >= low) & (array <= high)))[0])
@@ -217,7 +199,7 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 
 def _are_distributions(known: np.ndarray | jax.Array, tolerance: float, least: float) -> bool:
     """Whether all rows are distributions, by sums in single precision; NaN and infinity show in the sum of a row."""
     sums: Any
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), jax.ensure_compile_time_eval():
         if isinstance(known, np.ndarray):
             flat = known.reshape(-1, known.shape[-1])
             if flat.dtype not in (np.float32, np.float64):

@@ -181,7 +181,8 @@ def policy_gradient(
     """
     end = Backward(jnp.zeros_like(aggregates.mean_field[-1]), jnp.zeros(()))
     start, gradient, _ = gradient_along(game, aggregates, logits, temperature, end, discount=discount, form=form)
-    return start.mean_return, aggregates.mean_field[0] @ start.soft_values, gradient
+    soft_return = jnp.matmul(aggregates.mean_field[0], start.soft_values, precision="highest")
+    return start.mean_return, soft_return, gradient
 
 
 class Backward(NamedTuple):
@@ -243,7 +244,8 @@ def gradient_along(
         rewards = game.reward(aggregate, following)
         soft_q = rewards + game.discount * kernel.expect(next_values) - temperature * log_policy
         soft_values = jnp.sum(probabilities * soft_q, axis=-1)
-        mean_reward = aggregate.mean_field @ jnp.sum(probabilities * rewards, axis=-1)
+        of_state = jnp.sum(probabilities * rewards, axis=-1)
+        mean_reward = jnp.matmul(aggregate.mean_field, of_state, precision="highest")
         weight = weighting**aggregate.time * aggregate.mean_field
         gradient = weight[:, None] * probabilities * (soft_q - soft_values[:, None])
         start = Backward(soft_values, mean_reward + game.discount * mean_return)

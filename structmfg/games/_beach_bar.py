@@ -43,6 +43,12 @@ class BeachBar(DisplacementGame):
     into the cells on the agent's side.
     Reward: -|b - s| * open - S * 1{|b - s| = 1} * 1{open' = 0} - |a| / S, open' being the flag after the step.
     Observation: (mean position, open, b).
+
+    Attributes:
+        num_states: Cells of the beach.
+        max_action: Largest move of a step, in cells.
+        horizon: Steps.
+        discount: Weight of the next reward relative to this one.
     """
 
     num_states: int = 101
@@ -100,7 +106,7 @@ class BeachBar(DisplacementGame):
 
     @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
-        mean = aggregate.mean_field @ jnp.arange(self.num_states, dtype=float)
+        mean = jnp.matmul(aggregate.mean_field, jnp.arange(self.num_states, dtype=float), precision="highest")
         return jnp.stack([mean, aggregate.noise.open.astype(mean.dtype), aggregate.noise.bar.astype(mean.dtype)])
 
     @override
@@ -157,7 +163,11 @@ class BeachBar(DisplacementGame):
 
 @dataclasses.dataclass(frozen=True)
 class BeachBarCrowded(BeachBar):
-    """Beach Bar among agents who dislike a crowd: the reward in s has -crowd_aversion * log(mu_t(s) + 1e-10) added."""
+    """Beach Bar among agents who dislike a crowd: the reward in s has -crowd_aversion * log(mu_t(s) + 1e-10) added.
+
+    Attributes:
+        crowd_aversion: Dislike of a crowd, in units of the reward.
+    """
 
     crowd_aversion: float = 1.0
 

@@ -44,6 +44,20 @@ class CarmonaFouqueSun(DisplacementGame):
     neighbouring cells, but not cell by cell. The grid extends, beyond all shocks in one direction, to where `reach`
     deviations of the noise carry an agent in the closed form; the largest action is the closed form's drift there.
     Twice the num_steps take four times the states and twice the actions.
+
+    Attributes:
+        num_steps: Steps of time.
+        final_time: Time T.
+        mean_reversion: Rate a at which reserves return to the mean.
+        incentive: Weight q of the reward for controls towards the mean.
+        tracking: Weight eps of the squared distance from the mean.
+        terminal_weight: Weight c of that distance at the end.
+        volatility: Standard deviation sigma of all noise in unit time.
+        correlation: Correlation rho of a bank's noise with the common noise.
+        num_shocks: Steps in which the common noise comes.
+        spread: Half the width of the initial reserves.
+        granularity: Width of a cell over the square of a step.
+        reach: Deviations of the noise that the grid holds.
     """
 
     num_steps: int = 16
@@ -189,7 +203,7 @@ class CarmonaFouqueSun(DisplacementGame):
         return -self.time_step * running - self.is_last(aggregate) * (self.terminal_weight / 2) * missed
 
     def _mean(self, aggregate: AggregateState) -> Float[Array, ""]:
-        return aggregate.mean_field @ jnp.asarray(self.positions)
+        return jnp.matmul(aggregate.mean_field, jnp.asarray(self.positions), precision="highest")
 
     @override
     def observe(self, aggregate: AggregateState) -> Float[Array, "1"]:
@@ -206,7 +220,7 @@ class CarmonaFouqueSun(DisplacementGame):
 
     @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "1"]:
-        return (mean_field @ jnp.asarray(self.positions))[None]
+        return jnp.matmul(mean_field, jnp.asarray(self.positions), precision="highest")[None]
 
     @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:

@@ -31,6 +31,11 @@ class CrowdModelling(NoiselessGame):
     Reward at t = 0..T-1, with c = S // 2: 1 - |s - c| / c - log(mu(s) + 1e-25) - |last a| / 10, the last action being
     that by which s was entered (none at t = 0). The cost of an action, due on arrival, is charged with a discount when
     the action is taken; the action at T-1 is free. Observation: the mean field.
+
+    Attributes:
+        num_states: Cells of the ring.
+        horizon: Steps.
+        discount: Weight of the next reward relative to this one.
     """
 
     num_states: int = 10

@@ -36,6 +36,19 @@ class LinearQuadratic(DisplacementGame):
     k = -3..3 with probability proportional to exp(-k^2 / 2).
     Reward: -a^2 / 2 + coupling * a * d - d^2 / 4 with d = m' - s and m' the next mean position; on the last step
     -terminal_weight * d^2. Observation: the mean position.
+
+    Attributes:
+        num_states: Positions.
+        max_action: Largest move of a step, in cells.
+        horizon: Steps.
+        discount: Weight of the next reward relative to this one.
+        volatility: Standard deviation of all noise in a step, in cells.
+        correlation: Correlation of an agent's noise with the common shock.
+        push: Common shock, in standard deviations.
+        first: Time until which the shock pushes one way.
+        last: Time after which it pushes the other way.
+        coupling: Reward of a move towards the mean.
+        terminal_weight: Cost of the squared distance from the mean at the end.
     """
 
     num_states: int = 99
@@ -137,7 +150,7 @@ class LinearQuadratic(DisplacementGame):
         return jnp.where(self.is_last(aggregate), -self.terminal_weight * d**2, running)
 
     def _mean(self, aggregate: AggregateState) -> Float[Array, ""]:
-        return aggregate.mean_field @ jnp.arange(self.num_states, dtype=float)
+        return jnp.matmul(aggregate.mean_field, jnp.arange(self.num_states, dtype=float), precision="highest")
 
     @override
     def observe(self, aggregate: AggregateState) -> Float[Array, " observation"]:
@@ -149,7 +162,7 @@ class LinearQuadratic(DisplacementGame):
 
     @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "1"]:
-        return (mean_field @ jnp.arange(self.num_states, dtype=float))[None]
+        return jnp.matmul(mean_field, jnp.arange(self.num_states, dtype=float), precision="highest")[None]
 
     @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:

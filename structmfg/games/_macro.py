@@ -40,6 +40,23 @@ class Macro(Game):
 
     With `noise_states` of 2 or more, z is instead the finite chain that `discretisation` makes of this process, started
     in its middle state; where their number is even, in one of the two middle states, with probability 1/2 each.
+
+    Attributes:
+        num_wealth: Points of the grid of wealth.
+        num_income: Levels of income.
+        num_actions: Shares of cash on hand that can be consumed.
+        horizon: Steps.
+        discount: Weight of the next utility relative to this one.
+        max_wealth: Largest wealth, in units of the good.
+        min_income: Lowest income, in units of labour.
+        max_income: Highest income, in units of labour.
+        income_move: Probability of the next higher income, and of the next lower one.
+        risk_aversion: Relative risk aversion of the utility.
+        capital_share: Exponent of capital in production.
+        persistence: Autocorrelation of log productivity.
+        deviation: Standard deviation of its innovations.
+        noise_states: States of the chain of productivity; 0 for continuous noise.
+        discretisation: Method that makes the chain.
     """
 
     num_wealth: int = 200
@@ -104,7 +121,9 @@ class Macro(Game):
     def prices(self, aggregate: AggregateState) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The interest rate r and the wage w; see the class."""
         wealth, income = self._states()
-        capital, labour = aggregate.mean_field @ wealth, aggregate.mean_field @ income
+        mean_field = aggregate.mean_field
+        capital = jnp.matmul(mean_field, wealth, precision="highest")
+        labour = jnp.matmul(mean_field, income, precision="highest")
         productivity, alpha = jnp.exp(aggregate.noise), self.capital_share
         interest = productivity * alpha * (labour / (capital + 1e-6)) ** (1 - alpha)
         wage = productivity * (1 - alpha) * (capital / (labour + 1e-6)) ** alpha
@@ -156,7 +175,7 @@ class Macro(Game):
 
     @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "2"]:
-        return mean_field @ jnp.stack(self._states(), axis=1)
+        return jnp.matmul(mean_field, jnp.stack(self._states(), axis=1), precision="highest")
 
     @override
     def noise_chain(self) -> NoiseChain | None:

@@ -160,7 +160,7 @@ class PatchedKernel(TransitionKernel):
     @override
     def expect_under(self, policy: Table, values: Vector) -> Vector:
         """Replace one value."""
-        patch = policy[self.state] @ self._expect_patch(values)
+        patch = jnp.matmul(policy[self.state], self._expect_patch(values), precision="highest")
         return self.base.expect_under(policy, values).at[self.state].set(patch, unique_indices=True)
 
     @override

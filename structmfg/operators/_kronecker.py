@@ -176,11 +176,15 @@ class KroneckerOperator(TransitionOperator):
 
     @override
     def mv(self, values: Vector) -> Vector:
-        return (values.reshape(-1, self._inner) @ self.chain.T).reshape(-1)
+        return self._along_chain(values, self.chain.T)
 
     @override
     def rmv(self, mass: Vector) -> Vector:
-        return (mass.reshape(-1, self._inner) @ self.chain).reshape(-1)
+        return self._along_chain(mass, self.chain)
+
+    def _along_chain(self, vector: Vector, matrix: Float[Array, "inner inner"]) -> Vector:
+        """In full precision, as GPUs would round the factors to 11 bits: mass would be lost."""
+        return jnp.matmul(vector.reshape(-1, self._inner), matrix, precision="highest").reshape(-1)
 
     @override
     def successors(self) -> Successors:

@@ -254,7 +254,7 @@ class LatticeNoise(TransitionOperator):
         line = self._line
 
         def near(states: Int[Array, " some"]) -> Array:
-            return values[self._targets(states)] @ self.probabilities
+            return jnp.matmul(values[self._targets(states)], self.probabilities, precision="highest")
 
         if line.short:
             return near(jnp.arange(self.num_states))

@@ -46,11 +46,11 @@ class DenseKernel(TransitionKernel):
 
     @override
     def expect(self, values: Vector) -> Table:
-        return self.probabilities @ values
+        return jnp.matmul(self.probabilities, values, precision="highest")
 
     @override
     def push(self, mass: Table) -> Vector:
-        return jnp.einsum("sa,sat->t", mass, self.probabilities)
+        return jnp.einsum("sa,sat->t", mass, self.probabilities, precision="highest")
 
     @override
     def successors(self) -> Successors:

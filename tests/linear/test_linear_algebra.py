@@ -74,8 +74,8 @@ def test_compressed_inside_jit(name, precision):
         return compressed.mv(values), compressed.rmv(values)
 
     pulled, pushed = jax.jit(jax.vmap(both, in_axes=(None, 0)))(operator, values)
-    assert_close(pulled, values @ matrix.T, precision)
-    assert_close(pushed, values @ matrix, precision)
+    assert_close(pulled, np.stack([VALUES, MASS]) @ matrix.T, precision)
+    assert_close(pushed, np.stack([VALUES, MASS]) @ matrix, precision)
 
 
 def test_compressed_gradient(double):
