@@ -298,6 +298,8 @@ def _has_type(value: Any, kind: Any) -> bool:
         return isinstance(value, list) and all(_has_type(item, members[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and all(_has_type(item, members[1]) for item in value.values())
+    if kind in (tuple, list):
+        return isinstance(value, list)
     return kind is Any or type(value) is kind or (kind is float and type(value) is int)
 
 
@@ -373,8 +375,10 @@ def _new_numbered_folder(path: Path) -> Path:
 
 def drop_folder(folder: Path, *, keep: bool = False) -> None:
     """Remove a folder in which nothing but settings was written; with `keep`, only the settings."""
-    if all(path.name == "settings.json" for path in folder.iterdir()):
-        (folder / "settings.json").unlink(missing_ok=True)
+    names = ("settings.json", "run.toml")
+    if all(path.name in names for path in folder.iterdir()):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
         if not keep:
             folder.rmdir()
 

@@ -1,6 +1,5 @@
 """`structmfg bench`: time operators, training and other libraries, and compare the figures with the targets."""
 
-import argparse
 from typing import Any
 
 from rich.console import Console
@@ -11,13 +10,14 @@ from structmfg import benchmarks
 from structmfg._files import output_folder
 from structmfg.benchmarks import Case, Row, describe
 from structmfg.cli._output import console, print_json
+from structmfg.cli.arguments import Arguments
 
 
-def bench(arguments: argparse.Namespace) -> int:
+def bench(arguments: Arguments) -> int:
     """Exit code 0 unless nothing could be measured; a target that is missed is printed as missed."""
     plan = benchmarks.QUICK if arguments.quick else benchmarks.FULL
     planned = benchmarks.cases(
-        plan, games=arguments.games, sizes=arguments.sizes, peers=arguments.peer, seed=arguments.seed
+        plan, games=arguments.games or None, sizes=arguments.sizes or None, peers=arguments.peer, seed=arguments.seed
     )
     out = console(arguments)
     with output_folder(arguments.out, "bench") as folder:

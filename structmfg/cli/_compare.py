@@ -1,6 +1,5 @@
 """`structmfg compare`: several solvers on one clock, over seeds."""
 
-import argparse
 import contextlib
 import os
 import sys
@@ -14,14 +13,22 @@ from rich.text import Text
 from structmfg import runs
 from structmfg._files import output_folder
 from structmfg.benchmarks import comparison
+from structmfg.cli._job import short_name
 from structmfg.cli._output import console, number, print_json
 from structmfg.cli._progress import Display, Interrupt
+from structmfg.cli.arguments import Arguments
+from structmfg.cli.arguments.fields import solver_class
 from structmfg.games import make
 from structmfg.solvers.loop import Progress
 
 
-def compare(arguments: argparse.Namespace) -> int:
+def compare(arguments: Arguments) -> int:
     """Exit code 0, or 1 where numbers of a run did not stay finite."""
+    if arguments.game is None:
+        raise ValueError("compare needs a GAME (see structmfg games)")
+    names = [name.strip() for name in arguments.solvers.split(",") if name.strip()]
+    for name in names:
+        solver_class(name)
     game = make(arguments.game, **arguments.game_parameters)
     out = console(arguments)
     display = Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds)
@@ -44,7 +51,7 @@ def compare(arguments: argparse.Namespace) -> int:
             compared = comparison.compare(
                 game,
                 folder,
-                solvers=[name.strip() for name in arguments.solvers.split(",") if name.strip()],
+                solvers=names,
                 seeds=arguments.seeds,
                 max_seconds=arguments.max_seconds,
                 log=log,
@@ -72,11 +79,11 @@ def compare(arguments: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
-def _folder(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Path]:
+def _folder(arguments: Arguments) -> contextlib.AbstractContextManager[Path]:
     """The folder: that of a comparison to go on with, or a new one, which is removed if nothing is written into it."""
     if arguments.out is not None and os.path.lexists(Path(arguments.out, comparison.FILE)):
         return contextlib.nullcontext(Path(arguments.out))
-    return output_folder(arguments.out, f"compare-{arguments.game}")
+    return output_folder(arguments.out, f"compare-{short_name(arguments.game)}")
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -24,8 +24,12 @@ GAME_NAMES = (
     "linear_quadratic",
     "macro",
 )
-STARTS_NO_RUN = ("--resume", "--help", "-h", "--version")
+STARTS_NO_RUN = ("--resume", "--help", "-h", "--version", "--config", "--set", "--sweep")
 _MAX_NUMBER = 1000  # appended to a folder's name
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: there is no time for more than saving what there is."""
 
 
 class EarlyFolder(NamedTuple):
@@ -52,6 +56,8 @@ class EarlyFolder(NamedTuple):
 def prepare(argv: Sequence[str]) -> EarlyFolder | None:
     """Make the folder and write the command into it; None where the parser has to make it, or say what is wrong."""
     if not argv or argv[0] != "solve" or any(word.partition("=")[0] in STARTS_NO_RUN for word in argv):
+        return None
+    if any(":" in word for word in argv):  # code of the user's own, which --resume must not import unasked
         return None
     try:
         out = _option(argv, "out")

@@ -1,16 +1,19 @@
 """`structmfg evaluate`: measure the policy of a run again."""
 
-import argparse
-
 import jax
 
 from structmfg import reports, runs
 from structmfg.cli._output import basis, console, players_table, print_json, summary, title
+from structmfg.cli.arguments import Arguments
+from structmfg.cli.arguments.fields import import_own
 from structmfg.solvers.n_players import PlayersEvaluation, players
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
+def evaluate(arguments: Arguments) -> int:
     """Print return and exploitability, and the reference values."""
+    if arguments.run is None:
+        raise ValueError("name a RUN, a folder that solve wrote (see structmfg evaluate --help)")
+    import_own(arguments)
     settings = runs.load_settings(arguments.run)
     with jax.enable_x64(settings.precision == "float64"):
         run = runs.load_run(arguments.run, settings=settings)
@@ -45,9 +48,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _players(arguments: argparse.Namespace, run: runs.Run) -> list[PlayersEvaluation]:
+def _players(arguments: Arguments, run: runs.Run) -> list[PlayersEvaluation]:
     """The policy in games of finitely many players, if --players was given."""
-    if arguments.players is None:
+    if not arguments.players:
         if arguments.games is not None or arguments.deviator is not None:
             raise ValueError("--games and --deviator are those of --players N [N ...], which was not given")
         return []

@@ -3,7 +3,6 @@
 A run has one folder. Several seeds have one each, within a folder that lists them in seeds.json.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -16,8 +15,10 @@ from jaxtyping import Array, Key
 from structmfg import solvers
 from structmfg._checks import check_integer, check_positive, check_seed
 from structmfg._files import check_no_link, check_types, file_error_context, new_folder, read_json, write_json
+from structmfg._import import import_object
 from structmfg.cli._early import COMMAND, STARTS_NO_RUN, EarlyFolder
-from structmfg.cli._parser import parse
+from structmfg.cli.arguments import Arguments, parse
+from structmfg.cli.arguments.fields import import_own
 from structmfg.games import Game, make
 from structmfg.runs import POLICY_FILE, Settings, load_run, load_settings, save_settings, versions
 
@@ -79,7 +80,7 @@ class Job(NamedTuple):
             self.folder.rmdir()
 
 
-def original_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
+def original_arguments(arguments: Arguments) -> Arguments:
     """The arguments; for --resume in a folder where no solve has started, those that the folder was made for."""
     if arguments.resume is None or (command := _saved_command(folder := Path(arguments.resume))) is None:
         return arguments
@@ -106,13 +107,16 @@ def _saved_command(folder: Path) -> list[str] | None:
         command: list[str] = saved["command"]
         if command[:1] != ["solve"] or any(word.partition("=")[0] in STARTS_NO_RUN for word in command):
             raise ValueError("this command starts no run")
+        if any(":" in word for word in command):
+            raise ValueError("this command imports code: give it again")
     return command
 
 
-def begin(arguments: argparse.Namespace) -> Job:
+def begin(arguments: Arguments) -> Job:
     """Start in a new folder, with the settings written. `ValueError` on bad settings, with nothing left behind."""
     game = make(arguments.game, **arguments.game_parameters)
-    chosen = solvers.preset(game, arguments.solver, arguments.preset, **arguments.overrides)
+    policy, functions = user_functions(arguments)
+    chosen = solvers.preset(game, arguments.solver, arguments.preset, policy=policy, **functions, **arguments.overrides)
     steps = chosen.max_steps
     if arguments.iterations is not None:
         steps = check_integer("iterations", arguments.iterations, at_least=1)
@@ -130,6 +134,7 @@ def begin(arguments: argparse.Namespace) -> Job:
             max_steps=steps,
             max_seconds=arguments.max_seconds,
             seed=check_seed(seed),
+            policy=policy,
         )
         for seed in seeds
     ]
@@ -138,7 +143,8 @@ def begin(arguments: argparse.Namespace) -> Job:
     else:
         made = arguments.out is None or not Path(arguments.out).exists()
         seed_name = f"seeds-{seeds[0]}-{seeds[-1]}" if many else str(arguments.seed)
-        folder = new_folder(arguments.out, f"{arguments.game}-{arguments.solver}-{seed_name}")
+        names = "-".join(map(short_name, (arguments.game, arguments.solver)))
+        folder = new_folder(arguments.out, f"{names}-{seed_name}")
     runs = [(folder / f"seed-{settings.seed}" if many else folder, settings) for settings in all_settings]
     for path, settings in runs:
         path.mkdir(exist_ok=True)
@@ -158,7 +164,7 @@ def load_runs(folder: Path) -> list[SeedRun]:
     return runs
 
 
-def resume(arguments: argparse.Namespace, runs: list[SeedRun]) -> Job:
+def resume(arguments: Arguments, runs: list[SeedRun]) -> Job:
     """Go on with runs of `load_runs`. `ValueError` where they cannot go on as the arguments say."""
     folder = Path(arguments.resume)
     check_no_link(folder / "snapshots")
@@ -171,6 +177,20 @@ def resume(arguments: argparse.Namespace, runs: list[SeedRun]) -> Job:
         print(f"structmfg: begun with {settings.versions}: numbers may differ in rounding", file=sys.stderr)
     many = (folder / _SEEDS).is_file()
     return Job(folder, game, settings.build_solver(game), runs, many, new=False, made=False)
+
+
+def user_functions(arguments: Arguments) -> tuple[Any, dict[str, Any]]:
+    """Import what the arguments name of the user's own; the function that makes the policy, and the optimiser."""
+    import_own(arguments)
+    policy = None if arguments.policy is None else import_object(arguments.policy, "a policy")
+    if arguments.optimiser is None:
+        return policy, {}
+    return policy, {"optimiser": import_object(arguments.optimiser, "an optimiser")}
+
+
+def short_name(name: str) -> str:
+    """The name of a game or a solver as part of a folder's name: of one's own, that of its class."""
+    return name.rpartition(":")[2]
 
 
 def _seed_folders(folder: Path) -> list[Path]:

@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-import jax
+from structmfg._text import printable
+from structmfg.cli._early import EarlyFolder, Terminated
+from structmfg.cli.arguments import parse
 
-from structmfg._checks import printable
-from structmfg.cli._cache import keep_compiled_programs
-from structmfg.cli._early import EarlyFolder
-from structmfg.cli._parser import parse
-from structmfg.cli._progress import Terminated
+# The module and the function of a command, where they are called otherwise.
+_PLACES = {"games": ("lists", "games"), "solvers": ("lists", "solvers")}
+_PLACES |= {"open": ("pages", "open_report"), "report": ("pages", "report")}
 
 
 def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
@@ -24,10 +24,12 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
     try:
         arguments = parse(argv)
         arguments.early = early
+        # Imported here, as --help should not wait for it.
+        from structmfg.cli._cache import keep_compiled_programs
+
         keep_compiled_programs()
-        # Imported here: only some commands draw and compile, and --help should not wait for that.
-        module = importlib.import_module(f"structmfg.cli._{arguments.command}")
-        return int(getattr(module, arguments.command)(arguments))
+        module, function = _PLACES.get(arguments.command, (arguments.command, arguments.command))
+        return int(getattr(importlib.import_module(f"structmfg.cli._{module}"), function)(arguments))
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)
     except KeyboardInterrupt as interrupt:
@@ -43,12 +45,12 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         return _fail(f"{str(error.filename or '')[:200]}: {error.strerror or error}", 2)
     except (MemoryError, OverflowError) as error:
         return _fail(f"too large for this machine: {error or 'out of memory'}", 2)
-    except jax.errors.JaxRuntimeError as error:
+    except RuntimeError as error:
+        if type(error).__name__ != "JaxRuntimeError":
+            return _fail(str(error), 1)
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"too large for this machine: {error}", 2)
-    except RuntimeError as error:
-        return _fail(str(error), 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,6 +1,5 @@
 """Print tables and messages for people, and one JSON object for machines."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +11,14 @@ from rich.text import Text
 
 from structmfg._files import to_json
 from structmfg.benchmarks.comparison import mean_and_half_width
+from structmfg.cli.arguments import Arguments
 from structmfg.runs import display_name
 from structmfg.solvers.n_players import PlayersEvaluation
 
 _WIDTH = 120  # where no terminal says how much room there is
 
 
-def console(arguments: argparse.Namespace) -> Console:
+def console(arguments: Arguments) -> Console:
     """The console for people: standard error where standard output is for JSON, nowhere with --quiet."""
     out = Console(stderr=arguments.json, quiet=arguments.quiet, highlight=False, markup=False)
     if not out.is_terminal:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from structmfg import solvers
+from structmfg.cli._early import Terminated
 
 
 class Display:
@@ -58,10 +59,6 @@ def seconds_left(progress: solvers.Progress, max_seconds: float | None) -> float
     """The seconds of training that are left, at the pace so far and within the limit."""
     left = (progress.max_steps - progress.step) * progress.train_seconds / max(progress.step, 1)
     return left if max_seconds is None else min(left, max(max_seconds - progress.train_seconds, 0.0))
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: there is no time for more than saving what there is."""
 
 
 class Interrupt:

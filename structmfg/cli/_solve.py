@@ -1,6 +1,5 @@
 """`structmfg solve`: train, evaluate, save and print what was reached; `--resume` goes on with what was cut short."""
 
-import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,28 +11,30 @@ import jax
 from structmfg import reports, runs, solvers
 from structmfg._checks import check_positive, printable
 from structmfg._files import write_json
-from structmfg.cli._job import Job, begin, load_runs, original_arguments, resume
+from structmfg.cli import _sweep as sweeps
+from structmfg.cli._early import Terminated
+from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
-from structmfg.cli._progress import Display, Interrupt, Terminated
-from structmfg.games import Game
+from structmfg.cli._progress import Display, Interrupt
+from structmfg.cli.arguments import Arguments
+from structmfg.cli.arguments.fields import import_own
+from structmfg.games import Game, make
 from structmfg.solvers import RESULTS, Solution
 from structmfg.solvers.loop import Snapshots
 
 _EVALUATIONS = 12
 
 
-def solve(arguments: argparse.Namespace) -> int:
+def solve(arguments: Arguments) -> int:
     """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
     check_positive("snapshot_seconds", arguments.snapshot_seconds)
     arguments = original_arguments(arguments)
+    if arguments.sweep:
+        return _sweep(arguments)
+    if arguments.resume is not None:
+        import_own(arguments)
     saved = None if arguments.resume is None else load_runs(Path(arguments.resume))
-    precision = arguments.precision if saved is None else saved[0][1].precision
-    with jax.enable_x64(precision == "float64"), Interrupt() as interrupt:
-        job = begin(arguments) if saved is None else resume(arguments, saved)
-        finished = job.results_if_finished()
-        results = finished or _run(arguments, job, interrupt)
-        if finished:  # a kill between the report and the end left them
-            job.remove_snapshots()
+    job, results, finished = _run_or_load(arguments, saved)
     try:
         result = seeds_object(results, out=str(job.folder)) if job.many else results[0]
         _print_summary(arguments, job, results)
@@ -45,13 +46,67 @@ def solve(arguments: argparse.Namespace) -> int:
         write_json(job.folder / "result.json", result)
     if arguments.json:
         print_json(result)
+    return _exit_code(results)
+
+
+def _exit_code(results: Sequence[dict[str, Any]]) -> int:
+    """1 where a run failed, which is said on standard error."""
     failed = [result for result in results if not RESULTS[result["result"]].succeeded]
     for result in failed:
         print(f"structmfg: {result['message']}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:
+def _run_or_load(
+    arguments: Arguments, saved: list[SeedRun] | None
+) -> tuple[Job, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Start a solve, or go on with one; the results, and those that were there before."""
+    precision = arguments.precision if saved is None else saved[0][1].precision
+    with jax.enable_x64(precision == "float64"), Interrupt() as interrupt:
+        job = begin(arguments) if saved is None else resume(arguments, saved)
+        finished = job.results_if_finished()
+        results = finished or _run(arguments, job, interrupt)
+        if finished:  # a kill between the report and the end left them
+            job.remove_snapshots()
+    return job, results, finished
+
+
+def _sweep(arguments: Arguments) -> int:
+    """Run every point of a sweep that has not ended, and write what they have in common."""
+    axes = sweeps.read_axes(arguments)
+    import_own(arguments)
+    first = next(sweeps.points(arguments, axes, Path()))
+    make(arguments.game, **first.arguments.game_parameters)  # raises before there is a folder
+    out = console(arguments)
+    folder = sweeps.open_folder(arguments, axes)
+    rows: list[dict[str, Any]] = []
+    hint = f"the same command with --out {folder} goes on from there"
+    planned = list(sweeps.points(arguments, axes, folder))
+    for count, point in enumerate(planned, start=1):
+        out.print(f"run {count} of {len(planned)}: {point.folder.name}", soft_wrap=True)
+        begun = (point.folder / "settings.json").is_file()
+        try:
+            point.arguments.resume = str(point.folder) if begun else None
+            _, (result,), _ = _run_or_load(point.arguments, load_runs(point.folder) if begun else None)
+        except Terminated:
+            raise Terminated(f"terminated; {hint}") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {hint}") from None
+        except (ValueError, RuntimeError) as error:
+            raise type(error)(f"{point.folder.name}: {error}; {hint}") from error
+        if result["result"] == "interrupted":
+            raise KeyboardInterrupt(f"interrupted in run {count} of {len(planned)}; {hint}")
+        rows.append({"values": point.values, "result": result, "folder": point.folder.name})
+    title = f"{short_name(arguments.game)}, {runs.display_name(short_name(arguments.solver))}"
+    result = sweeps.summarise(folder, axes, rows, title)
+    out.print(sweeps.table(axes, rows))
+    out.print(f"report: {result['report']}", soft_wrap=True)
+    if arguments.json:
+        print_json(result)
+    return _exit_code([row["result"] for row in rows])
+
+
+def _run(arguments: Arguments, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:
     """Train, save and report; the result of every seed."""
     hint = f"structmfg solve --resume {job.folder} goes on from there"
     with (
@@ -85,13 +140,12 @@ def _run(arguments: argparse.Namespace, job: Job, interrupt: Interrupt) -> list[
     return results
 
 
-def _check_memory(arguments: argparse.Namespace, job: Job, display: Display) -> solvers.MemoryEstimate:
+def _check_memory(arguments: Arguments, job: Job, display: Display) -> solvers.MemoryEstimate:
     """Print how much memory the run takes; `ValueError` if there is not so much."""
     settings = job.settings
 
     def fitted(smaller: Game) -> solvers.TrainingSolver | solvers.TreeSolver:
-        chosen = solvers.preset(smaller, settings.solver, settings.preset, **settings.overrides)  # type: ignore[arg-type]
-        return chosen.solver
+        return settings.preset_for(smaller).solver
 
     display.stage("estimating memory")
     seeds = len(job.runs) if job.many else None
@@ -102,7 +156,7 @@ def _check_memory(arguments: argparse.Namespace, job: Job, display: Display) -> 
 
 
 def _train(
-    arguments: argparse.Namespace, job: Job, snapshots: Snapshots, display: Display, interrupt: Interrupt
+    arguments: Arguments, job: Job, snapshots: Snapshots, display: Display, interrupt: Interrupt
 ) -> list[Solution]:
     out, start_printed = console(arguments), not snapshots.steps
     if start_printed and not job.new:
@@ -169,7 +223,7 @@ def _warn(message: str) -> None:
     print(f"structmfg: {message}", file=sys.stderr)
 
 
-def _print_summary(arguments: argparse.Namespace, job: Job, results: Sequence[dict[str, Any]]) -> None:
+def _print_summary(arguments: Arguments, job: Job, results: Sequence[dict[str, Any]]) -> None:
     out = console(arguments)
     for result in results:
         out.print(printable(f"{title(result)}: {result['result']}. {result['message']}"))

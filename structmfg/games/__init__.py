@@ -18,7 +18,7 @@ from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst,
 from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
 from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, tree_of
 from structmfg.games._population import Observation, PopulationGame, PopulationState, sample_next_states
-from structmfg.games._registry import GAMES, game_name, make
+from structmfg.games._registry import GAMES, game_name, make, parameter_fields, register
 from structmfg.games._sampling import count_agents, draw_actions, draw_categorical
 from structmfg.games._validate import (
     aggregate_functions,
@@ -69,6 +69,8 @@ __all__ = [
     "noise_path",
     "noise_paths",
     "noise_tree",
+    "parameter_fields",
+    "register",
     "rouwenhorst",
     "sample_next_states",
     "tauchen",

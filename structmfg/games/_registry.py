@@ -1,7 +1,7 @@
 """The games that have a name, and `make`, which builds one of them by its name."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from structmfg._checks import check_name
 from structmfg.games._base import Game
@@ -21,6 +21,35 @@ GAMES: dict[str, type[Game]] = {
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
 }
+_BUILT_IN = frozenset(GAMES)
+_Kind = TypeVar("_Kind", bound=type[Game])
+
+
+def register(kind: _Kind, name: str | None = None) -> _Kind:
+    """Give a game of your own a name, under which `make` and run folders find it in this process.
+
+    Args:
+        kind: The class of the game. Its dataclass fields, if it has some, are its parameters.
+        name: The name; by default "module:Class".
+
+    Returns:
+        The class, so that this can decorate it.
+
+    Raises:
+        ValueError: `kind` is no class of games, or the name is that of a game of the package.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Game)):
+        raise ValueError(f"kind must be a subclass of structmfg.Game, but is {kind!r:.80}")
+    name = f"{kind.__module__}:{kind.__qualname__}" if name is None else name
+    if name in _BUILT_IN and GAMES[name] is not kind:
+        raise ValueError(f"{name!r} is the name of a game of the package")
+    GAMES[name] = kind
+    return kind
+
+
+def parameter_fields(kind: type[Game]) -> list[dataclasses.Field[Any]]:
+    """The fields with which a game of this class is made: those of a dataclass, or none."""
+    return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []
 
 
 def make(name: str, **parameters: Any) -> Game:
@@ -37,10 +66,15 @@ def make(name: str, **parameters: Any) -> Game:
         ValueError: If the name or a parameter is unknown (the message has the nearest ones), or a value is bad.
     """
     check_name("game", name, GAMES)
-    allowed = [field.name for field in dataclasses.fields(GAMES[name])]  # type: ignore[arg-type]
+    allowed = [field.name for field in parameter_fields(GAMES[name])]
     for parameter in parameters:
         check_name(f"parameter of {name}", parameter, allowed)
-    return GAMES[name](**parameters)
+    if name in _BUILT_IN:
+        return GAMES[name](**parameters)
+    try:
+        return GAMES[name](**parameters)
+    except Exception as error:  # whatever a user's class raises
+        raise ValueError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def game_name(game: Game) -> str:

@@ -23,7 +23,14 @@ _MAX_NUMBERS = 2**27  # in a table; training holds about ten arrays of its size
 
 
 class BinnedSettings(NamedTuple):
-    """The bins of a table; see `binned`."""
+    """The bins of a table; see `binned`.
+
+    Attributes:
+        bins: Bins of an observation; one number, or one for each.
+        lowest: Lower end of the bins of normalised observations.
+        highest: Upper end of the bins of normalised observations.
+        head: Logits of all actions, or a Beta density over ordered ones.
+    """
 
     bins: int | tuple[int, ...] = 8
     lowest: float | tuple[float, ...] = 0.0

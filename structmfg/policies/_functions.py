@@ -17,7 +17,19 @@ Architecture = Literal["factored", "joint"]
 
 
 class NetworkSettings(NamedTuple):
-    """The shape of a network; see `recurrent`."""
+    """The shape of a network; see `recurrent`.
+
+    Attributes:
+        recurrent: Whether a GRU remembers the observations.
+        architecture: A trunk and a branch, or one network over both.
+        head: Logits of all actions, or a Beta density over ordered ones.
+        hidden: Units of the GRU, or of the layer over observations.
+        width: Units in a layer over states.
+        depth: Layers over states.
+        rank: Products of trunk and branch.
+        frequencies: Harmonics of features that the network gets, too.
+        clock: Whether the network gets the time t / T.
+    """
 
     recurrent: bool = True
     architecture: Architecture = "factored"

@@ -22,6 +22,7 @@ from structmfg.policies import ParametricPolicy, Policy, TreePolicy, signal_of
 from structmfg.runs._settings import Precision, Settings, check_fits
 
 SETTINGS_FILE, POLICY_FILE, RESULT_FILE = "settings.json", "policy.safetensors", "result.json"
+CONFIG_FILE = "run.toml"
 _NOT_A_RUN = "does not describe a run"
 _OLD_POLICY_FILE = "policy.npz"  # of structmfg 0.1.0 and before
 _MAX_NAMES = 8  # of arrays, in a message

@@ -1,6 +1,6 @@
 """Save a solve to its folder: settings, metrics, policy, trajectories, figures, result and report.
 
-- settings.json: what rebuilds the game and the network or table
+- settings.json: what rebuilds the game and the network or table; run.toml: the same for `structmfg solve --config`
 - metrics.jsonl: a line for every update, and a line for every checkpoint
 - policy.safetensors: the parameters of a network or table by path, or the arrays of a policy on the noise tree
 - trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
@@ -21,8 +21,9 @@ from structmfg._pages import Picture
 from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy
 from structmfg.reports import Evaluation, ReferenceValues, Trajectories, figures, trajectories
+from structmfg.runs._config import as_toml
 from structmfg.runs._html import render
-from structmfg.runs._load import POLICY_FILE, RESULT_FILE, SETTINGS_FILE, Run, leaf_name
+from structmfg.runs._load import CONFIG_FILE, POLICY_FILE, RESULT_FILE, SETTINGS_FILE, Run, leaf_name
 from structmfg.runs._result import result_object
 from structmfg.runs._settings import Settings
 from structmfg.solvers import Checkpoint, Solution
@@ -67,7 +68,8 @@ def save_run(
 
 
 def save_settings(folder: Path, settings: Settings) -> None:
-    """Write settings.json: the first file of a run, so that a folder that cannot be written is found out early."""
+    """Write settings.json and run.toml: first of all, so that a folder that cannot be written is found out early."""
+    write_bytes(folder / CONFIG_FILE, as_toml(settings).encode())
     write_json(folder / SETTINGS_FILE, settings._asdict())
 
 

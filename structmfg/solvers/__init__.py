@@ -46,7 +46,7 @@ from structmfg.linear import (
 )
 from structmfg.solvers._base import Checkpoint, Metrics, Solution, Solver, TrainingSolver, TreeSolver
 from structmfg.solvers._former_names import with_present_names
-from structmfg.solvers._presets import SOLVERS, Preset, PresetName, preset
+from structmfg.solvers._presets import SOLVERS, Preset, PresetName, policy_settings, preset, register
 from structmfg.solvers.exact import (
     ExactEquilibrium,
     FictitiousPlay,
@@ -158,8 +158,10 @@ __all__ = [
     "optimal_saving",
     "players",
     "policy_gradient",
+    "policy_settings",
     "policy_values",
     "preset",
+    "register",
     "resolvent",
     "rollout",
     "simplex_grid",

@@ -84,19 +84,21 @@ class TrainingSolver(Solver):
             finite.
         recurrent: Whether it trains recurrent or memoryless networks; None for both.
         trains: The kind of policy.
+        also_trains: Other kinds of policy that it trains when it is given one.
     """
 
     policy: eqx.AbstractVar[ParametricPolicy]
     rates: ClassVar[tuple[str, ...]] = ("learning_rate",)
     recurrent: ClassVar[bool | None] = None
     trains: ClassVar[type[ParametricPolicy]] = NetworkPolicy
+    also_trains: ClassVar[tuple[type[ParametricPolicy], ...]] = ()
 
     def __check_init__(self) -> None:
         name, policy = type(self).__name__, self.policy
         builder = {True: "recurrent", False: "memoryless", None: "recurrent"}[self.recurrent]
         wanted = builder if issubclass(self.trains, NetworkPolicy) else "binned"
         use = f"use policies.{wanted}(game)"
-        if not isinstance(policy, self.trains):
+        if not isinstance(policy, (self.trains, *self.also_trains)):
             given = type(policy).__name__
             raise ValueError(f"{name} trains a {self.trains.kind_name}: {use}, but was given a {given}")
         if self.recurrent is not None and policy.settings.recurrent != self.recurrent:
@@ -125,8 +127,9 @@ class TreeSolver(Solver):
     """An exact solver on a noise tree, without sampling. See `Solver` for how to write one.
 
     Attributes:
-        tolerance: The exploitability at which it stops, as converged if that is exact; zero to make all steps.
-        information: Whether the policy knows the noise so far ("full") or only the observations so far ("public").
+        tolerance: Exploitability at which it stops, in units of the return. It is `converged` where that exploitability
+            is exact; zero to make all steps.
+        information: What the policy knows: all noise so far, or observations. "full" or "public".
     """
 
     tolerance: eqx.AbstractVar[float]

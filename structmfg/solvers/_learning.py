@@ -14,6 +14,7 @@ from structmfg.policies import Critic, NetworkPolicy, critic
 
 Schedule = Literal["cosine", "linear"]
 Rate = float | Float[Array, ""]
+Optimiser = Callable[[optax.Schedule], optax.GradientTransformation]
 
 
 class ActorCritic(NamedTuple):
@@ -36,17 +37,26 @@ def bind(policy: NetworkPolicy, parameters: ActorCritic) -> tuple[NetworkPolicy,
     return policy.with_parameters(parameters.policy), critic(policy).with_parameters(parameters.critic)
 
 
-def adam(
-    learning_rate: Rate, num_steps: int, *, clip: Rate, schedule: Schedule = "linear", final_rate: Rate = 0.0
+def clipped(
+    learning_rate: Rate,
+    num_steps: int,
+    *,
+    clip: Rate,
+    schedule: Schedule = "linear",
+    final_rate: Rate = 0.0,
+    optimiser: Optimiser | None = None,
 ) -> optax.GradientTransformation:
-    """Adam on clipped gradients, whose learning rate falls to `final_rate` times its start over `num_steps` steps."""
+    """Adam on clipped gradients, or another optimiser of the learning rate.
+
+    That rate falls to `final_rate` times its start over `num_steps` steps.
+    """
     rates = {
         "cosine": optax.cosine_decay_schedule(learning_rate, num_steps, final_rate),
         "linear": optax.linear_schedule(learning_rate, learning_rate * final_rate, num_steps),
     }
-    return optax.chain(
-        optax.clip_by_global_norm(clip), optax.scale_by_adam(), optax.scale_by_learning_rate(rates[schedule])
-    )
+    rate = rates[schedule]
+    steps = [optimiser(rate)] if optimiser else [optax.scale_by_adam(), optax.scale_by_learning_rate(rate)]
+    return optax.chain(optax.clip_by_global_norm(clip), *steps)
 
 
 def descend(

@@ -1,12 +1,20 @@
 """Settings by name: what `structmfg solve GAME` uses, and the published algorithm as a yardstick."""
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
-from structmfg.policies import BinnedPolicy, BinnedSettings, NetworkSettings, binned, network_policy
+from structmfg.policies import (
+    BinnedPolicy,
+    BinnedSettings,
+    NetworkPolicy,
+    NetworkSettings,
+    ParametricPolicy,
+    binned,
+    network_policy,
+)
 from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver
 from structmfg.solvers._former_names import check_present_names
 from structmfg.solvers.exact import (
@@ -37,6 +45,8 @@ SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
     "policy_iteration": PolicyIteration,
     "prior_descent": PriorDescent,
 }
+_BUILT_IN = frozenset(SOLVERS)
+_Kind = TypeVar("_Kind", bound=type[TrainingSolver] | type[TreeSolver])
 
 PresetName = Literal["default", "paper"]
 
@@ -158,6 +168,38 @@ _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
 _TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_steps": 2000}}
 
 
+def register(kind: _Kind, name: str | None = None) -> _Kind:
+    """Give a solver of your own a name, under which `preset` and run folders find it in this process.
+
+    Args:
+        kind: A subclass of `TrainingSolver` or `TreeSolver`. Its fields are its settings.
+        name: The name; by default "module:Class".
+
+    Returns:
+        The class, so that this can decorate it.
+
+    Raises:
+        ValueError: `kind` is no such class, or the name is that of a solver of the package.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, TrainingSolver | TreeSolver)):
+        raise ValueError(f"kind must be a subclass of TrainingSolver or TreeSolver, but is {kind!r:.80}")
+    name = f"{kind.__module__}:{kind.__qualname__}" if name is None else name
+    if name in _BUILT_IN and SOLVERS[name] is not kind:
+        raise ValueError(f"{name!r} is the name of a solver of the package")
+    SOLVERS[name] = kind
+    return kind
+
+
+def policy_settings(kind: type[TrainingSolver] | type[TreeSolver]) -> type[Any] | None:
+    """The settings of the policy that solvers of this class train: of a network, of a table, or none."""
+    if issubclass(kind, TrainingSolver):
+        if issubclass(kind.trains, BinnedPolicy):
+            return BinnedSettings
+        if issubclass(kind.trains, NetworkPolicy):
+            return NetworkSettings
+    return None
+
+
 class Preset(NamedTuple):
     """A solver, and the number of steps that it is meant to make."""
 
@@ -165,13 +207,22 @@ class Preset(NamedTuple):
     max_steps: int
 
 
-def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **overrides: Any) -> Preset:
+def preset(
+    game: Game,
+    solver: str = "rspg",
+    name: PresetName = "default",
+    *,
+    policy: Callable[[Game], ParametricPolicy] | None = None,
+    **overrides: Any,
+) -> Preset:
     """A solver by name ("rspg", "exact", ...) with the settings that suit the game, or with those of the paper.
 
     Args:
         game: The game.
         solver: One of the names in `SOLVERS`.
         name: "default", or "paper" for the published algorithm.
+        policy: A function that makes the policy to train, given the game, in place of the solver's own network or
+            table: for instance one that calls `policies.from_functions`.
         **overrides: Fields of the solver; of solvers that train a network, those of `policies.NetworkSettings` too, of
             tables those of `policies.BinnedSettings`; or `max_steps`.
 
@@ -179,41 +230,60 @@ def preset(game: Game, solver: str = "rspg", name: PresetName = "default", **ove
         The solver, with a policy that is bound to the game where it trains one, and the number of steps.
 
     Raises:
-        ValueError: A name or a setting is unknown, or the solver has no preset "paper".
+        ValueError: A name or a setting is unknown, the solver has no preset "paper", or trains no such policy.
     """
     check_kind("game", game, Game)
     check_name("solver", solver, SOLVERS)
     check_name("preset", name, get_args(PresetName))
     kind = SOLVERS[solver]
     check_present_names(kind, overrides)
+    if name == "paper" and solver not in ("rspg", "spg"):
+        raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
     if issubclass(kind, TreeSolver):
-        if name != "default":
-            raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
+        if policy is not None:
+            raise ValueError(f"{solver} trains no policy, so it takes none")
         settings = {**_TREE_DEFAULTS.get(solver, {"max_steps": 500}), **overrides}
-        settings["max_steps"] = check_integer("max_steps", settings["max_steps"], at_least=1)
-        chosen = _chosen(solver, settings, [field.name for field in dataclasses.fields(kind)], overrides)
-        return Preset(kind(**chosen), settings["max_steps"])
-    tabular = issubclass(kind.trains, BinnedPolicy)
-    fields = BinnedSettings._fields if tabular else NetworkSettings._fields
-    of_policy = [field for field in fields if field != "recurrent"]
-    settings = {**_suited(game, solver, name), **overrides}
+    else:
+        settings = {**_suited(game, solver, name), **overrides}
+        if settings.get("temperature") == 0 and "final_temperature" not in overrides:
+            settings["final_temperature"] = 0.0
     settings["max_steps"] = check_integer("max_steps", settings["max_steps"], at_least=1)
-    if settings.get("temperature") == 0 and "final_temperature" not in overrides:
-        settings["final_temperature"] = 0.0
     of_solver = [field.name for field in dataclasses.fields(kind) if field.name != "policy"]
+    shape = None if policy else policy_settings(kind)
+    of_policy = [field for field in getattr(shape, "_fields", ()) if field != "recurrent"]
     chosen = _chosen(solver, settings, of_solver, overrides, also=of_policy)
-    shape = {field: settings[field] for field in of_policy if field in settings}
-    policy = binned(game, **shape) if tabular else network_policy(game, recurrent=kind.recurrent, **shape)
-    return Preset(kind(policy, **chosen), settings["max_steps"])
+    if issubclass(kind, TreeSolver):
+        return Preset(kind(**chosen), settings["max_steps"])
+    sizes = {field: settings[field] for field in of_policy if field in settings}
+    return Preset(kind(_policy(game, solver, kind, policy, sizes), **chosen), settings["max_steps"])
+
+
+def _policy(
+    game: Game,
+    solver: str,
+    kind: type[TrainingSolver],
+    build: Callable[[Game], ParametricPolicy] | None,
+    sizes: dict[str, Any],
+) -> ParametricPolicy:
+    """The policy to train: that of the user's function, or the network or table of these sizes."""
+    if build is not None:
+        try:
+            return build(game)
+        except Exception as error:  # whatever a user's function raises
+            raise ValueError(f"policy raised {type(error).__name__}: {error}") from error
+    shape = policy_settings(kind)
+    if shape is BinnedSettings:
+        return binned(game, **sizes)
+    if shape is NetworkSettings:
+        return network_policy(game, recurrent=kind.recurrent is not False, **sizes)
+    raise ValueError(f"{solver} trains a {kind.trains.kind_name}: give it policy, a function that makes one of a game")
 
 
 def _suited(game: Game, solver: str, name: PresetName) -> dict[str, Any]:
-    """The settings of a preset for a solver that trains a network."""
+    """The settings of a preset for a solver that trains a policy."""
     if name == "paper":
-        if solver not in ("rspg", "spg"):
-            raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
         return {**_PAPER_NETWORK, **_PAPER}
-    suited = _BY_SOLVER[solver].get(type(game), _UNTUNED.get(solver, {}))
+    suited = _BY_SOLVER.get(solver, {}).get(type(game), _UNTUNED.get(solver, {}))
     return {"max_steps": 2000, **_NETWORKS.get(type(game), {}), **suited}
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from structmfg import benchmarks, reports
 from structmfg.benchmarks.comparison import _plan
-from structmfg.cli import _evaluate, _main, _verify, main
+from structmfg.cli import _cache, _evaluate, _verify, main
 from structmfg.evaluation._tree_problem import TreeProblem
 from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> I
     (folder / "occupied" / "file").write_text("mine")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(_main, "keep_compiled_programs", lambda: None)
+        patch.setattr(_cache, "keep_compiled_programs", lambda: None)
         assert main(["solve", *TINY, "--quiet", "--out", "run"]) == 0
         yield folder
 

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from structmfg.evaluation import Backward, Trajectory, rollout
 from structmfg.games import Game, NoisePaths
-from structmfg.policies import BinnedPolicy, ParametricPolicy
+from structmfg.policies import BinnedPolicy, FunctionPolicy, ParametricPolicy
 from structmfg.solvers._base import Metrics
 from structmfg.solvers._learning import descend
 from structmfg.solvers.gradient._structural import StructuralSolver, TrajectorySegment, over_paths
@@ -98,12 +98,14 @@ class RSPG(StructuralPolicyGradient):
     """Recurrent structural policy gradient: pi(a | s, o_{0:t}). See `StructuralSolver` for the fields."""
 
     recurrent = True
+    also_trains = (FunctionPolicy,)
 
 
 class SPG(StructuralPolicyGradient):
     """Structural policy gradient: the memoryless pi(a | s, o_t). See `StructuralSolver` for the fields."""
 
     recurrent = False
+    also_trains = (FunctionPolicy,)
 
 
 class TabularSPG(StructuralPolicyGradient):

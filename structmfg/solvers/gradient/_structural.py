@@ -28,7 +28,7 @@ from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
 from structmfg.solvers._base import TrainingSolver
-from structmfg.solvers._learning import Rate, Schedule, adam, check_settings, progress
+from structmfg.solvers._learning import Optimiser, Rate, Schedule, check_settings, clipped, progress
 
 # The most numbers in an array over paths, times, states and actions: larger ones would leave the processor's caches.
 _MAX_CHUNK_NUMBERS = 2**21
@@ -71,19 +71,21 @@ class StructuralSolver(TrainingSolver):
 
     Args:
         policy: A network bound to the game, or a table.
-        num_paths: The number of noise paths of an update.
-        sampling: How they are drawn (`games.noise_paths`). None for all paths where there are no more than
-            `num_paths`, else stratified ones where the noise is finite and antithetic ones where it is continuous.
-        learning_rate: Adam's (Kingma & Ba 2015, arXiv 1412.6980), at the start.
-        final_rate: The share of it that is left at the end.
-        schedule: How it decays, "cosine" or "linear".
-        clip: The bound on the global norm of the gradient.
-        temperature: The weight of the entropy bonus at the start, in units of the reward; zero for no bonus.
-        final_temperature: That weight at the end of its geometric annealing.
-        annealing: The share of all updates over which it is annealed.
-        gradient_discount: Replaces the game's discount in the weight gamma^t of a step in the gradient (see
-            `policy_gradient`). None for the exact gradient of the return.
-        form: "matrix_free" or "explicit" operators.
+        num_paths: Number of noise paths of an update.
+        sampling: How the noise paths are drawn. See `games.noise_paths`; None for all paths where there are no more
+            than `num_paths`, else stratified ones where the noise is finite and antithetic ones where it is continuous.
+        learning_rate: Learning rate of Adam at the start. Kingma & Ba 2015, arXiv 1412.6980.
+        final_rate: Share of the learning rate that is left at the end.
+        schedule: How the learning rate decays.
+        clip: Bound on the global norm of the gradient.
+        temperature: Weight of the entropy bonus at the start, in units of the reward. Zero for no bonus.
+        final_temperature: Weight of the entropy bonus at the end. It falls geometrically.
+        annealing: Share of all updates over which the entropy bonus falls.
+        gradient_discount: Discount of the gradient in place of the game's. It replaces gamma in the weight gamma^t of a
+            step (see `policy_gradient`); None for the exact gradient of the return.
+        form: Form of the operators.
+        optimiser: Optax optimiser of the clipped gradients in place of Adam. A function that makes it, given the
+            learning rate as a schedule: `optax.lion`, or one of your own.
 
     Raises:
         ValueError: A setting is out of range, or the policy is of another kind than the solver trains.
@@ -101,6 +103,7 @@ class StructuralSolver(TrainingSolver):
     annealing: float = 0.8
     gradient_discount: float | None = None
     form: Form = eqx.field(static=True, default="matrix_free")
+    optimiser: Optimiser | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")
@@ -111,6 +114,8 @@ class StructuralSolver(TrainingSolver):
             raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {self.num_paths}")
         check_name("schedule", self.schedule, get_args(Schedule))
         check_name("form", self.form, get_args(Form))
+        if self.optimiser is not None and not callable(self.optimiser):
+            raise ValueError(f"optimiser must be a function of the learning rate, but is {self.optimiser!r:.80}")
         check_between("final_temperature", self.final_temperature, 0, self.temperature)
         if self.temperature > 0:
             check_positive("final_temperature", self.final_temperature)
@@ -129,7 +134,14 @@ class StructuralSolver(TrainingSolver):
         return "antithetic" if self.num_paths % 2 == 0 else "iid"
 
     def _optimiser(self, max_steps: int, learning_rate: Rate) -> optax.GradientTransformation:
-        return adam(learning_rate, max_steps, clip=self.clip, schedule=self.schedule, final_rate=self.final_rate)
+        return clipped(
+            learning_rate,
+            max_steps,
+            clip=self.clip,
+            schedule=self.schedule,
+            final_rate=self.final_rate,
+            optimiser=self.optimiser,
+        )
 
     def _temperature(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
         if self.temperature == 0:

@@ -107,13 +107,14 @@ class WindowedRSPG(StructuralSolver):
 
     Args:
         policy: A recurrent network bound to the game. The critic is a network of the same shape.
-        num_paths: The number of noise paths, which are spread over the windows of the horizon; an antithetic pair stays
-            together.
-        window: The steps K of every path in an update, a divisor of the horizon; None for the largest of at most 32.
-        gae_lambda: lambda. At 1 the critic enters at the window's end only. Below 1 its error enters at every step, and
-            it must learn slowly: macro at 0.95 diverged with `critic_rate` 3e-3.
-        critic_rate: The critic's learning rate, decayed as `learning_rate` is.
-        scale_rate: The share of a new lambda-return in the running mean and variance at its time and state.
+        num_paths: Number of noise paths of an update. They are spread over the windows of the horizon; an antithetic
+            pair stays together.
+        window: Steps of every path in an update. A divisor K of the horizon; None for the largest of at most 32.
+        gae_lambda: Weight of longer returns in values. At 1 the critic enters at the window's end only. Below 1 its
+            error enters at every step, and it must learn slowly: macro at 0.95 diverged with `critic_rate` 3e-3.
+        critic_rate: Learning rate of the critic at the start. It decays as `learning_rate` does.
+        scale_rate: Share of a new return in the running mean and variance. They are those of lambda-returns at a time
+            and state.
 
     Raises:
         ValueError: A setting is out of range, the window does not divide the horizon, or the policy is memoryless.

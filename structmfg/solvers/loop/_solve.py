@@ -5,6 +5,7 @@ in double precision.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -256,7 +257,7 @@ def _checked_keys(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:
 def _description(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, max_steps: int) -> dict[str, Any]:
     """What the numbers of a solve depend on, as JSON."""
     fields = {
-        f"{kind} {field.name}": repr(getattr(of, field.name))
+        f"{kind} {field.name}": _text(getattr(of, field.name))
         for kind, of in (("game", game), ("solver", solver))
         if dataclasses.is_dataclass(of)
         for field in dataclasses.fields(of)
@@ -267,8 +268,13 @@ def _description(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None
         "game": f"{type(game).__module__}.{type(game).__qualname__}",
         "solver": type(solver).__name__,
         **fields,
-        "network": repr(policy.settings) if isinstance(policy, ParametricPolicy) else None,
+        "network": _text(policy.settings) if isinstance(policy, ParametricPolicy) else None,
         "key": None if keys is None else np.asarray(jax.random.key_data(keys)).tolist(),
         "max_steps": max_steps,
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
     }
+
+
+def _text(value: Any) -> str:
+    """The repr, without the addresses of functions, which are others in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -58,22 +58,23 @@ class MunchausenOMD(PopulationSolver):
     Args:
         policy: A memoryless network bound to the game, with a categorical head. Its logits are Q / tau up to a function
             of state and observation, which is a network of the same shape.
-        num_populations: The number of populations, each with common noise of its own.
-        num_agents: The number of agents in each.
+        num_populations: Number of populations, each with its own common noise.
+        num_agents: Number of agents in a population.
         num_gradients: Gradient steps to an iteration.
-        steps_per_gradient: Steps of all populations before each of them.
+        steps_per_gradient: Steps of all populations before a gradient step.
         batch_size: Transitions to a gradient step, drawn uniformly from the replay.
-        agents_per_observation: So many of them, a divisor of `batch_size`, are of agents of one population at one time,
-            for whom the network need see the observation once; 1 as published.
-        replay_size: The number of latest transitions that the replay holds.
-        replay_start: The least number of transitions in the replay before the first gradient step.
-        tau: The temperature, in units of the game's reward.
-        alpha: How much of the former iterations is kept.
-        exploration: The share of uniformly random actions at first.
-        final_exploration: That share at the end of its linear decay.
-        exploring: The share of all updates over which it decays.
-        learning_rate: Adam's, annealed linearly to zero.
-        clip: The bound on the global norm of the gradient.
+        agents_per_observation: Transitions of a batch that share an observation. A divisor of `batch_size`: so many of
+            them are of agents of one population at one time, for whom the network sees the observation once; 1 as
+            published.
+        replay_size: Number of latest transitions that the replay holds.
+        replay_start: Transitions in the replay before the first gradient step.
+        tau: Temperature, in units of the reward.
+        alpha: Share of the former iterations that is kept.
+        exploration: Share of uniformly random actions at first.
+        final_exploration: Share of uniformly random actions at the end.
+        exploring: Share of all updates over which the exploration decays. It decays linearly.
+        learning_rate: Learning rate of Adam at the start. It falls linearly to zero.
+        clip: Bound on the global norm of the gradient.
 
     Raises:
         ValueError: A setting is out of range, the policy is recurrent or has an ordered head, or the replay is too

@@ -12,7 +12,7 @@ from typing_extensions import override
 from structmfg.games import Game, PopulationGame, PopulationState
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers._base import TrainingSolver
-from structmfg.solvers._learning import ActorCritic, adam, initial_parameters
+from structmfg.solvers._learning import ActorCritic, clipped, initial_parameters
 from structmfg.solvers.sampled._experience import latest_rewards, play_uniformly, scale_of_returns, start
 
 
@@ -55,7 +55,7 @@ class PopulationSolver(TrainingSolver):
 
     def _optimiser(self, num_steps: int) -> optax.GradientTransformation:
         """Adam, whose learning rate falls linearly to zero over `num_steps` gradient steps."""
-        return adam(self.learning_rate, num_steps, clip=self.clip)
+        return clipped(self.learning_rate, num_steps, clip=self.clip)
 
     def _begin(self, game: Game, key: PRNGKeyArray) -> PopulationSolverState:
         """Random parameters, populations at t = 0 without memory, and what the uniform policy earns."""

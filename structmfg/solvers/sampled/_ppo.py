@@ -54,19 +54,19 @@ class ProximalPolicyOptimisation(PopulationSolver):
 
     Args:
         policy: A network bound to the game. The critic is a network of the same shape.
-        num_populations: The number of populations, each with common noise of its own.
-        num_agents: The number of agents in each.
-        rollout: Steps of all populations to an update. Populations that reach T start anew within; the others, with
+        num_populations: Number of populations, each with its own common noise.
+        num_agents: Number of agents in a population.
+        rollout: Steps of all populations in an update. Populations that reach T start anew within; the others, with
             their hidden states, go on in the next. Gradients reach back to the start of the rollout.
         num_epochs: Passes over a rollout.
-        num_minibatches: The groups of agents in each pass, a divisor of `num_agents`.
-        gae_lambda: The weight of longer returns in advantages and values. Nothing is expected after T.
-        clip_ratio: The bound on the change of pi(a | s) that is rewarded.
-        entropy: The weight of the entropy bonus, where advantages have unit variance.
-        value_weight: That of the squared error of the critic, in units of the root mean square return under the
-            uniform policy, which `init` measures.
-        learning_rate: Adam's, annealed linearly to zero.
-        clip: The bound on the global norm of the gradient.
+        num_minibatches: Groups of agents in each pass, a divisor of num_agents.
+        gae_lambda: Weight of longer returns in advantages and values. Nothing is expected after T.
+        clip_ratio: Bound on the change of pi(a | s) that is rewarded.
+        entropy: Weight of the entropy bonus. Advantages have unit variance.
+        value_weight: Weight of the squared error of the critic. The error is in units of the root mean square return
+            under the uniform policy, which `init` measures.
+        learning_rate: Learning rate of Adam at the start. It falls linearly to zero.
+        clip: Bound on the global norm of the gradient.
 
     Raises:
         ValueError: A setting is out of range, or the policy is not of the kind that the solver trains.

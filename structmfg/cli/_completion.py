@@ -1,0 +1,30 @@
+"""`structmfg completion`: print the script with which a shell completes commands, games and options."""
+
+from structmfg._text import check_name
+from structmfg.cli.arguments import Arguments, Option, OptionGroup, build_app
+from structmfg.cli.arguments.fields import game_group, solver_groups
+from structmfg.games import GAMES
+from structmfg.solvers import SOLVERS
+
+_SHELLS = ("bash", "zsh", "fish")
+_COMMANDS = ("solve", "compare", "verify")
+
+
+def completion(arguments: Arguments) -> int:
+    """Print the script; bash, zsh and fish read it from where their manuals say."""
+    check_name("shell", arguments.shell or "", _SHELLS)
+    groups = {command: [_all_options(command)] for command in _COMMANDS}
+    print(build_app(groups, choices=tuple(GAMES)).generate_completion(shell=arguments.shell))
+    return 0
+
+
+def _all_options(command: str) -> OptionGroup:
+    """The options of all games, and for `solve` of all solvers; those of the same name once."""
+    options: dict[str, Option] = {}
+    for game in GAMES:
+        options |= {option.typed: option for option in game_group(game, command).options}
+    if command == "solve":
+        for solver in SOLVERS:
+            for group in solver_groups(solver, "left_right", "default", set()):
+                options |= {option.typed: option for option in group.options}
+    return OptionGroup("All", "", list(options.values()))

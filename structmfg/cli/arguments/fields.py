@@ -1,0 +1,169 @@
+"""The options that games and solvers have: their fields, with what their docstrings say of each."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import docstring_parser
+
+from structmfg._checks import check_name
+from structmfg._import import import_object
+from structmfg.cli.arguments._app import OptionGroup
+from structmfg.cli.arguments._options import OPTIONS, OUTPUT, Option, is_readable
+from structmfg.games import GAMES, Game, make, parameter_fields, register
+from structmfg.policies import NetworkSettings
+from structmfg.runs import display_name
+from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, policy_settings, preset
+from structmfg.solvers import register as register_solver
+
+AnySolverClass = type[TrainingSolver] | type[TreeSolver]
+
+
+def game_class(name: str) -> type[Game]:
+    """The class of a game of the package, or one of the user's own, which is imported and gets this name.
+
+    Raises:
+        ValueError: There is no such game, it cannot be imported, or it is no class of games.
+    """
+    if name not in GAMES and ":" in name:
+        kind = import_object(name, "a game of your own")
+        if not (isinstance(kind, type) and issubclass(kind, Game)):
+            raise ValueError(f"{name} must be a subclass of structmfg.Game, but is {kind!r:.80}")
+        register(kind, name)
+    check_name("game", name, GAMES)
+    return GAMES[name]
+
+
+def solver_class(name: str) -> AnySolverClass:
+    """The class of a solver of the package, or one of the user's own, which is imported and gets this name.
+
+    Raises:
+        ValueError: There is no such solver, it cannot be imported, or it is no class of solvers.
+    """
+    if name not in SOLVERS and ":" in name:
+        kind = import_object(name, "a solver of your own")
+        if not (isinstance(kind, type) and issubclass(kind, TrainingSolver | TreeSolver)):
+            raise ValueError(f"{name} must be a subclass of TrainingSolver or TreeSolver, but is {kind!r:.80}")
+        register_solver(kind, name)
+    check_name("solver", name, SOLVERS)
+    return SOLVERS[name]
+
+
+def import_own(arguments: Any) -> None:
+    """Import the games, solvers and functions that the arguments name, so that runs may use them."""
+    for option, use in (
+        ("game", game_class),
+        ("solver", solver_class),
+        ("policy", import_object),
+        ("optimiser", import_object),
+    ):
+        names = getattr(arguments, option, None) or ()
+        for name in [names] if isinstance(names, str) else names:
+            use(name)
+
+
+def game_group(name: str, command: str) -> OptionGroup:
+    """The parameters of a game as options; --game.NAME where the command has an option of that name itself."""
+    taken = {option.name for option in [*OPTIONS[command], *OUTPUT]}
+    return OptionGroup(f"Parameters of {name}", "", list(_game_options(game_class(name), taken)))
+
+
+def _game_options(kind: type[Game], taken: set[str]) -> Iterator[Option]:
+    hints, texts = _hints(kind), field_texts(kind)
+    for field in parameter_fields(kind):
+        kind_of_field = hints[field.name] if is_readable(hints[field.name]) else Any  # only a file can hold it
+        flag = f"--game.{field.name.replace('_', '-')}" if field.name in taken else ""
+        default = None if field.default is dataclasses.MISSING else field.default
+        yield Option(
+            field.name, kind_of_field, texts.get(field.name, ""), default, shown(default), section="game", flag=flag
+        )
+
+
+def solver_groups(name: str, game: str, preset_name: str, taken: set[str]) -> list[OptionGroup]:
+    """The settings of a solver, and those of the network or table that it trains, with the defaults for the game.
+
+    Where the game cannot be made without parameters, or the preset is another, the defaults are the solver's own.
+    """
+    kind = solver_class(name)
+    suited = _suited(game, name, preset_name)
+    hints, texts = _hints(kind), field_texts(kind)
+    taken = taken | {option.name for option in [*OPTIONS["solve"], *OUTPUT]}
+    options = []
+    for field in dataclasses.fields(kind):
+        if field.name == "policy" or field.name in taken or not is_readable(hints[field.name]):
+            continue
+        default = suited.get(field.name, field.default)
+        options.append(
+            Option(field.name, hints[field.name], texts.get(field.name, ""), default, shown(default), section="solver")
+        )
+    groups = [OptionGroup(f"Settings of {name}", "", options)]
+    shape = policy_settings(kind)
+    if shape is None:
+        return groups
+    hints, texts, defaults = _hints(shape), field_texts(shape), shape._field_defaults
+    of_policy = [
+        Option(
+            field,
+            hints[field],
+            texts.get(field, ""),
+            default := suited.get(field, defaults[field]),
+            shown(default),
+            section="solver",
+        )
+        for field in shape._fields
+        if field != "recurrent" and field not in taken
+    ]
+    what = "network" if shape is NetworkSettings else "table"
+    return [*groups, OptionGroup(f"The {what} that it trains", "", of_policy)]
+
+
+def _suited(game: str, solver: str, preset_name: str) -> dict[str, Any]:
+    """The settings that the preset has for a game in its default size."""
+    try:
+        chosen = preset(make(game), solver, preset_name).solver  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return {}
+    policy = getattr(getattr(chosen, "policy", None), "settings", None)
+    network: dict[str, Any] = getattr(policy, "_asdict", dict)()
+    return network | {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+
+
+def has_setting(option: str) -> list[str]:
+    """The games and solvers of the package that have an option of this name, in words."""
+    name = option.lstrip("-").removeprefix("no-").replace("-", "_")
+    games = [game for game, kind in GAMES.items() if name in (field.name for field in parameter_fields(kind))]
+    solvers = [
+        solver
+        for solver, kind in SOLVERS.items()
+        if name in (field.name for field in dataclasses.fields(kind))
+        or name in getattr(policy_settings(kind), "_fields", ())
+    ]
+    return [*(f"the game {game}" for game in games), *(f"the solver {display_name(solver)}" for solver in solvers)]
+
+
+def field_texts(kind: type[Any]) -> dict[str, str]:
+    """What the docstrings of a class and of those it derives from say of its fields: the first sentence of each."""
+    texts: dict[str, str] = {}
+    for ancestor in reversed(kind.__mro__):
+        for parameter in docstring_parser.parse(ancestor.__dict__.get("__doc__") or "").params:
+            text = " ".join((parameter.description or "").split())
+            texts[parameter.arg_name] = text.partition(". ")[0].removesuffix(".")
+    return texts
+
+
+def shown(value: Any) -> str:
+    """A default as the help shows it."""
+    if value is None or value is dataclasses.MISSING:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """The types of the fields; Any where an annotation cannot be evaluated."""
+    try:
+        return typing.get_type_hints(kind)
+    except Exception:  # a user's annotations may name anything
+        return {field.name: Any for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}

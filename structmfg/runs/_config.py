@@ -1,0 +1,46 @@
+"""The TOML file that a run folder holds: `structmfg solve --config run.toml` makes the same run again."""
+
+from typing import Any
+
+import tomli_w
+
+from structmfg.runs._settings import Settings
+
+_SCALARS = (bool, int, float, str)
+
+
+def as_toml(settings: Settings) -> str:
+    """The settings of a solve as TOML, with the tables [run], [game] and [solver].
+
+    A value that TOML cannot hold, such as an array in a game of one's own, is named in a comment.
+    """
+    network = dict(settings.network or {})
+    network.pop("recurrent", None)
+    if "function" in network:
+        network["policy"] = network.pop("function")
+    tables = {
+        "run": {
+            "seed": settings.seed,
+            "iterations": settings.max_steps,
+            "max_seconds": settings.max_seconds,
+            "precision": settings.precision,
+        },
+        "game": {"name": settings.game, **settings.game_parameters},
+        "solver": {"name": settings.solver, "preset": settings.preset, **settings.hyper_parameters, **network},
+    }
+    lines = [f"# Made by structmfg {settings.versions['structmfg']}; again by: structmfg solve --config run.toml"]
+    lines += [
+        f"# {table}.{key} is left out: it is no number, text or list of some"
+        for table, values in tables.items()
+        for key, value in values.items()
+        if value is not None and not _fits(value)
+    ]
+    kept = {table: {key: value for key, value in values.items() if _fits(value)} for table, values in tables.items()}
+    return "\n".join([*lines, "", tomli_w.dumps(kept)])
+
+
+def _fits(value: Any) -> bool:
+    """Whether the value has a place in the file: none where it is None, which TOML does not know."""
+    return isinstance(value, _SCALARS) or (
+        isinstance(value, list | tuple) and all(isinstance(item, _SCALARS) for item in value)
+    )
