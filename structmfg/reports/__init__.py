@@ -11,11 +11,13 @@ from structmfg.reports._evaluation import (
     checkpoint_evaluation,
     evaluate,
     held_out_key,
+    keeps_gains,
     reference_values,
 )
-from structmfg.reports._figures import draw_mean_fields, figures
+from structmfg.reports._figures import figures
 from structmfg.reports._players import draw_players, players_basis, players_object
 from structmfg.reports._published import SOURCE, Published, published
+from structmfg.reports._state_figures import draw_gains, draw_mean_fields
 from structmfg.reports._trajectories import Trajectories, kept_times, quantities_along, trajectories
 from structmfg.reports._views import shown_paths
 
@@ -30,12 +32,14 @@ __all__ = [
     "ReferenceValues",
     "Trajectories",
     "checkpoint_evaluation",
+    "draw_gains",
     "draw_mean_fields",
     "draw_players",
     "evaluate",
     "figures",
     "game_name",
     "held_out_key",
+    "keeps_gains",
     "kept_times",
     "players_basis",
     "players_object",

@@ -57,7 +57,7 @@ def save_run(
     write_bytes(folder / "metrics.jsonl", _metrics(settings, solution, curve).encode())
     shown = trajectories(game, policy)
     write_npz(folder / "trajectories.npz", trajectory_arrays(shown))
-    pictures = figures(game, settings.solver, shown, curve, reference, kind=settings.own_kind)
+    pictures = figures(game, settings.solver, shown, curve, reference, kind=settings.own_kind, gains=evaluation.gains)
     save_figures(folder, pictures)
     report = folder / "report.html"
     result = result_object(settings, solution, evaluation, reference, out=str(folder), report=str(report))
@@ -85,12 +85,23 @@ def save_policy(folder: Path, solution: Solution) -> Policy:
     return policy
 
 
-def save_figures(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
-    """Write figures/NAME.png for every picture; `ValueError` where figures is a link that leads elsewhere."""
+def save_figures(folder: str | Path, pictures: Iterable[Picture], format: str = "png") -> list[Path]:
+    """Write figures/NAME.png for every picture, or NAME.svg or NAME.pdf, and return the paths.
+
+    Args:
+        folder: The folder of a run, or any other that exists.
+        pictures: The figures, as `reports.figures` returns them.
+        format: "png", or for a paper "svg" (in which text stays text) or "pdf". The same figure gives the same bytes.
+
+    Raises:
+        ValueError: The format is another, a picture is known as PNG only, or `figures` cannot be written: a link that
+            leads elsewhere is not followed.
+    """
     paths = []
     for picture in pictures:
-        paths.append(subfolder(folder, "figures") / f"{picture.name}.png")
-        write_bytes(paths[-1], picture.png)
+        data = picture.as_bytes(format)
+        paths.append(subfolder(Path(folder), "figures") / f"{picture.name}.{format}")
+        write_bytes(paths[-1], data)
     return paths
 
 

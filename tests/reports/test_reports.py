@@ -74,7 +74,7 @@ def test_a_run_is_rebuilt_exactly(run: runs.Run) -> None:
 
 def test_a_run_folder_is_complete(run: runs.Run) -> None:
     names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
-    figures = {f"figures/{name}.png" for name in ("exploitability", "mean_field", "quantities", "policy")}
+    figures = {f"figures/{name}.png" for name in ("exploitability", "mean_field", "quantities", "policy", "gains")}
     files = {"settings.json", "metrics.jsonl", "policy.safetensors", "trajectories.npz", "result.json", "report.html"}
     assert names == files | figures
 
@@ -114,7 +114,7 @@ def test_the_page_needs_nothing_else(run: runs.Run) -> None:
     page = (run.path / "report.html").read_text()
     assert not re.search(r"https?:|//cdn|<script|<link|@import|url\(", page)
     sources = re.findall(r'src="([^"]*)"', page)
-    assert len(sources) == 4
+    assert len(sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert all(kind in page for kind in reports.KINDS)
     assert run.result["message"] in page
@@ -208,16 +208,6 @@ def test_every_game_has_figures(game: Game) -> None:
 def test_a_curve_that_cannot_be_drawn_does_no_harm(curve: list[Checkpoint]) -> None:
     shown = reports.trajectories(GAME, uniform(GAME))
     assert reports.figures(GAME, "spg", shown, curve, NO_REFERENCE)
-
-
-def test_macro_is_shown_by_wealth() -> None:
-    from structmfg.reports._views import state_axis
-
-    game = Macro(num_wealth=8, num_income=3, horizon=5)
-    mean_field = np.random.default_rng(0).dirichlet(np.ones(24), size=(2, 3))
-    mass = state_axis(game).collapse(mean_field)
-    assert mass.shape == (2, 3, 8)
-    np.testing.assert_allclose(mass[1, 2, 5], mean_field[1, 2, 15:18].sum())
 
 
 def test_continuous_noise_has_no_non_anticipative_exploitability() -> None:
