@@ -100,6 +100,7 @@ def page(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in (package, "structmfg")]),
         autoescape=True, finalize=_printable, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": True}
     environment.filters.update(number=number, **(filters or {}))
     encoded = [(drawn, base64.b64encode(drawn.png).decode()) for drawn in pictures]
     return environment.get_template(template).render(pictures=encoded, **context)

@@ -19,7 +19,7 @@ from structmfg.reports._players import draw_players, players_basis, players_obje
 from structmfg.reports._published import SOURCE, Published, published
 from structmfg.reports._state_figures import draw_gains, draw_mean_fields
 from structmfg.reports._trajectories import Trajectories, kept_times, quantities_along, trajectories
-from structmfg.reports._views import shown_paths
+from structmfg.reports._views import StateView, shown_paths, state_views
 
 __all__ = [
     "HELD_OUT_PATHS",
@@ -30,6 +30,7 @@ __all__ = [
     "Picture",
     "Published",
     "ReferenceValues",
+    "StateView",
     "Trajectories",
     "checkpoint_evaluation",
     "draw_gains",
@@ -47,5 +48,6 @@ __all__ = [
     "quantities_along",
     "reference_values",
     "shown_paths",
+    "state_views",
     "trajectories",
 ]

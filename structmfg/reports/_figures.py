@@ -69,7 +69,7 @@ def figures(
         drawn["policy"] = draw_policy(game, shown), policy_text(game, shown)
         pictures = [picture(name, caption(game, name, kind), figure, text) for name, (figure, text) in drawn.items()]
         if chosen := next((each for each in (kind, "non_anticipative", *gains) if each in gains), None):
-            figure, text = draw_gains(game, gains[chosen]), gains_text(game, gains[chosen])
+            figure, text = draw_gains(game, gains[chosen], in_words(chosen)), gains_text(game, gains[chosen])
             pictures.append(picture("gains", caption(game, "gains", chosen), figure, text))
     return pictures
 

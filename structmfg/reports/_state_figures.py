@@ -215,8 +215,8 @@ def chosen_times(times: np.ndarray, horizon: int) -> np.ndarray:
 # What a best response would gain.
 
 
-def draw_gains(game: Game, gains: GainsOverTime) -> Figure:
-    """Draw the gain of a best response by the state and the time from which it is played, under its mean over all.
+def draw_gains(game: Game, gains: GainsOverTime, kind: str) -> Figure:
+    """Draw the gain of a best response of a kind by state and time, under its mean over the population.
 
     Of product states it is drawn over the first factor, in a panel for each of a few points of the second.
     """
@@ -226,7 +226,9 @@ def draw_gains(game: Game, gains: GainsOverTime) -> Figure:
     ratios = [1.2, *[1.9 if len(rows) == 1 else 1.3] * len(rows)]
     panels = figure.subplots(1 + len(rows), 1, sharex=True, height_ratios=ratios)
     panels[0].plot(np.arange(game.horizon), gains.total, color="black", marker="o", markersize=2.5, linewidth=1.2)
-    panels[0].set_title(f"Mean over the population; {gains.total[0]:.4g} at time 0, the exploitability", fontsize=10)
+    panels[0].set_title(
+        f"Mean over the population; {gains.total[0]:.4g} at time 0: the {kind} exploitability", fontsize=10
+    )
     panels[0].set_ylabel("gain (units\nof the return)")
     panels[0].grid(color="#e3e6ea", linewidth=0.8)
     shown = [gains.by_state[:, level.states] for level in rows]

@@ -128,6 +128,33 @@ def levels(axes: Sequence[Axis], at_most: int = 4) -> list[Level]:
     ]
 
 
+class StateView(NamedTuple):
+    """States as they are shown along the first factor: all of them, or those at one point of the second factor.
+
+    Attributes:
+        axis: The axis of the first factor, with M points.
+        label: What the states have in common, in words; empty where these are all states.
+        states: The states (M, K) that belong to every point.
+    """
+
+    axis: Axis
+    label: str
+    states: np.ndarray
+
+    def mass(self, by_state: np.ndarray) -> np.ndarray:
+        """Sums (..., M) of numbers by state (..., S) over the states of every point."""
+        return by_state[..., self.states].sum(-1)
+
+
+def state_views(game: Game) -> list[StateView]:
+    """All states along the first factor and, of product states, those at a few points of the second one."""
+    axes = state_axes(game)
+    everywhere = StateView(axes[0], "", np.arange(game.num_states).reshape(len(axes[0].coordinates), -1))
+    if len(axes) == 1:
+        return [everywhere]
+    return [everywhere, *(StateView(axes[0], level.label, level.states[:, None]) for level in levels(axes))]
+
+
 def action_axis(game: Game) -> Action:
     """The numbers that a game gives its actions, signed where some are below zero."""
     name, values = game.action_axis()

@@ -23,6 +23,7 @@ from structmfg.policies import ParametricPolicy, Policy, TreePolicy
 from structmfg.reports import Evaluation, ReferenceValues, Trajectories, figures, trajectories
 from structmfg.runs._html import render
 from structmfg.runs._load import POLICY_FILE, RESULT_FILE, SETTINGS_FILE, Run, leaf_name
+from structmfg.runs._panel import panel_data
 from structmfg.runs._result import result_object
 from structmfg.runs._settings import Settings
 from structmfg.solvers import Checkpoint, Solution
@@ -61,7 +62,7 @@ def save_run(
     save_figures(folder, pictures)
     report = folder / "report.html"
     result = result_object(settings, solution, evaluation, reference, out=str(folder), report=str(report))
-    write_bytes(report, render(settings, result, pictures).encode())
+    write_bytes(report, render(settings, result, pictures, panel_data(game, shown)).encode())
     write_json(folder / RESULT_FILE, result)
     return Run(folder, game, policy, settings, result)
 
