@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from structmfg._checks import check_name, printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))  # told apart without colours
 GREY = "#5f6670"
 FORMATS = ("png", "svg", "pdf")
 STYLE: dict[Any, Any] = {

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
+from structmfg._pages import COLOURS, GREY, LINES, STYLE, Picture, picture
 from structmfg.evaluation import GainsOverTime
 from structmfg.games import Game
 from structmfg.reports._captions import (
@@ -21,7 +21,7 @@ from structmfg.reports._captions import (
     quantities_text,
 )
 from structmfg.reports._evaluation import ReferenceValues
-from structmfg.reports._state_figures import LINES, draw_gains, draw_mean_field, draw_policy
+from structmfg.reports._state_figures import draw_gains, draw_mean_field, draw_policy
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import UNITS, events
 from structmfg.solvers import Checkpoint

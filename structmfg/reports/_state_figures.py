@@ -15,14 +15,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from structmfg._pages import GREY
+from structmfg._pages import GREY, LINES
 from structmfg.evaluation import GainsOverTime
 from structmfg.games import Game
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import Axis, action_axis, events, guides, levels, marginal, state_axes
 
 _POPULATED = 1e-3  # of all mass at a level that is at a grid point: below that, the policy is drawn faintly
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))  # told apart without colours
 Share: TypeAlias = Literal["row"] | bool
 _MAPPED = "cividis"  # grows lighter throughout, so that it can be read in black and white
 

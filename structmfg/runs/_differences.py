@@ -45,12 +45,15 @@ def from_defaults(settings: Settings) -> list[Differing]:
 
 def differing(places: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Differing]:
     """The settings by group that are not the same in all places."""
-    names = dict.fromkeys((group, name) for groups in places for group, values in groups.items() for name in values)
+    names: dict[str, dict[str, None]] = {}
+    for groups in places:
+        for group, values in groups.items():
+            names.setdefault(group, {}).update(dict.fromkeys(values))
     found = []
-    for group, name in names:
-        values = [groups.get(group, {}).get(name, _NOT_SET) for groups in places]
-        if len({None if value is _NOT_SET else to_json(value) for value in values}) > 1:
-            found.append(Differing(group, name, tuple(_in_words(value) for value in values)))
+    for group, name in ((group, name) for group, of_group in names.items() for name in of_group):
+        given = [groups.get(group, {}).get(name, _NOT_SET) for groups in places]
+        if len({None if value is _NOT_SET else to_json(value) for value in given}) > 1:
+            found.append(Differing(group, name, tuple(_in_words(value) for value in given)))
     return found
 
 
