@@ -231,7 +231,7 @@ def checked_state_axes(game: Game) -> list[tuple[str, Any]]:
     for axis in axes:
         if not (isinstance(axis, tuple | list) and len(axis) == 2 and isinstance(axis[0], str)):
             raise ValueError(f"{rule}, but one entry is {axis!r:.60}")
-        if not isinstance(axis[1], Grid) and len(shape := jnp.shape(axis[1])) != 1:
+        if not isinstance(axis[1], Grid) and len(shape := np.shape(axis[1])) != 1:
             raise ValueError(f"{rule}, but those of {axis[0]!r:.60} have shape {shape}")
     sizes = [grid.num_points if isinstance(grid, Grid) else len(grid) for _, grid in axes]
     if math.prod(sizes) != game.num_states:

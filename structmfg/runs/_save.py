@@ -5,7 +5,7 @@
 - policy.safetensors: the parameters of a network or table by path, or the arrays of a policy on the noise tree
 - trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
 - result.json: what `structmfg solve --json` prints
-- figures/*.png, and report.html, which holds them too
+- figures/*.png, and report.html, which holds them too, with a panel to look around in
 """
 
 import dataclasses
