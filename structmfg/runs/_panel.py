@@ -11,7 +11,7 @@ from structmfg._checks import printable
 from structmfg.games import Game
 from structmfg.reports import StateView, Trajectories, state_views
 
-_MAX_NUMBERS = 54_000  # of all mean fields and actions: about half a megabyte of text
+_MAX_NUMBERS = 48_000  # of all mean fields and actions: about half a megabyte of text
 _MAX_POINTS, _MAX_POINTS_OF_PRODUCT = 120, 60
 _LEAST_MASS = 1e-6  # of a grid point; less is written as 0
 

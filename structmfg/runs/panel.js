@@ -7,7 +7,7 @@
   const panel = document.getElementById("panel");
   const part = (name) => document.getElementById("panel-" + name);
   const controls = { path: part("path"), level: part("level"), time: part("time"), point: part("point") };
-  const box = { left: 64, right: 12, top: 10, bottom: 34, width: 720, height: 220 };
+  const box = { left: 88, right: 12, top: 18, bottom: 58, width: 720, height: 250 };
   const inner = { width: box.width - box.left - box.right, height: box.height - box.top - box.bottom };
 
   // Axes: from a coordinate to a place in the drawing.
@@ -46,16 +46,16 @@
     for (let i = 0; i <= 4; i++) {
       const value = low + ((high - low) * i) / 4, y = toY(value);
       svg.appendChild(element("line", { x1: box.left, x2: box.width - box.right, y1: y, y2: y, class: "grid" }));
-      svg.appendChild(element("text", { x: box.left - 6, y: y + 4, "text-anchor": "end" }, number(Number(value.toPrecision(2)))));
+      svg.appendChild(element("text", { x: box.left - 6, y: y, dy: "0.35em", "text-anchor": "end" }, number(Number(value.toPrecision(2)))));
     }
     const ticks = 6, last = data.points.length - 1, shown = new Set();
     for (let i = 0; i <= ticks; i++) shown.add(closest(xs, box.left + (inner.width * i) / ticks));
     for (const place of shown) {
       const anchor = place === last ? "end" : place === 0 ? "start" : "middle";
       const label = number(Number(data.points[place].toPrecision(3)));
-      svg.appendChild(element("text", { x: xs[place], y: bottom + 15, "text-anchor": anchor }, label));
+      svg.appendChild(element("text", { x: xs[place], y: bottom, dy: "1.2em", "text-anchor": anchor }, label));
     }
-    svg.appendChild(element("text", { x: box.left + inner.width / 2, y: bottom + 30, "text-anchor": "middle" }, data.axis));
+    svg.appendChild(element("text", { x: box.left + inner.width / 2, y: bottom, dy: "2.4em", "text-anchor": "middle" }, data.axis));
   }
 
   function closest(values, wanted) {
