@@ -29,6 +29,8 @@ window.addEventListener("load", () => {
   choose("panel-level", "1");
   choose("panel-time", "3");
   choose("panel-point", "0");
+  const panel = document.getElementById("panel").dataset;
+  panel.before = [panel.path, panel.level, panel.time, panel.point].join(" ");  // the pointer has not moved yet
   const drawing = document.getElementById("panel-mass"), place = drawing.getBoundingClientRect();
   const x = place.left + place.width * (720 - 12) / 720;
   drawing.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: place.top + 5, bubbles: true }));
@@ -78,6 +80,7 @@ def test_choosing_changes_what_is_shown(tmp_path, shown):
     _, trajectories = shown
     found, words, *_ = seen(tmp_path, shown, added=CHOOSE)
     assert (found["path"], found["level"], found["time"]) == ("2", "1", "3")
+    assert found["before"] == "2 1 3 0"
     state = 5 * 3  # hovering at the right end: the most wealth, at the first income
     assert float(found["point"]) == pytest.approx(99)
     assert float(found["mass"]) == pytest.approx(trajectories.mean_field[2, 3, state], rel=1e-3, abs=1e-6)
