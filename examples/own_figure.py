@@ -13,7 +13,7 @@ from structmfg import reports
 
 
 class ShownSwimmers(Swimmers):
-    """Every report of `structmfg` draws what these four methods return."""
+    """Every report of `structmfg` draws what these five methods return."""
 
     def quantities(self, aggregate):
         return {"largest crowd": aggregate.mean_field.max(), "swimmers at sea": aggregate.mean_field[10:].sum()}
@@ -26,6 +26,9 @@ class ShownSwimmers(Swimmers):
 
     def noise_label(self, noise):
         return f"storm from step {int(np.argmax(noise > 0))}" if np.any(noise > 0) else "calm"
+
+    def captions(self):
+        return {"mean_field": "Look at how many are still at sea when a storm begins."}
 
 
 def draw(game, policy):

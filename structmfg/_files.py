@@ -162,7 +162,7 @@ def open_plain_file(path: Path, max_bytes: int) -> BinaryIO:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object with finite numbers and no name twice. `ValueError` where the file does not hold one."""
     with open_plain_file(path, _MAX_JSON_BYTES) as file, file_error_context(path, "is not a readable JSON file"):
-        return _parse_object(file.read())
+        return parse_object(file.read())
 
 
 @contextlib.contextmanager
@@ -206,7 +206,7 @@ def machine_memory() -> int:
 
 def _parse_header(text: bytes) -> tuple[dict[str, ArrayHeader], Any]:
     """The headers of the arrays by name, and the checksum. `ValueError` on what `write_arrays` does not write."""
-    entries = _parse_object(text)
+    entries = parse_object(text)
     checksum = entries.pop("__metadata__", {}).get(_CHECKSUM)
     kinds = {"dtype": str, "shape": list[int], "data_offsets": list[int]}
     headers = {}
@@ -223,7 +223,8 @@ def _parse_header(text: bytes) -> tuple[dict[str, ArrayHeader], Any]:
     return headers, checksum
 
 
-def _parse_object(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object with finite numbers and no name twice. An exception of some kind where the bytes are not one."""
     value = json.loads(
         data.decode("utf-8"),
         object_pairs_hook=_object_of_pairs,

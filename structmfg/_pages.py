@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
+import matplotlib as mpl
 from matplotlib.axis import Tick
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from structmfg._checks import printable
+from structmfg._checks import check_name, printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))  # told apart without colours
 GREY = "#5f6670"
+FORMATS = ("png", "svg", "pdf")
 STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
     "font.size": 10,
@@ -34,26 +37,48 @@ STYLE: dict[Any, Any] = {
 
 
 class Picture(NamedTuple):
-    """A figure: its file name without suffix, its caption, and the bytes of the PNG."""
+    """A figure: its file name without suffix, its caption, and the bytes of the PNG.
+
+    `text` says its main numbers, for those who do not see it. `figure` is what it was drawn from, for other formats.
+    """
 
     name: str
     caption: str
     png: bytes
+    text: str = ""
+    figure: Figure | None = None
+
+    def as_bytes(self, format: str = "png") -> bytes:
+        """The figure as "png", or for a paper as "svg" (with text as text) or "pdf"; the same bytes every time.
+
+        Raises:
+            ValueError: The format is another, or this figure is known as PNG only.
+        """
+        check_name("format", format, FORMATS)
+        if format == "png":
+            return self.png
+        if self.figure is None:
+            raise ValueError(f"the figure {self.name!r} is known as PNG only")
+        buffer = io.BytesIO()
+        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "structmfg", "pdf.fonttype": 42}):
+            undated = {"Date": None} if format == "svg" else {"CreationDate": None}
+            self.figure.savefig(buffer, format=format, metadata=undated)
+        return buffer.getvalue()
 
 
-def picture(name: str, caption: str, figure: Figure) -> Picture:
-    """Draw a figure off screen.
+def picture(name: str, caption: str, figure: Figure, text: str = "") -> Picture:
+    """Draw a figure off screen; `text` says its main numbers.
 
     Only the labels of ticks are read as mathematics, as the names that a game gives may hold any character.
     """
     ticks = {id(label) for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
-    for text in figure.findobj(Text):
-        if id(text) not in ticks:
-            text.set_parse_math(False)
-            text.set_text(printable(text.get_text(), keep="\n"))
+    for label in figure.findobj(Text):
+        if id(label) not in ticks:
+            label.set_parse_math(False)
+            label.set_text(printable(label.get_text(), keep="\n"))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return Picture(name, caption, buffer.getvalue())
+    return Picture(name, caption, buffer.getvalue(), text, figure)
 
 
 def page(
@@ -76,6 +101,7 @@ def page(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in (package, "structmfg")]),
         autoescape=True, finalize=_printable, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": True}
     environment.filters.update(number=number, **(filters or {}))
     encoded = [(drawn, base64.b64encode(drawn.png).decode()) for drawn in pictures]
     return environment.get_template(template).render(pictures=encoded, **context)

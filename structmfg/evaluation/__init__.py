@@ -1,16 +1,15 @@
 """Evaluation: rollouts, values, policy gradients, best responses and exploitability, along paths and on noise trees."""
 
 from structmfg.evaluation._along_paths import clairvoyant_gains, clairvoyant_gains_on_tree
+from structmfg.evaluation._best_response import BestResponse, Estimate, GainsOverTime, PathEvaluation
 from structmfg.evaluation._exploitability import (
-    BestResponse,
-    Estimate,
     Kind,
-    PathEvaluation,
     action_values,
     best_response,
     best_response_gains,
     best_response_on_tree,
     best_values,
+    clairvoyant_response_over_time,
     compiled_unroll,
     evaluate_paths,
     exploitability,
@@ -51,6 +50,7 @@ __all__ = [
     "Estimate",
     "Flow",
     "Form",
+    "GainsOverTime",
     "Information",
     "Kind",
     "PathEvaluation",
@@ -67,6 +67,7 @@ __all__ = [
     "check_observations",
     "clairvoyant_gains",
     "clairvoyant_gains_on_tree",
+    "clairvoyant_response_over_time",
     "compiled_unroll",
     "describe_nonfinite",
     "evaluate_paths",

@@ -31,12 +31,20 @@ def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateStat
 
 
 @eqx.filter_jit
-def clairvoyant_gains(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateState, Array, Array]:
-    """The aggregate states along noise paths; the clairvoyant best values (N, S) at t = 0, and the gains (N, S)."""
+def clairvoyant_gains(
+    game: Game, policy: Policy, noise: Noise, at_all_times: bool = False
+) -> tuple[AggregateState, Array, Array]:
+    """The aggregate states along noise paths; the clairvoyant best values (N, S) at t = 0, and the gains (N, S).
+
+    With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
+    """
 
     def along(path: Noise) -> tuple[AggregateState, Array, Array]:
         trajectory = rollout(game, policy, path)
-        return trajectory.aggregates, *_clairvoyant_gains_along(game, trajectory.aggregates, trajectory.policy)
+        values, gains, later = _clairvoyant_gains_along(
+            game, trajectory.aggregates, trajectory.policy, at_all_times=at_all_times
+        )
+        return trajectory.aggregates, values, gains if later is None else later
 
     return jax.lax.map(along, noise, batch_size=_batch_size(game))
 
@@ -50,22 +58,27 @@ def clairvoyant_gains_on_tree(
 
     def along(path: tuple[Noise, Array]) -> tuple[Array, Array]:
         noise, nodes = path
-        return _clairvoyant_gains_along(game, AggregateState(flow[nodes], noise, times), table[nodes[:-1]])
+        return _clairvoyant_gains_along(game, AggregateState(flow[nodes], noise, times), table[nodes[:-1]])[:2]
 
     return jax.lax.map(along, (noise, tree.nodes.T), batch_size=_batch_size(game))
 
 
 def _clairvoyant_gains_along(
-    game: Game, aggregates: AggregateState, policy: Float[Array, "times states actions"]
-) -> tuple[Float[Array, " states"], Float[Array, " states"]]:
+    game: Game,
+    aggregates: AggregateState,
+    policy: Float[Array, "times states actions"],
+    *,
+    at_all_times: bool = False,
+) -> tuple[Float[Array, " states"], Float[Array, " states"], Float[Array, "times states"] | None]:
     """Best values at t = 0 by v_t = max_a (r_t + gamma P_t v_{t+1}) along one path, and what the policy loses to them.
 
+    With `at_all_times` also what it loses from every t on.
     `constant` is the discounted sum of the greatest rewards, which are subtracted.
     """
 
     def step(
         carry: tuple[Array, Array, Array], inputs: tuple[AggregateState, AggregateState, Array]
-    ) -> tuple[tuple[Array, Array, Array], None]:
+    ) -> tuple[tuple[Array, Array, Array], Array | None]:
         (values, gains, constant), (now, then, probabilities) = carry, inputs
         kernel, rewards = game.kernel(now), game.reward(now, then)
         greatest = jnp.max(rewards)
@@ -73,9 +86,9 @@ def _clairvoyant_gains_along(
         best = jnp.max(q, axis=-1)
         losses = jnp.sum(probabilities * (best[:, None] - q), axis=-1)
         gains = losses + game.discount * kernel.under(probabilities).mv(gains)
-        return (best, gains, greatest + game.discount * constant), None
+        return (best, gains, greatest + game.discount * constant), gains if at_all_times else None
 
     zeros = jnp.zeros_like(aggregates.mean_field[-1])
     start = zeros, zeros, jnp.zeros_like(zeros[0])
-    (values, gains, constant), _ = jax.lax.scan(step, start, (*steps(aggregates), policy), reverse=True)
-    return values + constant, gains
+    (values, gains, constant), later = jax.lax.scan(step, start, (*steps(aggregates), policy), reverse=True)
+    return values + constant, gains, later

@@ -28,6 +28,7 @@ from structmfg.games._validate import (
     check_game_at_start,
     check_kernel,
     check_noise_is_distinguishable,
+    checked_state_axes,
 )
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "check_game_at_start",
     "check_kernel",
     "check_noise_is_distinguishable",
+    "checked_state_axes",
     "count_agents",
     "draw_actions",
     "draw_categorical",

@@ -10,7 +10,7 @@ u in (0, 1). So one definition serves independent, antithetic and stratified noi
 
 import abc
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import equinox as eqx
@@ -24,7 +24,7 @@ from structmfg._checks import as_reals, check_kind, check_reals, check_rows, che
 from structmfg.games._content import digest_at_first_use
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._sampling import draw_categorical
-from structmfg.operators import TransitionKernel
+from structmfg.operators import Grid, TransitionKernel
 
 _WEIGHT_TOLERANCE = 1e-4  # of the sum of 2^14 probabilities in single precision
 
@@ -261,6 +261,14 @@ class Game(abc.ABC):
         """The name and the coordinate (S,) of the states in figures; the index by default."""
         return "state", jnp.arange(self.num_states, dtype=float)
 
+    def state_axes(self) -> Sequence[tuple[str, Float[Array | np.ndarray, " points"] | Grid]]:
+        """The name and the coordinates of every factor of a product state; the one of `state_axis` by default.
+
+        The index of a state is row-major over the factors: that of the last factor runs fastest. A grid stands for its
+        points, and figures show a `GeometricGrid` on a logarithmic axis.
+        """
+        return [self.state_axis()]
+
     def action_axis(self) -> tuple[str, Float[Array | np.ndarray, " actions"]]:
         """The name of the mean action in figures, and the number (A,) that stands for each; the index by default."""
         return "mean action (index)", np.arange(self.num_actions, dtype=float)
@@ -268,6 +276,10 @@ class Game(abc.ABC):
     def noise_label(self, noise: Noise) -> str:
         """A short name of a whole noise path z_0..z_T in figures; none by default."""
         return ""
+
+    def captions(self) -> dict[str, str]:
+        """What a reader should look at in a figure, by its name (mean_field, policy, ...); none by default."""
+        return {}
 
     # What every game has.
 

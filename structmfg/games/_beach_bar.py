@@ -160,6 +160,13 @@ class BeachBar(DisplacementGame):
     def noise_label(self, noise: BeachNoise) -> str:
         return f"bar at {int(noise.bar[0])}, {'stays open' if int(noise.open[-1]) else 'closes'}"
 
+    @override
+    def captions(self) -> dict[str, str]:
+        return {
+            "mean_field": "Look at the cells next to the bar just before it may close, and after it has or has not.",
+            "quantities": "Look at the time before the bar may close: whoever then lies next to it pays.",
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class BeachBarCrowded(BeachBar):

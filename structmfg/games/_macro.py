@@ -218,3 +218,15 @@ class Macro(Game):
     @override
     def state_axis(self) -> tuple[str, Float[Array, " states"]]:
         return "wealth", self._states()[0]
+
+    @override
+    def state_axes(self) -> list[tuple[str, GeometricGrid]]:
+        return [("wealth", self.wealth_grid), ("income", self.income_grid)]
+
+    @override
+    def captions(self) -> dict[str, str]:
+        return {
+            "mean_field": "Look at how far wealth spreads, and at whether it is spent before the end.",
+            "policy": "Look at how the share consumed changes with wealth, with income, and as the end comes near.",
+            "quantities": "Look at how prices follow productivity and wealth: scarce capital earns more interest.",
+        }

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import linecache
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from structmfg._checks import (
 from structmfg.games._base import AggregateState, Game, Noise, NoisePaths
 from structmfg.games._content import current_version
 from structmfg.games._noise_tree import NoiseTree
-from structmfg.operators import TransitionKernel
+from structmfg.operators import Grid, TransitionKernel
 
 MAX_PAIRS = 2**31 - 1  # pairs of a state and an action: JAX counts no further in 32 bits
 MAX_HORIZON = 10**6
@@ -46,8 +47,10 @@ _SIGNATURES = {  # the arguments that each method is called with, by position
     "normalise": ("observation",),
     "quantities": ("aggregate",),
     "state_axis": (),
+    "state_axes": (),
     "action_axis": (),
     "noise_label": ("noise",),
+    "captions": (),
     "as_noise": ("noise",),
 }
 _DRAW_NOISE = ("initial_noise", "next_noise")
@@ -153,6 +156,8 @@ def check_definition(game: Game, *, sampled: bool) -> None:
             game's scenarios are not a distribution.
     """
     check_game(game)
+    if type(game).state_axes is not Game.state_axes:
+        checked_state_axes(game)
     scenarios = game.scenarios()
     if scenarios is not None:
         check_kind("what scenarios returns", scenarios, NoisePaths)
@@ -211,6 +216,28 @@ def _check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
         if given is None or len(given) != len(shape) or (None not in shape and given != shape):
             wanted = f"(S, A) = {table}" if name == "reward" else "(n,)"
             raise ValueError(f"{name} must return an array of shape {wanted}, but returned {_describe(returned)}")
+
+
+def checked_state_axes(game: Game) -> list[tuple[str, Any]]:
+    """The names of the factors of a game's states, with the points or the grid of each.
+
+    Raises:
+        ValueError: If `state_axes` does not list them, or their sizes do not multiply to the number of states.
+    """
+    axes = game.state_axes()
+    rule = "state_axes must return a list of pairs of a name and coordinates of shape (points,)"
+    if not isinstance(axes, list | tuple) or not axes:
+        raise ValueError(f"{rule}, but returned {axes!r:.60}")
+    for axis in axes:
+        if not (isinstance(axis, tuple | list) and len(axis) == 2 and isinstance(axis[0], str)):
+            raise ValueError(f"{rule}, but one entry is {axis!r:.60}")
+        if not isinstance(axis[1], Grid) and len(shape := np.shape(axis[1])) != 1:
+            raise ValueError(f"{rule}, but those of {axis[0]!r:.60} have shape {shape}")
+    sizes = [grid.num_points if isinstance(grid, Grid) else len(grid) for _, grid in axes]
+    if math.prod(sizes) != game.num_states:
+        product = " * ".join(map(str, sizes))
+        raise ValueError(f"the sizes of state_axes must multiply to num_states, {game.num_states}, but are {product}")
+    return [(name, grid) for name, grid in axes]
 
 
 def _describe(returned: Any) -> str:

@@ -137,18 +137,19 @@ class GeometricGrid(Grid):
             raise ValueError(f"a grid needs 0 <= lower < upper, but has lower {self.lower} and upper {self.upper}")
 
     @property
-    def _pivot(self) -> float:
+    def shift(self) -> float:
+        """p: the logarithms of x_i + p are equally spaced."""
         return max(abs(self.lower), self.pivot)
 
     @property
     def _log_ratio(self) -> float:
         """log of the ratio of neighbouring widths."""
-        return float(np.log((self.upper + self._pivot) / (self.lower + self._pivot)) / (self.num_points - 1))
+        return float(np.log((self.upper + self.shift) / (self.lower + self.shift)) / (self.num_points - 1))
 
     @override
     def extended(self, factor: float) -> "GeometricGrid":
         check_positive("factor - 1", factor - 1)
-        p = self._pivot
+        p = self.shift
         end = self.lower + factor * (self.upper - self.lower)
         more = int(np.ceil(np.log((end + p) / (self.upper + p)) / self._log_ratio))
         upper = (self.upper + p) * float(np.exp(self._log_ratio * more)) - p
@@ -161,7 +162,7 @@ class GeometricGrid(Grid):
         Raises:
             ValueError: Rounding makes two points equal; weights between them would be NaN.
         """
-        p, kind = self._pivot, np.dtype(jnp.result_type(float))
+        p, kind = self.shift, np.dtype(jnp.result_type(float))
         points = np.maximum(np.geomspace(self.lower + p, self.upper + p, self.num_points) - p, 0).astype(kind)
         equal = np.flatnonzero(~(np.diff(points) > 0))
         if equal.size:
@@ -184,8 +185,8 @@ class GeometricGrid(Grid):
         last, ratio = self.num_points - 2, float(np.exp(self._log_ratio))
         points = self.points()
         per_width = 1 / jnp.diff(points)
-        scale = 1 / (self.lower + self._pivot)
-        guess = jnp.log(jnp.maximum(positions * scale + self._pivot * scale, 1)) * (1 / self._log_ratio)
+        scale = 1 / (self.lower + self.shift)
+        guess = jnp.log(jnp.maximum(positions * scale + self.shift * scale, 1)) * (1 / self._log_ratio)
         index = jnp.minimum(guess.astype(int), last)
         weight = (positions - points[index]) * per_width[index]
         below, above = (weight < 0) & (index > 0), (weight >= 1) & (index < last)

@@ -11,13 +11,15 @@ from structmfg.reports._evaluation import (
     checkpoint_evaluation,
     evaluate,
     held_out_key,
+    keeps_gains,
     reference_values,
 )
-from structmfg.reports._figures import draw_mean_fields, figures
+from structmfg.reports._figures import figures
 from structmfg.reports._players import draw_players, players_basis, players_object
 from structmfg.reports._published import SOURCE, Published, published
+from structmfg.reports._state_figures import draw_gains, draw_mean_fields
 from structmfg.reports._trajectories import Trajectories, kept_times, quantities_along, trajectories
-from structmfg.reports._views import shown_paths
+from structmfg.reports._views import StateView, shown_paths, state_views
 
 __all__ = [
     "HELD_OUT_PATHS",
@@ -28,14 +30,17 @@ __all__ = [
     "Picture",
     "Published",
     "ReferenceValues",
+    "StateView",
     "Trajectories",
     "checkpoint_evaluation",
+    "draw_gains",
     "draw_mean_fields",
     "draw_players",
     "evaluate",
     "figures",
     "game_name",
     "held_out_key",
+    "keeps_gains",
     "kept_times",
     "players_basis",
     "players_object",
@@ -43,5 +48,6 @@ __all__ = [
     "quantities_along",
     "reference_values",
     "shown_paths",
+    "state_views",
     "trajectories",
 ]

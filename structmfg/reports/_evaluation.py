@@ -10,8 +10,17 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
-from structmfg.evaluation import Estimate, Information, Kind, best_response, evaluate_paths, exploitability
-from structmfg.games import Game, noise_paths, noise_tree
+from structmfg.evaluation import (
+    Estimate,
+    GainsOverTime,
+    Information,
+    Kind,
+    best_response,
+    clairvoyant_response_over_time,
+    evaluate_paths,
+    exploitability,
+)
+from structmfg.games import Game, check_definition, noise_paths, noise_tree
 from structmfg.policies import Policy, TreePolicy, uniform
 from structmfg.reports._published import Published, published
 from structmfg.solvers import RESULTS
@@ -22,6 +31,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 HELD_OUT_PATHS = 32
 TRAINING_PATHS = 8  # held-out paths at a checkpoint, and for the uniform policy, where the noise is continuous
+_MAX_GAINS = 2**26  # numbers in double precision, half a GiB
 _FLOOR_TOLERANCE = 1e-8  # of the exact equilibrium, relative to the uniform policy's exploitability
 _FLOOR_ACCEPTED = 1e-6  # the largest exploitability at which it still serves as the floor, relative to the same
 _FLOOR_MAX_STEPS = 2000
@@ -38,6 +48,7 @@ class Evaluation(NamedTuple):
         num_paths: The number of noise paths.
         exact: Whether these are all paths.
         seed: The seed of the held-out paths.
+        gains: By kind, the gains of best responses by state and time, where they come with the exploitability.
     """
 
     mean_return: Estimate
@@ -45,6 +56,7 @@ class Evaluation(NamedTuple):
     num_paths: int
     exact: bool
     seed: int
+    gains: Mapping[str, GainsOverTime] = MappingProxyType({})
 
 
 class ReferenceValues(NamedTuple):
@@ -92,15 +104,36 @@ def evaluate(
     if scenarios is not None:
         return _evaluate_exactly(game, policy, kinds, scenarios.num_paths, seed)
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    gains: dict[str, GainsOverTime] = {}
     for kind in ("clairvoyant",) if kinds is None else kinds:
-        measured[kind] = _exploitability(game, policy, kind, key, num_paths)
+        if kind == "clairvoyant" and keeps_gains(game, num_paths):
+            measured[kind], gains[kind] = _clairvoyant_over_time(game, policy, key, num_paths)
+        else:
+            measured[kind] = _exploitability(game, policy, kind, key, num_paths)
     returns = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise).returns
     error = float(jnp.std(returns, ddof=1) / np.sqrt(num_paths))
-    return Evaluation(Estimate(float(jnp.mean(returns)), error), measured, num_paths, False, seed)
+    return Evaluation(Estimate(float(jnp.mean(returns)), error), measured, num_paths, False, seed, gains)
+
+
+def keeps_gains(game: Game, num_paths: int) -> bool:
+    """Whether the gains from every time on, along so many sampled noise paths, are few enough to be kept."""
+    return num_paths * game.horizon * game.num_states <= _MAX_GAINS
+
+
+def _clairvoyant_over_time(
+    game: Game, policy: Policy, key: PRNGKeyArray, num_paths: int
+) -> tuple[Estimate, GainsOverTime]:
+    """The clairvoyant exploitability on sampled paths, as of `exploitability`, and its gains over time."""
+    check_definition(game, sampled=False)
+    paths = noise_paths(game, key=key, num_paths=num_paths, sampling="iid")
+    response = clairvoyant_response_over_time(game, policy, paths)
+    assert response.over_time is not None
+    return Estimate.of(response.by_path), response.over_time
 
 
 def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    gains: dict[str, GainsOverTime] = {}
     informed = isinstance(policy, TreePolicy) and policy.informed
     default = [kind for kind in KINDS if not (informed and kind == "public")]  # an informed policy knows more
     for kind in default if kinds is None else kinds:
@@ -111,7 +144,9 @@ def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, n
                 raise
         else:
             measured[kind] = Estimate(response.exploitability, 0.0)
-    return Evaluation(Estimate(response.mean_return, 0.0), measured, num_paths, True, seed)
+            if response.over_time is not None:
+                gains[kind] = response.over_time
+    return Evaluation(Estimate(response.mean_return, 0.0), measured, num_paths, True, seed, gains)
 
 
 def _exploitability(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
-from structmfg.reports._views import noise_series, shown_paths
+from structmfg.reports._views import action_axis, noise_series, shown_paths
 
 _MAX_POLICY_ENTRIES = 1_000_000  # beyond that, the policy is kept at fewer times
 
@@ -26,6 +26,7 @@ class Trajectories(NamedTuple):
         quantities: The game's aggregate quantities by name (N, T+1).
         policy: Action probabilities (N, K, S, A) at some times.
         policy_times: These times (K,).
+        mean_action: The mean action (N, T, S) in every state, in the numbers that the game gives its actions.
     """
 
     labels: list[str]
@@ -34,16 +35,28 @@ class Trajectories(NamedTuple):
     quantities: dict[str, Float[np.ndarray, "paths times"]]
     policy: Float[np.ndarray, "paths kept states actions"]
     policy_times: np.ndarray
+    mean_action: Float[np.ndarray, "paths steps states"]
 
 
 def trajectories(game: Game, policy: Policy) -> Trajectories:
     """Follow a policy along the noise paths that `shown_paths` chooses for the game."""
     shown = shown_paths(game)
     times = kept_times(game, shown.paths.num_paths)
-    mean_field, quantities, kept = quantities_along(game, policy, shown.paths.noise, jnp.asarray(times))
+    values = jnp.asarray(action_axis(game).values)
+    mean_field, quantities, kept, mean_action = quantities_along(
+        game, policy, shown.paths.noise, jnp.asarray(times), values
+    )
     means_first = sorted(quantities, key=lambda name: not name.startswith("mean "))
     arrays = {name: np.asarray(quantities[name]) for name in means_first}
-    return Trajectories(shown.labels, shown.paths.noise, np.asarray(mean_field), arrays, np.asarray(kept), times)
+    return Trajectories(
+        shown.labels,
+        shown.paths.noise,
+        np.asarray(mean_field),
+        arrays,
+        np.asarray(kept),
+        times,
+        np.asarray(mean_action),
+    )
 
 
 def kept_times(game: Game, num_paths: int) -> np.ndarray:
@@ -56,12 +69,15 @@ def kept_times(game: Game, num_paths: int) -> np.ndarray:
 
 
 @eqx.filter_jit
-def quantities_along(game: Game, policy: Policy, noise: Noise, times: Array) -> tuple[Array, dict[str, Array], Array]:
-    """Mean fields, quantities, and the policy at the given times, along every noise path."""
+def quantities_along(
+    game: Game, policy: Policy, noise: Noise, times: Array, actions: Array
+) -> tuple[Array, dict[str, Array], Array, Array]:
+    """Along every noise path: mean fields, quantities, the policy at some times, and the mean of `actions` (A,)."""
 
-    def along(path: Noise) -> tuple[Array, dict[str, Array], Array]:
+    def along(path: Noise) -> tuple[Array, dict[str, Array], Array, Array]:
         trajectory = rollout(game, policy, path)
         quantities = jax.vmap(game.quantities)(trajectory.aggregates) | noise_series(game, path)
-        return trajectory.aggregates.mean_field, quantities, trajectory.policy[times]
+        mean_action = trajectory.policy @ actions
+        return trajectory.aggregates.mean_field, quantities, trajectory.policy[times], mean_action
 
     return jax.lax.map(along, noise)

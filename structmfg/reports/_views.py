@@ -1,8 +1,8 @@
 """How a game is shown: which noise paths, axes and lines. A game that is not registered here gets a plain view."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +16,20 @@ from structmfg.games import (
     Macro,
     Noise,
     NoisePaths,
+    checked_state_axes,
     noise_paths,
 )
+from structmfg.operators import GeometricGrid, Grid
 
 Curve = Float[np.ndarray, " times"]
 
 
 class Axis(NamedTuple):
-    """The axis of individual states in a figure, with M points."""
+    """The axis of a factor of the states in a figure, with M points; that of log(x + shift) where a shift is given."""
 
     label: str
     coordinates: Float[np.ndarray, " points"]
-    collapse: Callable[[np.ndarray], np.ndarray]  # maps mean fields (..., S) to the mass at the points (..., M)
-    pick: np.ndarray  # the states (M,) at which a policy is shown
-    picked: str = ""  # which these are, in words
-    shift: float | None = None  # if it is given, the axis is that of log(x + shift)
+    shift: float | None = None
 
 
 class Action(NamedTuple):
@@ -87,30 +86,73 @@ def _(game: Macro) -> Shown:
     return Shown(_select(paths, order[[0, 16, 31]]), ["low productivity", "typical productivity", "high productivity"])
 
 
-@functools.singledispatch
-def state_axis(game: Game) -> Axis:
-    """The axis of individual states: by default the coordinate that the game names."""
-    name, coordinates = game.state_axis()
-    return Axis(name, np.asarray(coordinates), lambda mean_field: mean_field, np.arange(game.num_states))
+def state_axes(game: Game) -> list[Axis]:
+    """The axes of the factors of individual states: one, unless the game has product states."""
+    return [_axis(name, grid) for name, grid in checked_state_axes(game)]
 
 
-@state_axis.register
-def _(game: Macro) -> Axis:
-    """Wealth, summed over incomes; policies are shown at the middle income."""
-    wealth, income = np.asarray(game.wealth_grid.points()), np.asarray(game.income_grid.points())
-    middle = game.num_income // 2
+def _axis(name: str, grid: Any) -> Axis:
+    points = np.asarray(grid.points() if isinstance(grid, Grid) else grid, float)
+    return Axis(name, points, grid.shift if isinstance(grid, GeometricGrid) else None)
 
-    def collapse(mean_field: np.ndarray) -> np.ndarray:
-        return mean_field.reshape(*mean_field.shape[:-1], game.num_wealth, game.num_income).sum(-1)
 
-    return Axis(
-        "wealth",
-        wealth,
-        collapse,
-        np.arange(game.num_wealth) * game.num_income + middle,
-        picked=f"income {income[middle]:.2f}",
-        shift=0.25,
-    )
+def marginal(axes: Sequence[Axis], mass: np.ndarray, factor: int) -> np.ndarray:
+    """The mass (..., M) at the points of one factor, from that of the states (..., S): summed over the others."""
+    by_factor = mass.reshape(*mass.shape[:-1], *(len(axis.coordinates) for axis in axes))
+    lead = mass.ndim - 1
+    return by_factor.sum(tuple(lead + other for other in range(len(axes)) if other != factor))
+
+
+class Level(NamedTuple):
+    """The states (M,) that differ in the first factor only, and what they have in common, in words."""
+
+    states: np.ndarray
+    label: str
+
+
+def levels(axes: Sequence[Axis], at_most: int = 4) -> list[Level]:
+    """States along the first factor, at a few points of the second one, and at the middle of all others."""
+    sizes = [len(axis.coordinates) for axis in axes]
+    index = np.arange(np.prod(sizes)).reshape(sizes)
+    middle = [size // 2 for size in sizes[2:]]
+    rest = [f"{axis.label} {axis.coordinates[place]:.3g}" for axis, place in zip(axes[2:], middle, strict=True)]
+    if len(axes) == 1:
+        return [Level(index, "")]
+    shown = np.unique(np.linspace(0, sizes[1] - 1, at_most).round().astype(int))
+    second = axes[1]
+    return [
+        Level(
+            index[(slice(None), place, *middle)], ", ".join([f"{second.label} {second.coordinates[place]:.3g}", *rest])
+        )
+        for place in shown
+    ]
+
+
+class StateView(NamedTuple):
+    """States as they are shown along the first factor: all of them, or those at one point of the second factor.
+
+    Attributes:
+        axis: The axis of the first factor, with M points.
+        label: What the states have in common, in words; empty where these are all states.
+        states: The states (M, K) that belong to every point.
+    """
+
+    axis: Axis
+    label: str
+    states: np.ndarray
+
+    def mass(self, by_state: np.ndarray) -> np.ndarray:
+        """Sums (..., M) of numbers by state (..., S) over the states of every point."""
+        return by_state[..., self.states].sum(-1)
+
+
+def state_views(game: Game) -> list[StateView]:
+    """All states along the first factor and, of product states, those at a few points of the second one."""
+    axes = state_axes(game)
+    everywhere = StateView(axes[0], "", np.arange(game.num_states).reshape(len(axes[0].coordinates), -1))
+    if len(axes) == 1:
+        return [everywhere]
+    return [everywhere, *(StateView(axes[0], level.label, level.states[:, None]) for level in levels(axes))]
 
 
 def action_axis(game: Game) -> Action:

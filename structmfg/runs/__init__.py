@@ -6,6 +6,7 @@ from structmfg.runs._memory import check_memory, estimate_run, gibibytes
 from structmfg.runs._result import measures, reference_object, result_object
 from structmfg.runs._save import save_figures, save_policy, save_run, save_settings
 from structmfg.runs._settings import Precision, Settings, parameters, versions
+from structmfg.runs._side_by_side import side_by_side
 
 __all__ = [
     "POLICY_FILE",
@@ -27,5 +28,6 @@ __all__ = [
     "save_policy",
     "save_run",
     "save_settings",
+    "side_by_side",
     "versions",
 ]

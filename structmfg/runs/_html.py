@@ -5,6 +5,7 @@ from typing import Any
 
 from structmfg._pages import Picture, page
 from structmfg.reports import SOURCE
+from structmfg.runs._differences import from_defaults, setting_groups
 from structmfg.runs._settings import Settings
 
 _MEANINGS = {
@@ -19,10 +20,13 @@ _MEANINGS = {
 _ACRONYMS = ("rspg", "spg", "gae", "ippo", "rippo")
 
 
-def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Picture]) -> str:
-    """The HTML page of a run, with its figures inside."""
-    limits = {"max_steps": settings.max_steps, "max_seconds": settings.max_seconds}
-    trained = {"Table" if settings.trains_table else "Network": settings.network} if settings.network else {}
+def render(
+    settings: Settings,
+    result: dict[str, Any],
+    pictures: Sequence[Picture],
+    panel: dict[str, Any] | None = None,
+) -> str:
+    """The HTML page of a run, with its figures inside and, where its data are given, the interactive panel."""
     machine = {"seed": settings.seed, "precision": settings.precision, "device": result["device"]}
     return page(
         "structmfg.runs",
@@ -33,12 +37,9 @@ def render(settings: Settings, result: dict[str, Any], pictures: Sequence[Pictur
         meanings=_MEANINGS,
         source=SOURCE,
         solver=display_name(settings.solver),
-        groups={
-            "Game": settings.game_parameters,
-            "Solver": settings.hyper_parameters | limits,
-            **trained,
-            "Environment": machine | settings.versions,
-        },
+        groups={**setting_groups(settings), "Environment": machine | settings.versions},
+        changed=from_defaults(settings),
+        panel=panel,
         overrides=settings.overrides,
         saved=f"Saved in {result['out']}.",
     )

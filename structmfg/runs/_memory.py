@@ -13,7 +13,7 @@ from structmfg._memory import memory_left, no_more_memory
 from structmfg.evaluation import Information
 from structmfg.games import Game
 from structmfg.policies import Policy, TreePolicy
-from structmfg.reports import HELD_OUT_PATHS, game_name, kept_times, quantities_along, shown_paths
+from structmfg.reports import HELD_OUT_PATHS, game_name, keeps_gains, kept_times, quantities_along, shown_paths
 from structmfg.solvers import TrainingSolver, TreeSolver
 from structmfg.solvers.exact import ExactEquilibrium
 from structmfg.solvers.loop import (
@@ -64,14 +64,15 @@ def estimate_run(
         equilibrium = profile_tree_solve(profiler, game, ExactEquilibrium(information=information), "floor")
         _profile_evaluation(profiler, game, equilibrium, "floor")
     shown = shown_paths(game).paths
-    times = jnp.asarray(kept_times(game, shown.num_paths))
-    kept = profiler.call("trajectories", quantities_along, game, policy, shown.noise, times, held=policy)
+    times, actions = jnp.asarray(kept_times(game, shown.num_paths)), jnp.zeros(game.num_actions)
+    kept = profiler.call("trajectories", quantities_along, game, policy, shown.noise, times, actions, held=policy)
     profiler.record("trajectories", policy, kept, kept)  # as they are, and as they are written
     return profiler.estimate(_SMALL_PROGRAMS)
 
 
 def _profile_evaluation(profiler: MemoryProfiler, game: Game, policy: Policy, phase: str) -> None:
-    profile_clairvoyant(profiler, game, policy, HELD_OUT_PATHS, phase)
+    at_all_times = phase == "evaluation" and keeps_gains(game, HELD_OUT_PATHS)
+    profile_clairvoyant(profiler, game, policy, HELD_OUT_PATHS, phase, at_all_times=at_all_times)
     if game.scenarios() is None:
         return
     informed = isinstance(policy, TreePolicy) and policy.informed

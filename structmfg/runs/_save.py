@@ -5,7 +5,7 @@
 - policy.safetensors: the parameters of a network or table by path, or the arrays of a policy on the noise tree
 - trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
 - result.json: what `structmfg solve --json` prints
-- figures/*.png, and report.html, which holds them too
+- figures/*.png, and report.html, which holds them too, with a panel to look around in
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from structmfg.reports import Evaluation, ReferenceValues, Trajectories, figures
 from structmfg.runs._config import as_toml
 from structmfg.runs._html import render
 from structmfg.runs._load import CONFIG_FILE, POLICY_FILE, RESULT_FILE, SETTINGS_FILE, Run, leaf_name
+from structmfg.runs._panel import panel_data
 from structmfg.runs._result import result_object
 from structmfg.runs._settings import Settings
 from structmfg.solvers import Checkpoint, Solution
@@ -58,11 +59,11 @@ def save_run(
     write_bytes(folder / "metrics.jsonl", _metrics(settings, solution, curve).encode())
     shown = trajectories(game, policy)
     write_npz(folder / "trajectories.npz", trajectory_arrays(shown))
-    pictures = figures(game, settings.solver, shown, curve, reference, kind=settings.own_kind)
+    pictures = figures(game, settings.solver, shown, curve, reference, kind=settings.own_kind, gains=evaluation.gains)
     save_figures(folder, pictures)
     report = folder / "report.html"
     result = result_object(settings, solution, evaluation, reference, out=str(folder), report=str(report))
-    write_bytes(report, render(settings, result, pictures).encode())
+    write_bytes(report, render(settings, result, pictures, panel_data(game, shown)).encode())
     write_json(folder / RESULT_FILE, result)
     return Run(folder, game, policy, settings, result)
 
@@ -87,12 +88,23 @@ def save_policy(folder: Path, solution: Solution) -> Policy:
     return policy
 
 
-def save_figures(folder: Path, pictures: Iterable[Picture]) -> list[Path]:
-    """Write figures/NAME.png for every picture; `ValueError` where figures is a link that leads elsewhere."""
+def save_figures(folder: str | Path, pictures: Iterable[Picture], format: str = "png") -> list[Path]:
+    """Write figures/NAME.png for every picture, or NAME.svg or NAME.pdf, and return the paths.
+
+    Args:
+        folder: The folder of a run, or any other that exists.
+        pictures: The figures, as `reports.figures` returns them.
+        format: "png", or for a paper "svg" (in which text stays text) or "pdf". The same figure gives the same bytes.
+
+    Raises:
+        ValueError: The format is another, a picture is known as PNG only, or `figures` cannot be written: a link that
+            leads elsewhere is not followed.
+    """
     paths = []
     for picture in pictures:
-        paths.append(subfolder(folder, "figures") / f"{picture.name}.png")
-        write_bytes(paths[-1], picture.png)
+        data = picture.as_bytes(format)
+        paths.append(subfolder(Path(folder), "figures") / f"{picture.name}.{format}")
+        write_bytes(paths[-1], data)
     return paths
 
 

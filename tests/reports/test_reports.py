@@ -1,5 +1,7 @@
 """Run folders, figures and the page: complete, rebuilt exactly, self-contained, escaped."""
 
+import html.parser
+import itertools
 import json
 import re
 from pathlib import Path
@@ -9,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from matplotlib.figure import Figure
 
 from structmfg import _files, reports, runs
 from structmfg._files import to_json
-from structmfg._pages import Picture
+from structmfg._pages import Picture, picture
 from structmfg.games import (
     BeachBar,
     BeachBarCrowded,
@@ -74,7 +77,7 @@ def test_a_run_is_rebuilt_exactly(run: runs.Run) -> None:
 
 def test_a_run_folder_is_complete(run: runs.Run) -> None:
     names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
-    figures = {f"figures/{name}.png" for name in ("exploitability", "mean_field", "quantities", "policy")}
+    figures = {f"figures/{name}.png" for name in ("exploitability", "mean_field", "quantities", "policy", "gains")}
     files = {"settings.json", "metrics.jsonl", "policy.safetensors", "trajectories.npz", "result.json", "report.html"}
     assert names == files | figures
 
@@ -112,9 +115,10 @@ def test_trajectories_are_distributions(run: runs.Run) -> None:
 
 def test_the_page_needs_nothing_else(run: runs.Run) -> None:
     page = (run.path / "report.html").read_text()
-    assert not re.search(r"https?:|//cdn|<script|<link|@import|url\(", page)
+    text = page.replace("http://www.w3.org/2000/svg", "")  # the name of the language of drawings, which is not loaded
+    assert not re.search(r"https?:|//cdn|<script src|<link|@import|url\(|import\(|fetch\(", text)
     sources = re.findall(r'src="([^"]*)"', page)
-    assert len(sources) == 4
+    assert len(sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert all(kind in page for kind in reports.KINDS)
     assert run.result["message"] in page
@@ -126,6 +130,55 @@ def test_the_page_escapes_what_it_is_given(run: runs.Run) -> None:
     page = runs.render(settings, {**run.result, "out": evil, "message": evil}, [Picture("name", f'"{evil}', b"")])
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 5
+
+
+class Elements(html.parser.HTMLParser):
+    """The headings, pictures, cells and controls of a page, in their order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_can_be_read_aloud(run: runs.Run) -> None:
+    """Headings in order, pictures with their main numbers, tables with headers and a caption, named controls."""
+    found = Elements((run.path / "report.html").read_text()).found
+    assert ("html", {"lang": "en"}) in found
+    headings = [int(tag[1]) for tag, _ in found if tag in ("h1", "h2", "h3")]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(headings))
+    texts = [attributes["alt"] or "" for tag, attributes in found if tag == "img"]
+    assert len(texts) == 5
+    assert f"{run.result['exploitability']['clairvoyant']:.4g} at update 3" in texts[0]
+    assert all(re.search(r"Look at .*\d", text) for text in texts)
+    tags = [tag for tag, _ in found]
+    assert tags.count("table") == tags.count("caption")
+    assert all("scope" in attributes for tag, attributes in found if tag == "th")
+    labelled = {attributes["for"] for tag, attributes in found if tag == "label"}
+    assert {attributes["id"] for tag, attributes in found if tag in ("select", "input")} == labelled
+
+
+def test_figures_are_saved_for_a_paper(tmp_path: Path) -> None:
+    """With text as text in SVG; the same bytes every time; nothing that was drawn elsewhere."""
+    figure = Figure()
+    figure.add_subplot().set_title("mass & wealth <1>")
+    drawn = picture("mine", "A figure.", figure)
+    (svg,), (pdf,) = (runs.save_figures(tmp_path, [drawn], format) for format in ("svg", "pdf"))
+    assert (svg, pdf) == (tmp_path / "figures" / "mine.svg", tmp_path / "figures" / "mine.pdf")
+    assert ">mass &amp; wealth &lt;1&gt;</text>" in svg.read_text()
+    assert pdf.read_bytes().startswith(b"%PDF")
+    first = svg.read_bytes(), pdf.read_bytes()
+    runs.save_figures(tmp_path, [drawn], "svg"), runs.save_figures(tmp_path, [drawn], "pdf")
+    assert (svg.read_bytes(), pdf.read_bytes()) == first
+    with pytest.raises(ValueError, match="PNG only"):
+        runs.save_figures(tmp_path, [Picture("other", "", b"")], "svg")
+    with pytest.raises(ValueError, match="format"):
+        runs.save_figures(tmp_path, [drawn], "jpg")
 
 
 def test_a_page_without_numbers_is_still_written(run: runs.Run) -> None:
@@ -208,16 +261,6 @@ def test_every_game_has_figures(game: Game) -> None:
 def test_a_curve_that_cannot_be_drawn_does_no_harm(curve: list[Checkpoint]) -> None:
     shown = reports.trajectories(GAME, uniform(GAME))
     assert reports.figures(GAME, "spg", shown, curve, NO_REFERENCE)
-
-
-def test_macro_is_shown_by_wealth() -> None:
-    from structmfg.reports._views import state_axis
-
-    game = Macro(num_wealth=8, num_income=3, horizon=5)
-    mean_field = np.random.default_rng(0).dirichlet(np.ones(24), size=(2, 3))
-    mass = state_axis(game).collapse(mean_field)
-    assert mass.shape == (2, 3, 8)
-    np.testing.assert_allclose(mass[1, 2, 5], mean_field[1, 2, 15:18].sum())
 
 
 def test_continuous_noise_has_no_non_anticipative_exploitability() -> None:

@@ -71,7 +71,7 @@ class Tags(html.parser.HTMLParser):
 def check_page(text: str) -> None:
     tags = Tags(text)
     assert not tags.found & {"script", "x", "iframe", "object", "link"}
-    assert tags.attributes <= {"lang", "charset", "name", "content", "class", "alt", "src"}
+    assert tags.attributes <= {"lang", "charset", "name", "content", "class", "alt", "src", "scope"}
     assert "49" not in re.sub('base64,[^"]*', "", text)
     assert printable(text, keep="\n") == text
     assert text.count("</title>") == 1

@@ -230,8 +230,13 @@ def _abstract_problem(
     return results(lambda matrix: TreeProblem(game, tree, matrix, matrix.T, group, information, num_groups), matrix)
 
 
-def profile_clairvoyant(profiler: MemoryProfiler, game: Game, policy: Policy, num_paths: int, phase: str) -> None:
-    """Record what the clairvoyant exploitability needs, over `num_paths` paths where the noise is continuous."""
+def profile_clairvoyant(
+    profiler: MemoryProfiler, game: Game, policy: Policy, num_paths: int, phase: str, *, at_all_times: bool = False
+) -> None:
+    """Record what the clairvoyant exploitability needs, over `num_paths` paths where the noise is continuous.
+
+    With `at_all_times`, path by path, also that gains from every time on are kept.
+    """
     paths = game.scenarios()
     if sampled := paths is None:
         paths = noise_paths(game, key=jax.random.key(0), num_paths=num_paths)
@@ -242,7 +247,8 @@ def profile_clairvoyant(profiler: MemoryProfiler, game: Game, policy: Policy, nu
         except ValueError:  # it does not fit
             tree = None
         if tree is None:  # path by path
-            profiler.call(phase, evaluation.clairvoyant_gains, game, double, paths.noise, held=policy)
+            given = (game, double, paths.noise, at_all_times)
+            profiler.call(phase, evaluation.clairvoyant_gains, *given, held=policy)
         else:
             flow, table = profiler.call(phase, evaluation.compiled_unroll, game, tree, double, held=policy)
             arguments = (game, tree, flow, table, paths.noise)
