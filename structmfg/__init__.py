@@ -8,6 +8,7 @@ from structmfg._version import __version__
 if TYPE_CHECKING:
     from structmfg import economies, evaluation, games, linear, operators, policies, solvers, verification
     from structmfg.games import AggregateState, Game, NoisePaths
+    from structmfg.runs import load, report, save
 
 __all__ = [
     "AggregateState",
@@ -18,10 +19,13 @@ __all__ = [
     "evaluation",
     "games",
     "linear",
+    "load",
     "operators",
     "policies",
+    "report",
     "reports",
     "runs",
+    "save",
     "solvers",
     "verification",
 ]
@@ -32,6 +36,8 @@ def __getattr__(name: str) -> Any:
 
     The command line, too, first makes the folder of a run, which must be there should the command be killed.
     """
+    if name in ("load", "report", "save"):
+        return getattr(importlib.import_module("structmfg.runs"), name)
     if name in ("AggregateState", "Game", "NoisePaths"):
         return getattr(importlib.import_module("structmfg.games"), name)
     if name in __all__:

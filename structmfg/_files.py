@@ -5,7 +5,6 @@ memory is allocated because a file says so. Every fault is a `ValueError` that n
 """
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -121,15 +120,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             f"{len(ordered)} arrays need a header of {size} bytes, of at most {_MAX_HEADER_BYTES} that are read"
         )
     write_bytes(path, data)
-
-
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays of numbers and texts as a compressed .npz, for other programs: the package does not read it."""
-    if pickled := [name for name, array in arrays.items() if array.dtype.hasobject]:
-        raise ValueError(f"only numbers and texts are saved, as nothing is pickled, but not {', '.join(pickled)}")
-    buffer, keywords = io.BytesIO(), dict[str, Any](arrays)
-    np.savez_compressed(buffer, **keywords)
-    write_bytes(path, buffer.getvalue())
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

@@ -11,7 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "structmfg"
-GROUND = ["_version", "_text", "_import", "_checks", "_flags", "_memory", "_results", "_files", "_pages", "_statistics"]
+GROUND = [
+    "_version",
+    "_text",
+    "_import",
+    "_checks",
+    "_flags",
+    "_memory",
+    "_results",
+    "_files",
+    "_npz",
+    "_pages",
+    "_statistics",
+]
 ROOMS = ["operators", "linear", "games", "policies", "economies", "evaluation", "solvers"]
 ROOMS += ["verification", "reports", "runs", "benchmarks", "cli"]
 LAYERS = GROUND + ROOMS

@@ -5,8 +5,35 @@ import shutil
 import webbrowser
 from pathlib import Path
 
+from structmfg._files import output_folder, write_bytes
 from structmfg.cli._output import console, print_json
 from structmfg.cli.arguments import Arguments
+from structmfg.cli.arguments.fields import import_own
+from structmfg.runs import load, side_by_side
+
+
+def report(arguments: Arguments) -> int:
+    """Write a page with the runs beside each other; the folder of a sweep or of several seeds stands for all of them."""
+    import_own(arguments)
+    folders = [path for run in arguments.runs for path in _runs_within(Path(run))]
+    if len(folders) < 2:
+        raise ValueError("name two RUNs or more, or the folder of several (see structmfg report --help)")
+    loaded = [load(folder) for folder in folders]
+    with output_folder(arguments.out, "report") as folder:
+        path = folder / "report.html"
+        write_bytes(path, side_by_side(loaded).encode())
+    console(arguments).print(f"{len(loaded)} runs; report: {path}", soft_wrap=True)
+    if arguments.json:
+        print_json({"runs": [str(run.path) for run in loaded], "out": str(folder), "report": str(path)})
+    return 0
+
+
+def _runs_within(folder: Path) -> list[Path]:
+    """The folder of a run itself, or the runs that lie in it."""
+    if (folder / "settings.json").is_file() or not folder.is_dir():
+        return [folder]
+    found = sorted(path.parent for path in folder.glob("*/settings.json"))
+    return found or [folder]
 
 
 def open_report(arguments: Arguments) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from structmfg._files import to_json
-from structmfg.games import GAMES
+from structmfg.games import GAMES, make
 from structmfg.runs._settings import Settings
 from structmfg.solvers import SOLVERS, preset
 
@@ -30,10 +30,14 @@ def default_settings(settings: Settings) -> Settings | None:
     """The settings of a solve of this game by this solver without any options; None where a name is unknown."""
     if settings.game not in GAMES or settings.solver not in SOLVERS:
         return None
-    solver, max_steps = preset(settings.build_game(), settings.solver)
+    try:
+        game = make(settings.game)
+        solver, max_steps = preset(settings.build_game(), settings.solver)
+    except ValueError:  # one of the user's own, which cannot be made without settings
+        return None
     return Settings.of(
-        GAMES[settings.game](), solver, name=settings.solver, preset="default", overrides={}, max_steps=max_steps,
-        max_seconds=None, seed=0,
+        game, solver, name=settings.solver, preset="default", overrides={}, max_steps=max_steps, max_seconds=None,
+        seed=0,
     )  # fmt: skip
 
 

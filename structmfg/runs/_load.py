@@ -16,13 +16,15 @@ from jaxtyping import Array
 
 from structmfg._checks import check_name, printable
 from structmfg._files import ArrayHeader, check_types, file_error_context, open_arrays, read_json
+from structmfg._npz import read_npz
 from structmfg._results import SOLVE_RESULTS
 from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy, signal_of
+from structmfg.runs._metrics import read_metrics
 from structmfg.runs._settings import Precision, Settings, check_fits
 
 SETTINGS_FILE, POLICY_FILE, RESULT_FILE = "settings.json", "policy.safetensors", "result.json"
-CONFIG_FILE = "run.toml"
+CONFIG_FILE, TRAJECTORIES_FILE = "run.toml", "trajectories.npz"
 _NOT_A_RUN = "does not describe a run"
 _OLD_POLICY_FILE = "policy.npz"  # of structmfg 0.1.0 and before
 _MAX_NAMES = 8  # of arrays, in a message
@@ -46,6 +48,11 @@ class Run(NamedTuple):
         policy: The policy, bound to the game.
         settings: What the solve was asked for.
         result: What result.json holds; empty if the solve was interrupted between training and report.
+        metrics: What metrics.jsonl holds: a dict for every update ("step", "train_seconds", "return") and for every
+            checkpoint ("exploitability" by kind). `pandas.DataFrame(run.metrics)` is a table of them. Read when it is
+            asked for; a damaged file raises `ValueError`.
+        trajectories: The arrays of trajectories.npz by name: mean fields (N, T+1, S), quantities, noise and policies
+            along the N noise paths of the figures. Read when they are asked for, like the metrics.
     """
 
     path: Path
@@ -53,6 +60,17 @@ class Run(NamedTuple):
     policy: Policy
     settings: Settings
     result: dict[str, Any]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """See the class."""
+        return read_metrics(self.path)
+
+    @property
+    def trajectories(self) -> dict[str, np.ndarray]:
+        """See the class."""
+        path = self.path / TRAJECTORIES_FILE
+        return read_npz(path) if os.path.lexists(path) else {}
 
 
 def load_settings(path: str | Path, *, policy: bool = True) -> Settings:

@@ -28,17 +28,28 @@ class Curve(NamedTuple):
     exploitability: dict[str, Float[np.ndarray, "checkpoints 2"]]
 
 
-def read_curve(folder: Path) -> Curve | None:
-    """The learning curve of a run; None where it was interrupted before it was written.
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl: of every update and every checkpoint; none where the run was interrupted before.
 
     Raises:
         ValueError: The file is damaged, too large, or a link.
     """
     path = folder / METRICS_FILE
     if not os.path.lexists(path):
-        return None
+        return []
     with open_plain_file(path, _MAX_BYTES) as file, file_error_context(path, "does not hold the metrics of a run"):
-        lines = [_parse_line(number, line) for number, line in enumerate(file, 1)]
+        return [_parse_line(number, line) for number, line in enumerate(file, 1)]
+
+
+def read_curve(folder: Path) -> Curve | None:
+    """The learning curve of a run; None where it was interrupted before it was written.
+
+    Raises:
+        ValueError: The file is damaged, too large, or a link.
+    """
+    if not os.path.lexists(folder / METRICS_FILE):
+        return None
+    lines = read_metrics(folder)
     returns = [(line["train_seconds"], line["return"]) for line in lines if line.get("return") is not None]
     checkpoints: dict[str, list[tuple[float, float]]] = {}
     for line in lines:

@@ -16,14 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from structmfg._files import file_name, subfolder, to_json, write_arrays, write_bytes, write_json, write_npz
+from structmfg._files import file_name, subfolder, to_json, write_arrays, write_bytes, write_json
+from structmfg._npz import write_npz
 from structmfg._pages import Picture
 from structmfg.games import Game
 from structmfg.policies import ParametricPolicy, Policy, TreePolicy
 from structmfg.reports import Evaluation, ReferenceValues, Trajectories, figures, trajectories
 from structmfg.runs._config import as_toml
 from structmfg.runs._html import render
-from structmfg.runs._load import CONFIG_FILE, POLICY_FILE, RESULT_FILE, SETTINGS_FILE, Run, leaf_name
+from structmfg.runs._load import CONFIG_FILE, POLICY_FILE, RESULT_FILE, SETTINGS_FILE, TRAJECTORIES_FILE, Run, leaf_name
 from structmfg.runs._panel import panel_data
 from structmfg.runs._result import result_object
 from structmfg.runs._settings import Settings
@@ -58,7 +59,7 @@ def save_run(
     curve = _checkpoints(settings, solution, evaluation)
     write_bytes(folder / "metrics.jsonl", _metrics(settings, solution, curve).encode())
     shown = trajectories(game, policy)
-    write_npz(folder / "trajectories.npz", trajectory_arrays(shown))
+    write_npz(folder / TRAJECTORIES_FILE, trajectory_arrays(shown))
     pictures = figures(game, settings.solver, shown, curve, reference, kind=settings.own_kind, gains=evaluation.gains)
     save_figures(folder, pictures)
     report = folder / "report.html"

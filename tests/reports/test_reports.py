@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 from matplotlib.figure import Figure
 
-from structmfg import _files, reports, runs
+from structmfg import _files, _npz, reports, runs
 from structmfg._files import to_json
 from structmfg._pages import Picture, picture
 from structmfg.games import (
@@ -314,7 +314,7 @@ def test_json_is_strict() -> None:
         to_json({"a": object()})
 
 
-@pytest.mark.parametrize("write", [_files.write_arrays, _files.write_npz])
+@pytest.mark.parametrize("write", [_files.write_arrays, _npz.write_npz])
 def test_objects_are_not_pickled(write: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pickle"):
         write(tmp_path / "objects", {"a": np.array([object()])})

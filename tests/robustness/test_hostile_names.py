@@ -15,7 +15,8 @@ from rich.console import Console
 
 from structmfg import _files, reports, runs
 from structmfg._checks import printable
-from structmfg._files import file_name, write_npz
+from structmfg._files import file_name
+from structmfg._npz import write_npz
 from structmfg._pages import Picture
 from structmfg.benchmarks.comparison._report import render
 from structmfg.games import AggregateState, LinearQuadratic

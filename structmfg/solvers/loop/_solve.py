@@ -99,6 +99,7 @@ def solve(
     Returns:
         The policy, the result and `stats`:
 
+        - `solver`: the solver, for `structmfg.save`.
         - `steps`, `train_seconds`, `compile_seconds`, `returns`; `checkpoints`, a list of `Checkpoint`; `clock`, pairs
           of steps and seconds; `failure`: None, or when and where a number was not finite.
         - of solvers that train: `gradient_norms` and `returns` for every step, and `rollbacks`, the steps at which
@@ -222,7 +223,10 @@ def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, opti
         result = RESULTS.interrupted
     if options.snapshots:
         run.save(options.snapshots, described)
-    return run.solutions(result)
+    solutions = run.solutions(result)
+    for solution in solutions:
+        solution.stats["solver"] = solver
+    return solutions
 
 
 def _pause(run: Run, options: LoopOptions, described: dict[str, Any]) -> RESULTS | None:
