@@ -21,8 +21,9 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 NOTES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-ROOM = re.compile(r"^::: (structmfg(?:\.\w+)+)$", re.MULTILINE)
+ROOM = re.compile(r"^::: (structmfg(?:\.\w+)+)$(?:\n    options: \{ (.*) \})?", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+SHIM = "https://unpkg.com/iframe-worker/shim"  # what the plugin `offline` of mkdocs-material puts into every page
 ELSEWHERE = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"')
 
 
@@ -53,7 +54,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Page, **_: Any) -> str:
-    """Refuse a page that would load something from elsewhere."""
+    """Take the script for the search from the site, and refuse a page that would load something from elsewhere."""
+    output = output.replace(SHIM, "../" * page.url.count("/") + "search_from_disk.js")
     if found := ELSEWHERE.search(output):
         raise PluginError(f"{page.file.src_uri} would load something from elsewhere: {found.group()}")
     return output
@@ -61,20 +63,24 @@ def on_post_page(output: str, page: Page, **_: Any) -> str:
 
 def _members(directive: re.Match[str]) -> str:
     """The directive of mkdocstrings for a package, with the names in its `__all__`, which other files define."""
-    path = ROOT.joinpath(*directive.group(1).split(".")) / "__init__.py"
-    if not path.exists():
-        return directive.group()
-    names = next(
+    name, given = directive.groups(default="")
+    initial = ast.parse(ROOT.joinpath(*name.split("."), "__init__.py").read_text())
+    members = next(
         ast.literal_eval(node.value)
-        for node in ast.parse(path.read_text()).body
+        for node in initial.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     )
-    return f"{directive.group()}\n    options: {{ members: [{', '.join(names)}] }}"
+    options = [given] if given else []
+    if "members" not in given:
+        options.append(f"members: [{', '.join(members)}]")
+    return f"::: {name}\n    options: {{ {', '.join(options)} }}"
 
 
 def _mathml(formula: re.Match[str]) -> str:
-    display = "block" if formula.group(1) == "div" else "inline"
-    return latex2mathml.converter.convert(html.unescape(formula.group(2)).strip(), display=display)
+    text = html.unescape(formula.group(2)).strip()
+    if formula.group(1) == "div":
+        return f'<div class="formula">{latex2mathml.converter.convert(text, display="block")}</div>'
+    return latex2mathml.converter.convert(text)
 
 
 def _mended(markdown: str, path: str) -> str:
@@ -108,8 +114,7 @@ def _of_notebook(notebook: dict[str, Any], stem: str) -> tuple[str, dict[str, by
             if "image/png" in data:
                 path = f"{stem}_{len(pictures) + 1}.png"
                 pictures[path] = base64.b64decode(data["image/png"])
-                words = html.escape("".join(data.get("text/plain", "a figure")), quote=True)
-                parts.append(f"![{words}]({Path(path).name})")
+                parts.append(f"![{cell['metadata'].get('alt', 'a figure')}]({Path(path).name})")
             elif text := "".join(data["text/plain"]).rstrip():
                 parts.append(f'```text title="prints"\n{text}\n```')
     name = Path(stem).name
