@@ -10,8 +10,10 @@ class EquinoxFields(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Look at all classes, once all of them are known."""
-        for each in _classes(pkg):
-            if "__init__" not in each.members and _is_module(each):
+        classes = _classes(pkg)
+        written = {each.path for each in classes if "__init__" in each.members}
+        for each in classes:
+            if written.isdisjoint(one.path for one in [each, *_ancestors(each)]) and _is_module(each):
                 parameters = griffe.Parameters(griffe.Parameter("self"), *_fields(each))
                 each.set_member("__init__", griffe.Function("__init__", parameters=parameters, returns="None"))
 
@@ -40,8 +42,8 @@ def _fields(each: griffe.Class) -> list[griffe.Parameter]:
         for name, member in one.members.items():
             if member.is_alias or not member.is_attribute or member.annotation is None or name.startswith("_"):
                 continue
-            if "ClassVar" in str(member.annotation):
-                continue
+            if "instance-attribute" not in member.labels or "AbstractVar" in str(member.annotation):
+                continue  # a property, or an attribute of the class
             fields[name] = griffe.Parameter(
                 name, annotation=member.annotation, default=_default(member.value), kind=_KIND
             )

@@ -54,10 +54,19 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Page, **_: Any) -> str:
-    """Take the script for the search from the site, and refuse a page that would load something from elsewhere."""
-    output = output.replace(SHIM, "../" * page.url.count("/") + "search_from_disk.js")
+    """Refuse a page that would load something from elsewhere; the script for the search is taken from the site."""
+    return _without_network(output, page.url)
+
+
+def on_post_template(output_content: str, template_name: str, **_: Any) -> str:
+    """The same for the page that is shown where there is none."""
+    return _without_network(output_content, template_name)
+
+
+def _without_network(output: str, url: str) -> str:
+    output = output.replace(SHIM, "../" * url.count("/") + "search_from_disk.js")
     if found := ELSEWHERE.search(output):
-        raise PluginError(f"{page.file.src_uri} would load something from elsewhere: {found.group()}")
+        raise PluginError(f"{url} would load something from elsewhere: {found.group()}")
     return output
 
 
