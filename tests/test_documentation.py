@@ -71,6 +71,13 @@ def test_code_blocks_are_examples_that_run(page):
             assert code.lstrip().startswith(">>>"), f"{page.name}: {code[:60]!r} is not run"
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_between_files_lead_somewhere(page):
+    """Readers of the repository follow them too; mkdocs checks those of the site, with their anchors."""
+    for link in re.findall(r"\]\(([^)#\s]+)", FENCE.sub("", page.read_text())):
+        assert "://" in link or link.startswith("mailto:") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
 def run(notebook):
     """Run the cells of a notebook in a process of its own: the process."""
     cells = json.loads(notebook.read_text())["cells"]
