@@ -4,7 +4,7 @@
 # make test-versions  the fast tests with the lowest dependencies, and on every Python from 3.11 on that there is
 # make fast      the fast tests alone
 # make slow      the slow tests alone
-# make docs      the examples in README.md and docs/, run as tests
+# make docs      the examples in README.md and docs/, run as tests; then the documentation site, in site/
 # make wheel     build the package into dist/
 # make lint      ruff and mypy alone
 # make format    rewrite the sources as `make lint` wants them
@@ -19,6 +19,7 @@ CONSTRAINTS ?= constraints.txt
 EXTRAS ?= dev
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+INSTALLED_DOCS = $(VENV)/.installed-docs
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-all test-versions fast slow docs wheel lint format clean
@@ -42,8 +43,9 @@ fast: $(INSTALLED)
 slow: $(INSTALLED)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m slow
 
-docs: $(INSTALLED)
+docs: $(INSTALLED_DOCS)
 	$(PYTEST) README.md docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(INSTALLED)
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
@@ -64,6 +66,10 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find structmfg tests -name __pycache__ -type d -prune -exec rm -rf {} +

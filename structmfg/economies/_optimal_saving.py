@@ -83,7 +83,7 @@ def optimal_saving(
 
     Returns:
         `result` is `converged` if the bound is within the tolerance, and `residual` if only the residual is. `stats`:
-        `bound`, on the largest |log c - log c*|, where c* is the solution on this grid, proven but for rounding in the
+        `bound`, on the largest |log c - log c'|, where c' is the solution on this grid, proven but for rounding in the
         two inequalities that are tested (see the module), or infinite; `residual`, the largest |log T c - log c|, the
         relative change of consumption in one step more; `steps`; `euler_error`, the largest |1 - c~ / c|, with c~ what
         the Euler equation makes of the policy, interpolated between grid points, where neither end of the grid binds:

@@ -24,7 +24,7 @@ def from_scipy(
 
     Args:
         matrix: A sparse matrix or array of SciPy in any format, a NumPy or JAX array (rows, S), a BCOO or a BCSR.
-        num_actions: A, for a kernel, whose row s*A + a is the distribution of the next state; None for an operator.
+        num_actions: A, for a kernel, whose row s * A + a is the distribution of the next state; None for an operator.
         checks: Whether to refuse rows that are not distributions, within 1e-5; takes time linear in the entries.
 
     Returns:

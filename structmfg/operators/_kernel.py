@@ -250,7 +250,7 @@ class ExplicitKernel(TransitionKernel):
     """P in explicit form, as a sparse matrix. `from_scipy` takes matrices of other kinds.
 
     Args:
-        matrix: A BCOO matrix (S*A, S), whose row s*A + a is the distribution of the next state.
+        matrix: A BCOO matrix (S * A, S), whose row s * A + a is the distribution of the next state.
         num_actions: A.
         checks: Whether to refuse rows that are not distributions.
     """
