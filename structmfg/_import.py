@@ -35,7 +35,9 @@ def import_object(name: str, what: str = "a class of your own") -> Any:
     except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise ValueError(f"cannot import {place!r}: {type(error).__name__}: {error}{_where(error)}") from error
     if not hasattr(module, attribute):
-        raise ValueError(f"{'file' if place.endswith('.py') else 'module'} {place!r} has no {attribute!r}")
+        if place.endswith(".py"):
+            raise ValueError(f"file {place!r} has no {attribute!r}")
+        raise ValueError(f"module {place!r} has no {attribute!r}")
     _named[name] = getattr(module, attribute)
     return _named[name]
 

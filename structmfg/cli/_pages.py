@@ -13,7 +13,7 @@ from structmfg.runs import load, side_by_side
 
 
 def report(arguments: Arguments) -> int:
-    """Write a page with the runs beside each other; the folder of a sweep or of several seeds stands for all of them."""
+    """Write a page with the runs beside each other; that of a sweep or of several seeds stands for all."""
     import_own(arguments)
     folders = [path for run in arguments.runs for path in _runs_within(Path(run))]
     if len(folders) < 2:
