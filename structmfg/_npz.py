@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -40,14 +40,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                     raise ValueError(f"its arrays take {size} bytes")
                 arrays = {}
                 for member in members:
-                    with archive.open(member) as stream:
-                        arrays[member.filename.removesuffix(".npy")] = _read_array(stream, member.file_size)
+                    stream = io.BytesIO(archive.read(member))
+                    arrays[member.filename.removesuffix(".npy")] = _read_array(stream, member.file_size)
                 return arrays
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
             raise ValueError(str(error)) from error
 
 
-def _read_array(stream: IO[bytes], size: int) -> np.ndarray:
+def _read_array(stream: io.BytesIO, size: int) -> np.ndarray:
     """One array from `size` bytes; its header must not ask for more memory than these."""
     version = npy.read_magic(stream)
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)

@@ -4,15 +4,17 @@ The options of a command depend on its game and its solver, so these are looked 
 """
 
 import importlib.metadata
-import itertools
 import json
+import math
 import platform
+import typing
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from structmfg._text import check_name
 from structmfg._version import __version__
+from structmfg.cli._early import GAME_NAMES
 from structmfg.cli.arguments._app import OptionGroup, UnknownOption, build_app, split
 from structmfg.cli.arguments._options import COMMANDS, OPTIONS, OUTPUT, PRECISIONS, Option, read_value
 
@@ -123,19 +125,17 @@ def _place_of_game(argv: Sequence[str], command: str) -> int | None:
     if len(argv) > 1 and not argv[1].startswith("-"):
         return 1
     standard = {option.typed: option for option in [*OPTIONS[command], *OUTPUT]}
-    free = []
-    for place, (before, word) in enumerate(itertools.pairwise(argv), start=1):
-        option = standard.get(before)
-        value_of_before = before.startswith("-") and "=" not in before and (option is None or option.kind is not bool)
-        if not word.startswith("-") and (not value_of_before or (option is None and _may_be_game(word))):
-            free.append(place)
-    return free[0] if free else None
-
-
-def _may_be_game(word: str) -> bool:
-    from structmfg.cli._early import GAME_NAMES
-
-    return word in GAME_NAMES or ":" in word
+    values_left = 0.0  # how many of the next words are values of the option before them
+    for place, word in enumerate(argv[1:], start=1):
+        if word.startswith("-"):
+            option = standard.get(word)
+            several = option is not None and typing.get_origin(option.kind) is list
+            values_left = math.inf if several else 0 if "=" in word or (option and option.kind is bool) else 1
+        elif values_left and (argv[place - 1] in standard or not (word in GAME_NAMES or ":" in word)):
+            values_left -= 1
+        else:
+            return place
+    return None
 
 
 def _last_value(argv: Sequence[str], option: str) -> str | None:
