@@ -68,7 +68,18 @@ from structmfg.solvers.gradient import (
     WindowedRSPG,
     WindowedState,
 )
-from structmfg.solvers.loop import MemoryEstimate, Progress, Snapshots, estimate_memory, solve, solve_seeds
+from structmfg.solvers.loop import (
+    CSVCallback,
+    LogCallback,
+    MemoryEstimate,
+    Progress,
+    Snapshots,
+    TensorBoardCallback,
+    WandbCallback,
+    estimate_memory,
+    solve,
+    solve_seeds,
+)
 from structmfg.solvers.master import (
     Barycentric,
     MasterSolution,
@@ -100,6 +111,7 @@ __all__ = [
     "SPG",
     "Barycentric",
     "BestResponse",
+    "CSVCallback",
     "Checkpoint",
     "Deviator",
     "Estimate",
@@ -112,6 +124,7 @@ __all__ = [
     "Information",
     "Kind",
     "LinearSolution",
+    "LogCallback",
     "MasterSolution",
     "MemoryEstimate",
     "Metrics",
@@ -137,10 +150,12 @@ __all__ = [
     "StructuralPolicyGradient",
     "StructuralSolver",
     "TabularSPG",
+    "TensorBoardCallback",
     "TrainingSolver",
     "TrainingState",
     "Trajectory",
     "TreeSolver",
+    "WandbCallback",
     "WindowedRSPG",
     "WindowedState",
     "absorption",

@@ -1,5 +1,6 @@
 """The loop that drives every solver: chunks, time limits, snapshots, memory estimates."""
 
+from structmfg.solvers.loop._callbacks import CSVCallback, LogCallback, TensorBoardCallback, WandbCallback
 from structmfg.solvers.loop._memory import (
     SMALL_PROGRAMS,
     MemoryEstimate,
@@ -12,15 +13,20 @@ from structmfg.solvers.loop._memory import (
     profile_tree_solve,
     refuse_at_once,
 )
+from structmfg.solvers.loop._progress import Progress
 from structmfg.solvers.loop._snapshots import Snapshots
-from structmfg.solvers.loop._solve import Progress, solve, solve_seeds
+from structmfg.solvers.loop._solve import solve, solve_seeds
 
 __all__ = [
     "SMALL_PROGRAMS",
+    "CSVCallback",
+    "LogCallback",
     "MemoryEstimate",
     "MemoryProfiler",
     "Progress",
     "Snapshots",
+    "TensorBoardCallback",
+    "WandbCallback",
     "estimate_memory",
     "least_bytes",
     "profile_clairvoyant",

@@ -19,7 +19,8 @@ from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
-from structmfg.solvers._base import AnySolver, Checkpoint, Solution, TrainingSolver, TreeSolver
+from structmfg.solvers._base import AnySolver, Solution, TrainingSolver, TreeSolver
+from structmfg.solvers.loop._progress import Progress
 from structmfg.solvers.loop._run import Run
 from structmfg.solvers.loop._snapshots import Snapshots
 from structmfg.solvers.loop._training_run import TrainingRun
@@ -31,25 +32,6 @@ _MAX_CHECKED = 2**22  # transition probabilities that are checked before a train
 _CHUNK_SECONDS = 0.5  # the length of a chunk, so that progress is reported and limits are kept
 
 
-class Progress(NamedTuple):
-    """Where a solve stands, for callbacks.
-
-    Attributes:
-        step, max_steps: Steps made, and planned.
-        train_seconds: The seconds that the steps took.
-        mean_return: The latest mean return; the mean over seeds.
-        checkpoint: The exploitability that was measured at this step, or None.
-        exploitability: The exploitability by the latest certificate, where the solver computes them.
-    """
-
-    step: int
-    max_steps: int
-    train_seconds: float
-    mean_return: float
-    checkpoint: Checkpoint | None
-    exploitability: float | None = None
-
-
 class LoopOptions(NamedTuple):
     """How long a solve goes on, and what happens on the way; see `solve` for the fields."""
 
@@ -57,7 +39,7 @@ class LoopOptions(NamedTuple):
     max_seconds: float
     evaluate: Callable[[Policy], Estimate] | None
     evaluation_steps: list[int]
-    callback: Callable[[Progress], None] | None
+    callbacks: tuple[Callable[[Progress], None], ...]
     snapshots: Snapshots | None
 
 
@@ -72,6 +54,7 @@ def solve(
     evaluate: Callable[[Policy], Estimate] | None = None,
     evaluations: int | Sequence[int] = 10,
     callback: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Progress], None]] = (),
     snapshots: Snapshots | None = None,
     throw: bool = True,
 ) -> Solution:
@@ -91,6 +74,8 @@ def solve(
         evaluate: Measures a policy on the way, as `exploitability` does.
         evaluations: How often, at equally spaced steps; or the steps, to which the last one is added.
         callback: Called after every chunk of steps. A KeyboardInterrupt ends the solve with the policy reached.
+        callbacks: Several of these, called one after the other: `LogCallback`, `CSVCallback`, `TensorBoardCallback`,
+            `WandbCallback`, or your own.
         snapshots: Keeps the state on disk from time to time and at the end. Where it holds a snapshot of this same
             solve, the solve goes on from there, to the same numbers as without an interruption.
         throw: Whether to raise `RuntimeError` where a number is not finite, or the game is not one under the policy
@@ -114,7 +99,7 @@ def solve(
         RuntimeError: See `throw`.
     """
     game, solver = _checked(game, solver)
-    options = _options(max_steps, max_seconds, evaluate, evaluations, callback, snapshots)
+    options = _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
     keys = None if key is None else _checked_keys("key", key, 0)[None]
     (solution,) = _drive(game, solver, keys, options)
     if solution.result is RESULTS.nonfinite and isinstance(solver, TrainingSolver):
@@ -136,6 +121,7 @@ def solve_seeds(
     evaluate: Callable[[Policy], Estimate] | None = None,
     evaluations: int | Sequence[int] = 10,
     callback: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Progress], None]] = (),
     snapshots: Snapshots | None = None,
 ) -> list[Solution]:
     """Train a policy from each of the `keys` (K,), all in one program.
@@ -151,6 +137,7 @@ def solve_seeds(
         evaluate: See `solve`.
         evaluations: See `solve`.
         callback: See `solve`.
+        callbacks: See `solve`.
         snapshots: See `solve`.
 
     Returns:
@@ -162,7 +149,12 @@ def solve_seeds(
     check_kind("solver", solver, TrainingSolver)
     game, solver = _checked(game, solver)
     keys = _checked_keys("keys", keys, 1)
-    return _drive(game, solver, keys, _options(max_steps, max_seconds, evaluate, evaluations, callback, snapshots))
+    return _drive(
+        game,
+        solver,
+        keys,
+        _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots),
+    )
 
 
 def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
@@ -181,12 +173,23 @@ def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
     return game, solver
 
 
+def _all(
+    callback: Callable[[Progress], None] | None, callbacks: Sequence[Callable[[Progress], None]]
+) -> tuple[Callable[[Progress], None], ...]:
+    """All callbacks. `ValueError` where one cannot be called."""
+    given = (*(() if callback is None else (callback,)), *callbacks)
+    for each in given:
+        if not callable(each):
+            raise ValueError(f"a callback must be a function of Progress, but is {each!r:.60}")
+    return given
+
+
 def _options(
     max_steps: int,
     max_seconds: float | None,
     evaluate: Callable[[Policy], Estimate] | None,
     evaluations: int | Sequence[int],
-    callback: Callable[[Progress], None] | None,
+    callbacks: tuple[Callable[[Progress], None], ...],
     snapshots: Snapshots | None,
 ) -> LoopOptions:
     """The options, once they are checked."""
@@ -201,7 +204,7 @@ def _options(
     elif evaluate:
         count = check_integer("evaluations", evaluations, at_least=1)
         steps = {round(max_steps * (i + 1) / count) for i in range(count)}
-    return LoopOptions(max_steps, max_seconds, evaluate, sorted(steps), callback, snapshots)
+    return LoopOptions(max_steps, max_seconds, evaluate, sorted(steps), callbacks, snapshots)
 
 
 def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
@@ -235,9 +238,10 @@ def _pause(run: Run, options: LoopOptions, described: dict[str, Any]) -> RESULTS
         run.measure(options.evaluate)
     if options.snapshots and options.snapshots.due:
         run.save(options.snapshots, described)
-    if options.callback and run.step:
+    if options.callbacks and run.step:
         now = (run.train_seconds, run.mean_return, run.measured(), run.exploitability)
-        options.callback(Progress(run.step, options.max_steps, *now))
+        for callback in options.callbacks:
+            callback(Progress(run.step, options.max_steps, *now))
     if (ended := run.ended) is not None:
         return ended
     if run.step == options.max_steps:
