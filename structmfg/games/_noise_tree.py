@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from structmfg._checks import check_kind
 from structmfg.games._base import Game, Noise, NoisePaths
+from structmfg.games._noise_chain import NoiseChain
 
 MAX_BYTES = 2**34  # about what a solver on a tree may take
 MAX_LEVEL_WIDTH = 1024  # nodes of one time that may be compared with each other, for public information
@@ -87,6 +89,7 @@ def noise_tree(game: Game, *, pad_levels: bool | None = False, max_bytes: float 
     if chain is None:
         paths = game.scenarios()
     else:
+        check_kind("what noise_chain returns", chain, NoiseChain)
         chain = chain.validate()
         _check_size(chain.widths(game.horizon), table_size, max_bytes, "a horizon of {} would fit")
         states, probabilities = chain.paths(game.horizon)

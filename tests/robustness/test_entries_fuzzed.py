@@ -121,18 +121,21 @@ def takers(table: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-@settings(SETTINGS, max_examples=EXAMPLES["tables"])
-@given(tables(), st.sampled_from(sorted(takers(None))))
-def fuzz_tables(table: Any, name: str) -> None:
-    result = tried("tables", takers(table)[name])
-    if name == "exploitability" and result is not None:
-        assert np.isfinite(result)
-        assert result >= -1e-9
+def fuzz_tables(**options: Any) -> None:
+    @settings(SETTINGS, **options)
+    @given(tables(), st.sampled_from(sorted(takers(None))))
+    def run(table: Any, name: str) -> None:
+        result = tried("tables", takers(table)[name])
+        if name == "exploitability" and result is not None:
+            assert np.isfinite(result)
+            assert result >= -1e-9
+
+    run()
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_policy_tables():
-    fuzz_tables()
+    fuzz_tables(max_examples=EXAMPLES["tables"])
     check_counts("tables")
 
 
@@ -285,15 +288,18 @@ PIECES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@settings(SETTINGS, max_examples=EXAMPLES["pieces"])
-@given(st.sampled_from(sorted(PIECES)), things)
-def fuzz_pieces(name: str, thing: Any) -> None:
-    tried("pieces", lambda: PIECES[name](thing))
+def fuzz_pieces(**options: Any) -> None:
+    @settings(SETTINGS, **options)
+    @given(st.sampled_from(sorted(PIECES)), things)
+    def run(name: str, thing: Any) -> None:
+        tried("pieces", lambda: PIECES[name](thing))
+
+    run()
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_pieces():
-    fuzz_pieces()
+    fuzz_pieces(max_examples=EXAMPLES["pieces"])
     check_counts("pieces")
 
 
@@ -301,5 +307,5 @@ def test_pieces():
 @pytest.mark.filterwarnings("ignore")
 def test_more_pieces_and_tables():
     """Others every time."""
-    settings(fuzz_tables, max_examples=1500, derandomize=False)()
-    settings(fuzz_pieces, max_examples=4000, derandomize=False)()
+    fuzz_tables(max_examples=1500, derandomize=False)
+    fuzz_pieces(max_examples=4000, derandomize=False)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from structmfg._checks import check_integer, check_positive, check_rows, check_shape
+from structmfg._checks import check_integer, check_kind, check_positive, check_rows, check_shape
 from structmfg._flags import own_rules
 from structmfg._results import RESULTS
 from structmfg.evaluation import ROW_TOLERANCE
@@ -211,6 +211,7 @@ def _checked_chain(game: Game) -> NoiseChain:
             return NoiseChain(jax.tree.map(lambda z: z[:1], noise), np.ones(1), np.ones((1, 1)))
     if chain is None:
         raise ValueError("the master equation needs noise that is a finite Markov chain, but noise_chain() is None")
+    check_kind("what noise_chain returns", chain, NoiseChain)
     return chain.validate()
 
 
