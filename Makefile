@@ -5,12 +5,13 @@
 # make fast      the fast tests alone
 # make slow      the slow tests alone
 # make docs      the examples in README.md and docs/, run as tests; then the documentation site, in site/
-# make wheel     build the package into dist/
+# make wheel     build the wheel and the sdist into dist/
+# make wheel-test  the same, then install the wheel into a fresh environment and use it
 # make lint      ruff and mypy alone
 # make format    rewrite the sources as `make lint` wants them
 # make clean     remove builds and caches (not the environment, not run folders)
 #
-# Each of them first creates the environment in .venv, or renews it if pyproject.toml or constraints.txt have changed.
+# Each but `wheel` and `wheel-test` first creates the environment in .venv, or renews it if pyproject.toml or constraints.txt have changed.
 # Another interpreter: make test PYTHON=python3.12. Another environment: make test VENV=/some/folder.
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ INSTALLED = $(VENV)/.installed
 INSTALLED_DOCS = $(VENV)/.installed-docs
 PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-all test-versions fast slow docs wheel lint format clean
+.PHONY: demo test test-all test-versions fast slow docs wheel wheel-test lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/structmfg solve beach_bar --seed 0
@@ -47,8 +48,11 @@ docs: $(INSTALLED_DOCS)
 	$(PYTEST) README.md docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-wheel: $(INSTALLED)
-	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel build
+
+wheel-test:
+	PYTHON=$(PYTHON) .ci/wheel
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -172,6 +172,8 @@ def test_files_are_short():
 
 @pytest.mark.parametrize("name", ["benchmarks", "operators", "solvers", "verification"])
 def test_links_at_the_root(name):
+    if not (ROOT / ".git").exists():
+        pytest.skip("an sdist has no links")
     link = ROOT / name
     assert link.is_symlink()
     assert link.readlink() == Path("structmfg") / name

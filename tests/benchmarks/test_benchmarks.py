@@ -238,7 +238,7 @@ def test_a_missing_peer_is_skipped_with_its_line(peer: str, monkeypatch: pytest.
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
-    with pytest.raises(NotRun, match=r"is not installed .*pip install 'structmfg\[peers\]'"):
+    with pytest.raises(NotRun, match=r"is not installed .*pip install '\.\[peers\]'"):
         _peers.peer_update(peer, 9, 3, [1e-4, 2])()
 
 

@@ -1,8 +1,13 @@
-"""The files of versions say what pyproject.toml promises."""
+"""The files of versions and licences say what pyproject.toml promises."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
+
+from structmfg import __version__
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,3 +46,21 @@ def test_the_newest_are_allowed() -> None:
     for name, version in newest:
         if name in promised():
             assert parts(version) >= parts(promised()[name]), name
+
+
+def test_notice_lists_every_dependency() -> None:
+    listed = re.findall(r"^    ([\w-]+) +\S", (ROOT / "NOTICE").read_text(), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {line.partition(">=")[0] for line in project["dependencies"]} <= set(listed)
+
+
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [(f"v{__version__}x", "_version.py has"), ("", "the tag is missing"), (f"v{__version__}", None)],
+)
+def test_a_release_is_tagged_with_its_version(tag: str, message: str | None) -> None:
+    ran = subprocess.run([ROOT / ".ci" / "tag", tag], capture_output=True, text=True)
+    if message is None:  # the changelog has its section once the version is no development version
+        message = "CHANGELOG.md has no section" if "dev" in __version__ else ""
+    assert message in ran.stderr
+    assert (ran.returncode == 0) == (not message)

@@ -136,8 +136,8 @@ def peer_update(peer: str, num_states: int, num_actions: int, budget: list[float
             version = loaded.version()
             update = loaded.update(num_states, num_actions)
         except ImportError as error:  # PackageNotFoundError is one
-            missing = f"{loaded.name} is not installed ({error})"
-            raise NotRun(f"{missing}; pip install 'structmfg[peers]' for OpenSpiel and MFGLib") from error
+            cure = "pip install '.[peers]' in a copy of the repository"
+            raise NotRun(f"{loaded.name} is not installed ({error}); {cure}") from error
         timing = time_plain(update.run, TimingBudget(budget[0], int(budget[1])))
         return {
             "library": loaded.name,
