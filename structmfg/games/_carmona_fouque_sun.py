@@ -83,7 +83,7 @@ class CarmonaFouqueSun(DisplacementGame):
         for name in ("mean_reversion", "incentive", "terminal_weight"):
             check_between(name, getattr(self, name), 0, math.inf)
         check_positive("tracking", self.tracking)
-        check_between("incentive squared", self.incentive**2, 0, self.tracking)
+        check_between("incentive", self.incentive, 0, math.sqrt(self.tracking))
         check_between("correlation", self.correlation, 0, 1)
         check_integer("num_shocks", self.num_shocks, at_least=0)
         check_between("num_shocks", self.num_shocks, 0, min(self.num_steps, math.log2(MAX_SCENARIOS)))
