@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 _named: dict[str, Any] = {}
+_files: set[str] = set()  # names of modules that users have named
 
 
 def import_object(name: str, what: str = "a class of your own") -> Any:
@@ -39,6 +40,7 @@ def import_object(name: str, what: str = "a class of your own") -> Any:
             raise ValueError(f"file {place!r} has no {attribute!r}")
         raise ValueError(f"module {place!r} has no {attribute!r}")
     _named[name] = getattr(module, attribute)
+    _files.add(module.__name__)
     return _named[name]
 
 
@@ -78,6 +80,8 @@ def _from_path(module: str) -> ModuleType:
 
 def _from_file(path: Path) -> ModuleType:
     """The module in a file, which is run once in a process; it finds other modules in its own folder."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     path = path.resolve(strict=True)
     name = f"{path.stem}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"  # shadows no module of that name
     if name in sys.modules:
@@ -97,11 +101,21 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
+def fault_of_user(error: BaseException) -> str | None:
+    """The last line of the user's own code in the traceback of an error, with its message; None if there is none."""
+    files = {getattr(module, "__file__", None) for name, module in sys.modules.items() if name in _files}
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not own:
+        return None
+    message = str(error).partition("\n")[0]
+    return f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {type(error).__name__}: {message}"
+
+
 def _where(error: BaseException) -> str:
     """File and line at which a module's own code raised the error; empty where the module was not found at all."""
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and "importlib" not in frame.filename
+        if frame.filename != __file__ and "importlib" not in frame.filename and not frame.filename.startswith("<")
     ]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

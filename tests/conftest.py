@@ -91,3 +91,16 @@ def spared_estimates():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "check_memory", quick)
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def names_as_they_were():
+    """Games and solvers that the tests of a file have given a name lose it again."""
+    from structmfg.games import GAMES
+    from structmfg.solvers import SOLVERS
+
+    before = [(names, dict(names)) for names in (GAMES, SOLVERS)]
+    yield
+    for names, content in before:
+        names.clear()
+        names.update(content)

@@ -1,4 +1,4 @@
-"""The command `structmfg`: games, solve, evaluate, compare, verify, bench."""
+"""The command `structmfg`; `arguments/_options.py` lists what it can do."""
 
 import sys
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ def evaluate(arguments: Arguments) -> int:
     """Print return and exploitability, and the reference values."""
     if arguments.run is None:
         raise ValueError("name a RUN, a folder that solve wrote (see structmfg evaluate --help)")
-    import_own(arguments)
+    runs.name_own(arguments.run, **import_own(arguments))
     settings = runs.load_settings(arguments.run)
     with jax.enable_x64(settings.precision == "float64"):
         run = runs.load_run(arguments.run, settings=settings)

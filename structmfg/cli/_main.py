@@ -1,6 +1,7 @@
 """Run a command, and turn errors into exit codes.
 
-0 done, 1 not finite, 2 bad input, 130 interrupted before there was a report, 143 terminated.
+0 done, 1 where numbers are not finite, a tolerance is not reached or a check fails, 2 bad input, 130 interrupted before
+there was a report, 143 terminated.
 
 The library raises `ValueError` on bad input; here it becomes one line on standard error.
 """
@@ -51,6 +52,12 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"too large for this machine: {error}", 2)
+    except Exception as error:
+        from structmfg._import import fault_of_user
+
+        if os.environ.get("STRUCTMFG_TRACEBACK") or (fault := fault_of_user(error)) is None:
+            raise
+        return _fail(f"{fault} (STRUCTMFG_TRACEBACK=1 shows the whole traceback)", 2)
 
 
 def _fail(message: str, code: int) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 import jax
 
 from structmfg import reports, runs, solvers
-from structmfg._checks import check_positive, printable
+from structmfg._checks import check_positive, check_seed, printable
 from structmfg._files import write_json
 from structmfg.cli import _sweep as sweeps
 from structmfg.cli._early import Terminated
-from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name
+from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name, user_functions
 from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.cli.arguments import Arguments
@@ -32,7 +32,9 @@ def solve(arguments: Arguments) -> int:
     if arguments.sweep:
         return _sweep(arguments)
     if arguments.resume is not None:
-        import_own(arguments)
+        own = import_own(arguments)
+        for folder in (Path(arguments.resume), *Path(arguments.resume).glob("seed-*")):
+            runs.name_own(folder, **own)
     saved = None if arguments.resume is None else load_runs(Path(arguments.resume))
     job, results, finished = _run_or_load(arguments, saved)
     try:
@@ -75,8 +77,11 @@ def _sweep(arguments: Arguments) -> int:
     """Run every point of a sweep that has not ended, and write what they have in common."""
     axes = sweeps.read_axes(arguments)
     import_own(arguments)
-    first = next(sweeps.points(arguments, axes, Path()))
-    make(arguments.game, **first.arguments.game_parameters)  # raises before there is a folder
+    policy, functions = user_functions(arguments)
+    for point in sweeps.points(arguments, axes, Path()):  # raises before there is a folder
+        chosen, game = point.arguments, make(arguments.game, **point.arguments.game_parameters)
+        solvers.preset(game, chosen.solver, chosen.preset, policy=policy, **functions, **chosen.overrides)
+        check_seed(chosen.seed)
     out = console(arguments)
     folder = sweeps.open_folder(arguments, axes)
     rows: list[dict[str, Any]] = []

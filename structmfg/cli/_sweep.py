@@ -65,6 +65,9 @@ def read_axes(arguments: Arguments) -> list[Axis]:
     for table, keys in read_assignments(arguments.sweep, "--sweep").tables.items():
         for key, text in keys.items():
             check_name(f"key of [{table}]", key, options[table])
+            fixed = {"run": arguments.given, "game": arguments.game_parameters, "solver": arguments.overrides}
+            if key in fixed[table]:
+                raise ValueError(f"{key} is swept, and given as well: leave out one of the two")
             axes.append(Axis(table, key, _values(options[table][key], text)))
     count = math.prod(len(axis.values) for axis in axes)
     if count > _MAX_RUNS:

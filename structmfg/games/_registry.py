@@ -52,7 +52,7 @@ def parameter_fields(kind: type[Game]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []
 
 
-def make(name: str, **parameters: Any) -> Game:
+def make(name: str, /, **parameters: Any) -> Game:
     """Build a game by its name.
 
     Args:

@@ -1,7 +1,7 @@
 """Keep runs: the folder of a solve with its settings, policy, result, figures and report."""
 
 from structmfg.runs._html import display_name, render
-from structmfg.runs._library import load, report, save
+from structmfg.runs._library import load, name_own, report, save
 from structmfg.runs._load import POLICY_FILE, Run, load_run, load_settings
 from structmfg.runs._memory import check_memory, estimate_run, gibibytes
 from structmfg.runs._result import measures, reference_object, result_object
@@ -22,6 +22,7 @@ __all__ = [
     "load_run",
     "load_settings",
     "measures",
+    "name_own",
     "parameters",
     "reference_object",
     "render",

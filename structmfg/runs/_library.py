@@ -108,6 +108,21 @@ def load(
     Raises:
         ValueError: A file is missing or damaged, or the run is of a class that was not given.
     """
+    name_own(path, game=game, solver=solver, policy=policy, optimiser=optimiser)
+    settings = load_settings(path)
+    with jax.enable_x64(settings.precision == "float64"):
+        return load_run(path, settings=settings)
+
+
+def name_own(
+    path: str | Path,
+    *,
+    game: type[Game] | None = None,
+    solver: type[AnySolver] | None = None,
+    policy: PolicyFunction | None = None,
+    optimiser: Callable[..., Any] | None = None,
+) -> None:
+    """Give what is the user's own the names that it has in a run folder, so that the run can be loaded; see `load`."""
     path = Path(path)
     saved = read_json(path / SETTINGS_FILE) if (path / SETTINGS_FILE).is_file() else {}
     network, chosen = saved.get("network"), saved.get("hyper_parameters")
@@ -119,9 +134,6 @@ def load(
         register(game, saved["game"])
     if solver is not None and isinstance(saved.get("solver"), str):
         register_solver(solver, saved["solver"])
-    settings = load_settings(path)
-    with jax.enable_x64(settings.precision == "float64"):
-        return load_run(path, settings=settings)
 
 
 def _name_of(kind: type[Any], names: dict[str, Any], register: Callable[[Any], Any]) -> str:

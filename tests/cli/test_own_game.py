@@ -56,6 +56,32 @@ def here(tmp_path, monkeypatch):
     Path("mine.py").write_text(GAME)
 
 
+def test_a_run_is_used_from_another_folder(tmp_path, monkeypatch, capsys):
+    """There its class has another name; the fields of a game and of a solver may share names."""
+    Path("odd.py").write_text(GAME.replace("seed: int = 5", "clip: float = 5.0"))
+    words = ["odd.py:Short", *SMALL, "--game.clip", "3", "--solver.clip", "2", "--out", "run"]
+    assert main(["solve", *words]) == 2  # the command has no option clip of its own
+    assert "--game.clip" in capsys.readouterr().err
+    words = ["odd.py:Short", *SMALL, "--clip", "3", "--solver.clip", "2", "--out", "run"]
+    assert main(["solve", *words]) == 0
+    settings = settings_of("run")
+    assert (settings["game_parameters"]["clip"], settings["hyper_parameters"]["clip"]) == (3.0, 2.0)
+    assert main(["solve", "--config", "run/run.toml", "--out", "again", "--quiet"]) == 0
+    assert settings_of("again")["hyper_parameters"] == settings["hyper_parameters"]
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert main(["evaluate", "../run", "--game", "../odd.py:Short", "--quiet"]) == 0
+
+
+def test_a_fault_of_a_users_game_is_one_line(capsys):
+    Path("faulty.py").write_text(GAME + "    \nShort.observe = lambda self, aggregate: self.nothing\n")
+    assert main(["solve", "faulty.py:Short", *SMALL]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "faulty.py, line" in error
+    assert "has no attribute 'nothing'" in error
+
+
 def settings_of(folder):
     return json.loads(Path(folder, "settings.json").read_text())
 
@@ -182,6 +208,9 @@ BAD = [
     (["mine.py:Short", "--sweep", "seed=0..999"], "1000 values of seed, of at most 256"),
     (["mine.py:Short", "--sweep", "seed=0..99", "game.push=1,2,3"], "300 runs, of at most 256"),
     (["mine.py:Short", "--sweep", "seed="], "needs values"),
+    (["mine.py:Short", "--sweep", "game.num_states=5,-1"], "at least 2"),
+    (["mine.py:Short", "--sweep", "solver.num_paths=2,0"], "num_paths must be a whole number of at least 1"),
+    (["mine.py:Short", "--sweep", "seed=0,1", "--seed", "3"], "seed is swept, and given as well"),
     (["mine.py:Short", "--sweep", "seed=1,1"], "has a value twice"),
     (["mine.py:Short", "--sweep", "solver.clip=a"], "clip must be a number, but is 'a'"),
 ]

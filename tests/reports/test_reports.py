@@ -78,7 +78,8 @@ def test_a_run_is_rebuilt_exactly(run: runs.Run) -> None:
 def test_a_run_folder_is_complete(run: runs.Run) -> None:
     names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     figures = {f"figures/{name}.png" for name in ("exploitability", "mean_field", "quantities", "policy", "gains")}
-    files = {"settings.json", "metrics.jsonl", "policy.safetensors", "trajectories.npz", "result.json", "report.html"}
+    files = {"settings.json", "run.toml", "metrics.jsonl", "policy.safetensors", "trajectories.npz"}
+    files |= {"result.json", "report.html"}
     assert names == files | figures
 
 

@@ -102,6 +102,7 @@ def test_runs_of_other_games_and_runs_that_were_interrupted(saved, tmp_path):
     assert len(re.findall("<img", page)) == 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_cannot_be_put_side_by_side(saved, tmp_path):
     with pytest.raises(ValueError, match="at least two runs, but was given 1"):
         runs.side_by_side(saved[:1])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import docstring_parser
@@ -28,6 +28,8 @@ def game_class(name: str) -> type[Game]:
     """
     if name not in GAMES and ":" in name:
         kind = import_object(name, "a game of your own")
+        if isinstance(kind, Game):
+            kind = type(kind)  # only `verify` takes a game that is made already
         if not (isinstance(kind, type) and issubclass(kind, Game)):
             raise ValueError(f"{name} must be a subclass of structmfg.Game, but is {kind!r:.80}")
         register(kind, name)
@@ -50,28 +52,36 @@ def solver_class(name: str) -> AnySolverClass:
     return SOLVERS[name]
 
 
-def import_own(arguments: Any) -> None:
-    """Import the games, solvers and functions that the arguments name, so that runs may use them."""
-    for option, use in (
-        ("game", game_class),
-        ("solver", solver_class),
-        ("policy", import_object),
-        ("optimiser", import_object),
-    ):
+def import_own(arguments: Any) -> dict[str, Any]:
+    """Import the games, solvers and functions that the arguments name; what there is one of, for `runs.name_own`.
+
+    A run may have been made from another folder, where the same class had another name.
+    """
+    single: dict[str, Any] = {}
+    uses: dict[str, Callable[[str], Any]] = {"game": game_class, "solver": solver_class}
+    uses |= dict.fromkeys(("policy", "optimiser"), import_object)
+    for option, use in uses.items():
         names = getattr(arguments, option, None) or ()
         for name in [names] if isinstance(names, str) else names:
-            use(name)
+            found = use(name)
+            if isinstance(names, str) and ":" in name:
+                single[option] = found
+    return single
 
 
 def game_group(name: str, command: str) -> OptionGroup:
     """The parameters of a game as options; --game.NAME where the command has an option of that name itself."""
-    taken = {option.name for option in [*OPTIONS[command], *OUTPUT]}
+    if command != "verify" and ":" in name and isinstance(import_object(name), Game):
+        raise ValueError(f"{name} must be a class of games, but is one of them: a run could not make it again")
+    taken = {option.name for option in [*OPTIONS[command], *OUTPUT]} | {"help", "version"}
     return OptionGroup(f"Parameters of {name}", "", list(_game_options(game_class(name), taken)))
 
 
 def _game_options(kind: type[Game], taken: set[str]) -> Iterator[Option]:
     hints, texts = _hints(kind), field_texts(kind)
     for field in parameter_fields(kind):
+        if field.name == "name":
+            raise ValueError(f"{kind.__name__} must not have a field called name, which stands for the game itself")
         kind_of_field = hints[field.name] if is_readable(hints[field.name]) else Any  # only a file can hold it
         flag = f"--game.{field.name.replace('_', '-')}" if field.name in taken else ""
         default = None if field.default is dataclasses.MISSING else field.default
@@ -91,11 +101,13 @@ def solver_groups(name: str, game: str, preset_name: str, taken: set[str]) -> li
     taken = taken | {option.name for option in [*OPTIONS["solve"], *OUTPUT]}
     options = []
     for field in dataclasses.fields(kind):
-        if field.name == "policy" or field.name in taken or not is_readable(hints[field.name]):
+        if field.name == "policy" or not is_readable(hints[field.name]) or field.name == "optimiser":
             continue
         default = suited.get(field.name, field.default)
+        flag = f"--solver.{field.name.replace('_', '-')}" if field.name in taken else ""
+        text = texts.get(field.name, "")
         options.append(
-            Option(field.name, hints[field.name], texts.get(field.name, ""), default, shown(default), section="solver")
+            Option(field.name, hints[field.name], text, default, shown(default), section="solver", flag=flag)
         )
     groups = [OptionGroup(f"Settings of {name}", "", options)]
     shape = policy_settings(kind)
@@ -110,9 +122,10 @@ def solver_groups(name: str, game: str, preset_name: str, taken: set[str]) -> li
             default := suited.get(field, defaults[field]),
             shown(default),
             section="solver",
+            flag=f"--solver.{field.replace('_', '-')}" if field in taken else "",
         )
         for field in shape._fields
-        if field != "recurrent" and field not in taken
+        if field != "recurrent"
     ]
     what = "network" if shape is NetworkSettings else "table"
     return [*groups, OptionGroup(f"The {what} that it trains", "", of_policy)]
