@@ -1,8 +1,9 @@
 """`structmfg solve`: train, evaluate, save and print what was reached; `--resume` goes on with what was cut short."""
 
 import contextlib
+import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 
 from structmfg import reports, runs, solvers
 from structmfg._checks import check_positive, check_seed, printable
-from structmfg._files import write_json
+from structmfg._files import to_json, write_json
 from structmfg.cli import _sweep as sweeps
 from structmfg.cli._early import Terminated
 from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name, user_functions
@@ -139,7 +140,7 @@ def _run(arguments: Arguments, job: Job, interrupt: Interrupt) -> list[dict[str,
             if interrupt.terminated:
                 raise Terminated
         with _error_hint("the report could not be written", f"the policy is saved in {job.folder}; {hint}"):
-            results = _report(job, solutions, display)
+            results = _report(arguments, job, solutions, display)
     if job.results_if_finished():
         job.remove_snapshots()
     return results
@@ -207,21 +208,45 @@ def _error_hint(fault: str, hint: str) -> Iterator[None]:
         raise RuntimeError(f"{fault} ({error}); {hint}") from error
 
 
-def _report(job: Job, solutions: Sequence[Solution], display: Display) -> list[dict[str, Any]]:
+def _report(arguments: Arguments, job: Job, solutions: Sequence[Solution], display: Display) -> list[dict[str, Any]]:
     """Evaluate the policy of every seed and write it to its folder; the results."""
-    reference, results = None, []
+    results: list[dict[str, Any]] = []
+    out = console(arguments)
+
+    said = ""
+
+    def log(message: str) -> None:
+        nonlocal said
+        display.stage(message)
+        if not out.is_terminal and message.partition(":")[0] != said:  # where no bar shows how it goes on
+            said = message.partition(":")[0]
+            out.print(said)
+
     for (path, settings), solution in zip(job.runs, solutions, strict=True):
         display.stage("evaluating")
         evaluation = reports.evaluate(job.game, solution.policy)
-        if reference is None:
-            kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-            reference = reports.reference_values(
-                job.game, settings.solver, kinds=kinds, information=settings.information, log=display.stage
-            )
+        kinds = tuple(kind for kind, estimate in evaluation.exploitability.items() if estimate)
+        reference = _reference_values(job.game, settings, kinds, log)
         display.stage("writing the report")
         runs.save_settings(path, settings)
         results.append(runs.save_run(path, settings, job.game, solution, evaluation, reference).result)
     return results
+
+
+_references: dict[Any, reports.ReferenceValues] = {}  # of this process, for the seeds and sweeps of one game
+
+
+def _reference_values(
+    game: Game, settings: runs.Settings, kinds: tuple[str, ...], log: Callable[[str], None]
+) -> reports.ReferenceValues:
+    """What to compare with; measured once for all runs of one game, as the search for the floor may take a minute."""
+    made_of = to_json(settings.game_parameters) if dataclasses.is_dataclass(game) else game
+    key = (type(game), made_of, settings.solver, settings.information, kinds, settings.precision)
+    if key not in _references:
+        _references[key] = reports.reference_values(
+            game, settings.solver, kinds=kinds, information=settings.information, log=log
+        )
+    return _references[key]
 
 
 def _warn(message: str) -> None:
