@@ -1,5 +1,6 @@
 """Keep runs: the folder of a solve with its settings, policy, result, figures and report."""
 
+from structmfg.runs._config import as_toml
 from structmfg.runs._html import display_name, render
 from structmfg.runs._library import load, name_own, report, save
 from structmfg.runs._load import POLICY_FILE, Run, load_run, load_settings
@@ -14,6 +15,7 @@ __all__ = [
     "Precision",
     "Run",
     "Settings",
+    "as_toml",
     "check_memory",
     "display_name",
     "estimate_run",

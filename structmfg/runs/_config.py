@@ -18,7 +18,7 @@ def as_toml(settings: Settings) -> str:
     network.pop("recurrent", None)
     if "function" in network:
         network["policy"] = network.pop("function")
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "run": {
             "seed": settings.seed,
             "iterations": settings.max_steps,
@@ -28,6 +28,9 @@ def as_toml(settings: Settings) -> str:
         "game": {"name": settings.game, **settings.game_parameters},
         "solver": {"name": settings.solver, "preset": settings.preset, **settings.hyper_parameters, **network},
     }
+    for table in ("game", "solver"):  # TOML has no null; the command line reads this text as None
+        unset = [name for name, value in tables[table].items() if value is None and name != "optimiser"]
+        tables[table] |= dict.fromkeys(unset, "none")
     lines = [f"# Made by structmfg {settings.versions['structmfg']}; again by: structmfg solve --config run.toml"]
     lines += [
         f"# {table}.{key} is left out: it is no number, text or list of some"
@@ -40,7 +43,7 @@ def as_toml(settings: Settings) -> str:
 
 
 def _fits(value: Any) -> bool:
-    """Whether the value has a place in the file: none where it is None, which TOML does not know."""
+    """Whether TOML can hold the value."""
     return isinstance(value, _SCALARS) or (
         isinstance(value, list | tuple) and all(isinstance(item, _SCALARS) for item in value)
     )

@@ -164,6 +164,27 @@ def test_options_win_over_set_which_wins_over_the_file():
     assert given.overrides == {"learning_rate": 1.0, "clip": 0.5}
 
 
+def test_none_is_kept_in_the_file():
+    """The preset of the paper draws paths independently; None stands for the solver's own choice."""
+    game = smfg.games.make("linear_quadratic", num_states=9, horizon=3)
+    chosen = smfg.solvers.preset(game, "rspg", "paper", sampling=None)
+    settings = smfg.runs.Settings.of(
+        game, chosen.solver, name="rspg", preset="paper", overrides={"sampling": None}, max_steps=2, max_seconds=None,
+        seed=0,
+    )  # fmt: skip
+    Path("run.toml").write_text(smfg.runs.as_toml(settings))
+    given = parse(["solve", "--config", "run.toml"])
+    assert given.overrides["sampling"] is None
+    again = smfg.solvers.preset(game, given.solver, given.preset, **given.overrides)
+    assert {**again.solver.__dict__, "policy": None} == {**chosen.solver.__dict__, "policy": None}
+    assert again.solver.policy.settings == chosen.solver.policy.settings
+
+
+def test_one_annotation_that_means_nothing_hides_no_other():
+    Path("vague.py").write_text(GAME.replace("walls: tuple", "vague: 'Foo'"))
+    assert parse(["solve", "vague.py:Short", "--num-states", "11"]).game_parameters == {"num_states": 11}
+
+
 def test_a_sweep_has_one_table_and_goes_on(capsys):
     command = ["solve", "mine.py:Short", *SMALL, "--sweep", "game.push=2,5", "seed=0..1", "--out", "sweep"]
     assert main(command) == 0

@@ -99,6 +99,8 @@ def read_assignments(words: Sequence[str], option: str) -> Layer:
 def _value(name: str, kind: Any, value: Any) -> Any:
     """A value as its option takes it: a text by the rules of the command line, another one by its type."""
     kinds = members(kind)
+    if value == "none" and type(None) in kinds:
+        return None
     if isinstance(value, str) and str not in kinds and bool not in kinds and not any(map(_is_text, kinds)):
         return read_value(name, kind, value)
     if isinstance(value, str) and bool in kinds:

@@ -178,5 +178,15 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
     """The types of the fields; Any where an annotation cannot be evaluated."""
     try:
         return typing.get_type_hints(kind)
-    except Exception:  # a user's annotations may name anything
-        return {field.name: Any for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    except Exception:  # a user's annotations may name anything: those that mean nothing are Any
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        return {field.name: _evaluated(field.type, kind) for field in fields}
+
+
+def _evaluated(annotation: Any, kind: type[Any]) -> Any:
+    """One annotation, which may be a text, in the module of its class."""
+    holder = type("Holder", (), {"__annotations__": {"field": annotation}, "__module__": kind.__module__})
+    try:
+        return typing.get_type_hints(holder)["field"]
+    except Exception:
+        return Any
