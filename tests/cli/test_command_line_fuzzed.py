@@ -25,7 +25,7 @@ from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
 
 pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
-EXAMPLES = {"solve": 180, "evaluate": 50, "compare": 80, "verify": 80, "bench": 60, "games": 20}
+EXAMPLES = {"solve": 100, "evaluate": 40, "compare": 50, "verify": 50, "bench": 40, "games": 10}
 SETTINGS = settings(
     deadline=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
 )

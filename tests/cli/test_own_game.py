@@ -56,6 +56,7 @@ def here(tmp_path, monkeypatch):
     Path("mine.py").write_text(GAME)
 
 
+@pytest.mark.slow
 def test_a_run_is_used_from_another_folder(tmp_path, monkeypatch, capsys):
     """There its class has another name; the fields of a game and of a solver may share names."""
     Path("odd.py").write_text(GAME.replace("seed: int = 5", "clip: float = 5.0"))
@@ -130,6 +131,7 @@ def test_a_run_folder_imports_nothing(capsys):
     assert "imports code" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_own_solver_and_own_policy():
     assert main(["solve", "mine.py:Short", *SMALL, "--solver", "mine.py:Mine", "--num-paths", "2", "--out", "a"]) == 0
     assert settings_of("a")["solver"] == "mine.py:Mine"
@@ -141,6 +143,7 @@ def test_own_solver_and_own_policy():
     assert "Short" in Path("runs/report/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_toml_of_a_run_makes_it_again():
     assert main(["solve", "mine.py:Short", *SMALL, "--push", "2", "--out", "a", "--clip", "0.5", "--seed", "3"]) == 0
     written = tomllib.loads(Path("a", "run.toml").read_text())
@@ -185,6 +188,7 @@ def test_one_annotation_that_means_nothing_hides_no_other():
     assert parse(["solve", "vague.py:Short", "--num-states", "11"]).game_parameters == {"num_states": 11}
 
 
+@pytest.mark.slow
 def test_a_sweep_has_one_table_and_goes_on(capsys):
     command = ["solve", "mine.py:Short", *SMALL, "--sweep", "game.push=2,5", "seed=0..1", "--out", "sweep"]
     assert main(command) == 0

@@ -235,8 +235,10 @@ def _check_solve(arguments: Arguments) -> None:
         if arguments.game is None:
             raise ValueError("solve needs a GAME, or --resume RUN (see structmfg solve --help)")
         return
-    given = sorted({*arguments.given, *arguments.game_parameters, *arguments.overrides} - set(_WITH_RESUME))
-    given += [name for name in ("game", "solver") if name in arguments.given and ":" not in getattr(arguments, name)]
+    given = [name for name in ("game", "solver") if name in arguments.given and ":" not in getattr(arguments, name)]
+    given += sorted({*arguments.given, *arguments.game_parameters, *arguments.overrides} - set(_WITH_RESUME))
+    if "config" in given:  # what it holds was not typed
+        given = ["config"]
     if given:
         options = ", ".join("GAME" if name == "game" else f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"--resume goes on with the settings of the run: leave out {options}")
