@@ -77,7 +77,6 @@ def _run_or_load(
 def _sweep(arguments: Arguments) -> int:
     """Run every point of a sweep that has not ended, and write what they have in common."""
     axes = sweeps.read_axes(arguments)
-    import_own(arguments)
     policy, functions = user_functions(arguments)
     for point in sweeps.points(arguments, axes, Path()):  # raises before there is a folder
         chosen, game = point.arguments, make(arguments.game, **point.arguments.game_parameters)
@@ -99,7 +98,8 @@ def _sweep(arguments: Arguments) -> int:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted; {hint}") from None
         except (ValueError, RuntimeError) as error:
-            raise type(error)(f"{point.folder.name}: {error}; {hint}") from error
+            kind = ValueError if isinstance(error, ValueError) else RuntimeError  # not all are made of one text
+            raise kind(f"{point.folder.name}: {error}; {hint}") from error
         if result["result"] == "interrupted":
             raise KeyboardInterrupt(f"interrupted in run {count} of {len(planned)}; {hint}")
         rows.append({"values": point.values, "result": result, "folder": point.folder.name})

@@ -1,10 +1,11 @@
-"""Solvers that a user writes, with public names only: `examples/own_solver.py`."""
+"""Solvers and optimisers that a user writes, with public names only; `examples/own_solver.py` has the solvers."""
 
 import importlib.util
 from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from helpers.tiny_game import Coin
 
@@ -54,3 +55,17 @@ def test_they_go_on_from_snapshots(kind, example, tmp_path):
     for leaves in zip(*(jax.tree.leaves(found.policy) for found in (resumed, whole)), strict=True):
         np.testing.assert_array_equal(*leaves)
     assert isinstance(solver, Solver)
+
+
+@pytest.mark.parametrize("clip", [1e9, 0.5])
+def test_gradient_descent_moves_by_rate_times_gradient(clip):
+    """The first step of plain gradient descent, by the norm that the step reports; Adam's would not depend on it."""
+    game = smfg.games.make("linear_quadratic", num_states=9, horizon=3)
+    network = smfg.policies.recurrent(game, hidden=4, width=4, depth=1)
+    solver = smfg.solvers.RSPG(network, num_paths=2, learning_rate=0.1, clip=clip, optimiser=optax.sgd)
+    state = solver.init(game, jax.random.key(0))
+    after, metrics = solver.step(game, state, 10)
+    moved = optax.tree.norm(jax.tree.map(lambda a, b: a - b, after.parameters, state.parameters))
+    assert metrics.gradient_norm > 0.5
+    expected = 0.1 * min(metrics.gradient_norm, clip)
+    assert moved == pytest.approx(float(expected), rel=1e-4)
