@@ -27,6 +27,7 @@ from structmfg.evaluation._inspection import (
     steps_on_tree,
 )
 from structmfg.evaluation._paths import (
+    FORBIDDEN_LOGIT,
     Backward,
     Form,
     Position,
@@ -43,6 +44,7 @@ from structmfg.evaluation._tree_problem import Certificate, Information, TreePro
 from structmfg.evaluation._tree_sweeps import Flow, Table, unroll_on_tree
 
 __all__ = [
+    "FORBIDDEN_LOGIT",
     "ROW_TOLERANCE",
     "Backward",
     "BestResponse",

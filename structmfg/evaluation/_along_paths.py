@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
-from structmfg.games import AggregateState, Game, Noise, NoiseTree
+from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
 from structmfg.policies import Policy
 
 _MAX_BATCH = 4  # noise paths that are evaluated side by side
@@ -58,7 +58,8 @@ def clairvoyant_gains_on_tree(
 
     def along(path: tuple[Noise, Array]) -> tuple[Array, Array]:
         noise, nodes = path
-        return _clairvoyant_gains_along(game, AggregateState(flow[nodes], noise, times), table[nodes[:-1]])[:2]
+        aggregates = jax.vmap(lambda vector, z, t: from_vector(game, vector, z, t))(flow[nodes], noise, times)
+        return _clairvoyant_gains_along(game, aggregates, table[nodes[:-1]])[:2]
 
     return jax.lax.map(along, (noise, tree.nodes.T), batch_size=_batch_size(game))
 
@@ -80,7 +81,7 @@ def _clairvoyant_gains_along(
         carry: tuple[Array, Array, Array], inputs: tuple[AggregateState, AggregateState, Array]
     ) -> tuple[tuple[Array, Array, Array], Array | None]:
         (values, gains, constant), (now, then, probabilities) = carry, inputs
-        kernel, rewards = game.kernel(now), game.reward(now, then)
+        kernel, rewards = game.kernel(now), game.reward_of_allowed(now, then)
         greatest = jnp.max(rewards)
         q = rewards - greatest + game.discount * kernel.expect(values)
         best = jnp.max(q, axis=-1)

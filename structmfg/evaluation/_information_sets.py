@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from structmfg.evaluation._tree_sweeps import Flow
-from structmfg.games import AggregateState, Game, Noise, NoiseTree
+from structmfg.evaluation._tree_sweeps import Flow, aggregates_on_tree
+from structmfg.games import AggregateState, Game, NoiseTree
 
 LEAST_MASS = 1e-30  # replaces the mass of empty states, so that there the probabilities of the nodes alone decide
 
@@ -36,10 +36,8 @@ def public_sets(game: Game, tree: NoiseTree, flow: Flow) -> PublicSets:
     """The information sets under given mean fields; observations are equal if they differ by no more than rounding."""
     decisions, size = tree.num_decisions, tree.block
     tolerance = jnp.sqrt(jnp.finfo(flow.dtype).eps)
-    noise = jax.tree.map(lambda z: z[:decisions], tree.noise)
-    observations = jax.vmap(lambda mu, z, t: game.observe(AggregateState(mu, z, t)))(
-        flow[:decisions], noise, tree.slot_time[:decisions]
-    )
+    nodes = jax.tree.map(lambda x: x[:decisions], aggregates_on_tree(game, tree, flow))
+    observations = jax.vmap(game.observe)(nodes)
     scale = tolerance * (1 + jnp.max(jnp.abs(observations), axis=0))
     by_level = observations.reshape(decisions // size, size, observations.shape[1])
     parents = (tree.parent[:decisions] % size).reshape(-1, size)
@@ -65,10 +63,10 @@ def pool(
     return jnp.einsum("nms,msa->nsa", weights / jnp.maximum(weights.sum(1, keepdims=True), LEAST_MASS**2), q)
 
 
-def pooling_mass(tree: NoiseTree, flow: Flow) -> Float[Array, "decisions states"]:
+def pooling_mass(tree: NoiseTree, flow: Flow, num_states: int) -> Float[Array, "decisions states"]:
     """The weights p(n) mu_n(s), with mu_n(s) at least `LEAST_MASS`; expected mean fields may be negative."""
     decisions = tree.num_decisions
-    return tree.probability[:decisions, None] * jnp.maximum(flow[:decisions], LEAST_MASS)
+    return tree.probability[:decisions, None] * jnp.maximum(flow[:decisions, :num_states], LEAST_MASS)
 
 
 def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets) -> Bool[Array, ""]:
@@ -86,17 +84,17 @@ def has_perfect_recall(game: Game, tree: NoiseTree, flow: Flow, sets: PublicSets
     """
     decisions, size = tree.num_decisions, tree.block
     probes = jax.random.normal(jax.random.key(0), (2, game.num_states), flow.dtype)
-    noise = jax.tree.map(lambda z: z[:decisions], tree.noise)
+    nodes = jax.tree.map(lambda x: x[:decisions], aggregates_on_tree(game, tree, flow))
 
-    def probe(mean_field: Array, noise: Noise, time: Array) -> Array:
-        kernel = game.kernel(AggregateState(mean_field, noise, time))
+    def probe(aggregate: AggregateState) -> Array:
+        kernel = game.kernel(aggregate)
         return jnp.stack([kernel.expect(v) for v in probes])
 
-    responses = jax.lax.map(lambda x: probe(*x), (flow[:decisions], noise, tree.slot_time[:decisions]), batch_size=size)
+    responses = jax.lax.map(probe, nodes, batch_size=size)
     responses = responses.reshape(-1, size, responses[0].size)
     parents = (tree.parent[:decisions] % size).reshape(-1, size)
     is_node = (tree.probability[:decisions] > 0).reshape(-1, size)
-    start = flow[:size]
+    start = flow[:size, : game.num_states]
     tolerance = jnp.sqrt(jnp.finfo(flow.dtype).eps)
 
     def same(rows: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from structmfg.evaluation._paths import rollout
-from structmfg.evaluation._tree_sweeps import Flow
+from structmfg.evaluation._tree_sweeps import Flow, aggregates_on_tree
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_paths
 from structmfg.policies import uniform
 
@@ -29,11 +29,11 @@ class Steps(eqx.Module):
     after: Int[np.ndarray, " steps"]
 
 
-def steps_on_tree(tree: NoiseTree, flow: Flow) -> Steps:
+def steps_on_tree(game: Game, tree: NoiseTree, flow: Flow) -> Steps:
     """The steps of a tree that have positive probability."""
     probability = np.asarray(tree.branch_probability) * (np.asarray(tree.probability)[: tree.num_decisions, None] > 0)
     node, branch = np.nonzero(probability)
-    nodes = AggregateState(flow, tree.noise, tree.slot_time)
+    nodes = aggregates_on_tree(game, tree, flow)
     return Steps(nodes, node, np.asarray(tree.children)[node, branch])
 
 
@@ -137,7 +137,7 @@ def describe_nonfinite(game: Game, steps: Steps) -> str | None:
 def check_observations(game: Game, tree: NoiseTree, flow: Flow) -> None:
     """Raise `ValueError` unless all observations are finite: information sets compare them, and nothing equals NaN."""
     decisions = slice(tree.num_decisions)
-    nodes = jax.tree.map(lambda x: x[decisions], AggregateState(flow, tree.noise, tree.slot_time))
+    nodes = jax.tree.map(lambda x: x[decisions], aggregates_on_tree(game, tree, flow))
     observations = np.asarray(_observations(game, nodes))
     if len(faults := np.argwhere(~np.isfinite(observations))):
         node, entry = map(int, faults[np.asarray(nodes.time)[faults[:, 0]].argmin()])
@@ -186,7 +186,7 @@ def _rewards(
 
     def at(step: tuple[Array, Array]) -> tuple[Array, Array]:
         now, then = (jax.tree.map(lambda x, i=i: x[i], nodes) for i in step)
-        rewards = jnp.ravel(game.reward(now, then))
+        rewards = jnp.ravel(game.reward_of_allowed(now, then.before_acting()))
         bad = ~jnp.isfinite(rewards)
         place = jnp.argmax(bad)
         return jnp.where(jnp.any(bad), place, -1), rewards[place]

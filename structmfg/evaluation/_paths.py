@@ -20,13 +20,14 @@ from structmfg.operators import TransitionKernel, TransitionOperator
 from structmfg.policies import Critic, Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
+FORBIDDEN_LOGIT = -1e9  # its exponential is zero, and zero times it is zero
 
 
 class Trajectory(NamedTuple):
     """What a policy does along one noise path z_0..z_T, or along T steps of a longer one.
 
     Attributes:
-        aggregates: The aggregate states, leading axis T+1.
+        aggregates: The aggregate states, leading axis T+1. Actions and price at T are NaN: nobody acts there.
         observations: (T, O); the public observations.
         policy: (T, S, A); the action probabilities.
     """
@@ -47,7 +48,7 @@ def initial_position(game: Game, policy: Policy | Critic, noise: Noise) -> Posit
     """The position at t = 0 of a policy, or a critic, on a noise path."""
     first = jax.tree.map(lambda z: z[0], noise)
     return Position(
-        game.aggregate(mean_field=game.initial_mean_field(first), noise=first, time=0),
+        game.at_start(first),
         policy.start(),
     )
 
@@ -74,7 +75,8 @@ def rollout_from(
     """Propagate the mean field from a position on a path.
 
     A step's kernel is made at the end of the step before it and carried over, which makes XLA store it once instead of
-    computing its entries again inside every gather and scatter that uses them.
+    computing its entries again inside every gather and scatter that uses them. Where the kernel may depend on actions
+    or prices it is made within the step.
 
     Args:
         game: The game.
@@ -87,29 +89,45 @@ def rollout_from(
         The trajectory of these K steps, and the position at t + K.
     """
     prepared = policy.prepare()
+    kernel_comes_first = not game.declared & {"actions", "price"}
 
     def step(
-        carry: tuple[AggregateState, TransitionKernel, Hidden], next_noise: Noise
-    ) -> tuple[tuple[AggregateState, TransitionKernel, Hidden], tuple[AggregateState, Array, Array]]:
-        aggregate, kernel, hidden = carry
-        observation = game.observe(aggregate)
-        hidden = policy.update(hidden, policy.signal(aggregate, observation), aggregate.time)
-        probabilities = jax.nn.softmax(policy.decode(prepared, hidden))
+        carry: tuple[AggregateState, TransitionKernel | None, Hidden], next_noise: Noise
+    ) -> tuple[tuple[AggregateState, TransitionKernel | None, Hidden], tuple[AggregateState, Array, Array]]:
+        aggregate, kernel, before = carry
+
+        def respond(aggregate: AggregateState) -> tuple[Array, tuple[Array, Hidden]]:
+            observation = game.observe(aggregate)
+            hidden = policy.update(before, policy.signal(aggregate, observation), aggregate.time)
+            return jax.nn.softmax(policy.decode(prepared, hidden)), (observation, hidden)
+
+        aggregate, probabilities, (observation, hidden) = game.decide(aggregate, respond)
+        kernel = game.kernel(aggregate) if kernel is None else kernel
         operator: TransitionOperator = kernel.under(probabilities)
         if form == "explicit":
             operator = operator.explicit()
-        following = AggregateState(operator.move(aggregate.mean_field), next_noise, aggregate.time + 1)
-        return (following, game.kernel(following), hidden), (aggregate, observation, probabilities)
+        following = game.advance(aggregate, operator.move(aggregate.mean_field), next_noise)
+        next_kernel = game.kernel(following) if kernel_comes_first else None
+        return (following, next_kernel, hidden), (aggregate, observation, probabilities)
 
-    carry = (position.aggregate, game.kernel(position.aggregate), position.hidden)
+    carry = (
+        position.aggregate.before_acting(),
+        game.kernel(position.aggregate) if kernel_comes_first else None,
+        position.hidden,
+    )
     (last, _, hidden), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, noise)
-    aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, last)
+    unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), (aggregates.actions, aggregates.price))
+    end = AggregateState(last.mean_field, last.noise, last.time, last.public, *unknown)
+    aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, end)
     return Trajectory(aggregates, observations, probabilities), Position(last, hidden)
 
 
 def steps(aggregates: AggregateState) -> tuple[AggregateState, AggregateState]:
-    """The aggregate states at the beginning and at the end of each of T steps, from the T+1 along a path."""
-    return jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates)
+    """The aggregate states at the beginning and at the end of each of T steps, from the T+1 along a path.
+
+    Those at the end have neither actions nor price, which follow from what happens in the next step.
+    """
+    return jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates.before_acting())
 
 
 def policy_values(
@@ -135,7 +153,7 @@ def policy_values(
 
     def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array]) -> tuple[Array, Array]:
         aggregate, following, probabilities = inputs
-        rewards = jnp.sum(probabilities * game.reward(aggregate, following), axis=-1)
+        rewards = jnp.sum(probabilities * game.reward_of_allowed(aggregate, following), axis=-1)
         operator: TransitionOperator = game.kernel(aggregate).under(probabilities)
         if form == "explicit":
             operator = operator.explicit()
@@ -183,6 +201,14 @@ def policy_gradient(
     start, gradient, _ = gradient_along(game, aggregates, logits, temperature, end, discount=discount, form=form)
     soft_return = jnp.matmul(aggregates.mean_field[0], start.soft_values, precision="highest")
     return start.mean_return, soft_return, gradient
+
+
+def allowed_logits(
+    game: Game, aggregate: AggregateState, logits: Float[Array, "states actions"]
+) -> Float[Array, "states actions"]:
+    """Logits (S, A) with a large finite loss for every action that is not allowed."""
+    allowed = game.allowed(aggregate)
+    return logits if allowed is None else jnp.where(allowed, logits, FORBIDDEN_LOGIT)
 
 
 class Backward(NamedTuple):
@@ -237,11 +263,11 @@ def gradient_along(
         preceding, aggregate, following, step_logits, critic_values = inputs
         if critic_values is not None:
             next_values = (1 - gae_lambda) * critic_values + gae_lambda * next_values
-        log_policy = jax.nn.log_softmax(step_logits)
+        log_policy = jax.nn.log_softmax(allowed_logits(game, aggregate, step_logits))
         probabilities = jnp.exp(log_policy)
         if form == "explicit":
             kernel = kernel.explicit()
-        rewards = game.reward(aggregate, following)
+        rewards = game.reward_of_allowed(aggregate, following)
         soft_q = rewards + game.discount * kernel.expect(next_values) - temperature * log_policy
         soft_values = jnp.sum(probabilities * soft_q, axis=-1)
         of_state = jnp.sum(probabilities * rewards, axis=-1)

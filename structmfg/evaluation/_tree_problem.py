@@ -21,8 +21,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from structmfg.evaluation._information_sets import PublicSets, pool, pooling_mass, public_sets
-from structmfg.evaluation._tree_sweeps import Flow, Table, backward, push
-from structmfg.games import Game, NoiseTree, aggregate_functions, check_game_at_start, noise_tree
+from structmfg.evaluation._tree_sweeps import Flow, Table, Values, backward, push
+from structmfg.games import (
+    FORBIDDEN_REWARD,
+    Game,
+    NoiseTree,
+    aggregate_functions,
+    check_game_at_start,
+    noise_tree,
+    num_entries,
+)
 from structmfg.policies import TreePolicy, tree_policy
 
 Information = Literal["full", "public"]
@@ -51,8 +59,8 @@ class TreeProblem(eqx.Module):
     Attributes:
         game: The game.
         tree: Its noise tree.
-        aggregates: (K, S); the matrix of the game's aggregates.
-        pseudoinverse: (S, K); the pseudoinverse of that matrix.
+        aggregates: (K, W); the matrix of the game's aggregates; of public state, actions and price each entry is one.
+        pseudoinverse: (W, K); the pseudoinverse of that matrix.
         group: (M,); the group of every slot.
         information: Whether policies know the noise so far ("full") or the public observations so far ("public").
         num_groups: The number of groups.
@@ -60,8 +68,8 @@ class TreeProblem(eqx.Module):
 
     game: Game = eqx.field(static=True)
     tree: NoiseTree
-    aggregates: Float[Array, "aggregates states"]
-    pseudoinverse: Float[Array, "states aggregates"]
+    aggregates: Float[Array, "aggregates entries"]
+    pseudoinverse: Float[Array, "entries aggregates"]
     group: Int[Array, " slots"]
     information: Information = eqx.field(static=True)
     num_groups: int = eqx.field(static=True)
@@ -76,6 +84,9 @@ class TreeProblem(eqx.Module):
         tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
         check_game_at_start(game, tree)
         functions, (group, number) = aggregate_functions(game), groups(tree, information)
+        extra = num_entries(game, jax.tree.map(lambda z: z[0], tree.noise)) - game.num_states if game.declared else 0
+        if extra:
+            functions = jax.scipy.linalg.block_diag(functions, jnp.eye(extra))
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         return cls(game, tree, functions, inverse, jnp.asarray(group), information, number)
 
@@ -97,11 +108,20 @@ class TreeProblem(eqx.Module):
 
     def occupancy(self, flow: Flow, policy: Table) -> Table:
         """The occupancy mu_n(s) pi_n(a | s) of every state and action."""
-        return flow[: self.tree.num_decisions, :, None] * policy
+        return self.mean_fields(flow)[: self.tree.num_decisions, :, None] * policy
+
+    def mean_fields(self, flow: Flow) -> Values:
+        """The mean field (M, S) at every slot."""
+        return flow[:, : self.game.num_states]
 
     def push(self, policy: Table) -> Flow:
-        """The mean field at every slot under a table of probabilities."""
-        return push(self.game, self.tree, policy)
+        """The aggregate state at every slot, as a vector, under a table of probabilities."""
+        return push(self.game, self.tree, policy)[0]
+
+    def play(self, policy: Table) -> tuple[Table, Flow]:
+        """What is allowed of a table, and the aggregate states under it."""
+        flow, played = push(self.game, self.tree, policy)
+        return (played if "allowed" in self.game.declared else policy), flow
 
     def sets(self, flow: Flow) -> PublicSets:
         """The public information sets under these mean fields."""
@@ -109,11 +129,11 @@ class TreeProblem(eqx.Module):
 
     def backward(
         self, flow: Flow, choose: Choice, node_data: PyTree[Array], mass: Float[Array, "decisions states"] | None = None
-    ) -> tuple[Flow, PyTree[Array]]:
+    ) -> tuple[Values, PyTree[Array]]:
         """Backward induction with a choice at every node.
 
         Args:
-            flow: The mean fields (M, S).
+            flow: The aggregate states (M, W).
             choose: `choose(data, q)`, called for a block of slots, returns a policy (B, S, A), its values (B, S) and
                 other results (B, ...). Under public information q is averaged over the information set, and the value
                 at a node is that of the same policy for the action values of the node.
@@ -140,7 +160,9 @@ class TreeProblem(eqx.Module):
         """Under public information, which nodes share an information set, and the weights of their average."""
         if self.information == "full":
             return None
-        return self.sets(flow).same_information_set, pooling_mass(self.tree, flow) if mass is None else mass
+        return self.sets(flow).same_information_set, pooling_mass(
+            self.tree, flow, self.game.num_states
+        ) if mass is None else mass
 
     def certify(self, flow: Flow, policy: Table) -> Certificate:
         """The certificate of a policy, with mean fields `flow`, against best responses with the problem's information.
@@ -164,16 +186,23 @@ class TreeProblem(eqx.Module):
         def choose(occupancy: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
             best = jnp.max(q, axis=-1)
             gap = best[..., None] - q
-            return greedy(q), best, (jnp.sum(occupancy * gap, axis=(-1, -2)), jnp.max(gap, axis=(-1, -2)))
+            return greedy(q), best, (jnp.sum(occupancy * gap, axis=(-1, -2)), jnp.max(self.spread(q), axis=-1))
 
         values, (gaps, spreads) = self.backward(flow, choose, occupancy)
-        start = jnp.where(self.tree.slot_time == 0, self.tree.probability * jnp.sum(flow * values, axis=-1), 0)
+        start = jnp.where(
+            self.tree.slot_time == 0, self.tree.probability * jnp.sum(self.mean_fields(flow) * values, axis=-1), 0
+        )
         best = jax.ops.segment_sum(start, self.group, num_segments=self.num_groups)
         return self.by_group(gaps), best, jnp.max(spreads)
 
+    def spread(self, q: Float[Array, "*shape actions"]) -> Float[Array, "*shape"]:
+        """By how much the values of actions that are allowed differ."""
+        least = jnp.where(q > FORBIDDEN_REWARD / 2, q, jnp.inf) if "allowed" in self.game.declared else q
+        return jnp.max(q, axis=-1) - jnp.min(least, axis=-1)
+
     def deviation(
         self, flow: Flow, policy: Table, mass: Float[Array, "decisions states"] | None = None
-    ) -> tuple[Flow, Table, Float[Array, "decisions states"]]:
+    ) -> tuple[Values, Table, Float[Array, "decisions states"]]:
         """A best response to given mean fields, and what a policy loses to it step by step.
 
         By the performance difference lemma the total loss of the policy is the sum of the losses under the policy,
@@ -202,16 +231,17 @@ class TreeProblem(eqx.Module):
 
         Args:
             policy: A table (D, S, A).
-            flow: Its mean fields (M, S), if they are known.
+            flow: Its aggregate states (M, W), if they are known; the table then has what is allowed only.
         """
-        flow = self.push(policy) if flow is None else flow
+        if flow is None:
+            policy, flow = self.play(policy)
         if self.information == "full":
             return policy, flow
 
         def step(state: tuple[Table, Flow, Array, Array]) -> tuple[Table, Flow, Array, Array]:
             policy, flow, _, repeats = state
             played = policy[self.sets(flow).members]
-            return played, self.push(played), jnp.any(played != policy), repeats + 1
+            return *self.play(played), jnp.any(played != policy), repeats + 1
 
         def differs(state: tuple[Table, Flow, Array, Array]) -> Array:
             # Observations at t = 0 do not depend on the policy; once those until t are settled, so is the policy at t.

@@ -7,13 +7,9 @@ import importlib
 import warnings
 from typing import Any
 
-from structmfg.games._base import AggregateState, Game, Noise, NoiselessGame, NoisePaths
-from structmfg.games._beach_bar import BeachBar, BeachBarCrowded, BeachNoise
-from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
-from structmfg.games._crowd_modelling import CrowdModelling
-from structmfg.games._left_right import LeftRight
-from structmfg.games._linear_quadratic import LinearQuadratic
-from structmfg.games._macro import Macro
+from structmfg.games._aggregate import AggregateState, Noise, NoisePaths
+from structmfg.games._base import FORBIDDEN_REWARD, Game
+from structmfg.games._kinds import NoiselessGame
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
 from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, tree_of
@@ -30,8 +26,20 @@ from structmfg.games._validate import (
     check_noise_is_distinguishable,
     checked_state_axes,
 )
+from structmfg.games._vector import as_vector, from_vector, num_entries
+from structmfg.games.models import (
+    BeachBar,
+    BeachBarCrowded,
+    BeachNoise,
+    CarmonaFouqueSun,
+    CrowdModelling,
+    LeftRight,
+    LinearQuadratic,
+    Macro,
+)
 
 __all__ = [
+    "FORBIDDEN_REWARD",
     "GAMES",
     "MAX_SCENARIOS",
     "AggregateState",
@@ -55,6 +63,7 @@ __all__ = [
     "Sampling",
     "aggregate_functions",
     "as_game",
+    "as_vector",
     "check_definition",
     "check_game",
     "check_game_at_start",
@@ -64,6 +73,7 @@ __all__ = [
     "count_agents",
     "draw_actions",
     "draw_categorical",
+    "from_vector",
     "game_name",
     "history_indices",
     "innovations",
@@ -71,6 +81,7 @@ __all__ = [
     "noise_path",
     "noise_paths",
     "noise_tree",
+    "num_entries",
     "parameter_fields",
     "register",
     "rouwenhorst",

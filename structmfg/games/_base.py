@@ -1,100 +1,40 @@
 """What a game is: a state grid, an action set, a kernel, a reward, a noise step, an observation.
 
 An aggregate state (mu, z, t) is the mean field, the common noise and the time; whatever is common to all agents and is
-neither mu nor t belongs to z. A step leads from t to t+1, for t = 0..T-1. A game's arrays take the dtype of JAX's
-default float (float64 where `jax_enable_x64` is set).
+neither mu nor t belongs to z, unless the population moves it (see below). A step leads from t to t+1, for t = 0..T-1. A
+game's arrays take the dtype of JAX's default float (float64 where `jax_enable_x64` is set).
 
 Common noise is driven by uniform innovations: z_0 = `initial_noise(u_0)`, z_{t+1} = `next_noise(z_t, u_{t+1}, t)` with
 u in (0, 1). So one definition serves independent, antithetic and stratified noise paths.
+
+A game may declare more that agents have in common: a public state x that the population moves, statistics n of what the
+population does, prices p that clear markets, and actions that are allowed. At t agents observe x_t (and the price, if
+`observe` reads it), and choose; p_t and n_t follow from their choices, and enter kernel, reward and x_{t+1}. Each agent
+is small and takes all of them as given: no gradient passes through them.
 """
 
 import abc
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
-from typing_extensions import override
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole
+from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, PublicState
 from structmfg.games._content import digest_at_first_use
+from structmfg.games._display import Displayed
+from structmfg.games._market import clear
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._sampling import draw_categorical
-from structmfg.operators import Grid, TransitionKernel
+from structmfg.operators import TransitionKernel
 
-_WEIGHT_TOLERANCE = 1e-4  # of the sum of 2^14 probabilities in single precision
-
-Agents: TypeAlias = Int[Array, " agents"]  # a number, of a state or an action, for every agent
-if TYPE_CHECKING:
-    Noise: TypeAlias = Any
-else:
-    Noise = PyTree[Array]
-
-
-class AggregateState(eqx.Module):
-    """The aggregate state (mu, z, t).
-
-    Attributes:
-        mean_field: mu (S,), which sums to one.
-        noise: z, of the game's own structure.
-        time: t in 0..T.
-    """
-
-    mean_field: Float[Array, "*paths states"]
-    noise: Noise
-    time: Int[Array, "*paths"]
-
-
-class NoisePaths(eqx.Module):
-    """N paths z_0..z_T of the common noise.
-
-    Attributes:
-        noise: The noise, with leading axes (N, T+1).
-        probabilities: (N,); they sum to one.
-    """
-
-    noise: Noise
-    probabilities: Float[Array, " paths"]
-
-    def validate(self) -> "NoisePaths":
-        """The same paths, with probabilities divided by their sum where it differs from one by more than rounding.
-
-        Raises:
-            ValueError: If the probabilities are negative or do not sum to one, their number is not that of the paths,
-                or the noise is not finite.
-        """
-        weights = np.asarray(self.probabilities, float)
-        name = "the probabilities of the noise paths (scenarios)"
-        if weights.ndim != 1 or not weights.size:
-            raise ValueError(f"{name} must be a vector, but have shape {weights.shape}")
-        total = weights.sum()
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and abs(total - 1) <= _WEIGHT_TOLERANCE):
-            raise ValueError(
-                f"{name} must be nonnegative and sum to 1, but the least is {weights.min():g} and they sum to "
-                f"{total:.8g}; counts or percentages must be divided by their sum"
-            )
-        for leaf in map(np.asarray, jax.tree.leaves(self.noise)):
-            if leaf.shape[:1] != weights.shape:
-                raise ValueError(f"{name} are {len(weights)}, but the noise has shape {leaf.shape}")
-            if not (finite := np.isfinite(leaf)).all():
-                path, time, *_ = map(int, np.argwhere(~finite)[0])
-                raise ValueError(f"noise must be finite, but is {leaf[path, time]} on path {path} at time {time}")
-        dtype = np.asarray(self.probabilities).dtype
-        if (
-            jnp.issubdtype(dtype, jnp.floating)
-            and abs(total - 1) <= 4 * float(jnp.finfo(dtype).eps) * weights.size**0.5
-        ):
-            return self  # division would only replace one rounding error by another
-        return NoisePaths(self.noise, jnp.asarray(weights / total))
-
-    @property
-    def num_paths(self) -> int:
-        """N, the number of paths."""
-        return int(self.probabilities.shape[0])
+Declared = Literal["public", "actions", "price", "allowed"]
+Respond = Callable[[AggregateState], tuple[Float[Array, "states actions"], Any]]
+FORBIDDEN_REWARD = -1e30  # of an action that is not allowed: finite, so that zero times it is zero
 
 
 def _within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -107,7 +47,7 @@ def _within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], An
     return __eq__
 
 
-class Game(abc.ABC):
+class Game(Displayed, abc.ABC):
     """A mean field game with common noise and partial observation.
 
     A subclass sets `num_states`, `num_actions`, `horizon` and `discount` (as attributes of the class, as fields of a
@@ -251,69 +191,173 @@ class Game(abc.ABC):
         """The game's own noise structure from what a user wrote; unchanged by default."""
         return noise
 
-    # What a game may define for its figures; `examples/own_figure.py` shows how they are used.
+    # What a game may define where agents have more in common than (mu, z, t); see docs/games.md.
 
-    def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        """Named scalars to be drawn over time (prices, for instance), from (mu_t, z_t, t); none by default."""
-        return {}
+    def initial_public(self, noise: Noise) -> PublicState | None:
+        """The public state x_0 that the population moves, any tree of arrays, given z_0; none by default."""
+        return None
 
-    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        """The name and the coordinate (S,) of the states in figures; the index by default."""
-        return "state", jnp.arange(self.num_states, dtype=float)
+    def next_public(self, aggregate: AggregateState, next_noise: Noise) -> PublicState | None:
+        """x_{t+1}, from the aggregate state at t (with its actions and price) and z_{t+1}; unchanged by default."""
+        return aggregate.public
 
-    def state_axes(self) -> Sequence[tuple[str, Float[Array | np.ndarray, " points"] | Grid]]:
-        """The name and the coordinates of every factor of a product state; the one of `state_axis` by default.
+    def action_statistics(
+        self, aggregate: AggregateState, joint: Float[Array, "states actions"]
+    ) -> Float[Array, " statistics"] | None:
+        """The statistics n_t (N,) of what the population does, through which alone its actions matter; none by default.
 
-        The index of a state is row-major over the factors: that of the last factor runs fastest. A grid stands for its
-        points, and figures show a `GeometricGrid` on a logarithmic axis.
+        Args:
+            aggregate: The aggregate state at t, with its price.
+            joint: The share (S, A) of the population in each state that takes each action.
         """
-        return [self.state_axis()]
+        return None
 
-    def action_axis(self) -> tuple[str, Float[Array | np.ndarray, " actions"]]:
-        """The name of the mean action in figures, and the number (A,) that stands for each; the index by default."""
-        return "mean action (index)", np.arange(self.num_actions, dtype=float)
+    def price_bracket(
+        self, aggregate: AggregateState
+    ) -> tuple[Float[Array, " markets"], Float[Array, " markets"]] | None:
+        """The lowest and the highest prices (P,) to look for at t; None, the default, where there are no markets.
 
-    def noise_label(self, noise: Noise) -> str:
-        """A short name of a whole noise path z_0..z_T in figures; none by default."""
-        return ""
+        Excess demand must have opposite signs at the two. With several markets, each is cleared in turn at the prices
+        of the others, until none moves.
+        """
+        return None
 
-    def captions(self) -> dict[str, str]:
-        """What a reader should look at in a figure, by its name (mean_field, policy, ...); none by default."""
-        return {}
+    def excess_demand(
+        self, aggregate: AggregateState, price: Float[Array, " markets"], joint: Float[Array, "states actions"]
+    ) -> Float[Array, " markets"]:
+        """Demand less supply (P,) at given prices, given the shares (S, A) that take each action at these prices."""
+        raise NotImplementedError(f"{type(self).__name__} has a price_bracket, and needs excess_demand as well")
+
+    def allowed(self, aggregate: AggregateState) -> Bool[Array, "states actions"] | None:
+        """Which actions (S, A) are allowed in each state, at least one; None, the default, for all.
+
+        Kernel and reward are evaluated for every action, and the rows of the kernel must be distributions for all.
+        """
+        return None
 
     # What every game has.
 
+    @property
+    def declared(self) -> frozenset[Declared]:
+        """What the game declares beyond (mu, z, t): "public", "actions", "price", "allowed"."""
+        methods: dict[Declared, str] = {
+            "public": "initial_public",
+            "actions": "action_statistics",
+            "price": "price_bracket",
+            "allowed": "allowed",
+        }
+        return frozenset(
+            name for name, method in methods.items() if getattr(type(self), method) is not getattr(Game, method)
+        )
+
     def initial(self, key: PRNGKeyArray) -> AggregateState:
         """Draw an initial aggregate state."""
-        noise = self.initial_noise(jax.random.uniform(key))
-        return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0)
+        return self.at_start(self.initial_noise(jax.random.uniform(key)))
 
-    def aggregate(self, *, mean_field: ArrayLike, noise: Any, time: ArrayLike) -> AggregateState:
+    def at_start(self, noise: Noise) -> AggregateState:
+        """The aggregate state at t = 0, given z_0."""
+        public = self.initial_public(noise)
+        return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0, public=public)
+
+    def aggregate(
+        self,
+        *,
+        mean_field: ArrayLike,
+        noise: Any,
+        time: ArrayLike,
+        public: Any = None,
+        actions: ArrayLike | None = None,
+        price: ArrayLike | None = None,
+    ) -> AggregateState:
         """The aggregate state at any chosen point.
 
         Args:
             mean_field: mu (S,).
             noise: z, in any form that the game accepts.
             time: t.
+            public: x, where the game declares a public state.
+            actions: n (N,), where the game declares statistics of actions.
+            price: p (P,), where the game declares prices.
 
         Returns:
             The aggregate state.
 
         Raises:
-            ValueError: If the mean field is not a distribution (S,), or the time not a whole number in 0..T. Values are
-                checked where they are known, outside `jit`.
+            ValueError: If the mean field is not a distribution (S,), the time not a whole number in 0..T, or something
+                is given that the game does not declare. Values are checked where they are known, outside `jit`.
         """
         mean_field = as_reals("mean_field", mean_field, float)
         check_shape("mean_field", mean_field, (self.num_states,))
         check_rows("mean_field", mean_field[None], tolerance=1e-4)
         check_whole("time", time, 0, self.horizon)
+        for name, given in (("public", public), ("actions", actions), ("price", price)):
+            if given is not None and name not in self.declared:
+                raise ValueError(f"{name} is given, but {type(self).__name__} declares no such part of its state")
         try:
-            own = jax.tree.map(jnp.asarray, self.as_noise(noise))
+            own = jax.tree.map(jnp.asarray, (self.as_noise(noise), public))
         except (TypeError, OverflowError):
             raise ValueError(f"noise must be the game's own, of numbers, but is {noise!r:.60}") from None
         for leaf in jax.tree.leaves(own):
             check_reals("noise", leaf)
-        return AggregateState(mean_field, own, jnp.asarray(time))
+        vectors = (None if given is None else jnp.asarray(given, float) for given in (actions, price))
+        return AggregateState(mean_field, own[0], jnp.asarray(time), own[1], *vectors)
+
+    def decide(
+        self, aggregate: AggregateState, respond: Respond
+    ) -> tuple[AggregateState, Float[Array, "states actions"], Any]:
+        """What happens at t: markets clear, the population acts, and its actions make up their statistics.
+
+        Args:
+            aggregate: The aggregate state before agents act.
+            respond: The policy (S, A) and anything else, given the aggregate state with its price.
+
+        Returns:
+            The aggregate state with price and actions; the policy, with no mass on what is not allowed; what else
+            `respond` returned. A price is NaN if its market has no root in the bracket.
+        """
+        if not self.declared:
+            return aggregate, *respond(aggregate)
+
+        def shares(at: AggregateState) -> tuple[Array, Array, Any]:
+            policy, others = respond(at)
+            policy = self.restricted(at, policy)
+            return at.mean_field[:, None] * policy, policy, others
+
+        if (bracket := self.price_bracket(aggregate)) is not None:
+
+            def excess(price: Array) -> Array:
+                joint = shares(dataclasses.replace(aggregate, price=price))[0]
+                return self.excess_demand(aggregate, price, joint)
+
+            aggregate = dataclasses.replace(aggregate, price=clear(excess, *bracket))
+        joint, policy, others = shares(aggregate)
+        if (actions := self.action_statistics(aggregate, joint)) is not None:
+            aggregate = dataclasses.replace(aggregate, actions=actions)
+        return aggregate, policy, others
+
+    def restricted(
+        self, aggregate: AggregateState, policy: Float[Array, "states actions"]
+    ) -> Float[Array, "states actions"]:
+        """The policy (S, A) given that its action is allowed; where it has no mass on these, the uniform one."""
+        allowed = self.allowed(aggregate)
+        if allowed is None:
+            return policy
+        kept = jnp.where(allowed, policy, 0)
+        mass = jnp.sum(kept, axis=-1, keepdims=True)
+        uniform = allowed / jnp.maximum(jnp.sum(allowed, axis=-1, keepdims=True), 1)
+        return jnp.where(mass > 0, kept / jnp.where(mass > 0, mass, 1), uniform)
+
+    def reward_of_allowed(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
+        """The rewards (S, A) of a step, with a large finite loss for every action that is not allowed."""
+        rewards, allowed = self.reward(aggregate, following), self.allowed(aggregate)
+        return rewards if allowed is None else jnp.where(allowed, rewards, FORBIDDEN_REWARD)
+
+    def advance(
+        self, aggregate: AggregateState, mean_field: Float[Array, " states"], next_noise: Noise
+    ) -> AggregateState:
+        """The aggregate state at t+1 with a given mean field, from the one at t with its price and actions."""
+        public = self.next_public(aggregate, next_noise) if "public" in self.declared else None
+        return AggregateState(mean_field, next_noise, aggregate.time + 1, public)
 
     def follow(
         self, aggregate: AggregateState, policy: Float[Array, "states actions"], next_noise: Noise
@@ -322,8 +366,8 @@ class Game(abc.ABC):
 
         Its mean field is mu' = (A^pi)^T mu, scaled such that errors of rounding do not add up over time.
         """
-        mean_field = self.kernel(aggregate).under(policy).move(aggregate.mean_field)
-        return AggregateState(mean_field, next_noise, aggregate.time + 1)
+        aggregate, policy, _ = self.decide(aggregate, lambda _: (policy, None))
+        return self.advance(aggregate, self.kernel(aggregate).under(policy).move(aggregate.mean_field), next_noise)
 
     def is_last(self, aggregate: AggregateState) -> Array:
         """Whether the step that starts at this aggregate state reaches T."""
@@ -338,46 +382,3 @@ class Game(abc.ABC):
                 f"observe must return an array of shape (observations,), but returned one of shape {shape}"
             )
         return int(shape[0])
-
-
-class NoiselessGame(Game):
-    """A game without common noise: z is 0 at all times, and there is one noise path."""
-
-    @override
-    def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
-        return jnp.zeros((), int)
-
-    @override
-    def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
-        return noise
-
-    @override
-    def scenarios(self) -> NoisePaths:
-        return NoisePaths(jnp.zeros((1, self.horizon + 1), int), jnp.ones(1))
-
-    @override
-    def noise_label(self, noise: Int[Array, " times"]) -> str:
-        return "no common noise"
-
-
-class DisplacementGame(Game):
-    """A game on a line whose actions are displacements by -max_action..max_action cells."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def max_action(self) -> int: ...
-
-    @property
-    @override
-    def num_actions(self) -> int:
-        return 2 * self.max_action + 1
-
-    @property
-    def actions(self) -> np.ndarray:
-        """The displacement (A,) of every action."""
-        return np.arange(-self.max_action, self.max_action + 1)
-
-    @override
-    def action_axis(self) -> tuple[str, np.ndarray]:
-        return "mean displacement (cells per step)", self.actions.astype(float)

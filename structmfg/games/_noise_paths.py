@@ -8,7 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, check_kind, check_name
 from structmfg._flags import own_rules
-from structmfg.games._base import Game, Noise, NoisePaths
+from structmfg.games._aggregate import Noise, NoisePaths
+from structmfg.games._base import Game
 from structmfg.games._sampling import inside_unit_interval
 from structmfg.games._validate import check_game
 

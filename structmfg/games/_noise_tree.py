@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_kind
-from structmfg.games._base import Game, Noise, NoisePaths
+from structmfg.games._aggregate import Noise, NoisePaths
+from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain
 
 MAX_BYTES = 2**34  # about what a solver on a tree may take

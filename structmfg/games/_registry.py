@@ -5,12 +5,15 @@ from typing import Any, TypeVar
 
 from structmfg._checks import check_name
 from structmfg.games._base import Game
-from structmfg.games._beach_bar import BeachBar, BeachBarCrowded
-from structmfg.games._carmona_fouque_sun import CarmonaFouqueSun
-from structmfg.games._crowd_modelling import CrowdModelling
-from structmfg.games._left_right import LeftRight
-from structmfg.games._linear_quadratic import LinearQuadratic
-from structmfg.games._macro import Macro
+from structmfg.games.models import (
+    BeachBar,
+    BeachBarCrowded,
+    CarmonaFouqueSun,
+    CrowdModelling,
+    LeftRight,
+    LinearQuadratic,
+    Macro,
+)
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,

@@ -23,7 +23,8 @@ from structmfg._checks import (
     check_shape,
     plain,
 )
-from structmfg.games._base import AggregateState, Game, Noise, NoisePaths
+from structmfg.games._aggregate import AggregateState, Noise, NoisePaths
+from structmfg.games._base import Game
 from structmfg.games._content import current_version
 from structmfg.games._noise_tree import NoiseTree
 from structmfg.operators import Grid, TransitionKernel

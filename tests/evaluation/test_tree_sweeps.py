@@ -55,7 +55,7 @@ def along(game, policy, noise):
 def on_tree(game, tree, policy):
     flow, table = unroll_on_tree(game, tree, policy)
     values, pages = backward(game, tree, flow, lambda page, q: (jnp.sum(page * q, -1), page), table)
-    return flow, table, values, pages, push(game, tree, table)
+    return flow, table, values, pages, push(game, tree, table)[0]
 
 
 def node_means(tree, x, weights):

@@ -63,8 +63,7 @@ class Accelerated(eqx.Module):
 
     def init(self, problem: TreeProblem) -> AcceleratedState:
         """The state of the uniform policy."""
-        policy = problem.uniform()
-        flow = problem.push(policy)
+        policy, flow = problem.play(problem.uniform())
         certificate = problem.certify(flow, policy)
         zero = jnp.zeros(problem.num_groups, int)
         stiffness = (
@@ -90,7 +89,7 @@ class Accelerated(eqx.Module):
 
         expected = (1 - of_slot) * state.flow + of_slot * state.mirror_flow
         _, policy = problem.backward(expected, choose, (state.policy, (state.stiffness * theta)[own]))
-        mirror_flow, of_node = problem.push(policy), theta[own][:, None, None]
+        (policy, mirror_flow), of_node = problem.play(policy), theta[own][:, None, None]
         return state._replace(
             occupancy=(1 - of_node) * state.occupancy + of_node * problem.occupancy(mirror_flow, policy),
             flow=(1 - of_slot) * state.flow + of_slot * mirror_flow,
@@ -141,18 +140,18 @@ def _stiffness(problem: TreeProblem, flow: Flow, policy: Table) -> Float[Array, 
     """A first stiffness: how far rewards fall where a soft response to the mean fields goes, per unit of divergence."""
 
     def choose(own: Array, q: Array) -> tuple[Array, Array, tuple[Array, Array]]:
-        spread = jnp.max(jnp.max(q, axis=-1) - jnp.min(q, axis=-1))
+        spread = jnp.max(problem.spread(q))
         response, _ = soft(q, jnp.maximum(spread / 4, jnp.finfo(q.dtype).tiny ** 0.5))
         return own, jnp.sum(own * q, axis=-1), (response, jnp.broadcast_to(spread, q.shape[:1]))
 
     _, (response, spread) = problem.backward(flow, choose, policy)
-    moved = problem.push(response)
+    response, moved = problem.play(response)
     before, after = problem.occupancy(flow, policy), problem.occupancy(moved, response)
     fall = sum(
         sign * problem.gains(at, occupancy)[0]
         for at, occupancy, sign in ((flow, before, 1), (flow, after, -1), (moved, before, -1), (moved, after, 1))
     )
-    relative = jnp.log(jnp.maximum(response, LEAST_PROBABILITY) / policy)
+    relative = jnp.log(jnp.maximum(response, LEAST_PROBABILITY) / jnp.maximum(policy, LEAST_PROBABILITY))
     divergence = problem.by_group(jnp.sum(after * relative, axis=(-1, -2)))
     least = _LEAST_STIFFNESS * jnp.max(spread) + jnp.finfo(flow.dtype).tiny ** 0.5
     return jnp.maximum(fall / jnp.maximum(divergence, jnp.finfo(flow.dtype).tiny ** 0.5), least)

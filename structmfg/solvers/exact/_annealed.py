@@ -74,8 +74,7 @@ class Annealed(eqx.Module):
 
     def init(self, problem: TreeProblem) -> AnnealedState:
         """The state of the uniform policy; the first temperature is the spread of its action values."""
-        policy = problem.uniform()
-        flow = problem.push(policy)
+        policy, flow = problem.play(problem.uniform())
         gain, best, spread = problem.gains(flow, problem.occupancy(flow, policy))
         count = problem.aggregates.shape[0]
         first = jnp.maximum(spread * (_WITHOUT_INTERACTION if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
@@ -101,8 +100,7 @@ class Annealed(eqx.Module):
     def step(self, problem: TreeProblem, state: AnnealedState) -> AnnealedState:
         """The state after one evaluation of F, and Anderson's step or another temperature."""
         temperature = state.now.temperature
-        policy = respond(problem, state.now)
-        flow = problem.push(policy)
+        policy, flow = problem.play(respond(problem, state.now))
         reached = flow @ problem.aggregates.T
         residual = reached - state.guess
         scale = jnp.max(jnp.abs(reached), axis=0) + jnp.finfo(flow.dtype).tiny
@@ -206,8 +204,9 @@ def lift(problem: TreeProblem, flow: Flow, aggregates: Float[Array, "slots aggre
     lifted = flow + (aggregates - flow @ problem.aggregates.T) @ problem.pseudoinverse.T
     if problem.aggregates.shape[0] < problem.aggregates.shape[1]:
         return lifted
-    masses = jnp.maximum(lifted, 0)
-    return masses / jnp.sum(masses, axis=-1, keepdims=True)
+    masses = jnp.maximum(problem.mean_fields(lifted), 0)
+    others = lifted[:, problem.game.num_states :]
+    return jnp.concatenate([masses / jnp.sum(masses, axis=-1, keepdims=True), others], axis=-1)
 
 
 def _where(which: Array, yes: Any, no: Any) -> Any:
@@ -215,8 +214,12 @@ def _where(which: Array, yes: Any, no: Any) -> Any:
 
 
 def _bounded(problem: TreeProblem, guess: Float[Array, "slots aggregates"]) -> Float[Array, "slots aggregates"]:
-    """The guess, moved to within the aggregates that distributions can have."""
-    return jnp.clip(guess, jnp.min(problem.aggregates, axis=1), jnp.max(problem.aggregates, axis=1))
+    """The guess, moved to within the aggregates that distributions can have; what is no mean field has no bounds."""
+    states = problem.game.num_states
+    count = len(problem.aggregates) - (problem.aggregates.shape[1] - states)
+    functions = problem.aggregates[:count, :states]
+    of_mean_field = jnp.clip(guess[:, :count], jnp.min(functions, axis=1), jnp.max(functions, axis=1))
+    return jnp.concatenate([of_mean_field, guess[:, count:]], axis=-1)
 
 
 def _anderson(

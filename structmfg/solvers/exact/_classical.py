@@ -52,8 +52,7 @@ class Classical(TreeSolver):
 
     @override
     def init(self, problem: TreeProblem) -> Iterate:
-        policy = problem.uniform()
-        flow = problem.push(policy)
+        policy, flow = problem.play(problem.uniform())
         return Iterate(policy, flow, flow, self.remember(problem, flow, policy), jnp.zeros((), int))
 
     def remember(self, problem: TreeProblem, flow: Flow, policy: Table) -> Table:
@@ -69,8 +68,8 @@ class Classical(TreeSolver):
 
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
         """The state after a response: by default it is the policy, and its mean fields are what agents expect."""
-        flow = problem.push(response)
-        return state._replace(policy=response, flow=flow, expect=flow)
+        policy, flow = problem.play(response)
+        return state._replace(policy=policy, flow=flow, expect=flow)
 
     @override
     def step(self, problem: TreeProblem, state: Iterate) -> Iterate:
@@ -121,7 +120,7 @@ class FixedPoint(Classical):
 
     @override
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
-        flow = problem.push(response)
+        response, flow = problem.play(response)
         expect = (1 - self.damping) * state.expect + self.damping * flow
         return state._replace(policy=response, flow=flow, expect=expect)
 
@@ -150,7 +149,8 @@ class FictitiousPlay(Classical):
     @override
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
         weight = 1 / (state.steps + 2.0)  # of the k-th response 1 / (k + 1): the uniform policy is the first of all
-        played = problem.occupancy(problem.push(response), response)
+        response, flow = problem.play(response)
+        played = problem.occupancy(flow, response)
         occupancy = (1 - weight) * state.memory + weight * played
         return super().average(problem, state, conditional(occupancy))._replace(memory=occupancy)
 

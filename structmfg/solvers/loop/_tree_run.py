@@ -225,21 +225,21 @@ def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Ar
     A policy that knows the noise finds every node, see `check_noise_is_distinguishable`.
     """
     if problem.information == "full":
-        table = jax.nn.softmax(policy.logits)
-        flow = problem.push(table)
+        table, flow = problem.play(jax.nn.softmax(policy.logits))
     else:
         flow, table = unroll_on_tree(problem.game, problem.tree, policy)
     values, _, losses, exact = best_values(problem, flow, table)
-    gain = jnp.sum(problem.weights[:, None] * flow[: problem.tree.num_decisions] * losses)
+    mean_fields = problem.mean_fields(flow)
+    gain = jnp.sum(problem.weights[:, None] * mean_fields[: problem.tree.num_decisions] * losses)
     start = jnp.where(problem.tree.slot_time == 0, problem.tree.probability, 0)
-    return flow, gain, jnp.sum(start[:, None] * flow * values) - gain, exact
+    return flow, gain, jnp.sum(start[:, None] * mean_fields * values) - gain, exact
 
 
 def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
     with jax.enable_x64(True):
         flow, *numbers = evaluate_on_tree(problem, in_double(policy))
         gain, mean_return, exact = (x.item() for x in numbers)
-        steps, fault, is_broken = steps_on_tree(problem.tree, flow), None, False
+        steps, fault, is_broken = steps_on_tree(problem.game, problem.tree, flow), None, False
         try:
             check_game_along(problem.game, steps, max_checked=_MAX_CHECKED)
             if problem.information == "public":

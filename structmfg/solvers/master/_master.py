@@ -145,11 +145,16 @@ def master_equation(
         `residual`, which is max |V - V_before|, and `bound`.
 
     Raises:
-        ValueError: The game has more than three states or no finite noise chain, its kernels are no distributions, it
+        ValueError: The game has more than three states, no finite noise chain, or more than (mu, z, t) in common, its kernels are no distributions, it
             reads the clock without a horizon, or an argument is out of range.
         RuntimeError: The result is not `solved`, and `throw` is true.
     """
     game = as_game(game)
+    if game.declared:
+        raise ValueError(
+            f"the master equation is solved for games whose aggregate state is (mu, z, t), but {type(game).__name__} "
+            f"declares {', '.join(sorted(game.declared))}"
+        )
     chain = _checked_chain(game)
     mesh = check_integer("mesh", mesh, at_least=1)
     max_steps = check_integer("max_steps", max_steps, at_least=1)

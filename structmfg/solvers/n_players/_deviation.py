@@ -25,6 +25,8 @@ What is taken off has mean zero, whatever the game, so averages stay unbiased. W
 it leaves a remainder of order 1 / N instead of N^(-1/2), the order of what is to be measured.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,8 +42,10 @@ from structmfg.games import (
     Noise,
     PopulationGame,
     PopulationState,
+    as_vector,
     count_agents,
     draw_actions,
+    from_vector,
     sample_next_states,
 )
 from structmfg.policies import Hidden, Policy
@@ -54,14 +58,15 @@ class PopulationRollout(NamedTuple):
     """Games of N players.
 
     Attributes:
-        others: The mean fields of N - 1 players.
-        control_variates: The mean fields of their control variates, which are independent of each other.
+        others: The aggregate states of the game as vectors (`games.as_vector`), with the mean fields of N - 1 players.
+        control_variates: The same with the mean fields of their control variates, which are independent of each other.
+            Public state, actions and price are there those of the mean field.
         signals: What the policy was given at t = 0..T-1.
         excess: How much more than their control variates the N players earned on average, discounted to t = 0.
     """
 
-    others: Float[Array, "*games times_and_end states"]
-    control_variates: Float[Array, "*games times_and_end states"]
+    others: Float[Array, "*games times_and_end entries"]
+    control_variates: Float[Array, "*games times_and_end entries"]
     signals: Float[Array, "*games times signal"]
     excess: Float[Array, "*games"]
 
@@ -79,8 +84,10 @@ def play(
     """Play one game of N players along each of the paths with the given indices in `along`."""
     prepared, population = policy.prepare(), PopulationGame(game, num_players)
 
-    def mean_field(agents: Array) -> Array:
-        return count_agents(agents[1:], game.num_states) / (num_players - 1)
+    def others(agents: Array, aggregate: AggregateState) -> Array:
+        """The aggregate state as a vector, with the mean field of all these agents but the first."""
+        mean_field = count_agents(agents[1:], game.num_states) / (num_players - 1)
+        return as_vector(game, dataclasses.replace(aggregate, mean_field=mean_field))
 
     def step(
         carry: tuple[PopulationState, Hidden, Array], inputs: tuple[Array, AggregateState, AggregateState, Array]
@@ -90,25 +97,38 @@ def play(
         action_key, move_key = jax.random.split(key)
         signal = policy.signal(state.aggregate, game.observe(state.aggregate))
         hidden = policy.update(hidden, signal, now.time)
-        actions = draw_actions(action_key, jax.nn.softmax(policy.decode(prepared, hidden)), state.agents)
+        table = game.restricted(state.aggregate, jax.nn.softmax(policy.decode(prepared, hidden)))
+        actions = draw_actions(action_key, table, state.agents)
         variate_actions = draw_actions(action_key, probabilities, variates)
-        state, rewards = population.advance(move_key, state, actions, then.noise)
+        acting = population.acting(state, actions)
+        recorded = others(state.agents, acting), others(variates, now), signal
+        state, rewards = population.advance(move_key, state, actions, then.noise, respond(hidden))
         excess = game.discount**now.time * jnp.mean(rewards - game.reward(now, then)[variates, variate_actions])
         variates = sample_next_states(game, now, variates, variate_actions, move_key)
-        return (state, hidden, variates), (mean_field(state.agents), mean_field(variates), signal, excess)
+        return (state, hidden, variates), (*recorded, excess)
+
+    def respond(hidden: Hidden) -> Callable[[AggregateState], Array]:
+        """What the population plays at a price, given the hidden state before its observation."""
+
+        def at(aggregate: AggregateState) -> Array:
+            now = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), aggregate.time)
+            return jax.nn.softmax(policy.decode(prepared, now))
+
+        return at
 
     def play_one(inputs: tuple[Array, PRNGKeyArray]) -> PopulationRollout:
         path, key = inputs
         trajectory = jax.tree.map(lambda x: x[path], along)
         now, then = steps(trajectory.aggregates)
         start_key, key = jax.random.split(key)
-        state = population.start(start_key, jax.tree.map(lambda z: z[0], now.noise))
+        state = population.start(start_key, jax.tree.map(lambda z: z[0], now.noise), respond(policy.start()))
         keys = jax.random.split(key, game.horizon)
         carry, rows = (state, policy.start(), state.agents), (keys, now, then, trajectory.policy)
-        _, (others, variates, signals, excess) = jax.lax.scan(step, carry, rows)
-        first = mean_field(state.agents)[None]
-        others, variates = (jnp.concatenate([first, later]) for later in (others, variates))
-        return PopulationRollout(others, variates, signals, jnp.sum(excess))
+        (last, _, last_variates), (played, variates, signals, excess) = jax.lax.scan(step, carry, rows)
+        end = jax.tree.map(lambda x: x[-1], then)
+        ends = others(last.agents, last.aggregate.before_acting()), others(last_variates, end)
+        played, variates = (jnp.concatenate([x, y[None]]) for x, y in zip((played, variates), ends, strict=True))
+        return PopulationRollout(played, variates, signals, jnp.sum(excess))
 
     size = _side_by_side(len(path), num_players * game.num_actions)
     return jax.lax.map(play_one, (path, jax.random.split(key, len(path))), batch_size=size)
@@ -122,7 +142,11 @@ def kernel_depends_on_mean_field(game: Game, along: Trajectory) -> Bool[Array, "
     def at(aggregate: AggregateState) -> Array:
         mass = aggregate.mean_field
         fields = jnp.stack([mass, mass[::-1], jnp.full_like(mass, 1 / game.num_states)])
-        expected = jax.vmap(lambda field: game.kernel(_with_mean_field(aggregate, field)).expect(values))(fields)
+
+        def expect(field: Array) -> Array:
+            return game.kernel(dataclasses.replace(aggregate, mean_field=field)).expect(values)
+
+        expected = jax.vmap(expect)(fields)
         return jnp.any(expected != expected[0])
 
     flat = jax.tree.map(lambda x: x[:, :-1].reshape(-1, *x.shape[2:]), along.aggregates)
@@ -145,7 +169,7 @@ def finite_n_action_values(
 
     def joined(others: AggregateState, own: Array) -> AggregateState:
         """The aggregate state with the agent in it, where it is in state s with the probability own(s)."""
-        return _with_mean_field(others, others.mean_field + weight * (own - others.mean_field))
+        return dataclasses.replace(others, mean_field=others.mean_field + weight * (own - others.mean_field))
 
     def in_state(state: Array) -> Array:
         aggregate = joined(now, jnp.arange(game.num_states) == state)
@@ -154,7 +178,7 @@ def finite_n_action_values(
 
         def reward(action: Array, targets: Array, probabilities: Array) -> Array:
             own = jnp.zeros(game.num_states).at[targets].add(probabilities)
-            return game.reward(aggregate, joined(then, own))[state, action]
+            return game.reward_of_allowed(aggregate, joined(then, own))[state, action]
 
         # What does not depend on the action, or on the state, is computed once.
         rewards = jax.vmap(reward)(jnp.arange(game.num_actions), targets[0], probabilities[0])
@@ -209,11 +233,13 @@ def best_responses(
             path, others, variates = inputs
             here, after, value = jax.tree.map(lambda x: x[path], (now, then, values))
 
-            def q(fields: Array) -> Array:
-                aggregates = _with_mean_field(here, fields[0]), _with_mean_field(after, fields[1])
-                return finite_n_action_values(game, weight, *aggregates, value[None])[0]
+            def q(vectors: Array) -> Array:
+                now = from_vector(game, vectors[0], here.noise, here.time)
+                then = from_vector(game, vectors[1], after.noise, after.time).before_acting()
+                return finite_n_action_values(game, weight, now, then, value[None])[0]
 
-            return _controlled(q, others, variates, jnp.stack([here.mean_field, after.mean_field]), q)
+            mean = jnp.stack([as_vector(game, here), as_vector(game, after)])
+            return _controlled(q, others, variates, mean, q)
 
         size = _side_by_side(len(index), _numbers_of_own_weight(game))
         q = jax.lax.map(in_game, (index, others, variates), batch_size=size)
@@ -240,7 +266,7 @@ def gains(
     index = jnp.tile(jnp.arange(paths), repeats)
 
     def gain(aggregates: AggregateState, probabilities: Array, better: Array, others: Array) -> Array:
-        now, then = steps(_with_mean_field(aggregates, others))
+        now, then = steps(_from_vectors(game, others, aggregates))
 
         def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array, Array]) -> tuple[Array, None]:
             now, then, probabilities, better = inputs
@@ -256,11 +282,14 @@ def gains(
         path, played = inputs
         aggregates, _, mean_field_policy = jax.tree.map(lambda x: x[path], along)
         probabilities, better = jax.nn.softmax(policy.unroll(played.signals)), response[:, path]
+        if "allowed" in game.declared:
+            now = steps(_from_vectors(game, played.others, aggregates))[0]
+            probabilities = jax.vmap(game.restricted)(now, probabilities)
         return _controlled(
             lambda others: gain(aggregates, probabilities, better, others),
             played.others,
             played.control_variates,
-            aggregates.mean_field,
+            vectors_of(game, aggregates),
             lambda others: gain(aggregates, mean_field_policy, better, others),
         )
 
@@ -269,8 +298,19 @@ def gains(
     return jax.lax.map(in_game, (index, flat), batch_size=size).reshape(repeats, paths)
 
 
-def _with_mean_field(aggregate: AggregateState, mean_field: Array) -> AggregateState:
-    return AggregateState(mean_field, aggregate.noise, aggregate.time)
+def vectors_of(game: Game, aggregates: AggregateState) -> Float[Array, "*paths times_and_end entries"]:
+    """The aggregate states along paths as vectors; zero for actions and price at T, where nobody acts."""
+    known = jax.tree.map(lambda x: jnp.nan_to_num(x), (aggregates.actions, aggregates.price))
+    aggregates = dataclasses.replace(aggregates, actions=known[0], price=known[1])
+    convert = functools.partial(as_vector, game)
+    for _ in range(aggregates.time.ndim):
+        convert = jax.vmap(convert)
+    return convert(aggregates)
+
+
+def _from_vectors(game: Game, vectors: Float[Array, "times_and_end entries"], along: AggregateState) -> AggregateState:
+    """The aggregate states of vectors along one path, with the noise and the times of `along`."""
+    return jax.vmap(lambda vector, z, t: from_vector(game, vector, z, t))(vectors, along.noise, along.time)
 
 
 def _numbers_of_own_weight(game: Game) -> int:

@@ -67,6 +67,11 @@ def enumerate_players(game: Game, policy: Policy, num_players: int) -> tuple[flo
 
     Exact, in double precision. Raises `ValueError` if the noise is not finite or there is too much to enumerate.
     """
+    if declared := game.declared & {"public", "actions", "price"}:
+        raise ValueError(
+            f"a deviator who knows everything is not available where a game declares {', '.join(sorted(declared))}: "
+            "allowed: non_anticipative, clairvoyant"
+        )
     with jax.enable_x64(True):
         policy = in_double(policy)
         tree = noise_tree(game)
@@ -211,7 +216,7 @@ def _policies_and_kernels(
         aggregate = AggregateState(mean_field, noise, time)
         hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), time)
         rows = jax.vmap(game.kernel(aggregate).expect, out_axes=-1)(jnp.eye(game.num_states))
-        return hidden, jax.nn.softmax(policy.decode(prepared, hidden)), rows
+        return hidden, game.restricted(aggregate, jax.nn.softmax(policy.decode(prepared, hidden))), rows
 
     return jax.vmap(at)(mean_fields, noise, hidden)
 
@@ -245,7 +250,7 @@ def _rewards_on(
     def reward(inputs: tuple[Noise, Noise, Array, Array, Array]) -> Array:
         noise, next_noise, mean_field, next_mean_field, own = inputs
         now = AggregateState(mean_field, noise, time)
-        return game.reward(now, AggregateState(next_mean_field, next_noise, time + 1))[own]
+        return game.reward_of_allowed(now, AggregateState(next_mean_field, next_noise, time + 1))[own]
 
     inputs = noise, next_noise, mean_field, next_mean_field, own
     return jax.lax.map(reward, inputs, batch_size=1024)

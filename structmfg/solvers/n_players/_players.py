@@ -41,6 +41,7 @@ from structmfg.solvers.n_players._deviation import (
     kernel_depends_on_mean_field,
     mean_field_paths,
     play,
+    vectors_of,
 )
 from structmfg.solvers.n_players._enumeration import enumerate_players
 
@@ -68,7 +69,7 @@ class PlayersEvaluation(NamedTuple):
         neglected: The effects of order 1 / N that the gain leaves out, in either direction, and that may be large for
             few players: the `reaction` of the others, and of the policy itself, to the mean field that the deviation
             changes, where the policy may observe it or the others' moves depend on it; the agent's `own weight` in the
-            mean field it lives in, where the game is too large.
+            mean field it lives in, where the game is too large, or in public state, actions and price.
     """
 
     num_players: int
@@ -215,9 +216,11 @@ class _Study:
         every = np.broadcast_to(np.arange(paths.num_paths), (game.horizon + 1, paths.num_paths))
         self.nodes = jnp.asarray(every if deviator == "clairvoyant" else history_indices(paths))
         self.with_own_weight = game.num_states * game.num_actions <= _MAX_PAIRS_WITH_OWN_WEIGHT
+        beyond = game.declared & {"public", "actions", "price"}
         blind = isinstance(policy, TabularPolicy) or (isinstance(policy, TreePolicy) and policy.informed)
-        reacts = not blind or bool(kernel_depends_on_mean_field(game, self.along))
-        left_out: list[tuple[Neglected, bool]] = [("reaction", reacts), ("own weight", not self.with_own_weight)]
+        reacts = not blind or bool(beyond) or bool(kernel_depends_on_mean_field(game, self.along))
+        weightless = not self.with_own_weight or bool(beyond)
+        left_out: list[tuple[Neglected, bool]] = [("reaction", reacts), ("own weight", weightless)]
         self.neglected = tuple(effect for effect, applies in left_out if applies)
 
     def evaluation(self, num_players: int, num_games: int | None, key: PRNGKeyArray) -> PlayersEvaluation:
@@ -252,7 +255,7 @@ class _Study:
         At an equilibrium many actions are equally good, so luck decides which of them is the best of noisy averages.
         Which of the two responses gains more is measured on one half of these games, with averages over the other.
         """
-        half, mean = len(games.excess) // 2, self.along.aggregates.mean_field[None]
+        half, mean = len(games.excess) // 2, vectors_of(self.game, self.along.aggregates)[None]
         limit = PopulationRollout(mean, mean, games.signals[:1], games.excess[:1])
         learned, plain = (self._best_response(weight, played) for played in (_slice(games, 0, half), limit))
         rest = _slice(games, half, None)

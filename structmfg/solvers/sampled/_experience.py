@@ -4,6 +4,7 @@ P populations of N agents play side by side, each with common noise of its own. 
 matrix or an exact mean field: rewards are those that agents met.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from structmfg.games import Game, Observation, PopulationGame, PopulationState, draw_categorical
+from structmfg.evaluation import FORBIDDEN_LOGIT
+from structmfg.games import AggregateState, Game, Observation, PopulationGame, PopulationState, draw_categorical
 from structmfg.policies import Critic, Hidden, Network, NetworkPolicy
 
 # The most state-action pairs per agent for which a network is decoded in all states at once, and the agents' rows read
@@ -39,18 +41,33 @@ class Transitions(NamedTuple):
 
 Choose = Callable[[Any, Observation, PRNGKeyArray], tuple[Any, Int[Array, "populations agents"], Any]]
 
+Respond = Callable[[Any, AggregateState], Float[Array, "states actions"]]
 
-def start(game: PopulationGame, num_populations: int, key: PRNGKeyArray) -> PopulationState:
-    """Populations at t = 0."""
-    return jax.vmap(game.reset)(jax.random.split(key, num_populations))[1]
+
+def start(
+    game: PopulationGame, num_populations: int, key: PRNGKeyArray, memory: Any, respond: Respond
+) -> PopulationState:
+    """Populations at t = 0; memory and `respond` as of `play`."""
+
+    def one(key: PRNGKeyArray, memory: Any) -> PopulationState:
+        return game.reset(key, functools.partial(respond, memory))[1]
+
+    return jax.vmap(one)(jax.random.split(key, num_populations), memory)
 
 
 def play(
-    game: PopulationGame, populations: PopulationState, memory: Any, choose: Choose, key: PRNGKeyArray, num_steps: int
+    game: PopulationGame,
+    populations: PopulationState,
+    memory: Any,
+    choose: Choose,
+    respond: Respond,
+    key: PRNGKeyArray,
+    num_steps: int,
 ) -> tuple[PopulationState, Any, Transitions, Any]:
     """Play some steps in succession, with a new population in place of each that reaches T.
 
     `choose` maps a memory, an observation and a key to the next memory, the actions (P, N), and what is to be recorded.
+    `respond` maps the memory of one population and its aggregate state to the policy that clears markets.
     Returns the populations and the memory after the last step, the transitions (leading axis: times), and the records.
     """
 
@@ -59,7 +76,11 @@ def play(
         choice_key, *keys = jax.random.split(key, populations.agents.shape[0] + 1)
         observed = jax.vmap(game.observe)(populations)
         memory, actions, recorded = choose(memory, observed, choice_key)
-        following, populations, rewards, done = jax.vmap(game.step)(jnp.stack(keys), populations, actions)
+
+        def step_one(key: PRNGKeyArray, state: PopulationState, actions: Array, memory: Any) -> Any:
+            return game.step(key, state, actions, functools.partial(respond, memory))
+
+        following, populations, rewards, done = jax.vmap(step_one)(jnp.stack(keys), populations, actions, memory)
         return (populations, memory), (Transitions(observed, actions, rewards, following, done), recorded)
 
     keys = jax.random.split(key, num_steps)
@@ -71,10 +92,26 @@ def play_uniformly(game: PopulationGame, num_populations: int, key: PRNGKeyArray
     """Play one whole life of populations whose agents act uniformly at random."""
 
     def choose(memory: None, observed: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
-        return None, jax.random.randint(key, observed.states.shape, 0, game.game.num_actions), None
+        return None, draw_uniformly(observed, game.game.num_actions, key), None
+
+    def respond(memory: None, aggregate: AggregateState) -> Array:
+        return jnp.full((game.game.num_states, game.game.num_actions), 1 / game.game.num_actions)
 
     start_key, key = jax.random.split(key)
-    return play(game, start(game, num_populations, start_key), None, choose, key, game.game.horizon)[2]
+    populations = start(game, num_populations, start_key, None, respond)
+    return play(game, populations, None, choose, respond, key, game.game.horizon)[2]
+
+
+def draw_uniformly(observed: Observation, num_actions: int, key: PRNGKeyArray) -> Int[Array, "*batch agents"]:
+    """Draw actions uniformly from those that agents may choose."""
+    if observed.allowed is None:
+        return jax.random.randint(key, observed.states.shape, 0, num_actions)
+    return draw_categorical(key, observed.allowed.astype(float))
+
+
+def allowed_logits(logits: Float[Array, "*batch actions"], observed: Observation) -> Float[Array, "*batch actions"]:
+    """The logits, with a large finite loss for actions that agents may not choose."""
+    return logits if observed.allowed is None else jnp.where(observed.allowed, logits, FORBIDDEN_LOGIT)
 
 
 def scale_of_returns(rewards: Float[Array, "times populations agents"], discount: float) -> Float[Array, ""]:

@@ -36,14 +36,16 @@ from structmfg.solvers._former_names import renamed_fields
 from structmfg.solvers._learning import ActorCritic, bind, check_settings, descend, progress
 from structmfg.solvers.sampled._experience import (
     Transitions,
+    allowed_logits,
     decode_states,
+    draw_uniformly,
     latest_rewards,
     log_probability,
     mean_return,
     play,
     sample_actions,
 )
-from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState
+from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState, response_of
 from structmfg.solvers.sampled._replay import Replay, add_to_replay, empty_replay, sample_replay
 
 
@@ -141,13 +143,19 @@ class MunchausenOMD(PopulationSolver):
         population = PopulationGame(game, self.num_agents)
 
         def choose(memory: None, observed: Observation, key: PRNGKeyArray) -> tuple[None, Array, None]:
-            return None, explore(_decode(policy, prepared, observed), exploration, key), None
+            return (
+                None,
+                explore(allowed_logits(_decode(policy, prepared, observed), observed), observed, exploration, key),
+                None,
+            )
+
+        respond = response_of(policy, game)
 
         def play_on(
             populations: PopulationState, rewards: Array, key: PRNGKeyArray, num_steps: int
         ) -> tuple[PopulationState, Array, Transitions]:
             """Populations and mean rewards after some steps, and these steps, with rewards in units of `scale`."""
-            populations, _, steps, _ = play(population, populations, None, choose, key, num_steps)
+            populations, _, steps, _ = play(population, populations, None, choose, respond, key, num_steps)
             rewards = latest_rewards(rewards, steps)
             return populations, rewards, steps._replace(rewards=steps.rewards / state.scale)
 
@@ -179,7 +187,7 @@ class MunchausenOMD(PopulationSolver):
     ) -> Float[Array, "batch agents"]:
         """What Q is regressed on: the formula of the module, whose sum over a' is V^."""
         policy, critic = bind(self.policy, target)
-        logits = _decode(policy, policy.prepare(), batch.observed)
+        logits = allowed_logits(_decode(policy, policy.prepare(), batch.observed), batch.observed)
         next_values = _decode(critic, critic.prepare(), batch.next_observed)
         munchausen = self.alpha * temperature * log_probability(logits, batch.actions)
         return batch.rewards + munchausen + discount * (1 - batch.done[..., None]) * next_values
@@ -193,18 +201,21 @@ class MunchausenOMD(PopulationSolver):
     ) -> Float[Array, ""]:
         """The mean squared error of Q."""
         policy, critic = bind(self.policy, parameters)
-        logits = _decode(policy, policy.prepare(), batch.observed)
+        logits = allowed_logits(_decode(policy, policy.prepare(), batch.observed), batch.observed)
         values = _decode(critic, critic.prepare(), batch.observed)
         return jnp.mean((values + temperature * log_probability(logits, batch.actions) - q_targets) ** 2)
 
 
 def explore(
-    logits: Float[Array, "*batch agents actions"], exploration: Float[Array, ""], key: PRNGKeyArray
+    logits: Float[Array, "*batch agents actions"],
+    observed: Observation,
+    exploration: Float[Array, ""],
+    key: PRNGKeyArray,
 ) -> Int[Array, "*batch agents"]:
-    """Draw actions of softmax(logits), but uniform ones with probability `exploration`."""
+    """Draw actions of softmax(logits), but with probability `exploration` uniform ones of those that are allowed."""
     which_key, uniform_key, policy_key = jax.random.split(key, 3)
     shape = logits.shape[:-1]
-    uniform = jax.random.randint(uniform_key, shape, 0, logits.shape[-1])
+    uniform = draw_uniformly(observed, logits.shape[-1], uniform_key)
     explores = jax.random.uniform(which_key, shape) < exploration
     return jnp.where(explores, uniform, sample_actions(logits, policy_key))
 

@@ -9,11 +9,11 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 from typing_extensions import override
 
-from structmfg.games import Game, PopulationGame, PopulationState
+from structmfg.games import AggregateState, Game, PopulationGame, PopulationState
 from structmfg.policies import NetworkPolicy
 from structmfg.solvers._base import TrainingSolver
 from structmfg.solvers._learning import ActorCritic, clipped, initial_parameters
-from structmfg.solvers.sampled._experience import latest_rewards, play_uniformly, scale_of_returns, start
+from structmfg.solvers.sampled._experience import Respond, latest_rewards, play_uniformly, scale_of_returns, start
 
 
 class PopulationSolverState(NamedTuple):
@@ -63,13 +63,28 @@ class PopulationSolver(TrainingSolver):
         parameters = initial_parameters(self.policy, policy_key, critic_key)
         population = PopulationGame(game, self.num_agents)
         transitions = play_uniformly(population, self.num_populations, uniform_key)
+        respond = response_of(self.policy.with_parameters(parameters.policy), game)
         return PopulationSolverState(
             parameters,
             self._optimiser(1).init(parameters),
-            start(population, self.num_populations, start_key),
+            start(population, self.num_populations, start_key, None, respond),
             None,
             latest_rewards(jnp.zeros(game.horizon), transitions),
             scale_of_returns(transitions.rewards, game.discount),
             key,
             None,
         )
+
+
+def response_of(policy: NetworkPolicy, game: Game) -> Respond:
+    """What a population plays at a price, given its hidden states before the observation, or None for no memory."""
+    prepared = policy.prepare()
+
+    def respond(memory: ActorCritic | None, aggregate: AggregateState) -> Float[Array, "states actions"]:
+        start = policy.start()
+        before = start if memory is None else memory.policy
+        before = jax.tree.map(lambda new, old: jnp.where(aggregate.time == 0, new, old), start, before)
+        hidden = policy.update(before, game.observe(aggregate), aggregate.time)
+        return jax.nn.softmax(policy.decode(prepared, hidden))
+
+    return respond

@@ -24,6 +24,7 @@ from structmfg.policies import Critic, Hidden, NetworkPolicy
 from structmfg.solvers._base import Metrics
 from structmfg.solvers._learning import ActorCritic, bind, check_settings, descend
 from structmfg.solvers.sampled._experience import (
+    allowed_logits,
     decode_states,
     hidden_states,
     latest_rewards,
@@ -33,7 +34,7 @@ from structmfg.solvers.sampled._experience import (
     play,
     sample_actions,
 )
-from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState
+from structmfg.solvers.sampled._population_solver import PopulationSolver, PopulationSolverState, response_of
 
 
 class _Batch(NamedTuple):
@@ -132,7 +133,7 @@ class ProximalPolicyOptimisation(PopulationSolver):
             hidden = ActorCritic(
                 next_hidden(policy, hidden.policy, observed), next_hidden(critic, hidden.critic, observed)
             )
-            logits = decode_states(policy, prepared.policy, hidden.policy, observed.states)
+            logits = allowed_logits(decode_states(policy, prepared.policy, hidden.policy, observed.states), observed)
             actions = sample_actions(logits, key)
             log_probabilities = log_probability(logits, actions)
             values = decode_states(critic, prepared.critic, hidden.critic, observed.states)
@@ -140,7 +141,7 @@ class ProximalPolicyOptimisation(PopulationSolver):
 
         population = PopulationGame(game, self.num_agents)
         populations, hidden, steps, (log_probabilities, values) = play(
-            population, state.populations, state.hidden, choose, key, self.rollout
+            population, state.populations, state.hidden, choose, response_of(policy, game), key, self.rollout
         )
         after = jax.vmap(population.observe)(populations)
         last = decode_states(critic, prepared.critic, next_hidden(critic, hidden.critic, after), after.states)
@@ -152,7 +153,7 @@ class ProximalPolicyOptimisation(PopulationSolver):
     def _loss(self, parameters: ActorCritic, hidden: ActorCritic, batch: _Batch) -> Float[Array, ""]:
         """Minus the clipped objective, plus the error of the critic, minus the entropy bonus."""
         policy, critic = bind(self.policy, parameters)
-        logits = decode_rollout(policy, hidden.policy, batch.observed)
+        logits = allowed_logits(decode_rollout(policy, hidden.policy, batch.observed), batch.observed)
         values = decode_rollout(critic, hidden.critic, batch.observed)
         ratios = jnp.exp(log_probability(logits, batch.actions) - batch.log_probabilities)
         gains = clipped_gains(ratios, _normalised(batch.advantages), self.clip_ratio)
@@ -215,5 +216,6 @@ def _normalised(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 def _of_agents(batch: _Batch, agents: Int[Array, " some"]) -> _Batch:
     """The part of a batch that is these agents'."""
-    observed = batch.observed._replace(states=batch.observed.states[:, :, agents])
+    allowed = None if batch.observed.allowed is None else batch.observed.allowed[:, :, agents]
+    observed = batch.observed._replace(states=batch.observed.states[:, :, agents], allowed=allowed)
     return _Batch(observed, *(x[:, :, agents] for x in batch[1:]))

@@ -43,7 +43,8 @@ def sample_replay(replay: Replay, key: PRNGKeyArray, num_observations: int, agen
         return jnp.take_along_axis(of_moments(x), agent, axis=1)
 
     def observed(x: Observation) -> Observation:
-        return Observation(of_agents(x.states), of_moments(x.observation), of_moments(x.time))
+        allowed = None if x.allowed is None else jnp.take_along_axis(of_moments(x.allowed), agent[..., None], axis=1)
+        return Observation(of_agents(x.states), of_moments(x.observation), of_moments(x.time), allowed)
 
     ring = replay.ring
     return Transitions(

@@ -1,9 +1,11 @@
 """The simulation of N agents who are drawn, act and move one by one, without the operators of the game.
 
-It calls only the game's `initial_mean_field`, `move_agents`, `reward` and `observe`, and the policy. The result is
-therefore independent of `push` and `expect`, and of everything that is built on them.
+It calls only the game's `initial_mean_field`, `move_agents`, `reward` and `observe`, what the game declares of public
+state, actions and prices, and the policy. The result is therefore independent of `push` and `expect`, and of everything
+that is built on them.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -72,27 +74,39 @@ def _simulate(
     states = jax.random.choice(first_key, game.num_states, (num_agents,), p=game.initial_mean_field(z0))
     start = count_agents(states, game.num_states)
 
-    def aggregate_state(counts: Array, z: Noise, time: Array, fixed: AggregateState | None) -> AggregateState:
-        return AggregateState(counts / num_agents, z, time) if fixed is None else fixed
-
     def step(
         carry: tuple[AggregateState, Hidden, Array, Array],
-        inputs: tuple[Array, Array, Noise, AggregateState | None],
+        inputs: tuple[Array, Array, Noise, tuple[AggregateState, AggregateState] | None],
     ) -> tuple[tuple[AggregateState, Hidden, Array, Array], Array]:
-        aggregate, hidden, states, returns = carry
+        aggregate, before, states, returns = carry
         action_key, transition_key, z, fixed = inputs
-        hidden = policy.update(hidden, policy.signal(aggregate, game.observe(aggregate)), aggregate.time)
-        actions = draw_actions(action_key, jax.nn.softmax(policy.decode(prepared, hidden)), states)
+
+        def respond(aggregate: AggregateState) -> tuple[Array, Hidden]:
+            hidden = policy.update(before, policy.signal(aggregate, game.observe(aggregate)), aggregate.time)
+            return jax.nn.softmax(policy.decode(prepared, hidden)), hidden
+
+        if fixed is not None:
+            aggregate = fixed[0]
+            table, hidden = respond(aggregate)
+            table = game.restricted(aggregate, table)
+        else:
+            aggregate, table, hidden = game.decide(aggregate, respond)
+        actions = draw_actions(action_key, table, states)
+        if fixed is None and "actions" in game.declared:
+            joint = jnp.zeros(table.shape).at[states, actions].add(1 / num_agents)
+            aggregate = dataclasses.replace(aggregate, actions=game.action_statistics(aggregate, joint))
         arrived = sample_next_states(game, aggregate, states, actions, transition_key)
         counts = count_agents(arrived, game.num_states)
-        following = aggregate_state(counts, z, aggregate.time + 1, fixed)
+        following = game.advance(aggregate, counts / num_agents, z) if fixed is None else fixed[1]
         rewards = game.reward(aggregate, following)[states, actions]
         returns = returns + game.discount**aggregate.time * rewards
         return (following, hidden, arrived, returns), counts
 
-    now, then = (None, None) if within is None else steps(within)
-    first = aggregate_state(start, z0, jnp.zeros((), int), jax.tree.map(lambda x: x[0], now))
+    within_steps = None if within is None else steps(within)
+    first = AggregateState(start / num_agents, z0, jnp.zeros((), int), game.initial_public(z0))
+    if within_steps is not None:
+        first = jax.tree.map(lambda x: x[0], within_steps[0]).before_acting()
     split = [jax.random.split(k, game.horizon) for k in keys]
     carry = (first, policy.start(), states, jnp.zeros(num_agents))
-    (_, _, _, returns), counts = jax.lax.scan(step, carry, (*split, later, then))
+    (_, _, _, returns), counts = jax.lax.scan(step, carry, (*split, later, within_steps))
     return SimulatedPopulation(jnp.concatenate([start[None], counts]), returns)

@@ -18,7 +18,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
-from structmfg.games._base import Agents, AggregateState, DisplacementGame, NoisePaths
+from structmfg.games._aggregate import Agents, AggregateState, NoisePaths
+from structmfg.games._kinds import DisplacementGame
 from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.games._validate import MAX_HORIZON, check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, plain_fields
-from structmfg.games._base import Agents, AggregateState, DisplacementGame, NoisePaths
+from structmfg.games._aggregate import Agents, AggregateState, NoisePaths
+from structmfg.games._kinds import DisplacementGame
 from structmfg.games._validate import check_game
 from structmfg.operators import (
     LatticeKernel,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
-from structmfg.games._base import Agents, AggregateState, NoiselessGame
+from structmfg.games._aggregate import Agents, AggregateState
+from structmfg.games._kinds import NoiselessGame
 from structmfg.operators import SuccessorKernel, TransitionKernel
 
 

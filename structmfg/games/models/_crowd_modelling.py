@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import plain_fields
-from structmfg.games._base import Agents, AggregateState, NoiselessGame
+from structmfg.games._aggregate import Agents, AggregateState
+from structmfg.games._kinds import NoiselessGame
 from structmfg.games._validate import check_game
 from structmfg.operators import SuccessorKernel, TransitionKernel
 

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
-from structmfg.games._base import Agents, AggregateState, Game
+from structmfg.games._aggregate import Agents, AggregateState
+from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain, rouwenhorst, tauchen
 from structmfg.games._validate import check_game
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel

@@ -1,0 +1,50 @@
+"""What a game may define for its figures; `examples/own_figure.py` shows how it is used."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from structmfg.games._aggregate import AggregateState, Noise
+from structmfg.operators import Grid
+
+
+class Displayed:
+    """The names, axes and captions of a game's figures, with their defaults."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def num_states(self) -> int: ...
+        @property
+        def num_actions(self) -> int: ...
+
+    def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
+        """Named scalars to be drawn over time (prices, for instance), from (mu_t, z_t, t); none by default."""
+        return {}
+
+    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
+        """The name and the coordinate (S,) of the states in figures; the index by default."""
+        return "state", jnp.arange(self.num_states, dtype=float)
+
+    def state_axes(self) -> Sequence[tuple[str, Float[Array | np.ndarray, " points"] | Grid]]:
+        """The name and the coordinates of every factor of a product state; the one of `state_axis` by default.
+
+        The index of a state is row-major over the factors: that of the last factor runs fastest. A grid stands for its
+        points, and figures show a `GeometricGrid` on a logarithmic axis.
+        """
+        return [self.state_axis()]
+
+    def action_axis(self) -> tuple[str, Float[Array | np.ndarray, " actions"]]:
+        """The name of the mean action in figures, and the number (A,) that stands for each; the index by default."""
+        return "mean action (index)", np.arange(self.num_actions, dtype=float)
+
+    def noise_label(self, noise: Noise) -> str:
+        """A short name of a whole noise path z_0..z_T in figures; none by default."""
+        return ""
+
+    def captions(self) -> dict[str, str]:
+        """What a reader should look at in a figure, by its name (mean_field, policy, ...); none by default."""
+        return {}

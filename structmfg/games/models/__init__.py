@@ -1,0 +1,19 @@
+"""The games that come with the package, one file each."""
+
+from structmfg.games.models._beach_bar import BeachBar, BeachBarCrowded, BeachNoise
+from structmfg.games.models._carmona_fouque_sun import CarmonaFouqueSun
+from structmfg.games.models._crowd_modelling import CrowdModelling
+from structmfg.games.models._left_right import LeftRight
+from structmfg.games.models._linear_quadratic import LinearQuadratic
+from structmfg.games.models._macro import Macro
+
+__all__ = [
+    "BeachBar",
+    "BeachBarCrowded",
+    "BeachNoise",
+    "CarmonaFouqueSun",
+    "CrowdModelling",
+    "LeftRight",
+    "LinearQuadratic",
+    "Macro",
+]
