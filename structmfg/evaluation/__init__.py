@@ -2,6 +2,7 @@
 
 from structmfg.evaluation._along_paths import clairvoyant_gains, clairvoyant_gains_on_tree
 from structmfg.evaluation._best_response import BestResponse, Estimate, GainsOverTime, PathEvaluation
+from structmfg.evaluation._declared import check_declared, market_residuals
 from structmfg.evaluation._exploitability import (
     Kind,
     action_values,
@@ -65,6 +66,7 @@ __all__ = [
     "best_response_gains",
     "best_response_on_tree",
     "best_values",
+    "check_declared",
     "check_game_along",
     "check_observations",
     "clairvoyant_gains",
@@ -82,6 +84,7 @@ __all__ = [
     "in_default",
     "in_double",
     "initial_position",
+    "market_residuals",
     "policy_gradient",
     "policy_values",
     "public_sets",

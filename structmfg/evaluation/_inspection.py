@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from structmfg.evaluation._declared import describe_markets, place
 from structmfg.evaluation._paths import rollout
 from structmfg.evaluation._tree_sweeps import Flow, aggregates_on_tree
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_paths
@@ -76,7 +77,7 @@ def _check_rows(game: Game, steps: Steps, max_checked: int) -> None:
         return
     faults = np.argwhere(bad)
     node, state, action = map(int, faults[np.asarray(checked.time)[faults[:, 0]].argmin()])
-    where = f"in state {state} under action {action} {_place(checked, node)}"
+    where = f"in state {state} under action {action} {place(checked, node)}"
     total, low = sums[node, state, action], least[node, state, action]
     raise ValueError(
         f"the rows of kernel must be nonnegative and sum to 1, but {where} the sum is {total:.6g} and the least "
@@ -97,7 +98,7 @@ def check_masses(aggregates: AggregateState) -> None:
     nodes = jax.tree.map(lambda x: np.reshape(x, (-1, *np.shape(x)[bad.ndim :])), aggregates)
     source = "initial_mean_field" if times[first] == 0 else "kernel, and at the policy"
     raise ValueError(
-        f"mean fields must be nonnegative and sum to 1, but {_place(nodes, flat)} the sum is {total[first]:.6g} and "
+        f"mean fields must be nonnegative and sum to 1, but {place(nodes, flat)} the sum is {total[first]:.6g} and "
         f"the least entry {least[first]:.6g}: look at {source}"
     )
 
@@ -119,18 +120,20 @@ def _under_uniform(game: Game, noise: Noise) -> AggregateState:
 
 
 def describe_nonfinite(game: Game, steps: Steps) -> str | None:
-    """A description of the first reward, in time, that is not finite, or else of the first such mean field."""
-    place, value = map(np.asarray, _rewards(game, steps.nodes, jnp.asarray(steps.before), jnp.asarray(steps.after)))
+    """A description of the first market without a price, else of the first reward or mean field that is not finite."""
+    if fault := describe_markets(game, steps.nodes):
+        return fault
+    entry, value = map(np.asarray, _rewards(game, steps.nodes, jnp.asarray(steps.before), jnp.asarray(steps.after)))
     times = np.asarray(steps.nodes.time)
-    if len(faults := np.flatnonzero(place >= 0)):
+    if len(faults := np.flatnonzero(entry >= 0)):
         step = int(faults[times[steps.before[faults]].argmin()])
-        state, action = divmod(int(place[step]), game.num_actions)
+        state, action = divmod(int(entry[step]), game.num_actions)
         forbidden = "; for an action that is not allowed write a large loss that is finite" if value[step] < 0 else ""
-        where = _place(steps.nodes, int(steps.before[step]))
+        where = place(steps.nodes, int(steps.before[step]))
         return f"the reward of state {state}, action {action} {where} is {value[step]:g}{forbidden}"
     mean_fields = np.isfinite(np.asarray(steps.nodes.mean_field)).all(-1)
     if not mean_fields.all():
-        return f"the mean field {_place(steps.nodes, int(mean_fields.argmin()))} is not finite"
+        return f"the mean field {place(steps.nodes, int(mean_fields.argmin()))} is not finite"
     return None
 
 
@@ -142,17 +145,9 @@ def check_observations(game: Game, tree: NoiseTree, flow: Flow) -> None:
     if len(faults := np.argwhere(~np.isfinite(observations))):
         node, entry = map(int, faults[np.asarray(nodes.time)[faults[:, 0]].argmin()])
         raise ValueError(
-            f"under public information all observations must be finite, but entry {entry} {_place(nodes, node)} is "
+            f"under public information all observations must be finite, but entry {entry} {place(nodes, node)} is "
             f"{observations[node, entry]:g}: let observe return a bounded function of the mean field"
         )
-
-
-def _place(nodes: AggregateState, node: int) -> str:
-    """The time and the common noise of a node, in words."""
-    noise = [np.asarray(leaf)[node].ravel() for leaf in jax.tree.leaves(nodes.noise)]
-    entries = [f"{entry:g}" for leaf in noise for entry in leaf[:4]]
-    described = f" with common noise {', '.join(entries[:6])}" if entries else ""
-    return f"at time {int(np.asarray(nodes.time)[node])}{described}"
 
 
 def _rounding(array: np.ndarray, size: int) -> float:

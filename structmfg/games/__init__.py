@@ -16,13 +16,13 @@ from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, 
 from structmfg.games._population import Observation, PopulationGame, PopulationState, sample_next_states
 from structmfg.games._registry import GAMES, game_name, make, parameter_fields, register
 from structmfg.games._sampling import count_agents, draw_actions, draw_categorical
+from structmfg.games._shapes import check_kernel
 from structmfg.games._validate import (
     aggregate_functions,
     as_game,
     check_definition,
     check_game,
     check_game_at_start,
-    check_kernel,
     check_noise_is_distinguishable,
     checked_state_axes,
 )

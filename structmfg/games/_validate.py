@@ -2,10 +2,8 @@
 
 import contextlib
 import inspect
-import linecache
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -20,14 +18,14 @@ from structmfg._checks import (
     check_integer,
     check_kind,
     check_rows,
-    check_shape,
     plain,
 )
-from structmfg.games._aggregate import AggregateState, Noise, NoisePaths
+from structmfg.games._aggregate import Noise, NoisePaths
 from structmfg.games._base import Game
 from structmfg.games._content import current_version
 from structmfg.games._noise_tree import NoiseTree
-from structmfg.operators import Grid, TransitionKernel
+from structmfg.games._shapes import check_shapes, naming_method, shapes_of
+from structmfg.operators import Grid
 
 MAX_PAIRS = 2**31 - 1  # pairs of a state and an action: JAX counts no further in 32 bits
 MAX_HORIZON = 10**6
@@ -53,11 +51,15 @@ _SIGNATURES = {  # the arguments that each method is called with, by position
     "noise_label": ("noise",),
     "captions": (),
     "as_noise": ("noise",),
+    "initial_public": ("noise",),
+    "next_public": ("aggregate", "next_noise"),
+    "action_statistics": ("aggregate", "joint"),
+    "price_bracket": ("aggregate",),
+    "excess_demand": ("aggregate", "price", "joint"),
+    "allowed": ("aggregate",),
 }
 _DRAW_NOISE = ("initial_noise", "next_noise")
 _LIST_NOISE = ("noise_chain", "scenarios")
-_PACKAGE = str(Path(__file__).parents[1])
-_LIBRARIES = tuple(f"/{name}/" for name in ("jax", "jaxlib", "equinox", "numpy", "haiku", "jaxtyping", "beartype"))
 
 
 def as_game(game: Any) -> Game:
@@ -123,28 +125,6 @@ def _check_signatures(game: Game) -> None:
             ) from None
 
 
-@contextlib.contextmanager
-def _naming_method(name: str) -> Iterator[None]:
-    """Turn a TypeError from a game's method into a `ValueError` that names the method and the line that failed."""
-    try:
-        yield
-    except TypeError as error:
-        message = str(error).partition("\n")[0]
-        raise ValueError(f"{name} raised TypeError{_failing_line(error)}: {message}") from error
-
-
-def _failing_line(error: TypeError) -> str:
-    """The innermost line of the traceback that belongs neither to this package nor to a library."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and not any(part in file for part in _LIBRARIES) and "<" not in file[:1]:
-            line = linecache.getline(file, trace.tb_lineno).strip()
-            place = f" in {Path(file).name}, line {trace.tb_lineno}" + (f", `{line}`" if line else "")
-        trace = trace.tb_next
-    return place
-
-
 def check_definition(game: Game, *, sampled: bool) -> None:
     """Check sizes and the shapes of what a game's methods return, without compiling anything.
 
@@ -164,7 +144,7 @@ def check_definition(game: Game, *, sampled: bool) -> None:
         check_kind("what scenarios returns", scenarios, NoisePaths)
         scenarios.validate()
     if not sampled and scenarios is not None:
-        _check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
+        check_shapes(game, *(jax.tree.map(lambda z, t=t: jnp.asarray(z)[0, t], scenarios.noise) for t in (0, 1)))
         return
 
     def draw_noise() -> tuple[Any, Any]:
@@ -173,50 +153,19 @@ def check_definition(game: Game, *, sampled: bool) -> None:
         return first, _noise_from("next_noise", lambda: game.next_noise(first, half, start))
 
     noise, next_noise = jax.eval_shape(draw_noise)
-    if (given := _shapes_of(next_noise)) != (wanted := _shapes_of(noise)):
+    if (given := shapes_of(next_noise)) != (wanted := shapes_of(noise)):
         raise ValueError(f"next_noise must return noise like initial_noise, {wanted}, but returned {given}")
-    _check_shapes(game, noise, next_noise)
+    check_shapes(game, noise, next_noise)
 
 
 def _noise_from(name: str, method: Callable[[], Any]) -> Any:
     """The noise that a method returns, as arrays."""
-    with _naming_method(name):
+    with naming_method(name):
         noise = method()
     for leaf in jax.tree.leaves(noise):
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
             raise ValueError(f"{name} must return arrays, but returned {leaf!r:.60}, a {type(leaf).__name__}")
     return jax.tree.map(jnp.asarray, noise)
-
-
-def _shapes_of(tree: Any) -> str:
-    """The structure of a tree, with the shape and the type of each array, as text."""
-    return str(jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), tree))
-
-
-def _check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
-    """Raise `ValueError` unless mean field, kernel, reward, observation and aggregates have the game's sizes."""
-    table = (game.num_states, game.num_actions)
-    with _naming_method("initial_mean_field"):
-        mean_field = eqx.filter_eval_shape(game.initial_mean_field, noise)
-    check_shape("initial_mean_field", mean_field, table[:1])
-
-    def at(mean_field: Any, noise: Any, time: int) -> AggregateState:
-        return AggregateState(mean_field, noise, jnp.asarray(time))
-
-    with _naming_method("kernel"):
-        kernel = eqx.filter_eval_shape(lambda mu, z: game.kernel(at(mu, z, 0)), mean_field, noise)
-    check_kernel(game, kernel)
-    for name, method, shape in (
-        ("reward", lambda mu, z, later: game.reward(at(mu, z, 0), at(mu, later, 1)), table),
-        ("observe", lambda mu, z, _: game.observe(at(mu, z, 0)), (None,)),
-        ("aggregates", lambda mu, *_: game.aggregates(mu), (None,)),
-    ):
-        with _naming_method(name):
-            returned = eqx.filter_eval_shape(method, mean_field, noise, next_noise)
-        given = getattr(returned, "shape", None)
-        if given is None or len(given) != len(shape) or (None not in shape and given != shape):
-            wanted = f"(S, A) = {table}" if name == "reward" else "(n,)"
-            raise ValueError(f"{name} must return an array of shape {wanted}, but returned {_describe(returned)}")
 
 
 def checked_state_axes(game: Game) -> list[tuple[str, Any]]:
@@ -241,25 +190,6 @@ def checked_state_axes(game: Game) -> list[tuple[str, Any]]:
     return [(name, grid) for name, grid in axes]
 
 
-def _describe(returned: Any) -> str:
-    """What a method returned instead of an array of the right shape, and how to make it one."""
-    shape = getattr(returned, "shape", None)
-    if shape is None and not isinstance(returned, bool | int | float):
-        return f"a {type(returned).__name__} (jnp.stack makes an array of numbers in a list)"
-    hint = "" if shape else " (write [None] behind a scalar, or jnp.stack([...]) around some)"
-    return f"{'a number' if shape is None else f'one of shape {shape}'}{hint}"
-
-
-def check_kernel(game: Game, kernel: Any) -> None:
-    """Raise `ValueError` unless `kernel` is a `TransitionKernel` of the game's sizes."""
-    if not isinstance(kernel, TransitionKernel):
-        kind = "an array" if hasattr(kernel, "shape") else f"a {type(kernel).__name__}"
-        raise ValueError(f"kernel must return a TransitionKernel, but returned {kind}")
-    sizes, needed = (kernel.num_states, kernel.num_actions), (game.num_states, game.num_actions)
-    if sizes != needed:
-        raise ValueError(f"kernel must be of (S, A) = {needed}, but is of {sizes}")
-
-
 def check_game_at_start(game: Game, tree: NoiseTree) -> None:
     """Check shapes, the initial mean field and the kernel at one node of the tree at t = 0.
 
@@ -271,7 +201,7 @@ def check_game_at_start(game: Game, tree: NoiseTree) -> None:
     noise, next_noise = (
         jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
     )
-    _check_shapes(game, noise, next_noise)
+    check_shapes(game, noise, next_noise)
     masses, sums = map(np.asarray, _masses_and_row_sums(game, noise))
     check_rows("initial_mean_field", masses[None])
     if not (np.abs(sums - 1) <= 1e-5).all():
@@ -281,7 +211,8 @@ def check_game_at_start(game: Game, tree: NoiseTree) -> None:
 @eqx.filter_jit
 def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
     mean_field = game.initial_mean_field(noise)
-    aggregate = AggregateState(mean_field, noise, jnp.asarray(0))
+    table = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
+    aggregate, *_ = game.decide(game.at_start(noise), lambda _: (table, None))
     return mean_field, game.kernel(aggregate).expect(jnp.ones(game.num_states))
 
 

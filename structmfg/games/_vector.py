@@ -17,13 +17,12 @@ def as_vector(game: Game, aggregate: AggregateState) -> Float[Array, " entries"]
     """The mean field with the entries of public state, actions and price behind it; zero for what is not known."""
     if not game.declared & {"public", "actions", "price"}:
         return aggregate.mean_field
-    shapes = _members(game, aggregate.noise)
-    known = jax.tree.map(
-        lambda shape, given: jnp.zeros(shape.shape) if given is None else given,
-        shapes, (aggregate.public, aggregate.actions, aggregate.price), is_leaf=_is_shape,
-    )  # fmt: skip
-    dtype = aggregate.mean_field.dtype
-    return jnp.concatenate([aggregate.mean_field, *(jnp.ravel(leaf).astype(dtype) for leaf in jax.tree.leaves(known))])
+    entries = [aggregate.mean_field]
+    members = aggregate.public, aggregate.actions, aggregate.price
+    for shapes, given in zip(_members(game, aggregate.noise), members, strict=True):
+        known = jax.tree.map(lambda shape: jnp.zeros(shape.shape), shapes) if given is None else given
+        entries += [jnp.ravel(leaf).astype(aggregate.mean_field.dtype) for leaf in jax.tree.leaves(known)]
+    return jnp.concatenate(entries)
 
 
 def from_vector(game: Game, vector: Float[Array, " entries"], noise: Noise, time: Int[Array, ""]) -> AggregateState:
@@ -54,7 +53,3 @@ def _members(game: Game, noise: Noise) -> tuple[Any, Any, Any]:
         return aggregate.public, aggregate.actions, aggregate.price
 
     return jax.eval_shape(members, noise)
-
-
-def _is_shape(x: Any) -> bool:
-    return x is None or isinstance(x, jax.ShapeDtypeStruct)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -14,9 +15,16 @@ from structmfg.policies._tree import TreePolicy
 
 
 class TabularPolicy(Policy):
-    """A table (T, S, A) of action probabilities by time and individual state; it ignores observations."""
+    """A table (T, S, A) of action probabilities by time and individual state; it ignores observations.
+
+    Attributes:
+        table: (T, S, A).
+        within_allowed: Whether mass on actions that the game does not allow moves to those that it allows; otherwise
+            evaluations refuse it.
+    """
 
     table: Float[Array, "times states actions"]
+    within_allowed: bool = eqx.field(static=True, default=False)
 
     @override
     def prepare(self) -> Any:
@@ -69,10 +77,11 @@ def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> Tabular
 
 
 def uniform(game: Game) -> TabularPolicy:
-    """The policy under which every action is equally likely; every report compares with it."""
+    """The policy under which every allowed action is equally likely; every report compares with it."""
     check_kind("game", game, Game)
     check_game(game)
-    return tabular(game, np.full((game.num_states, game.num_actions), 1 / game.num_actions))
+    table = tabular(game, np.full((game.num_states, game.num_actions), 1 / game.num_actions)).table
+    return TabularPolicy(table, within_allowed="allowed" in game.declared)
 
 
 def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:

@@ -14,8 +14,10 @@ from typing_extensions import override
 from structmfg._results import RESULTS
 from structmfg.evaluation import (
     Flow,
+    Table,
     TreeProblem,
     best_values,
+    check_declared,
     check_game_along,
     check_observations,
     describe_nonfinite,
@@ -219,8 +221,10 @@ def tree_policy_at(solver: TreeSolver | None, problem: TreeProblem, state: PyTre
 
 
 @eqx.filter_jit
-def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Array, Array, Array]:
-    """Mean fields of a policy, its exploitability and return, and whether its exploitability is exact.
+def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Table | None, Array, Array, Array]:
+    """Aggregate states of a policy, its exploitability and return, and whether its exploitability is exact.
+
+    And its table, where the game declares more than (mu, z, t).
 
     A policy that knows the noise finds every node, see `check_noise_is_distinguishable`.
     """
@@ -232,15 +236,23 @@ def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Ar
     mean_fields = problem.mean_fields(flow)
     gain = jnp.sum(problem.weights[:, None] * mean_fields[: problem.tree.num_decisions] * losses)
     start = jnp.where(problem.tree.slot_time == 0, problem.tree.probability, 0)
-    return flow, gain, jnp.sum(start[:, None] * mean_fields * values) - gain, exact
+    return (
+        flow,
+        table if problem.game.declared else None,
+        gain,
+        jnp.sum(start[:, None] * mean_fields * values) - gain,
+        exact,
+    )
 
 
 def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
     with jax.enable_x64(True):
-        flow, *numbers = evaluate_on_tree(problem, in_double(policy))
+        flow, table, *numbers = evaluate_on_tree(problem, in_double(policy))
         gain, mean_return, exact = (x.item() for x in numbers)
         steps, fault, is_broken = steps_on_tree(problem.game, problem.tree, flow), None, False
         try:
+            if table is not None:
+                check_declared(problem.game, steps.nodes, table)
             check_game_along(problem.game, steps, max_checked=_MAX_CHECKED)
             if problem.information == "public":
                 check_observations(problem.game, problem.tree, flow)

@@ -145,8 +145,8 @@ def master_equation(
         `residual`, which is max |V - V_before|, and `bound`.
 
     Raises:
-        ValueError: The game has more than three states, no finite noise chain, or more than (mu, z, t) in common, its kernels are no distributions, it
-            reads the clock without a horizon, or an argument is out of range.
+        ValueError: The game has more than three states, no finite noise chain, or more than (mu, z, t) in common, its
+            kernels are no distributions, it reads the clock without a horizon, or an argument is out of range.
         RuntimeError: The result is not `solved`, and `throw` is true.
     """
     game = as_game(game)
