@@ -155,7 +155,8 @@ class Game(Displayed, abc.ABC):
 
         By default they are the paths of `noise_chain`, at most `MAX_SCENARIOS` of them.
         """
-        chain = self.noise_chain()
+        with jax.ensure_compile_time_eval():  # a chain of JAX arrays is known inside `jit`, too
+            chain = self.noise_chain()
         if chain is None:
             return None
         check_kind("what noise_chain returns", chain, NoiseChain)

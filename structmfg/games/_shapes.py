@@ -1,7 +1,6 @@
 """Checks of the shapes of what a game's methods return, without compiling anything."""
 
 import contextlib
-import dataclasses
 import linecache
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,10 +53,11 @@ def check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
         mean_field = eqx.filter_eval_shape(game.initial_mean_field, noise)
     check_shape("initial_mean_field", mean_field, table[:1])
 
-    table_of_shares = jax.ShapeDtypeStruct(table, mean_field.dtype)
-    aggregate = _declared_shapes(game, AggregateState(mean_field, noise, jnp.asarray(0)), next_noise, table_of_shares)
-    following = AggregateState(mean_field, next_noise, jnp.asarray(1), aggregate.public)
-    seen = AggregateState(mean_field, noise, jnp.asarray(0), aggregate.public, None, aggregate.price)
+    shares = jax.ShapeDtypeStruct(table, mean_field.dtype)
+    aggregate = _declared_shapes(game, mean_field, noise, next_noise, shares)
+    time = jax.ShapeDtypeStruct((), int)
+    following = _shape_of_state(mean_field, next_noise, time, aggregate.public)
+    seen = _shape_of_state(mean_field, noise, time, aggregate.public, None, aggregate.price)
     with naming_method("kernel"):
         kernel = eqx.filter_eval_shape(game.kernel, aggregate)
     check_kernel(game, kernel)
@@ -74,8 +74,13 @@ def check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
             raise ValueError(f"{name} must return an array of shape {wanted}, but returned {_describe(returned)}")
 
 
+def _shape_of_state(*parts: Any) -> AggregateState:
+    """The shapes of an aggregate state, from those of its parts."""
+    return eqx.filter_eval_shape(AggregateState, *parts)
+
+
 def _declared_shapes(
-    game: Game, start: AggregateState, next_noise: Any, shares: jax.ShapeDtypeStruct
+    game: Game, mean_field: Any, noise: Any, next_noise: Any, shares: jax.ShapeDtypeStruct
 ) -> AggregateState:
     """The shapes of the aggregate state with all that the game declares, once agents have acted.
 
@@ -87,8 +92,10 @@ def _declared_shapes(
         with naming_method(name):
             return eqx.filter_eval_shape(getattr(game, name), *arguments)
 
-    public = returned("initial_public", start.noise) if "public" in game.declared else None
-    aggregate = dataclasses.replace(start, public=public)
+    known = mean_field, noise, jax.ShapeDtypeStruct((), int)
+    public = returned("initial_public", noise) if "public" in game.declared else None
+    price = actions = None
+    aggregate = _shape_of_state(*known, public)
     if "price" in game.declared:
         bracket = returned("price_bracket", aggregate)
         if not (isinstance(bracket, tuple | list) and [len(getattr(x, "shape", ())) for x in bracket] == [1, 1]):
@@ -100,7 +107,8 @@ def _declared_shapes(
         excess = returned("excess_demand", aggregate, bracket[0], shares)
         if getattr(excess, "shape", None) != bracket[0].shape:
             raise ValueError(f"excess_demand must return {bracket[0].shape}, as price_bracket, not {_describe(excess)}")
-        aggregate = dataclasses.replace(aggregate, price=bracket[0])
+        price = bracket[0]
+        aggregate = _shape_of_state(*known, public, None, price)
     if "allowed" in game.declared:
         allowed = returned("allowed", aggregate)
         if getattr(allowed, "shape", None) != shares.shape or allowed.dtype != bool:
@@ -109,7 +117,7 @@ def _declared_shapes(
         actions = returned("action_statistics", aggregate, shares)
         if len(getattr(actions, "shape", ())) != 1:
             raise ValueError(f"action_statistics must return an array of shape (n,), but returned {_describe(actions)}")
-        aggregate = dataclasses.replace(aggregate, actions=actions)
+        aggregate = _shape_of_state(*known, public, actions, price)
     if public is not None and (given := shapes_of(returned("next_public", aggregate, next_noise))) != shapes_of(public):
         raise ValueError(
             f"next_public must return a state like initial_public, {shapes_of(public)}, but returned {given}"

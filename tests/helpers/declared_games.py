@@ -199,6 +199,10 @@ class Plain:
             n = np.array([busy.sum() * (1 + 0.5 * p), busy[0]])
         return Node(mu, z, x, n, p, table)
 
+    def kernel(self, history):
+        now = self.nodes[history]
+        return definition(np, now.mu, now.z, *now.state)
+
     def reward(self, history, after, s, a):
         now, then = self.nodes[history], self.nodes[after]
         effort = -a * (0.15 + 0.2 * now.p + 0.3 * now.n[0])
