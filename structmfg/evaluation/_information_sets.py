@@ -37,7 +37,7 @@ def public_sets(game: Game, tree: NoiseTree, flow: Flow) -> PublicSets:
     decisions, size = tree.num_decisions, tree.block
     tolerance = jnp.sqrt(jnp.finfo(flow.dtype).eps)
     nodes = jax.tree.map(lambda x: x[:decisions], aggregates_on_tree(game, tree, flow))
-    observations = jax.vmap(game.observe)(nodes)
+    observations = jax.vmap(game.observe)(nodes.as_observed())
     scale = tolerance * (1 + jnp.max(jnp.abs(observations), axis=0))
     by_level = observations.reshape(decisions // size, size, observations.shape[1])
     parents = (tree.parent[:decisions] % size).reshape(-1, size)

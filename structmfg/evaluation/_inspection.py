@@ -192,4 +192,4 @@ def _rewards(
 @eqx.filter_jit
 def _observations(game: Game, nodes: AggregateState) -> Float[Array, "nodes observation"]:
     """The public observation at every node."""
-    return jax.lax.map(game.observe, nodes)
+    return jax.lax.map(game.observe, nodes.as_observed())

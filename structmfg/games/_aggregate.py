@@ -41,6 +41,10 @@ class AggregateState(eqx.Module):
     actions: Float[Array, "*paths statistics"] | None = None
     price: Float[Array, "*paths markets"] | None = None
 
+    def as_observed(self) -> "AggregateState":
+        """The same state without actions, which agents do not know when they observe it."""
+        return AggregateState(self.mean_field, self.noise, self.time, self.public, None, self.price)
+
     def before_acting(self) -> "AggregateState":
         """The same state without price and actions: what is known of t when a step ends there."""
         return AggregateState(self.mean_field, self.noise, self.time, self.public)

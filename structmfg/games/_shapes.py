@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
 from structmfg._checks import brief, check_shape
 from structmfg.games._aggregate import AggregateState

@@ -214,7 +214,9 @@ def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
     mean_field = game.initial_mean_field(noise)
     table = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
     aggregate, *_ = game.decide(start := game.at_start(noise), lambda _: (table, None))
-    if (bracket := game.price_bracket(start)) is not None:  # the market may have no price while all play uniformly
+    if (
+        bracket := game.price_bracket(start)
+    ) is not None and aggregate.price is not None:  # the market may have no price while all play uniformly
         middle = (jnp.asarray(bracket[0]) + jnp.asarray(bracket[1])) / 2
         aggregate = dataclasses.replace(aggregate, price=jnp.where(jnp.isnan(aggregate.price), middle, aggregate.price))
     return mean_field, game.kernel(aggregate).expect(jnp.ones(game.num_states))

@@ -1,6 +1,8 @@
 """A game against an oracle, the same game written independently in plain NumPy, at one aggregate state."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,8 +15,9 @@ from jaxtyping import Array, PRNGKeyArray
 from structmfg._checks import check_kind
 from structmfg.games import AggregateState, Game, Noise, as_game
 from structmfg.verification._check import CheckResult, Measured, check
+from structmfg.verification._compiled import allowed_rewards
 from structmfg.verification.laws import host
-from structmfg.verification.oracles import Model, moves
+from structmfg.verification.oracles import Common, Model, moves
 
 # The largest differences that pass, relative to the largest number compared: rounding, and what magnifies it.
 _SINGLE_BOUND, _DOUBLE_BOUND = 1e-5, 1e-12
@@ -30,9 +33,10 @@ class _Comparison:
         self.game, self.model, self.time, self.key = game, model, int(aggregate.time), key
         self.shape = (game.num_states, game.num_actions)
         self.mean_field, self.next_mean_field = (host(x.mean_field) for x in (aggregate, following))
-        self.noise, self.next_noise = (_plain(x.noise) for x in (aggregate, following))
-        self.aggregate = game.aggregate(mean_field=self.mean_field, noise=self.noise, time=self.time)
-        self.following = game.aggregate(mean_field=self.next_mean_field, noise=self.next_noise, time=self.time + 1)
+        following = following.before_acting()
+        self.noise, self.next_noise = (_in_common(game, x) for x in (aggregate, following))
+        self.aggregate = _rebuilt(game, aggregate, self.mean_field)
+        self.following = _rebuilt(game, following, self.next_mean_field)
 
     @functools.cached_property
     def expected_matrix(self) -> scipy.sparse.csr_array:
@@ -80,17 +84,24 @@ def matches_oracle(
             a fixed one by default.
 
     Returns:
-        Five checks: start, transitions, products, reward and observation.
+        Five checks: start, transitions, products, reward and observation; and one of what the game declares.
 
     Raises:
         ValueError: If `game` is not a `Game`, or `model` lacks a method of `oracles.Model`.
     """
     game = as_game(game)
     check_kind("model", model, Model)
-    checks = (start_matches_oracle, transitions_match_oracle, products_match_oracle)
+    checks: tuple[Callable[[_Comparison], CheckResult], ...] = (
+        start_matches_oracle,
+        transitions_match_oracle,
+        products_match_oracle,
+    )
     with jax.enable_x64(True):
         point = _Comparison(game, model, aggregate, following, jax.random.key(0) if key is None else key)
-        return tuple(measure(point) for measure in (*checks, reward_matches_oracle, observation_matches_oracle))
+        checks += (reward_matches_oracle, observation_matches_oracle)
+        return tuple(
+            measure(point) for measure in (*checks, *((declared_parts_match_oracle,) if game.declared else ()))
+        )
 
 
 @check("mu_0 is the oracle's, for several z_0")
@@ -143,7 +154,9 @@ def reward_matches_oracle(point: _Comparison) -> Measured:
     """The largest relative difference of mu_0."""
     step = (point.mean_field, point.noise, point.time, point.next_mean_field, point.next_noise)
     expected = np.asarray(point.model.reward(*step), float)
-    own = point.game.reward(point.aggregate, point.following)
+    own = allowed_rewards(point.game, point.aggregate, point.following)
+    if (allowed := point.game.allowed(point.aggregate)) is not None:
+        expected = np.where(np.asarray(allowed), expected, 0)
     return _compare(own, expected, f"t = {point.time}, ", ("state", "action"))
 
 
@@ -153,9 +166,65 @@ def observation_matches_oracle(point: _Comparison) -> Measured:
     drawn = np.random.default_rng(np.asarray(jax.random.key_data(point.key))).exponential(size=point.shape[0]) ** 4
     mean_fields = (point.mean_field, drawn / drawn.sum())
     expected = [np.asarray(point.model.observe(mu, point.noise, point.time), float) for mu in mean_fields]
-    drawn_at = point.game.aggregate(mean_field=mean_fields[1], noise=point.noise, time=point.time)
-    own = [point.game.observe(aggregate) for aggregate in (point.aggregate, drawn_at)]
+    seen = point.aggregate.as_observed()
+    own = [point.game.observe(dataclasses.replace(seen, mean_field=jnp.asarray(mu))) for mu in mean_fields]
     return _compare(jnp.stack(own), np.stack(expected), f"t = {point.time}, ", ("mean field", "entry"))
+
+
+@check("public state, statistics of actions, excess demand and allowed actions are the oracle's")
+def declared_parts_match_oracle(point: _Comparison) -> Measured:
+    """The largest relative difference of what the game declares."""
+    game, model, here, z = point.game, point.model, point.aggregate, point.noise
+    before, when = here.before_acting(), f"t = {point.time}, "
+    weights = np.random.default_rng(0).uniform(size=point.shape)
+    joint = point.mean_field[:, None] * weights / weights.sum(-1, keepdims=True)
+    pairs: list[tuple[str, Any, Any]] = []
+    if "public" in game.declared:
+        first = _plain(here.noise)
+        pairs.append(("x_0", game.initial_public(here.noise), model.public(first)))  # type: ignore[attr-defined]
+        own = game.next_public(here, point.following.noise)
+        next_z = point.next_noise.noise
+        pairs.append(("x'", own, model.next_public(point.mean_field, z, point.time, next_z)))  # type: ignore[attr-defined]
+    if "price" in game.declared:
+        assert here.price is not None
+        price = here.price + 0.01
+        expected = model.excess(point.mean_field, z, point.time, host(price), joint)  # type: ignore[attr-defined]
+        pairs.append(("excess demand", game.excess_demand(before, price, jnp.asarray(joint)), expected))
+    if "actions" in game.declared:
+        at = dataclasses.replace(here, actions=None)
+        expected = model.statistics(point.mean_field, z, point.time, joint)  # type: ignore[attr-defined]
+        pairs.append(("statistics of actions", game.action_statistics(at, jnp.asarray(joint)), expected))
+    if "allowed" in game.declared:
+        expected = model.allowed(point.mean_field, z, point.time)  # type: ignore[attr-defined]
+        pairs.append(("allowed actions", game.allowed(here), expected))
+    measured = []
+    for name, own, expected in pairs:
+        leaves = [
+            [np.atleast_1d(np.asarray(leaf, float)) for leaf in jax.tree.leaves(tree)] for tree in (own, expected)
+        ]
+        for one, other in zip(*leaves, strict=True):
+            measured.append(_compare(jnp.asarray(one), other, f"{when}{name}, ", ("entry",) * other.ndim))
+    return max(measured)
+
+
+def _in_common(game: Game, aggregate: AggregateState) -> Any:
+    """What a model is given for z: the noise in plain numbers, with all that the game declares behind it."""
+    noise = _plain(aggregate.noise)
+    if not game.declared:
+        return noise
+    return Common(noise, *(_plain(x) for x in (aggregate.public, aggregate.actions, aggregate.price)))
+
+
+def _rebuilt(game: Game, aggregate: AggregateState, mean_field: np.ndarray) -> AggregateState:
+    """The aggregate state made again from plain numbers, in double precision."""
+    return game.aggregate(
+        mean_field=mean_field,
+        noise=_plain(aggregate.noise),
+        time=aggregate.time,
+        public=aggregate.public,
+        actions=aggregate.actions,
+        price=aggregate.price,
+    )
 
 
 def _compare(own: Array, expected: np.ndarray, where: str, axes: tuple[str, ...]) -> Measured:

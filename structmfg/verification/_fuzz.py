@@ -174,16 +174,20 @@ def _results(game: Game, point: Point) -> Iterator[CheckResult]:
 
 def _evaluate(game: Game, point: Point) -> _Evaluated:
     now, later = point.noise(game)
-    aggregate = game.aggregate(mean_field=point.mean_field(game), noise=now, time=point.time)
+    public = game.initial_public(game.aggregate(mean_field=point.mean_field(game), noise=now, time=0).noise)
+    aggregate = game.aggregate(mean_field=point.mean_field(game), noise=now, time=point.time, public=public)
+    probe = point.probe(game)
+    if game.declared:
+        aggregate, policy, _ = game.decide(aggregate, lambda _: (probe.policy, None))
+        probe = probe._replace(policy=policy)
     kernel = kernel_at(game, aggregate)
     if (kernel.num_states, kernel.num_actions) != (game.num_states, game.num_actions):
         raise ValueError(
             f"the kernel must have the game's {game.num_states} states and {game.num_actions} actions, but has "
             f"{kernel.num_states} and {kernel.num_actions}"
         )
-    probe = point.probe(game)
-    following = _propagate(kernel, probe.policy, aggregate.mean_field)
-    return _Evaluated(game, aggregate, AggregateState(following, later, aggregate.time + 1), kernel, probe)
+    following = game.advance(aggregate, _propagate(kernel, probe.policy, aggregate.mean_field), later)
+    return _Evaluated(game, aggregate, following, kernel, probe)
 
 
 @check("mu' = (A^pi)^T mu is finite, nonnegative and sums to one")
@@ -206,7 +210,7 @@ def rewards_are_finite(place: _Evaluated) -> tuple[float, float, str]:
 @check("the observation, and as networks see it, has shape (obs_dim,) and is finite")
 def observation_is_finite(place: _Evaluated) -> tuple[float, float]:
     """The number of entries that are not finite."""
-    observation = observation_at(place.game, place.aggregate)
+    observation = observation_at(place.game, place.aggregate.as_observed())
     both = {"the observation": observation, "the normalised observation": place.game.normalise(observation)}
     for name, array in both.items():
         check_shape(name, array, (place.game.observation_size,))

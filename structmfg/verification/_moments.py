@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from structmfg.evaluation import Trajectory, steps
 from structmfg.games import AggregateState, Game
+from structmfg.verification._compiled import allowed_rewards
 
 
 def path_moments(game: Game, trajectory: Trajectory) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -25,7 +26,7 @@ def path_moments(game: Game, trajectory: Trajectory) -> tuple[Float[Array, ""], 
         centre = jnp.mean(values)  # so that the difference of squares loses few digits
         expected = kernel.expect(values - centre)
         spread = kernel.expect((values - centre) ** 2 + variances) - expected**2
-        pairs = game.reward(aggregate, following) + game.discount * (centre + expected)
+        pairs = allowed_rewards(game, aggregate, following) + game.discount * (centre + expected)
         values = jnp.sum(policy * pairs, axis=-1)
         variances = jnp.sum(policy * ((pairs - values[:, None]) ** 2 + game.discount**2 * spread), axis=-1)
         return (values, variances), None

@@ -73,6 +73,11 @@ def faced_population(game: Game, policy: Policy | ArrayLike, *, kind: Kind = "pu
         ValueError: If the game's noise is not finite.
     """
     game = as_game(game)
+    if declared := game.declared & {"public", "actions", "price"}:
+        raise ValueError(
+            f"private histories are enumerated where the aggregate state is (mu, z, t), but {type(game).__name__} "
+            f"declares {', '.join(sorted(declared))}"
+        )
     with jax.enable_x64(True):
         scenarios = in_double(game.scenarios())
         if scenarios is None:

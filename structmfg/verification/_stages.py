@@ -136,6 +136,7 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
     for path, kernel in followed:
         along = [laws.path_of_distributions(game, path), laws.rows_along_the_path(game, path)]
         along += [laws.rewards_are_finite(game, path), laws.observations_are_finite(game, path)]
+        along += [laws.declared_parts_hold(game, path)] if game.declared else []
         along += [laws.noise_is_finite(game, probe_key), laws.aggregates_are_sufficient(game, path, time)]
         results += [_at(f"path {number}", result) for result in along]
         drift = laws.mass_over_many_moves(game, path)
@@ -247,7 +248,7 @@ def history_table(title: str, values: Sequence[tuple[str, str, PrivateHistory]])
 @stage("What an agent's own past is worth")
 def private_history(task: Task) -> Stage:
     """The value of its own past to an agent among others who play at random; empty where it cannot be enumerated."""
-    if task.game.scenarios() is None:
+    if task.game.scenarios() is None or task.game.declared & {"public", "actions", "price"}:
         return Stage(())
     try:
         value = value_of_private_history(task.game, uniform(task.game))

@@ -26,6 +26,7 @@ from structmfg.verification.laws._kernels import (
 from structmfg.verification.laws._operators import OPERATOR_LAWS, contraction, monotone, powers_repeat, resolvent_solves
 from structmfg.verification.laws._paths import (
     AggregatePath,
+    declared_parts_hold,
     forms_agree_along_the_path,
     mass_over_many_moves,
     noise_is_finite,
@@ -49,6 +50,7 @@ __all__ = [
     "adjoint",
     "aggregates_are_sufficient",
     "contraction",
+    "declared_parts_hold",
     "forms_agree",
     "forms_agree_along_the_path",
     "gradient_is_a_difference_quotient",

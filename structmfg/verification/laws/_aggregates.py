@@ -8,13 +8,14 @@ from jaxtyping import Array
 
 from structmfg.games import AggregateState, Game
 from structmfg.verification._check import Measured, check
+from structmfg.verification._compiled import allowed_rewards
 from structmfg.verification.laws._paths import AggregatePath
 from structmfg.verification.laws._probe import host, largest, rounding, worst
 
 
 @eqx.filter_jit
 def _pieces(game: Game, aggregate: AggregateState, following: AggregateState, values: Array) -> tuple[Array, Array]:
-    return game.kernel(aggregate).expect(values), game.reward(aggregate, following)
+    return game.kernel(aggregate).expect(values), allowed_rewards(game, aggregate, following)
 
 
 def _with_mass(aggregate: AggregateState, mean_field: np.ndarray) -> AggregateState:

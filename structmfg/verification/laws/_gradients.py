@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg.evaluation import Trajectory, policy_gradient, policy_values, rollout
+from structmfg.evaluation import Trajectory, policy_gradient, policy_values, rollout, steps
 from structmfg.games import AggregateState, Game, NoisePaths, noise_paths
 from structmfg.policies import NetworkPolicy, recurrent
 from structmfg.solvers.gradient import RSPG
@@ -123,6 +123,8 @@ def no_gradient_through_the_mean_field(
 
             def along(path: Trajectory) -> Float[Array, ""]:
                 policy = jax.nn.softmax(changed.unroll(path.observations))
+                if "allowed" in game.declared:
+                    policy = jax.vmap(game.restricted)(steps(path.aggregates)[0], policy)
                 return path.aggregates.mean_field[0] @ policy_values(game, path.aggregates, policy)[0]
 
             return paths.probabilities @ jax.vmap(along)(trajectories)

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_shape
-from structmfg.evaluation import policy_values, rollout, steps
+from structmfg.evaluation import check_declared, policy_values, rollout, steps
 from structmfg.games import AggregateState, Game, Noise, innovations, noise_path
 from structmfg.policies import Policy, TabularPolicy
 from structmfg.verification._check import Measured, check
-from structmfg.verification._compiled import kernel_at
+from structmfg.verification._compiled import allowed_rewards, kernel_at
 from structmfg.verification.laws._probe import host, rounding, worst
 
 _MAX_MOVES = 100_000  # steps of the mean field after which its mass is compared with one
@@ -52,26 +52,27 @@ def random_path(game: Game, key: PRNGKeyArray, *, unroll: Rollout = rollout) -> 
     noise = noise_path(game, innovations(noise_key, 1, game.horizon + 1, "iid")[0])
     logits = 2 * jax.random.normal(policy_key, (game.horizon, game.num_states, game.num_actions))
     policy = TabularPolicy(jax.nn.softmax(logits))
-    return AggregatePath(noise, _unrolled(unroll, game, policy, noise).aggregates, policy.table)
+    followed = _unrolled(unroll, game, policy, noise)
+    return AggregatePath(noise, followed.aggregates, followed.policy if game.declared else policy.table)
 
 
 def _bound(game: Game, path: AggregatePath) -> float:
     """The rounding bound of one operator on a vector of scale 1; in single precision where the game's arrays are."""
-    pieces = jax.eval_shape(lambda pair: (game.kernel(pair[0]), game.reward(*pair)), (path.at(0), path.at(1)))
+    pieces = jax.eval_shape(lambda pair: (game.kernel(pair[0]), allowed_rewards(game, *pair)), (path.at(0), path.at(1)))
     return rounding(game.num_states * game.num_actions, path.aggregates.mean_field, pieces)
 
 
 @eqx.filter_jit
 def rewards_along(game: Game, aggregates: AggregateState) -> Float[Array, "times states actions"]:
-    """The rewards at t = 0..T-1."""
-    return jax.lax.map(lambda pair: game.reward(*pair), steps(aggregates))
+    """The rewards at t = 0..T-1; zero for actions that are not allowed."""
+    return jax.lax.map(lambda pair: allowed_rewards(game, *pair), steps(aggregates))
 
 
 @eqx.filter_jit
 def _observations(game: Game, aggregates: AggregateState) -> tuple[Array, Array]:
     """The observations at t = 0..T-1, and as networks see them."""
     now, _ = steps(aggregates)
-    observations = jax.lax.map(game.observe, now)
+    observations = jax.lax.map(game.observe, now.as_observed())
     return observations, game.normalise(observations)
 
 
@@ -88,6 +89,17 @@ def path_of_distributions(game: Game, path: AggregatePath) -> Measured:
     first = broken[0]
     where = f"first at t = {first}: it sums to {sums[first]:.7g}, its least entry is {mean_fields[first].min():.3g}"
     return errors[first], bounds[first], where
+
+
+@check(
+    "every market clears at its price, some action is allowed in every state, and public state and actions are finite"
+)
+def declared_parts_hold(game: Game, path: AggregatePath) -> Measured:
+    """The number of entries of public state and statistics of actions that are not finite, or an error."""
+    now, _ = steps(path.aggregates)
+    check_declared(game, now, path.policy)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((now.public, now.actions))]
+    return sum(int((~np.isfinite(leaf)).sum()) for leaf in leaves), 0
 
 
 @eqx.filter_jit

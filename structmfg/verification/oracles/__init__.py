@@ -16,7 +16,7 @@ from structmfg.verification.oracles._histories import (
     follow_histories,
     private_history,
 )
-from structmfg.verification.oracles._model import Listed, Model, Rollout, moves, rollout
+from structmfg.verification.oracles._model import Common, Listed, Model, Rollout, moves, rollout
 from structmfg.verification.oracles._paper import BeachBar, LinearQuadratic, Macro
 from structmfg.verification.oracles._variants import BeachBarCrowded, CarmonaFouqueSun, CrowdModelling, LeftRight
 
@@ -48,6 +48,7 @@ __all__ = [
     "BeachBar",
     "BeachBarCrowded",
     "CarmonaFouqueSun",
+    "Common",
     "CrowdModelling",
     "FacedPopulation",
     "Histories",

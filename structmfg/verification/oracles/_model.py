@@ -11,12 +11,32 @@ Array: TypeAlias = npt.NDArray[Any]
 Move: TypeAlias = tuple[int, int, int, float]
 
 
+class Common(NamedTuple):
+    """What a model is given for z where a game declares more than (mu, z, t): all that agents have in common.
+
+    Attributes:
+        noise: z.
+        public: x, in the structure that the game has, of Python's numbers and arrays; None where there is none.
+        actions: n (N,), or None.
+        price: p (P,), or None.
+    """
+
+    noise: Any
+    public: Any = None
+    actions: Any = None
+    price: Any = None
+
+
 @runtime_checkable
 class Model(Protocol):
     """A game in plain NumPy: S states, A actions, steps from t to t+1 for t = 0..T-1.
 
     A mean field `mu` is an array (S,); the noise `z` is the game's own in Python's numbers (an int, a float, a tuple of
     them). Where (S, A, S) numbers are too many, give a method `moves` too, as `Listed` has it.
+
+    For a game that declares more than (mu, z, t), z is a `Common`, and the model has a method for each part as well:
+    `public(z)` for x_0 (of the noise alone), `next_public(mu, z, t, next_z)` (of the next noise alone),
+    `statistics(mu, z, t, joint)`, `excess(mu, z, t, price, joint)`, `allowed(mu, z, t)`.
 
     Attributes:
         horizon: The number of steps T.

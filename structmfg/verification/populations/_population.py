@@ -87,7 +87,7 @@ def _simulate(
 
         if fixed is not None:
             aggregate = fixed[0]
-            table, hidden = respond(aggregate)
+            table, hidden = respond(aggregate.as_observed())
             table = game.restricted(aggregate, table)
         else:
             aggregate, table, hidden = game.decide(aggregate, respond)
