@@ -33,9 +33,11 @@ from structmfg.games.models import (
     BeachNoise,
     CarmonaFouqueSun,
     CrowdModelling,
+    Epidemic,
     LeftRight,
     LinearQuadratic,
     Macro,
+    TradeCrowding,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "BeachNoise",
     "CarmonaFouqueSun",
     "CrowdModelling",
+    "Epidemic",
     "Game",
     "LeftRight",
     "LinearQuadratic",
@@ -61,6 +64,7 @@ __all__ = [
     "PopulationGame",
     "PopulationState",
     "Sampling",
+    "TradeCrowding",
     "aggregate_functions",
     "as_game",
     "as_vector",

@@ -10,9 +10,11 @@ from structmfg.games.models import (
     BeachBarCrowded,
     CarmonaFouqueSun,
     CrowdModelling,
+    Epidemic,
     LeftRight,
     LinearQuadratic,
     Macro,
+    TradeCrowding,
 )
 
 GAMES: dict[str, type[Game]] = {
@@ -20,9 +22,11 @@ GAMES: dict[str, type[Game]] = {
     "beach_bar_crowded": BeachBarCrowded,
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
+    "epidemic": Epidemic,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "trade_crowding": TradeCrowding,
 }
 _BUILT_IN = frozenset(GAMES)
 _Kind = TypeVar("_Kind", bound=type[Game])

@@ -127,7 +127,9 @@ def _along_a_path(task: Task, number: int) -> list[CheckResult]:
 
     @check("the mean field can be followed along a random path, by kernels of the game's states and actions")
     def path_can_be_followed() -> tuple[float, float]:
-        check_kernel(game, eqx.filter_eval_shape(lambda: game.kernel(game.initial(path_key))))
+        table = uniform(game).table[0]
+        start = eqx.filter_eval_shape(lambda: game.decide(game.initial(path_key), lambda _: (table, None))[0])
+        check_kernel(game, eqx.filter_eval_shape(game.kernel, start))
         path = laws.random_path(game, path_key, unroll=task.methods.rollout)
         followed.append((path, kernel_at(game, path.at(time))))
         return 0, 0

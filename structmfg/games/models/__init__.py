@@ -3,9 +3,11 @@
 from structmfg.games.models._beach_bar import BeachBar, BeachBarCrowded, BeachNoise
 from structmfg.games.models._carmona_fouque_sun import CarmonaFouqueSun
 from structmfg.games.models._crowd_modelling import CrowdModelling
+from structmfg.games.models._epidemic import Epidemic
 from structmfg.games.models._left_right import LeftRight
 from structmfg.games.models._linear_quadratic import LinearQuadratic
 from structmfg.games.models._macro import Macro
+from structmfg.games.models._trade_crowding import TradeCrowding
 
 __all__ = [
     "BeachBar",
@@ -13,7 +15,9 @@ __all__ = [
     "BeachNoise",
     "CarmonaFouqueSun",
     "CrowdModelling",
+    "Epidemic",
     "LeftRight",
     "LinearQuadratic",
     "Macro",
+    "TradeCrowding",
 ]

@@ -6,6 +6,7 @@ they check. A model of your own for your own game is any object with the methods
 
 from typing import Any
 
+from structmfg.verification.oracles._declared import Epidemic, TradeCrowding
 from structmfg.verification.oracles._faced_population import FacedPopulation, faced_population, known_by, policy_values
 from structmfg.verification.oracles._histories import (
     Histories,
@@ -25,9 +26,11 @@ MODELS: dict[str, type[Listed]] = {
     "beach_bar_crowded": BeachBarCrowded,
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
+    "epidemic": Epidemic,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "trade_crowding": TradeCrowding,
 }
 
 
