@@ -103,7 +103,7 @@ class TradeCrowding(DisplacementGame):
 
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
-        return LatticeKernel(self.num_states, self.actions)
+        return LatticeKernel(self.num_states, self.actions.tolist())
 
     @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
