@@ -1,7 +1,8 @@
 """Keep runs: the folder of a solve with its settings, policy, result, figures and report."""
 
+from structmfg._text import display_name
 from structmfg.runs._config import as_toml
-from structmfg.runs._html import display_name, render
+from structmfg.runs._html import render
 from structmfg.runs._library import load, name_own, report, save
 from structmfg.runs._load import POLICY_FILE, Run, load_run, load_settings
 from structmfg.runs._memory import check_memory, estimate_run, gibibytes

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from structmfg._pages import Picture, page
+from structmfg._text import display_name
 from structmfg.reports import SOURCE
 from structmfg.runs._differences import from_defaults, setting_groups
 from structmfg.runs._settings import Settings
@@ -17,7 +18,6 @@ _MEANINGS = {
     "at an equilibrium with public information; needs finite noise, and that its own past tells an agent nothing about "
     "the noise that the observations do not.",
 }
-_ACRONYMS = ("rspg", "spg", "gae", "ippo", "rippo")
 
 
 def render(
@@ -43,10 +43,3 @@ def render(
         overrides=settings.overrides,
         saved=f"Saved in {result['out']}.",
     )
-
-
-def display_name(solver: str) -> str:
-    """The name of a solver in a title: RSPG, M-OMD, tabular SPG, fictitious play."""
-    if solver == "m_omd":
-        return "M-OMD"
-    return " ".join(word.upper() if word in _ACRONYMS else word for word in solver.split("_"))
