@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg import reports, runs
-from structmfg.cli._output import basis, console, number, print_json, summary, table_of_numbers, title, plus_minus
+from structmfg.cli._output import basis, console, number, plus_minus, print_json, summary, table_of_numbers, title
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
 from structmfg.solvers.n_players import PlayersEvaluation, players
