@@ -11,7 +11,7 @@ from rich.text import Text
 
 from structmfg._files import to_json
 from structmfg._statistics import mean_and_half_width
-from structmfg._text import display_name
+from structmfg._text import display_name, printable
 from structmfg.cli.arguments import Arguments
 
 _WIDTH = 120  # where no terminal says how much room there is
@@ -92,8 +92,13 @@ def title(result: dict[str, Any]) -> str:
 
 def basis(result: dict[str, Any]) -> str:
     """What the exploitability was measured on, and what the floor is."""
-    floor = f"; floor: the exact equilibrium with {result['anchors']['floor_information']} information"
-    floor = floor if result["anchors"]["floor"]["clairvoyant"] is not None else ""
+    anchors = result["anchors"]
+    missing = anchors.get("missing") or {}
+    floor = ""
+    if anchors["floor"]["clairvoyant"] is not None:
+        floor = f"; floor: the exact equilibrium with {anchors['floor_information']} information"
+    elif "floor" in missing:
+        floor = f"; the floor is not known: {printable(str(missing['floor']))}"
     paths = result["evaluation"]["noise_paths"]
     exact = result["evaluation"]["exact"]
     return (f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths") + floor

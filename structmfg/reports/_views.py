@@ -63,8 +63,13 @@ def _select(paths: NoisePaths, chosen: np.ndarray) -> NoisePaths:
 
 
 def _labels(game: Game, paths: NoisePaths) -> list[str]:
+    """The names of the paths; those that a game gives to several of them are numbered."""
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], paths.noise) for i in range(paths.num_paths)]
-    return [game.noise_label(noise) or f"noise path {i + 1}" for i, noise in enumerate(each)]
+    labels = [game.noise_label(noise) or f"noise path {i + 1}" for i, noise in enumerate(each)]
+    return [
+        f"{label} ({labels[: i + 1].count(label)})" if labels.count(label) > 1 else label
+        for i, label in enumerate(labels)
+    ]
 
 
 @shown_paths.register

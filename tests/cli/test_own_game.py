@@ -13,6 +13,7 @@ import pytest
 
 import structmfg as smfg
 from structmfg.cli import main
+from structmfg.cli._sweep import points, read_axes
 from structmfg.cli.arguments import parse
 
 pytestmark = pytest.mark.usefixtures("spared_estimates")
@@ -242,6 +243,17 @@ def test_a_sweep_has_one_table_and_goes_on(capsys):
     assert all((folder / "settings.json").stat().st_mtime_ns == time for folder, time in written.items())
     assert main([*command[:-4], "game.push=2,6", "--out", "sweep"]) == 2
     assert "another sweep" in capsys.readouterr().err
+
+
+def test_long_names_of_folders_are_cut():
+    """And stay apart; short ones are as they were."""
+    keys = [key for key in parse(["solve", "macro"]).fields["game"] if key not in ("discretisation", "noise_states")]
+    arguments = parse(["solve", "macro", "--sweep", *(f"game.{key}=3" for key in keys), "seed=0..1"])
+    names = [point.folder.name for point in points(arguments, read_axes(arguments), Path())]
+    assert max(map(len, names)) <= 100
+    assert len(set(names)) == 2
+    arguments = parse(["solve", "macro", "--sweep", "game.horizon=3", "seed=0"])
+    assert [point.folder.name for point in points(arguments, read_axes(arguments), Path())] == ["horizon=3,seed=0"]
 
 
 BAD = [
