@@ -219,7 +219,7 @@ def _check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
 
 
 def checked_state_axes(game: Game) -> list[tuple[str, Any]]:
-    """The names of the factors of a game's states, with the points or the grid of each.
+    """The names of the factors of a game's states, with the points, the names of the points, or the grid of each.
 
     Raises:
         ValueError: If `state_axes` does not list them, or their sizes do not multiply to the number of states.
