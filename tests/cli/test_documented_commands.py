@@ -3,6 +3,7 @@
 They are parsed, but not run.
 """
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -54,10 +55,8 @@ def test_commands_of_the_pages_are_parsed(page, tmp_path, monkeypatch):
         if len(words) == 1:  # the name of a command in a sentence
             assert words[0] in COMMANDS
             continue
-        try:
+        with contextlib.suppress(SystemExit):  # where help is asked for, and printed
             assert parse(words).command == words[0]
-        except SystemExit as help_was_asked_for:
-            assert help_was_asked_for.code == 0
 
 
 def test_commands_are_found():
