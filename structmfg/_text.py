@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+_ACRONYMS = ("rspg", "spg", "gae", "ippo", "rippo")
+
 
 def printable(text: str, *, keep: str = "") -> str:
     """Return the text with characters that do not print, which a terminal might obey, as codes; but for `keep`."""
@@ -17,6 +19,13 @@ def brief(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of about {value.bit_length() * 3 // 10} digits"
     return repr(value)
+
+
+def display_name(solver: str) -> str:
+    """Return the name of a solver in a title: RSPG, M-OMD, tabular SPG, fictitious play."""
+    if solver == "m_omd":
+        return "M-OMD"
+    return " ".join(word.upper() if word in _ACRONYMS else word for word in solver.split("_"))
 
 
 def check_name(kind: str, name: str, allowed: Iterable[str]) -> None:

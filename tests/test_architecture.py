@@ -180,8 +180,9 @@ def test_links_at_the_root(name):
 
 
 def test_what_draws_and_searches_is_imported_by_need():
-    """`import structmfg` loads neither matplotlib nor hypothesis; `structmfg.verification` is there when asked for."""
-    code = "import sys, structmfg; print([x for x in ('matplotlib', 'jinja2', 'hypothesis') if x in sys.modules])"
+    """`structmfg games` draws and trains nothing; `structmfg.verification` is there when asked for."""
+    code = "import sys, structmfg.cli; structmfg.cli.main(['games', '--quiet'])"
+    code += "; print([x for x in ('matplotlib', 'jinja2', 'hypothesis', 'optax') if x in sys.modules])"
     code += "; print(structmfg.verification.verify.__name__, 'hypothesis' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == ["[]", "verify False"]

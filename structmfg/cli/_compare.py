@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg import runs
+from structmfg._checks import check_positive
 from structmfg._files import output_folder
 from structmfg.benchmarks import comparison
 from structmfg.cli._job import short_name
@@ -26,6 +27,7 @@ def compare(arguments: Arguments) -> int:
     """Exit code 0, or 1 where numbers of a run did not stay finite."""
     if arguments.game is None:
         raise ValueError("compare needs a GAME (see structmfg games)")
+    check_positive("max_seconds", arguments.max_seconds)
     names = [name.strip() for name in arguments.solvers.split(",") if name.strip()]
     for name in names:
         solver_class(name)

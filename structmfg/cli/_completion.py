@@ -12,9 +12,15 @@ _COMMANDS = ("solve", "compare", "verify")
 
 def completion(arguments: Arguments) -> int:
     """Print the script; bash, zsh and fish read it from where their manuals say."""
-    check_name("shell", arguments.shell or "", _SHELLS)
+    if arguments.shell is None:
+        raise ValueError("name a shell, bash, zsh or fish, as in structmfg completion bash")
+    check_name("shell", arguments.shell, _SHELLS)
     groups = {command: [_all_options(command)] for command in _COMMANDS}
-    print(build_app(groups, choices=tuple(GAMES)).generate_completion(shell=arguments.shell))
+    choices = {"game": tuple(GAMES), "solver": tuple(SOLVERS)}
+    script = build_app(groups, choices=choices).generate_completion(shell=arguments.shell)
+    if arguments.shell == "bash":  # where no name fits, complete files: a game may be path/to/file.py:Class
+        script = script.replace("complete -F ", "complete -o bashdefault -o default -F ")
+    print(script)
     return 0
 
 

@@ -1,9 +1,13 @@
 """`structmfg evaluate`: measure the policy of a run again."""
 
+from collections.abc import Sequence
+
 import jax
+from rich.table import Table
+from rich.text import Text
 
 from structmfg import reports, runs
-from structmfg.cli._output import basis, console, players_table, print_json, summary, title
+from structmfg.cli._output import basis, console, number, plus_minus, print_json, summary, table_of_numbers, title
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
 from structmfg.solvers.n_players import PlayersEvaluation, players
@@ -41,11 +45,28 @@ def evaluate(arguments: Arguments) -> int:
     out.print(f"\nexploitability {basis(result)}; in units of the return")
     if in_finite_games:
         out.print()
-        out.print(players_table(in_finite_games))
+        out.print(_players_table(in_finite_games))
         out.print(f"\n{reports.players_basis(in_finite_games)}\nfigure: {figure}", soft_wrap=True)
     if arguments.json:
         print_json(result)
     return 0
+
+
+def _players_table(evaluations: Sequence[PlayersEvaluation]) -> Table:
+    """A table of the policy in games of N players, and in the mean field."""
+    table = table_of_numbers("players", "return", "mean field", "deviator's gain", "mean field", "games")
+    for column in table.columns:
+        column.no_wrap = True
+    for evaluation in evaluations:
+        table.add_row(
+            str(evaluation.num_players),
+            number(evaluation.mean_return.value) + plus_minus(evaluation.mean_return.stderr),
+            number(evaluation.mean_field_return),
+            Text(number(evaluation.gain.value) + plus_minus(evaluation.gain.stderr), style="bold"),
+            number(evaluation.mean_field_gain),
+            str(evaluation.num_games) if evaluation.num_games else "exact",
+        )
+    return table
 
 
 def _players(arguments: Arguments, run: runs.Run) -> list[PlayersEvaluation]:

@@ -4,15 +4,15 @@ import dataclasses
 import inspect
 from typing import Any, NamedTuple
 
+import jax
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from structmfg._text import display_name
 from structmfg.cli._output import console, print_json
 from structmfg.cli.arguments import Arguments
 from structmfg.games import GAMES, Game, make
-from structmfg.runs import display_name
-from structmfg.solvers import SOLVERS, TreeSolver
 
 
 def games(arguments: Arguments) -> int:
@@ -27,7 +27,7 @@ def games(arguments: Arguments) -> int:
 
 def _describe(name: str, game: Game) -> dict[str, Any]:
     """A game with its sizes and parameters, as `--json` prints it."""
-    scenarios = game.scenarios()
+    scenarios = jax.eval_shape(game.scenarios)  # only their number is asked for
     return {
         "name": name,
         "description": _first_line(game),
@@ -89,7 +89,9 @@ _ABOUT = {
 
 def solvers(arguments: Arguments) -> int:
     """Print every solver with what it guarantees and when to use it."""
-    described = [_describe_solver(name) for name in SOLVERS]
+    from structmfg.solvers import SOLVERS, TreeSolver  # imported here, as `games` should not wait for them
+
+    described = [_describe_solver(name, on_tree=issubclass(kind, TreeSolver)) for name, kind in SOLVERS.items()]
     for solver in described:
         table = Table.grid(padding=(0, 2))
         table.add_row("", Text("use it for"), Text(solver["use"]))
@@ -101,7 +103,7 @@ def solvers(arguments: Arguments) -> int:
     return 0
 
 
-def _describe_solver(name: str) -> dict[str, Any]:
+def _describe_solver(name: str, *, on_tree: bool) -> dict[str, Any]:
     """A solver as `--json` prints it."""
-    kind = "exact, on the noise tree" if issubclass(SOLVERS[name], TreeSolver) else "trained"
+    kind = "exact, on the noise tree" if on_tree else "trained"
     return {"name": name, "title": f"{display_name(name)}, {kind}", **_ABOUT[name]._asdict()}

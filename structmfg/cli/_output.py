@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg._files import to_json
-from structmfg.benchmarks.comparison import mean_and_half_width
+from structmfg._statistics import mean_and_half_width
+from structmfg._text import display_name, printable
 from structmfg.cli.arguments import Arguments
-from structmfg.runs import display_name
-from structmfg.solvers.n_players import PlayersEvaluation
 
 _WIDTH = 120  # where no terminal says how much room there is
 
@@ -38,13 +37,13 @@ def summary(result: dict[str, Any]) -> Table:
     columns = ["exploitability", "this run", "uniform", "floor", "excess"]
     if paper:
         columns.append(f"paper's {display_name(result['solver'])}")
-    table = _table_of_numbers(*columns)
+    table = table_of_numbers(*columns)
     for kind, value in result["exploitability"].items():
         if errors[kind] is None:  # not measured
             continue
         excess = None if floors[kind] is None else value - floors[kind]
         row: list[str | Text] = [
-            Text(number(value) + _error(errors[kind]), style="bold"),
+            Text(number(value) + plus_minus(errors[kind]), style="bold"),
             number(result["anchors"]["uniform"][kind]),
             number(floors[kind]),
             number(excess),
@@ -69,33 +68,17 @@ def seeds_object(results: Sequence[dict[str, Any]], *, out: str) -> dict[str, An
 def seeds_table(results: Sequence[dict[str, Any]]) -> Table:
     """A table of the exploitability by seed, with the means in the last row."""
     means = seeds_object(results, out="")["over_seeds"]
-    table = _table_of_numbers("seed", "return", *means)
+    table = table_of_numbers("seed", "return", *means)
     for result in results:
         values = [number(result["exploitability"][kind]) for kind in means]
         table.add_row(str(result["seed"]), number(result["return"]), *values)
-    cells = [Text(number(mean["mean"]) + _error(mean["half_width"]), style="bold") for mean in means.values()]
+    cells = [Text(number(mean["mean"]) + plus_minus(mean["half_width"]), style="bold") for mean in means.values()]
     table.add_row("mean", "", *cells)
     return table
 
 
-def players_table(evaluations: Sequence[PlayersEvaluation]) -> Table:
-    """A table of the policy in games of N players, and in the mean field."""
-    table = _table_of_numbers("players", "return", "mean field", "deviator's gain", "mean field", "games")
-    for column in table.columns:
-        column.no_wrap = True
-    for evaluation in evaluations:
-        table.add_row(
-            str(evaluation.num_players),
-            number(evaluation.mean_return.value) + _error(evaluation.mean_return.stderr),
-            number(evaluation.mean_field_return),
-            Text(number(evaluation.gain.value) + _error(evaluation.gain.stderr), style="bold"),
-            number(evaluation.mean_field_gain),
-            str(evaluation.num_games) if evaluation.num_games else "exact",
-        )
-    return table
-
-
-def _table_of_numbers(*columns: str) -> Table:
+def table_of_numbers(*columns: str) -> Table:
+    """An empty table without borders, with columns of these headings for numbers."""
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns:
         column.justify = "right"
@@ -109,8 +92,13 @@ def title(result: dict[str, Any]) -> str:
 
 def basis(result: dict[str, Any]) -> str:
     """What the exploitability was measured on, and what the floor is."""
-    floor = f"; floor: the exact equilibrium with {result['anchors']['floor_information']} information"
-    floor = floor if result["anchors"]["floor"]["clairvoyant"] is not None else ""
+    anchors = result["anchors"]
+    missing = anchors.get("missing") or {}
+    floor = ""
+    if anchors["floor"]["clairvoyant"] is not None:
+        floor = f"; floor: the exact equilibrium with {anchors['floor_information']} information"
+    elif "floor" in missing:
+        floor = f"; the floor is not known: {printable(str(missing['floor']))}"
     paths = result["evaluation"]["noise_paths"]
     exact = result["evaluation"]["exact"]
     return (f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths") + floor
@@ -121,5 +109,6 @@ def number(value: float | None, *, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
 
 
-def _error(stderr: float | None) -> str:
+def plus_minus(stderr: float | None) -> str:
+    """The standard error as it stands after a number; nothing for none."""
     return f" ± {stderr:.2g}" if stderr and stderr > 0 else ""

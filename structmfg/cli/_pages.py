@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sys
 import webbrowser
 from pathlib import Path
 
 from structmfg._files import output_folder, write_bytes
+from structmfg._text import printable
 from structmfg.cli._output import console, print_json
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
@@ -15,10 +17,20 @@ from structmfg.runs import load, side_by_side
 def report(arguments: Arguments) -> int:
     """Write a page with the runs beside each other; that of a sweep or of several seeds stands for all."""
     import_own(arguments)
-    folders = [path for run in arguments.runs for path in _runs_within(Path(run))]
+    folders: dict[Path, Path] = {}  # as they were named, by where they are
+    for folder in (folder for run in arguments.runs for folder in _runs_within(Path(run))):
+        if folder.resolve() in folders:
+            print(f"structmfg: {printable(str(folder))} was named before, and is shown once", file=sys.stderr)
+        else:
+            folders[folder.resolve()] = folder
     if len(folders) < 2:
         raise ValueError("name two RUNs or more, or the folder of several (see structmfg report --help)")
-    loaded = [load(folder) for folder in folders]
+    loaded = [load(folder) for folder in folders.values()]
+    for run in loaded:
+        if not run.result:
+            name = printable(str(run.path))
+            hint = f"structmfg solve --resume {name} writes its report"
+            print(f"structmfg: {name} is not finished, and is shown without results: {hint}", file=sys.stderr)
     with output_folder(arguments.out, "report") as folder:
         path = folder / "report.html"
         write_bytes(path, side_by_side(loaded).encode())

@@ -29,6 +29,8 @@ _EVALUATIONS = 12
 def solve(arguments: Arguments) -> int:
     """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
     check_positive("snapshot_seconds", arguments.snapshot_seconds)
+    if arguments.max_seconds is not None:
+        check_positive("max_seconds", arguments.max_seconds)
     arguments = original_arguments(arguments)
     if arguments.sweep:
         return _sweep(arguments)
@@ -82,6 +84,8 @@ def _sweep(arguments: Arguments) -> int:
         chosen, game = point.arguments, make(arguments.game, **point.arguments.game_parameters)
         solvers.preset(game, chosen.solver, chosen.preset, policy=policy, **functions, **chosen.overrides)
         check_seed(chosen.seed)
+        if chosen.max_seconds is not None:
+            check_positive("max_seconds", chosen.max_seconds)
     out = console(arguments)
     folder = sweeps.open_folder(arguments, axes)
     rows: list[dict[str, Any]] = []

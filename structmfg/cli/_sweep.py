@@ -1,8 +1,10 @@
 """`structmfg solve --sweep`: a run for every combination of values, in one folder, with one table and one figure."""
 
 import copy
+import hashlib
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from structmfg.runs import save_figures
 
 _FILE = "sweep.json"
 _MAX_RUNS = 256
+_MAX_NAME = 100  # bytes of the name of a run's folder
 _OF_RUN = ("seed", "iterations", "max_seconds")
 _SETTINGS = ["game", "game_parameters", "solver", "preset", "overrides", "policy", "optimiser"]
 _SETTINGS += ["iterations", "max_seconds", "seed", "precision"]
@@ -62,7 +65,9 @@ def read_axes(arguments: Arguments) -> list[Axis]:
     standard = {option.name: option for option in SOLVE}
     options = {"run": {name: standard[name] for name in _OF_RUN}, **arguments.fields}
     axes = []
-    for table, keys in read_assignments(arguments.sweep, "--sweep").tables.items():
+    layer = read_assignments(arguments.sweep, "--sweep")
+    layer.check_places(options["run"], arguments.fields)
+    for table, keys in layer.tables.items():
         for key, text in keys.items():
             check_name(f"key of [{table}]", key, options[table])
             fixed = {"run": arguments.given, "game": arguments.game_parameters, "solver": arguments.overrides}
@@ -121,8 +126,16 @@ def points(arguments: Arguments, axes: Sequence[Axis], folder: Path) -> Iterator
             else:
                 (chosen.game_parameters if axis.table == "game" else chosen.overrides)[axis.key] = value
         names = ",".join(f"{axis.key}={value}" for axis, value in zip(axes, values, strict=True))
-        chosen.out, chosen.sweep = str(folder / file_name(names)), ()
+        chosen.out, chosen.sweep = str(folder / _short(file_name(names))), ()
         yield Point({axis.name: value for axis, value in zip(axes, values, strict=True)}, chosen, Path(chosen.out))
+
+
+def _short(name: str) -> str:
+    """The name of a folder; of a long one the start, with a digest of the whole, as systems take 255 bytes at most."""
+    if len(os.fsencode(name)) <= _MAX_NAME:
+        return name
+    start = os.fsencode(name)[: _MAX_NAME - 13].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
 
 
 def summarise(folder: Path, axes: Sequence[Axis], rows: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:

@@ -1,52 +1,57 @@
-"""Evaluation: rollouts, values, policy gradients, best responses and exploitability, along paths and on noise trees."""
+"""Evaluation: rollouts, values, policy gradients, best responses and exploitability, along paths and on noise trees.
 
-from structmfg.evaluation._along_paths import clairvoyant_gains, clairvoyant_gains_on_tree
+What is imported under its own name, `x as x`, serves other rooms of the package and may change.
+"""
+# ruff: isort: skip_file
+
+from structmfg.evaluation._along_paths import (
+    clairvoyant_gains as clairvoyant_gains,
+    clairvoyant_gains_on_tree as clairvoyant_gains_on_tree,
+)
 from structmfg.evaluation._best_response import BestResponse, Estimate, GainsOverTime, PathEvaluation
-from structmfg.evaluation._declared import check_declared, market_residuals
+from structmfg.evaluation._declared import check_declared as check_declared, market_residuals
 from structmfg.evaluation._exploitability import (
     Kind,
     action_values,
     best_response,
     best_response_gains,
-    best_response_on_tree,
-    best_values,
-    clairvoyant_response_over_time,
-    compiled_unroll,
+    best_response_on_tree as best_response_on_tree,
+    best_values as best_values,
+    clairvoyant_response_over_time as clairvoyant_response_over_time,
+    compiled_unroll as compiled_unroll,
     evaluate_paths,
     exploitability,
-    exploitability_tree,
-    in_default,
-    in_double,
+    exploitability_tree as exploitability_tree,
+    in_default as in_default,
+    in_double as in_double,
 )
-from structmfg.evaluation._information_sets import has_perfect_recall, public_sets
+from structmfg.evaluation._information_sets import has_perfect_recall as has_perfect_recall, public_sets as public_sets
 from structmfg.evaluation._inspection import (
-    ROW_TOLERANCE,
-    check_game_along,
-    check_observations,
-    describe_nonfinite,
-    sampled_steps,
-    steps_on_tree,
+    ROW_TOLERANCE as ROW_TOLERANCE,
+    check_game_along as check_game_along,
+    check_observations as check_observations,
+    describe_nonfinite as describe_nonfinite,
+    sampled_steps as sampled_steps,
+    steps_on_tree as steps_on_tree,
 )
 from structmfg.evaluation._paths import (
-    FORBIDDEN_LOGIT,
+    FORBIDDEN_LOGIT as FORBIDDEN_LOGIT,
     Backward,
     Form,
-    Position,
+    Position as Position,
     Trajectory,
-    gradient_along,
-    initial_position,
+    gradient_along as gradient_along,
+    initial_position as initial_position,
     policy_gradient,
     policy_values,
     rollout,
-    rollout_from,
-    steps,
+    rollout_from as rollout_from,
+    steps as steps,
 )
-from structmfg.evaluation._tree_problem import Certificate, Information, TreeProblem, greedy, groups, soft
-from structmfg.evaluation._tree_sweeps import Flow, Table, unroll_on_tree
+from structmfg.evaluation._tree_problem import Certificate, Information, TreeProblem, greedy, groups as groups, soft
+from structmfg.evaluation._tree_sweeps import Flow, Table, unroll_on_tree as unroll_on_tree
 
 __all__ = [
-    "FORBIDDEN_LOGIT",
-    "ROW_TOLERANCE",
     "Backward",
     "BestResponse",
     "Certificate",
@@ -57,42 +62,18 @@ __all__ = [
     "Information",
     "Kind",
     "PathEvaluation",
-    "Position",
     "Table",
     "Trajectory",
     "TreeProblem",
     "action_values",
     "best_response",
     "best_response_gains",
-    "best_response_on_tree",
-    "best_values",
-    "check_declared",
-    "check_game_along",
-    "check_observations",
-    "clairvoyant_gains",
-    "clairvoyant_gains_on_tree",
-    "clairvoyant_response_over_time",
-    "compiled_unroll",
-    "describe_nonfinite",
     "evaluate_paths",
     "exploitability",
-    "exploitability_tree",
-    "gradient_along",
     "greedy",
-    "groups",
-    "has_perfect_recall",
-    "in_default",
-    "in_double",
-    "initial_position",
     "market_residuals",
     "policy_gradient",
     "policy_values",
-    "public_sets",
     "rollout",
-    "rollout_from",
-    "sampled_steps",
     "soft",
-    "steps",
-    "steps_on_tree",
-    "unroll_on_tree",
 ]

@@ -29,11 +29,12 @@ class Displayed:
         """The name and the coordinate (S,) of the states in figures; the index by default."""
         return "state", jnp.arange(self.num_states, dtype=float)
 
-    def state_axes(self) -> Sequence[tuple[str, Float[Array | np.ndarray, " points"] | Grid]]:
+    def state_axes(self) -> Sequence[tuple[str, Float[Array | np.ndarray, " points"] | Grid | Sequence[str]]]:
         """The name and the coordinates of every factor of a product state; the one of `state_axis` by default.
 
         The index of a state is row-major over the factors: that of the last factor runs fastest. A grid stands for its
-        points, and figures show a `GeometricGrid` on a logarithmic axis.
+        points, and figures show a `GeometricGrid` on a logarithmic axis. A factor without coordinates has a list of
+        the names of its points.
         """
         return [self.state_axis()]
 

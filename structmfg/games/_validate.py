@@ -170,7 +170,7 @@ def _noise_from(name: str, method: Callable[[], Any]) -> Any:
 
 
 def checked_state_axes(game: Game) -> list[tuple[str, Any]]:
-    """The names of the factors of a game's states, with the points or the grid of each.
+    """The names of the factors of a game's states, with the points, the names of the points, or the grid of each.
 
     Raises:
         ValueError: If `state_axes` does not list them, or their sizes do not multiply to the number of states.

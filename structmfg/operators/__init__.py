@@ -1,4 +1,4 @@
-"""Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. This package knows no game."""
+"""Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. Nothing here imports a game."""
 
 from structmfg.operators._composite import MixtureKernel, PatchedKernel
 from structmfg.operators._cost import Cost, cost

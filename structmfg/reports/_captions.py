@@ -55,14 +55,17 @@ def mean_field_text(game: Game, shown: Trajectories) -> str:
         for factor, axis in enumerate(axes):
             mass = marginal(axes, shown.mean_field[i], factor)
             start, end = (_middle_half(axis, mass[time]) for time in (0, -1))
-            sentences.append(f"{label}: half of the population has {axis.label} {start} at first, {end} at the end.")
+            who = "half of the population has" if axis.names is None else "the largest share has"
+            sentences.append(f"{label}: {who} {axis.label} {start} at first, {end} at the end.")
     return " ".join(sentences)
 
 
 def _middle_half(axis: Axis, mass: np.ndarray) -> str:
-    """The quartiles of a distribution over the points of an axis, in words."""
+    """The quartiles of a distribution over the points of an axis, or the fullest of points with names, in words."""
     if not np.isfinite(mass).all() or mass.sum() <= 0:
         return "unknown"
+    if axis.names is not None:
+        return f"{axis.point(mass.argmax())} ({mass.max() / mass.sum():.2g})"
     below = np.cumsum(mass) / mass.sum()
     low, high = axis.coordinates[np.minimum(np.searchsorted(below, [0.25, 0.75]), len(mass) - 1)]
     return f"{low:.4g} to {high:.4g}"
@@ -93,10 +96,10 @@ def gains_text(game: Game, gains: GainsOverTime) -> str:
     axes = state_axes(game)
     states = np.concatenate([level.states for level in levels(axes)])
     time, place = np.unravel_index(np.nanargmax(gains.by_state[:, states]), (game.horizon, len(states)))
-    point = axes[0].coordinates[place % len(axes[0].coordinates)]
+    point = axes[0].point(place % len(axes[0].coordinates))
     middle = game.horizon // 2
     return (
         f"Over the population it is {gains.total[0]:.4g} at time 0 and {gains.total[middle]:.4g} at time {middle}. The "
         f"largest that is shown is {gains.by_state[time, states[place]]:.4g}, at time {time} and {axes[0].label} "
-        f"{point:.4g}."
+        f"{point}."
     )

@@ -22,6 +22,7 @@ from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import Axis, action_axis, events, guides, levels, marginal, state_axes
 
 _POPULATED = 1e-3  # of all mass at a level that is at a grid point: below that, the policy is drawn faintly
+_MAX_NAMES = 12  # of points beside an axis
 Share: TypeAlias = Literal["row"] | bool
 _MAPPED = "cividis"  # grows lighter throughout, so that it can be read in black and white
 
@@ -143,8 +144,11 @@ def _state_edges(axis: Axis) -> np.ndarray:
 
 
 def _scale(axes: Axes, axis: Axis, which: str) -> None:
-    """Make an axis logarithmic where its `shift` is given, with ticks at round numbers."""
+    """Make an axis logarithmic where its `shift` is given, with ticks at round numbers; put names at its points."""
     shift = axis.shift
+    if axis.names is not None:
+        shown = slice(None, None, -(-len(axis.names) // _MAX_NAMES))
+        (axes.set_yticks if which == "y" else axes.set_xticks)(axis.coordinates[shown], axis.names[shown])
     if shift is None:
         return
     functions = (lambda x: np.log(np.maximum(x + shift, 1e-9)), lambda y: np.exp(y) - shift)

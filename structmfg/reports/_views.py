@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,23 @@ Curve = Float[np.ndarray, " times"]
 
 
 class Axis(NamedTuple):
-    """The axis of a factor of the states in a figure, with M points; that of log(x + shift) where a shift is given."""
+    """The axis of a factor of the states in a figure, with M points.
+
+    Attributes:
+        label: The name of the factor.
+        coordinates: The points (M,); 0..M-1 where they have names.
+        shift: The axis is that of log(x + shift) where this is given.
+        names: The names of the points, where the game gives names.
+    """
 
     label: str
     coordinates: Float[np.ndarray, " points"]
     shift: float | None = None
+    names: tuple[str, ...] | None = None
+
+    def point(self, place: SupportsIndex, digits: int = 4) -> str:
+        """The name of a point, or its coordinate in so many digits."""
+        return f"{self.coordinates[place]:.{digits}g}" if self.names is None else self.names[place]
 
 
 class Action(NamedTuple):
@@ -63,8 +75,13 @@ def _select(paths: NoisePaths, chosen: np.ndarray) -> NoisePaths:
 
 
 def _labels(game: Game, paths: NoisePaths) -> list[str]:
+    """The names of the paths; those that a game gives to several of them are numbered."""
     each = [jax.tree.map(lambda leaf, i=i: leaf[i], paths.noise) for i in range(paths.num_paths)]
-    return [game.noise_label(noise) or f"noise path {i + 1}" for i, noise in enumerate(each)]
+    labels = [game.noise_label(noise) or f"noise path {i + 1}" for i, noise in enumerate(each)]
+    return [
+        f"{label} ({labels[: i + 1].count(label)})" if labels.count(label) > 1 else label
+        for i, label in enumerate(labels)
+    ]
 
 
 @shown_paths.register
@@ -92,8 +109,10 @@ def state_axes(game: Game) -> list[Axis]:
 
 
 def _axis(name: str, grid: Any) -> Axis:
-    points = np.asarray(grid.points() if isinstance(grid, Grid) else grid, float)
-    return Axis(name, points, grid.shift if isinstance(grid, GeometricGrid) else None)
+    points = np.asarray(grid.points() if isinstance(grid, Grid) else grid)
+    if points.dtype.kind == "U":
+        return Axis(name, np.arange(len(points), dtype=float), names=tuple(points.tolist()))
+    return Axis(name, points.astype(float), grid.shift if isinstance(grid, GeometricGrid) else None)
 
 
 def marginal(axes: Sequence[Axis], mass: np.ndarray, factor: int) -> np.ndarray:
@@ -115,15 +134,13 @@ def levels(axes: Sequence[Axis], at_most: int = 4) -> list[Level]:
     sizes = [len(axis.coordinates) for axis in axes]
     index = np.arange(np.prod(sizes)).reshape(sizes)
     middle = [size // 2 for size in sizes[2:]]
-    rest = [f"{axis.label} {axis.coordinates[place]:.3g}" for axis, place in zip(axes[2:], middle, strict=True)]
+    rest = [f"{axis.label} {axis.point(place, 3)}" for axis, place in zip(axes[2:], middle, strict=True)]
     if len(axes) == 1:
         return [Level(index, "")]
     shown = np.unique(np.linspace(0, sizes[1] - 1, at_most).round().astype(int))
     second = axes[1]
     return [
-        Level(
-            index[(slice(None), place, *middle)], ", ".join([f"{second.label} {second.coordinates[place]:.3g}", *rest])
-        )
+        Level(index[(slice(None), place, *middle)], ", ".join([f"{second.label} {second.point(place, 3)}", *rest]))
         for place in shown
     ]
 

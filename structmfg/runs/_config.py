@@ -4,6 +4,7 @@ from typing import Any
 
 import tomli_w
 
+from structmfg.runs._parameters import restored
 from structmfg.runs._settings import Settings
 
 _SCALARS = (bool, int, float, str)
@@ -25,7 +26,7 @@ def as_toml(settings: Settings) -> str:
             "max_seconds": settings.max_seconds,
             "precision": settings.precision,
         },
-        "game": {"name": settings.game, **settings.game_parameters},
+        "game": {"name": settings.game} | {key: restored(value) for key, value in settings.game_parameters.items()},
         "solver": {"name": settings.solver, "preset": settings.preset, **settings.hyper_parameters, **network},
     }
     for table in ("game", "solver"):  # TOML has no null; the command line reads this text as None

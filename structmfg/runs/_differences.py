@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from structmfg._files import to_json
 from structmfg.games import GAMES, make
+from structmfg.runs._parameters import in_words
 from structmfg.runs._settings import Settings
 from structmfg.solvers import SOLVERS, preset
 
@@ -67,4 +68,7 @@ def _in_words(value: Any) -> Any:
         return None
     if value is None:
         return "none"
-    return ", ".join(f"{entry:g}" for entry in value) if isinstance(value, list | tuple) else value
+    value = in_words(value)
+    if not isinstance(value, list | tuple):
+        return value
+    return ", ".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value)

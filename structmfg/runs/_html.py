@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from structmfg._pages import Picture, page
+from structmfg._text import display_name
 from structmfg.reports import SOURCE
 from structmfg.runs._differences import from_defaults, setting_groups
+from structmfg.runs._parameters import in_words
 from structmfg.runs._settings import Settings
 
 _MEANINGS = {
@@ -17,7 +19,6 @@ _MEANINGS = {
     "at an equilibrium with public information; needs finite noise, and that its own past tells an agent nothing about "
     "the noise that the observations do not.",
 }
-_ACRONYMS = ("rspg", "spg", "gae", "ippo", "rippo")
 
 
 def render(
@@ -27,6 +28,10 @@ def render(
     panel: dict[str, Any] | None = None,
 ) -> str:
     """The HTML page of a run, with its figures inside and, where its data are given, the interactive panel."""
+    groups = {
+        title: {name: in_words(value) for name, value in values.items()}
+        for title, values in setting_groups(settings).items()
+    }
     machine = {"seed": settings.seed, "precision": settings.precision, "device": result["device"]}
     return page(
         "structmfg.runs",
@@ -37,16 +42,9 @@ def render(
         meanings=_MEANINGS,
         source=SOURCE,
         solver=display_name(settings.solver),
-        groups={**setting_groups(settings), "Environment": machine | settings.versions},
+        groups={**groups, "Environment": machine | settings.versions},
         changed=from_defaults(settings),
         panel=panel,
         overrides=settings.overrides,
         saved=f"Saved in {result['out']}.",
     )
-
-
-def display_name(solver: str) -> str:
-    """The name of a solver in a title: RSPG, M-OMD, tabular SPG, fictitious play."""
-    if solver == "m_omd":
-        return "M-OMD"
-    return " ".join(word.upper() if word in _ACRONYMS else word for word in solver.split("_"))

@@ -35,6 +35,7 @@ def panel_data(game: Game, shown: Trajectories) -> dict[str, Any]:
         "action_name": printable(game.action_axis()[0]),
         "shift": axis.shift,
         "points": _rounded(axis.coordinates[points]),
+        "names": None if axis.names is None else [printable(axis.names[point]) for point in points],
         "times": times.tolist(),
         "left_out": bool(len(points) < len(axis.coordinates) or len(times) <= game.horizon),
         "mass": [

@@ -89,6 +89,7 @@ def reference_object(reference: ReferenceValues) -> dict[str, Any]:
         "uniform": _values(reference.uniform),
         "floor": reference.floor,
         "floor_information": reference.information,
+        "missing": dict(reference.missing),
         "paper": {"clairvoyant": paper.exploitability, "train_seconds": paper.seconds} if paper else None,
     }
 

@@ -31,6 +31,7 @@ from structmfg.policies import (
     network_policy,
 )
 from structmfg.reports import game_name
+from structmfg.runs._parameters import parameters, restored
 from structmfg.solvers import SOLVERS, Preset, TrainingSolver, TreeSolver, preset, with_present_names
 
 Precision = Literal["float32", "float64"]
@@ -139,10 +140,7 @@ class Settings(NamedTuple):
 
     def build_game(self) -> Game:
         """The game. `ValueError` where it is so large that not even one of its policies would fit into this machine."""
-        values = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in self.game_parameters.items()
-        }
-        game = make(self.game, **values)
+        game = make(self.game, **{name: restored(value) for name, value in self.game_parameters.items()})
         states, actions, horizon = game.num_states, game.num_actions, game.horizon
         size = f"{states} states, {actions} actions and a horizon of {horizon}"
         check_fits(f"a game of {size}", states * (actions + horizon + 1))
@@ -244,11 +242,6 @@ def _check_fields(what: str, values: dict[str, Any], kind: type, names: Iterable
     for name, value in values.items():
         if isinstance(value, int) and abs(value) > largest:
             raise ValueError(f"{name} must be at most {largest}, but is {value}")
-
-
-def parameters(game: Game) -> dict[str, Any]:
-    """The parameters of a game that is a dataclass; of another game, none."""
-    return dataclasses.asdict(game) if dataclasses.is_dataclass(game) else {}
 
 
 def versions() -> dict[str, str]:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from structmfg._checks import check_kind
 from structmfg._pages import COLOURS, LINES, STYLE, Picture, number, page, picture
+from structmfg._text import display_name
 from structmfg.reports import KINDS, trajectories
 from structmfg.runs._differences import differing, setting_groups
-from structmfg.runs._html import display_name
 from structmfg.runs._load import Run
 from structmfg.runs._metrics import Curve, read_curve
 from structmfg.runs._settings import Settings

@@ -26,6 +26,7 @@
     return low === high ? [low - 0.5, high + 0.5] : [low, high];
   }
   const number = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
+  const called = (point) => (data.names ? data.names[point] : number(data.points[point]));
 
   // Elements.
   function element(name, attributes, text) {
@@ -52,7 +53,7 @@
     for (let i = 0; i <= ticks; i++) shown.add(closest(xs, box.left + (inner.width * i) / ticks));
     for (const place of shown) {
       const anchor = place === last ? "end" : place === 0 ? "start" : "middle";
-      const label = number(Number(data.points[place].toPrecision(3)));
+      const label = data.names ? data.names[place] : number(Number(data.points[place].toPrecision(3)));
       svg.appendChild(element("text", { x: xs[place], y: bottom, dy: "1.2em", "text-anchor": anchor }, label));
     }
     svg.appendChild(element("text", { x: box.left + inner.width / 2, y: bottom, dy: "2.4em", "text-anchor": "middle" }, data.axis));
@@ -102,14 +103,14 @@
     const place = Number(controls.time.value), point = Number(controls.point.value), time = data.times[place];
     const mass = data.mass[path][level][place], action = data.action[path][level][place] || [];
     const [massLimits, actionLimits] = limitsOf(level);
-    const where = data.axis + " " + number(data.points[point]) + (data.levels[level] ? ", " + data.levels[level] : "");
+    const where = data.axis + " " + called(point) + (data.levels[level] ? ", " + data.levels[level] : "");
     const acts = action.length ? number(action[point]) : "– (the game is over)";
     const at = data.paths[path] + ", time " + time;
     draw(part("mass"), mass, massLimits, point, true, "Mean field, " + at + ": mass " + number(mass[point]) + " at " + where);
     draw(part("action"), action, actionLimits, point, false, data.action_name + ", " + at + ": " + acts + " at " + where);
     part("values").textContent = at + "; " + where + ": mass " + number(mass[point]) + "; " + data.action_name + ": " + acts;
     controls.time.setAttribute("aria-valuetext", "time " + time);
-    controls.point.setAttribute("aria-valuetext", data.axis + " " + number(data.points[point]));
+    controls.point.setAttribute("aria-valuetext", data.axis + " " + called(point));
     const state = { path, level, time, point: data.points[point], mass: mass[point], action: action.length ? action[point] : "" };
     for (const name in state) panel.dataset[name] = state[name];
   }

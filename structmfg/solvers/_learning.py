@@ -59,6 +59,19 @@ def clipped(
     return optax.chain(optax.clip_by_global_norm(clip), *steps)
 
 
+def check_optimiser(optimiser: Any) -> None:
+    """Raise `ValueError` unless this is a function that makes an Optax optimiser of a learning rate."""
+    if not callable(optimiser):
+        raise ValueError(f"optimiser must be a function of the learning rate, but is {optimiser!r:.80}")
+    try:
+        made = optimiser(optax.constant_schedule(1e-3))
+    except Exception as error:  # the function is the user's own
+        got = f"raised {type(error).__name__}: {error}"
+        raise ValueError(f"optimiser must make an Optax optimiser of a learning rate, but {got}") from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f"optimiser must make an Optax optimiser of a learning rate, but made {made!r:.80}")
+
+
 def descend(
     optimiser: optax.GradientTransformation, gradient: PyTree[Array], state: optax.OptState, parameters: PyTree[Array]
 ) -> tuple[PyTree[Array], optax.OptState]:

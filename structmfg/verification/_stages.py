@@ -50,7 +50,7 @@ class Task(NamedTuple):
 
     @property
     def statistical_level(self) -> float:
-        """The level of one statistical check: by Bonferroni's inequality, that of all together is at most `level`."""
+        """The nominal level of one statistical check: by Bonferroni's inequality, all together have `level` at most."""
         return (
             self.level
             / populations.LEVEL_INFLATION

@@ -47,7 +47,8 @@ def verify(
             returns, and on tiny games the value of an agent's own past.
         fuzz: The largest number of further points, chosen by hypothesis, at which the laws of kernels are checked.
         model: The game in plain NumPy, an `oracles.Model`; by default that of `oracles` for the package's own games.
-        level: The probability, at most, that the statistical checks together reject a game that is right.
+        level: The nominal level of all statistical checks together: the probability, up to the approximation of
+            p-values of counts, that they reject a game that is right.
         callback: Called with every stage when it is done.
 
     Returns:
@@ -137,9 +138,9 @@ def _basis(task: Task) -> tuple[str, ...]:
     )
     return (
         f"Laws pass within a bound for rounding errors, at {task.num_points} random paths. Statistical checks show the "
-        f"evidence -log10 p against the game; all together, they reject one that is right with probability "
-        f"{task.level:g} at most (the fitted rate apart, which presupposes that kernel and policy are smooth in the "
-        "mean field). A pass is evidence, not a proof.",
+        f"evidence -log10 p against the game; all together, they have the nominal level {task.level:g}, at which one "
+        "that is right is rejected (the fitted rate apart, which presupposes that kernel and policy are smooth in the "
+        "mean field, and that populations are large enough). A pass is evidence, not a proof.",
         agents,
         definition,
     )

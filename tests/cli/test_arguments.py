@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,22 @@ def test_an_option_that_may_be_none_is_read_as_its_type():
     assert parse(["solve", "macro", "--gradient-discount", "0.9"]).overrides == {"gradient_discount": 0.9}
     with pytest.raises(ValueError, match="--gradient-discount must be a number, but is 'even'"):
         parse(["solve", "macro", "--gradient-discount", "even"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["solve", "--set", "seed=1", "game.horizon=3", "macro"], {"game": "macro", "seed": 1}),
+        (["solve", "--sweep", "seed=0..1", "--set", "game.name=macro"], {"game": "macro", "sweep": ["seed=0..1"]}),
+        (["solve", "--set", "seed=1", "game.name=macro", "solver.name=spg"], {"game": "macro", "solver": "spg"}),
+        (["report", "--game", "a.py:A", "b.py:B", "run/a", "run/b"], {"runs": ["run/a", "run/b"]}),
+        (["report", "run/a", "--game=a.py:A", "run/b", "--solver", "s:S", "run/c"], {"game": ["a.py:A"]}),
+        (["evaluate", "--players", "3", "50", "runs/x"], {"run": "runs/x", "players": [3, 50]}),
+    ],
+)
+def test_options_of_several_values_leave_the_arguments(words, expected):
+    given = parse(words)
+    assert {name: getattr(given, name) for name in expected} == expected
 
 
 def test_a_choice_is_read_by_name():
@@ -105,4 +122,24 @@ def test_solvers_are_listed(capsys):
 def test_completion_knows_games_and_their_options(shell, capsys):
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    assert all(name in script for name in ("beach_bar", "crowd-aversion", "gae-lambda", "verify"))
+    names = ("beach_bar", "crowd-aversion", "gae-lambda", "verify", "mirror_descent", "float64")
+    assert all(name in script for name in names)
+
+
+def test_completion_offers_names_and_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rungame.toml").touch()
+    assert main(["completion", "bash"]) == 0
+    typed = {
+        "solve left_right --solver ex": "exact",
+        "solve left_right --preset p": "paper",
+        "open run": "rungame.toml",
+    }
+    typed["solve macro --config rung"] = "rungame.toml"
+    script = capsys.readouterr().out
+    for words in typed:
+        script += (
+            f"COMP_WORDS=(structmfg {words}); COMP_CWORD={len(words.split())}; _structmfg; echo ${{COMPREPLY[@]}}\n"
+        )
+    completed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert completed.stdout.splitlines() == list(typed.values())

@@ -1,15 +1,19 @@
 """A game, a solver, a policy and an optimiser of a user's own: on the command line, from files, and in run folders."""
 
+import dataclasses
 import json
+import math
 import shutil
 import tomllib
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import structmfg as smfg
 from structmfg.cli import main
+from structmfg.cli._sweep import points, read_axes
 from structmfg.cli.arguments import parse
 
 pytestmark = pytest.mark.usefixtures("spared_estimates")
@@ -183,6 +187,36 @@ def test_none_is_kept_in_the_file():
     assert again.solver.policy.settings == chosen.solver.policy.settings
 
 
+def test_arrays_are_kept(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Charted(smfg.games.LinearQuadratic):
+        depths: object = dataclasses.field(default_factory=lambda: np.array([[1.5, np.inf], [2.0, -3.0]]))
+        ports: object = dataclasses.field(default_factory=lambda: jax.numpy.arange(3))
+        cap: float = math.inf
+        pairs: tuple = (("a", 1), ("b", 2))
+        empty: object = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.float32))
+
+    game = smfg.games.register(Charted)(num_states=9, horizon=3)
+    chosen = smfg.solvers.preset(game, "rspg")
+    settings = smfg.runs.Settings.of(
+        game, chosen.solver, name="rspg", preset="default", overrides={}, max_steps=2, max_seconds=None, seed=0
+    )
+    smfg.runs.save_settings(tmp_path, settings)
+    again = smfg.runs.load_settings(tmp_path, policy=False).build_game()
+    for name in ("depths", "ports", "empty"):
+        kept, given = getattr(again, name), np.asarray(getattr(game, name))
+        assert (kept.dtype, kept.shape, kept.tolist()) == (given.dtype, given.shape, given.tolist())
+    assert (again.cap, again.pairs, again.num_states) == (math.inf, (("a", 1), ("b", 2)), 9)
+    written = Path("run.toml").read_text()
+    assert "game.depths is left out" in written
+    assert tomllib.loads(written)["game"]["cap"] == math.inf
+    broken = settings._replace(
+        game_parameters=settings.game_parameters | {"ports": {"dtype": "object", "shape": [], "entries": []}}
+    )
+    with pytest.raises(ValueError, match="damaged: its dtype is none of"):
+        broken.build_game()
+
+
 def test_one_annotation_that_means_nothing_hides_no_other():
     Path("vague.py").write_text(GAME.replace("walls: tuple", "vague: 'Foo'"))
     assert parse(["solve", "vague.py:Short", "--num-states", "11"]).game_parameters == {"num_states": 11}
@@ -211,6 +245,17 @@ def test_a_sweep_has_one_table_and_goes_on(capsys):
     assert "another sweep" in capsys.readouterr().err
 
 
+def test_long_names_of_folders_are_cut():
+    """And stay apart; short ones are as they were."""
+    keys = [key for key in parse(["solve", "macro"]).fields["game"] if key not in ("discretisation", "noise_states")]
+    arguments = parse(["solve", "macro", "--sweep", *(f"game.{key}=3" for key in keys), "seed=0..1"])
+    names = [point.folder.name for point in points(arguments, read_axes(arguments), Path())]
+    assert max(map(len, names)) <= 100
+    assert len(set(names)) == 2
+    arguments = parse(["solve", "macro", "--sweep", "game.horizon=3", "seed=0"])
+    assert [point.folder.name for point in points(arguments, read_axes(arguments), Path())] == ["horizon=3,seed=0"]
+
+
 BAD = [
     (["mine.py:NoGame"], "must be a subclass of structmfg.Game"),
     (["mine.py:Absent"], "file 'mine.py' has no 'Absent'"),
@@ -220,6 +265,8 @@ BAD = [
     (["mine.py:Short", "--volatility", "-1"], "mine.py:Short cannot be made: ValueError"),
     (["mine.py:Short", "--solver", "mine.py:NoGame"], "must be a subclass of TrainingSolver"),
     (["mine.py:Short", "--optimiser", "optax:lionn"], "module 'optax' has no 'lionn'"),
+    (["mine.py:Short", "--optimiser", "json:dumps"], "optimiser must make an Optax optimiser of a learning rate, but"),
+    (["unkept.py:Short"], "parameter payoff of Short is a builtin_function_or_method, which a run folder cannot hold"),
     (["mine.py:Short", "--config", "bad.toml"], "bad.toml, line 4: unknown setting of the solver 'num_pahts'; did you"),
     (["mine.py:Short", "--config", "type.toml"], "type.toml, line 2: num_states must be a whole number, but is 2.5"),
     (["mine.py:Short", "--config", "list.toml"], "unknown table in list.toml 'gmae'; did you mean game"),
@@ -247,6 +294,7 @@ def test_what_is_wrong_is_said_in_one_line(words, said, tmp_path, capsys):
     Path("bad.toml").write_text("[run]\nseed = 1\n[solver]\nnum_pahts = 3\n")
     Path("type.toml").write_text("[game]\nnum_states = 2.5\n")
     Path("list.toml").write_text("[gmae]\nhorizon = 3\n")
+    Path("unkept.py").write_text(GAME.replace("seed: int = 5", "payoff: object = abs"))
     files = sorted(tmp_path.iterdir())
     assert main(["solve", *words, "--quiet"]) == 2
     error = capsys.readouterr().err

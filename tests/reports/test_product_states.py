@@ -14,6 +14,7 @@ from structmfg.operators import DenseKernel, GeometricGrid
 from structmfg.reports._captions import gains_text, mean_field_text
 from structmfg.reports._state_figures import draw_gains, draw_mean_field, draw_policy
 from structmfg.reports._views import levels, marginal, state_axes
+from structmfg.runs._panel import panel_data
 
 SIZES = (3, 2, 4)
 
@@ -43,7 +44,7 @@ class Cube(NoiselessGame):
         return jnp.asarray(self._random(24))
 
     def state_axes(self):
-        return [("age", np.arange(3.0)), ("health", [0.0, 1.0]), ("wealth", GeometricGrid(4, 0.0, 9.0))]
+        return [("age", np.arange(3.0)), ("health", ["ill", "well"]), ("wealth", GeometricGrid(4, 0.0, 9.0))]
 
     def captions(self):
         return {"policy": "Look at the old."}
@@ -62,6 +63,7 @@ def test_axes_are_those_that_the_game_names():
     axes = state_axes(GAME)
     assert [axis.label for axis in axes] == ["age", "health", "wealth"]
     assert [axis.shift for axis in axes] == [None, None, 0.25]
+    assert [axis.names for axis in axes] == [None, ("ill", "well"), None]
     np.testing.assert_allclose(axes[2].coordinates, GeometricGrid(4, 0.0, 9.0).points())
     assert [axis.label for axis in state_axes(LinearQuadratic())] == ["position"]
 
@@ -81,7 +83,7 @@ def test_levels_differ_in_the_first_factor_only():
     first, second = levels(state_axes(GAME))
     np.testing.assert_array_equal(first.states, [2, 10, 18])
     np.testing.assert_array_equal(second.states, [6, 14, 22])
-    assert second.label.startswith("health 1, wealth ")
+    assert second.label.startswith("health well, wealth ")
     macro = Macro(num_wealth=4, num_income=9)
     assert [level.states[1] - 9 for level in levels(state_axes(macro))] == [0, 3, 5, 8]
 
@@ -103,6 +105,8 @@ def test_the_mean_field_is_drawn_by_factor_and_time(shown):
     for mesh, others in zip(meshes, [(2, 3), (1, 3), (1, 2)], strict=True):
         np.testing.assert_allclose(np.asarray(mesh.get_array()), by_factor.sum(others).T, rtol=1e-6)
     assert [axes.get_ylabel() for axes in figure.axes[:3]] == ["age", "health", "wealth"]
+    assert [tick.get_text() for tick in figure.axes[1].get_yticklabels()] == ["ill", "well"]
+    np.testing.assert_array_equal(figure.axes[1].get_yticks(), [0, 1])
 
 
 def test_the_policy_is_drawn_at_every_level(shown):
@@ -134,6 +138,18 @@ def test_texts_hold_the_main_numbers(shown):
     text = mean_field_text(GAME, shown._replace(mean_field=mass))
     assert "half of the population has age 0 to 0 at first, 2 to 2 at the end" in text
     assert "half of the population has wealth 0 to 0 at first, 9 to 9 at the end" in text
+    assert "the largest share has health ill (1) at first, well (1) at the end" in text
+
+
+def test_names_of_points_reach_policy_and_panel(shown):
+    """Where they belong to the first factor, along which policies and the panel are drawn."""
+    axes = [("health", ["ill", "well"]), ("age", np.arange(12.0))]
+    game = type("Turned", (Cube,), {"state_axes": lambda self: axes})()
+    data = panel_data(game, shown)
+    assert (data["names"], data["points"]) == (["ill", "well"], [0, 1])
+    assert panel_data(GAME, shown)["names"] is None
+    lowest = [axes for axes in draw_policy(game, shown).axes if axes.lines][-1]  # those above share its axis
+    assert [tick.get_text() for tick in lowest.get_xticklabels()] == ["ill", "well"]
 
 
 @pytest.mark.parametrize(

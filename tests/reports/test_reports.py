@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from structmfg import _files, _npz, reports, runs
 from structmfg._files import to_json
 from structmfg._pages import Picture, picture
+from structmfg.cli._output import basis
 from structmfg.games import (
     BeachBar,
     BeachBarCrowded,
@@ -230,7 +231,9 @@ def test_an_exact_run_is_rebuilt_and_certified(exact_run: runs.Run) -> None:
     lines = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == result["iterations"]
     assert lines[-1]["exploitability"] == {certificate["kind"]: certificate["exploitability"]}
-    assert "certificate" in (again.path / "report.html").read_text()
+    page = (again.path / "report.html").read_text()
+    assert "certificate" in page
+    assert "the paper’s" not in page  # which has no exact solver
 
 
 def test_the_floor_is_that_of_the_exact_equilibrium(run: runs.Run, exact_run: runs.Run) -> None:
@@ -240,6 +243,18 @@ def test_the_floor_is_that_of_the_exact_equilibrium(run: runs.Run, exact_run: ru
         assert floor["public"] == 0
     unknown = reports.reference_values(SMALL[2], "rspg", kinds=["clairvoyant"])  # continuous noise
     assert unknown.floor == NONE
+    result = {**run.result, "anchors": runs.reference_object(unknown)}
+    assert "not known here: a noise tree needs finite common noise" in runs.render(run.settings, result, [])
+    assert "the floor is not known: a noise tree needs finite common noise" in basis(result)
+    assert "floor: the exact equilibrium with public information" in basis(run.result)
+
+
+def test_noise_paths_of_one_name_are_numbered() -> None:
+    class Nameless(LinearQuadratic):
+        def noise_label(self, noise: Any) -> str:
+            return "z"
+
+    assert shown_paths(Nameless(num_states=9, horizon=3)).labels == ["z (1)", "z (2)"]
 
 
 def copy(source: Path, target: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_report_of_a_run_escapes_all_names() -> None:
         "exploitability_stderr": {EVIL: 1.0}, "evaluation": {"exact": True, "noise_paths": EVIL}, "return": EVIL,
         "train_seconds": 1.0, "compile_seconds": 1.0, "device": EVIL, "out": EVIL, "certificate": None,
         "anchors": {"uniform": {EVIL: EVIL}, "floor": {EVIL: None, "clairvoyant": 1.0}, "floor_information": EVIL,
-                    "paper": None},
+                    "paper": None, "missing": {"floor": EVIL}},
     }  # fmt: skip
     check_page(runs.render(settings, result, [Picture(EVIL, EVIL, b"")]))
 

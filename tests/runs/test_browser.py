@@ -1,5 +1,6 @@
 """The panel of a report in a browser without a window: choosing a path, a time and a state changes what is shown."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -92,3 +93,14 @@ def test_the_end_and_what_an_address_may_not_say(tmp_path, shown):
     found, words, *_ = seen(tmp_path, shown, "#time=9999&path=<b>&__proto__=1&point=%00&level=77")
     assert (found["path"], found["level"], found["time"], found["action"]) == ("0", "3", "4", "")
     assert "the game is over" in words
+
+
+def test_points_are_called_by_their_names(tmp_path, shown):
+    """Where the game gives names, also beside the axis."""
+    game, trajectories = shown
+    names = ["debt", "none", "little", "some", "much", "most"]
+    named = type("Named", (Macro,), {"state_axes": lambda self: [("wealth", names), ("income", np.arange(3.0))]})
+    found, words, _, text = seen(tmp_path, (named(**dataclasses.asdict(game)), trajectories), "#time=3&point=4")
+    assert found["point"] == "4"
+    assert "time 3; wealth much:" in words
+    assert all(f">{name}</text>" in text for name in names)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from structmfg import games, reports, runs
+from structmfg.cli import main
 from structmfg.runs._differences import from_defaults
 from structmfg.runs._metrics import read_curve
 from structmfg.solvers import RESULTS, Solution, preset
@@ -90,11 +91,18 @@ def test_runs_of_one_game(saved):
     assert f"mean position, z = -1: {mean:.4g} at first" in page
 
 
-def test_runs_of_other_games_and_runs_that_were_interrupted(saved, tmp_path):
+def test_runs_of_other_games_and_runs_that_were_interrupted(saved, tmp_path, capsys):
     other = make_run(tmp_path / "other", "crowd_modelling", 1)
     for name in ("result.json", "metrics.jsonl"):
         (tmp_path / "other" / name).unlink()
-    page = runs.side_by_side([saved[0], runs.load_run(tmp_path / "other")])
+    first = str(saved[0].path)
+    words = [first, str(tmp_path / "other"), f"{first}/../first", "--out", str(tmp_path / "page"), "--quiet"]
+    assert main(["report", *words]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert "../first was named before, and is shown once" in said[0]
+    assert "other is not finished, and is shown without results" in said[1]
+    assert len(said) == 2
+    page = (tmp_path / "page" / "report.html").read_text()
     rows = Rows(page).rows
     assert "interrupted before its report" in rows[2]
     assert ["Game", "volatility", "1", "–"] in rows

@@ -5,7 +5,7 @@ from typing import Any
 
 from structmfg._pages import Picture, page
 from structmfg.reports import SOURCE
-from structmfg.runs import display_name
+from structmfg.runs import display_name, in_words
 
 
 def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:
@@ -17,7 +17,11 @@ def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:
         {"display_name": display_name, "speed_up": speed_up},
         result=result,
         source=SOURCE,
-        groups={"Game": result["game_parameters"], "Updates planned": result["steps"], "Versions": result["versions"]},
+        groups={
+            "Game": {name: in_words(value) for name, value in result["game_parameters"].items()},
+            "Updates planned": result["steps"],
+            "Versions": result["versions"],
+        },
         overrides=(),
         saved=f"Every run is kept in {result['out']}/runs, with its settings, its policy and its learning curve.",
     )

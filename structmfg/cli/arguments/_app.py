@@ -3,9 +3,13 @@
 Values arrive as texts; `_options.read_value` turns them into numbers, by the same rules as those of `--set`.
 """
 
+import difflib
 import inspect
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -20,6 +24,8 @@ from structmfg._version import __version__
 from structmfg.cli.arguments._options import COMMANDS, OPTIONS, OUTPUT, Option, members
 
 _DESCRIPTION = "Solve mean field games with common noise and partial observation."
+_ALWAYS = {"--help", "--version"}
+_PATHS = ("RUN", "DIR", "FILE.toml", "MODULE:CLASS", "MODULE:NAME")  # what the values of options are called
 _MIN_WIDTH = 110  # of the help, where the terminal has so much room or there is none
 
 
@@ -59,14 +65,17 @@ class _Formatter(PlainFormatter):
 
 
 def build_app(
-    groups: Mapping[str, Sequence[OptionGroup]], *, shown: Iterable[str] = (), choices: Sequence[str] = ()
+    groups: Mapping[str, Sequence[OptionGroup]],
+    *,
+    shown: Iterable[str] = (),
+    choices: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> App:
     """The application.
 
     Args:
         groups: The options of each command beyond those that it always has.
         shown: Commands whose help shows these options alone.
-        choices: Names of games that a shell completes.
+        choices: For the script of a shell, the names that it completes, by option: those of games and of solvers.
     """
     app = App(
         name="structmfg", version=f"structmfg {__version__}", help=_DESCRIPTION, help_format="plaintext",
@@ -80,11 +89,20 @@ def build_app(
         sentence = f"{text[0].upper()}{text[1:]}."
         if name in shown:
             sentence += f" Options of every run: structmfg {name} --help. Defaults are in brackets."
-        app.command(function, name=name, help=sentence)
+        app.command(function, name=name, help=sentence, usage=_usage(name))
     return app
 
 
-def _function(groups: Sequence[OptionGroup], hidden: Sequence[OptionGroup], choices: Sequence[str]) -> Any:
+def _usage(command: str) -> str:
+    """How a command is typed."""
+    arguments = [option for option in OPTIONS[command] if option.positional]
+    words = (f"{each.metavar} [{each.metavar} ...]" if each.several else each.metavar for each in arguments)
+    return " ".join(["Usage: structmfg", command, *words, "[OPTIONS]"])
+
+
+def _function(
+    groups: Sequence[OptionGroup], hidden: Sequence[OptionGroup], choices: Mapping[str, Sequence[str]]
+) -> Any:
     """A function whose signature has these options, from which cyclopts reads them."""
     parameters: list[inspect.Parameter] = []
     options: dict[str, Option] = {}
@@ -103,7 +121,7 @@ def _function(groups: Sequence[OptionGroup], hidden: Sequence[OptionGroup], choi
                 show_default=False,
                 show_choices=False,
                 negative=None if option.kind is bool and option.default is not False else (),
-                consume_multiple=typing.get_origin(option.kind) is list,
+                consume_multiple=option.several,
             )
             place = inspect.Parameter.POSITIONAL_ONLY if option.positional else inspect.Parameter.KEYWORD_ONLY
             name = option.name if option.positional else f"option_{len(options)}"  # two sections may share names
@@ -121,15 +139,21 @@ def _function(groups: Sequence[OptionGroup], hidden: Sequence[OptionGroup], choi
     return command
 
 
-def _annotation(option: Option, choices: Sequence[str]) -> Any:
-    """The type by which cyclopts counts the values of an option."""
+def _annotation(option: Option, choices: Mapping[str, Sequence[str]]) -> Any:
+    """The type by which cyclopts counts the values of an option, and by which a shell completes them."""
     if option.kind is bool:
         return bool
-    if typing.get_origin(option.kind) is list:
-        return list[str]
-    if option.name == "game" and choices:
-        return typing.cast(Any, Literal)[tuple(choices)]
-    return str
+    value = _completed(option, choices) if choices else str
+    return list[value] if option.several else value  # type: ignore[valid-type]
+
+
+def _completed(option: Option, choices: Mapping[str, Sequence[str]]) -> Any:
+    """The names that a value may be, or a path, for the script of a shell."""
+    if option.metavar in _PATHS:
+        return Path
+    listed = re.fullmatch(r"\{(.*)\}", option.metavar)
+    names = listed[1].split(",") if listed else choices.get(option.name) or _names(option.kind)
+    return typing.cast(Any, Literal)[tuple(names)] if names else str
 
 
 def _metavar(kind: Any) -> str:
@@ -179,8 +203,11 @@ def _refuse(error: CycloptsError, argv: Sequence[str]) -> NoReturn:
     message = str(error).strip().rstrip(".")
     where = f"structmfg {argv[0]}" if argv and argv[0] in COMMANDS else "structmfg"
     if isinstance(error, UnknownOptionError):
-        option = getattr(error.token, "keyword", None) or message
-        raise UnknownOption(option, message[0].lower() + message[1:]) from None
+        option = str(getattr(error.token, "keyword", None) or message).partition("=")[0]
+        known = {name for argument in error.argument_collection for name in argument.names if name.startswith("--")}
+        nearest = difflib.get_close_matches(option[2:], [name[2:] for name in known | _ALWAYS], n=1, cutoff=0.5)
+        hint = f"; did you mean --{nearest[0]}?" if nearest else ""
+        raise UnknownOption(option, f"unknown option {option}{hint}") from None
     if isinstance(error, UnusedCliTokensError):
         raise ValueError(f"unexpected argument {(error.unused_tokens or [''])[0]!r}") from None
     if isinstance(error, MissingArgumentError):

@@ -32,6 +32,7 @@ class Option(NamedTuple):
         section: The table of a configuration file that it belongs to: "run", "game" or "solver".
         positional: Whether it is given by its place.
         flag: The option as it is typed.
+        looks: Of a list, the pattern of its values after the first; other words behind it are arguments of the command.
     """
 
     name: str
@@ -43,6 +44,12 @@ class Option(NamedTuple):
     section: str = "run"
     positional: bool = False
     flag: str = ""
+    looks: str = ""
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes several values."""
+        return typing.get_origin(self.kind) is list
 
     @property
     def typed(self) -> str:
@@ -50,6 +57,7 @@ class Option(NamedTuple):
         return self.flag or f"--{self.name.replace('_', '-')}"
 
 
+_KEY, _OWN_NAME = "[^=]+=.*", r"[^:]+:\w[\w.]*"
 OWN = "or module:Class, file.py:Class of your own"
 OUTPUT = [
     Option("json", bool, "one JSON object on the last line; the rest to stderr", default=False),
@@ -74,8 +82,15 @@ SOLVE = [
     Option("policy", str, "a function of yours that makes the policy of a game", metavar="MODULE:NAME"),
     Option("optimiser", str, "optax:NAME, or yours, in place of Adam", metavar="MODULE:NAME"),
     Option("config", str, "read settings from this file; options win over it", metavar="FILE.toml"),
-    Option("set", list[str], "settings by their place in such a file", (), metavar="game.KEY=VALUE"),
-    Option("sweep", list[str], "a run for each value: seed=0..4 game.KEY=1,2,5", (), metavar="KEY=VALUES"),
+    Option("set", list[str], "settings by their place in such a file", (), metavar="game.KEY=VALUE", looks=_KEY),
+    Option(
+        "sweep",
+        list[str],
+        "a run for each value: seed=0..4 game.KEY=1,2,5",
+        (),
+        metavar="KEY=VALUES",
+        looks=_KEY,
+    ),
     _out("runs/GAME-SOLVER-SEED"),
     Option("resume", str, "go on with a run that was cut short", metavar="RUN"),
     Option("snapshot_seconds", float, "between two snapshots, from which --resume goes on", 60.0, "60"),
@@ -88,15 +103,15 @@ EVALUATE = [
     Option("kind", str, "of exploitability", None, "all that are defined", "{clairvoyant,non_anticipative,public}"),
     Option("paths", int, "held-out noise paths where the noise is continuous", 32, "32"),
     Option("seed", int, "of the held-out paths, and of the games", 0, "0"),
-    Option("players", list[int], "the policy among so many players, with a figure", (), metavar="N"),
+    Option("players", list[int], "the policy among so many players, with a figure", (), metavar="N", looks="[0-9]+"),
     Option("deviator", str, "what a deviating player knows: non_anticipative, clairvoyant, full", metavar="KIND"),
     Option("games", int, "to play for every number of players", shown="about 2e6 agents in all"),
 ]
 REPORT = [
     Option("runs", list[str], "folders written by solve", (), metavar="RUN", positional=True),
-    Option("game", list[str], "games of the runs that are your own", (), metavar="MODULE:CLASS"),
-    Option("solver", list[str], "solvers of the runs that are your own", (), metavar="MODULE:CLASS"),
-    Option("policy", list[str], "what the runs had as --policy", (), metavar="MODULE:NAME"),
+    Option("game", list[str], "games of the runs that are your own", (), metavar="MODULE:CLASS", looks=_OWN_NAME),
+    Option("solver", list[str], "solvers of the runs that are your own", (), metavar="MODULE:CLASS", looks=_OWN_NAME),
+    Option("policy", list[str], "what the runs had as --policy", (), metavar="MODULE:NAME", looks=_OWN_NAME),
     _out("runs/report"),
 ]
 OPEN = [Option("run", str, "a folder written by a command", metavar="RUN", positional=True)]

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import math
 import platform
-import typing
+import re
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -58,7 +58,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise ValueError(f"name a COMMAND: {', '.join(COMMANDS)} (see structmfg --help)")
     if not argv[0].startswith("-"):
         check_name("command", argv[0], COMMANDS)
-    argv, layers, groups = _look_ahead([_with_hyphens(word) for word in argv])
+    argv, layers, groups = _look_ahead(_arguments_first([_with_hyphens(word) for word in argv]))
     asks = {"--help", "-h"} & set(argv)
     app = build_app(groups, shown=groups if asks else ())
     try:
@@ -86,6 +86,28 @@ def _with_hyphens(argument: str) -> str:
 
 
 # What is looked for first.
+
+
+def _arguments_first(argv: list[str]) -> list[str]:
+    """The words with those in front that stand behind an option of several values, but do not look like one of them.
+
+    So `report --game mine.py:Game runs/a runs/b` has two runs, and `solve --set seed=1 macro` is about macro.
+    """
+    options = {option.typed: option for option in OPTIONS.get(argv[0], ()) if option.looks}
+    front = next((place for place, word in enumerate(argv[1:], 1) if word.startswith("-")), len(argv))
+    arguments, others = argv[:front], []
+    option, values = None, 0
+    for word in argv[front:]:
+        if word.startswith("-"):
+            name, equals, _ = word.partition("=")
+            option, values = options.get(name), len(equals)
+        elif option is not None and values and not re.fullmatch(option.looks, word, re.DOTALL):
+            arguments.append(word)
+            continue
+        else:
+            values += 1
+        others.append(word)
+    return [*arguments, *others]
 
 
 def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, list[OptionGroup]]]:
@@ -129,8 +151,12 @@ def _place_of_game(argv: Sequence[str], command: str) -> int | None:
     for place, word in enumerate(argv[1:], start=1):
         if word.startswith("-"):
             option = standard.get(word)
-            several = option is not None and typing.get_origin(option.kind) is list
-            values_left = math.inf if several else 0 if "=" in word or (option and option.kind is bool) else 1
+            if option is not None and option.several:
+                values_left = math.inf
+            else:
+                values_left = 0 if "=" in word or (option and option.kind is bool) else 1
+        elif values_left == math.inf:
+            continue
         elif values_left and (argv[place - 1] in standard or not (word in GAME_NAMES or ":" in word)):
             values_left -= 1
         else:
@@ -211,6 +237,8 @@ def _take(
             for name, option in standard.items()
             if _PLACES.get(name, ("run", name))[0] == table and name not in _ONLY_TYPED
         }
+        if table == "run":
+            layer.check_places(of_run, fields)
         what = {"run": "key of [run]", "game": "parameter of the game", "solver": "setting of the solver"}[table]
         for key, value in layer.values(table, {**fields.get(table, {}), **of_run}, what).items():
             if key in of_run:

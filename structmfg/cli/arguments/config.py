@@ -39,6 +39,12 @@ class Layer(NamedTuple):
                 return f"{self.origin}, line {number}"
         return f"{self.origin}, line {line}" if line else self.origin
 
+    def check_places(self, of_run: Mapping[str, Any], fields: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise `ValueError` on a key of [run] that is one of [game] or [solver] instead."""
+        for key in self.tables.get("run", {}).keys() - of_run.keys():
+            for table in (table for table in ("game", "solver") if key in fields.get(table, {})):
+                raise ValueError(f"{self.place('run', key)}: {key} is no key of [run] but of [{table}]: {table}.{key}")
+
     def values(self, table: str, options: Mapping[str, Option], what: str) -> Table:
         """The values of a table as their options take them.
 

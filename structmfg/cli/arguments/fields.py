@@ -9,11 +9,11 @@ import docstring_parser
 
 from structmfg._checks import check_name
 from structmfg._import import import_object
+from structmfg._text import display_name
 from structmfg.cli.arguments._app import OptionGroup
 from structmfg.cli.arguments._options import OPTIONS, OUTPUT, Option, is_readable
 from structmfg.games import GAMES, Game, make, parameter_fields, register
 from structmfg.policies import NetworkSettings
-from structmfg.runs import display_name
 from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, policy_settings, preset
 from structmfg.solvers import register as register_solver
 

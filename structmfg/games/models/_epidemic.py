@@ -196,7 +196,7 @@ class Epidemic(Game):
 
     @override
     def state_axes(self) -> list[tuple[str, Any]]:
-        return [("compartment (0 susceptible, 1 infected, 2 recovered)", np.arange(3.0)), ("contact", self.levels)]
+        return [("compartment", ["susceptible", "infected", "recovered"]), ("contact", self.levels)]
 
     @override
     def action_axis(self) -> tuple[str, np.ndarray]:

@@ -28,7 +28,7 @@ from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.policies import Hidden, ParametricPolicy
 from structmfg.solvers._base import TrainingSolver
-from structmfg.solvers._learning import Optimiser, Rate, Schedule, check_settings, clipped, progress
+from structmfg.solvers._learning import Optimiser, Rate, Schedule, check_optimiser, check_settings, clipped, progress
 
 # The most numbers in an array over paths, times, states and actions: larger ones would leave the processor's caches.
 _MAX_CHUNK_NUMBERS = 2**21
@@ -114,8 +114,8 @@ class StructuralSolver(TrainingSolver):
             raise ValueError(f"antithetic paths come in pairs, so num_paths must be even, but is {self.num_paths}")
         check_name("schedule", self.schedule, get_args(Schedule))
         check_name("form", self.form, get_args(Form))
-        if self.optimiser is not None and not callable(self.optimiser):
-            raise ValueError(f"optimiser must be a function of the learning rate, but is {self.optimiser!r:.80}")
+        if self.optimiser is not None:
+            check_optimiser(self.optimiser)
         check_between("final_temperature", self.final_temperature, 0, self.temperature)
         if self.temperature > 0:
             check_positive("final_temperature", self.final_temperature)

@@ -1,39 +1,35 @@
-"""The loop that drives every solver: chunks, time limits, snapshots, memory estimates."""
+"""The loop that drives every solver: chunks, time limits, snapshots, memory estimates.
+
+What is imported under its own name, `x as x`, serves other rooms of the package and may change.
+"""
+# ruff: isort: skip_file
 
 from structmfg.solvers.loop._callbacks import CSVCallback, LogCallback, TensorBoardCallback, WandbCallback
 from structmfg.solvers.loop._memory import (
-    SMALL_PROGRAMS,
+    SMALL_PROGRAMS as SMALL_PROGRAMS,
     MemoryEstimate,
-    MemoryProfiler,
+    MemoryProfiler as MemoryProfiler,
     estimate_memory,
-    least_bytes,
-    profile_clairvoyant,
-    profile_informed,
-    profile_solve,
-    profile_tree_solve,
-    refuse_at_once,
+    least_bytes as least_bytes,
+    profile_clairvoyant as profile_clairvoyant,
+    profile_informed as profile_informed,
+    profile_solve as profile_solve,
+    profile_tree_solve as profile_tree_solve,
+    refuse_at_once as refuse_at_once,
 )
 from structmfg.solvers.loop._progress import Progress
 from structmfg.solvers.loop._snapshots import Snapshots
 from structmfg.solvers.loop._solve import solve, solve_seeds
 
 __all__ = [
-    "SMALL_PROGRAMS",
     "CSVCallback",
     "LogCallback",
     "MemoryEstimate",
-    "MemoryProfiler",
     "Progress",
     "Snapshots",
     "TensorBoardCallback",
     "WandbCallback",
     "estimate_memory",
-    "least_bytes",
-    "profile_clairvoyant",
-    "profile_informed",
-    "profile_solve",
-    "profile_tree_solve",
-    "refuse_at_once",
     "solve",
     "solve_seeds",
 ]
