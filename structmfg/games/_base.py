@@ -257,8 +257,7 @@ class Game(Displayed, abc.ABC):
 
     def at_start(self, noise: Noise) -> AggregateState:
         """The aggregate state at t = 0, given z_0."""
-        public = self.initial_public(noise)
-        return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0, public=public)
+        return self.aggregate(mean_field=self.initial_mean_field(noise), noise=noise, time=0)
 
     def aggregate(
         self,
@@ -276,7 +275,7 @@ class Game(Displayed, abc.ABC):
             mean_field: mu (S,).
             noise: z, in any form that the game accepts.
             time: t.
-            public: x, where the game declares a public state.
+            public: x, where the game declares a public state; by default x_0.
             actions: n (N,), where the game declares statistics of actions.
             price: p (P,), where the game declares prices.
 
@@ -300,6 +299,8 @@ class Game(Displayed, abc.ABC):
             raise ValueError(f"noise must be the game's own, of numbers, but is {noise!r:.60}") from None
         for leaf in jax.tree.leaves(own):
             check_reals("noise", leaf)
+        if public is None:
+            own = (own[0], self.initial_public(own[0]))
         vectors = (None if given is None else jnp.asarray(given, float) for given in (actions, price))
         return AggregateState(mean_field, own[0], jnp.asarray(time), own[1], *vectors)
 

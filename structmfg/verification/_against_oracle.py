@@ -33,7 +33,7 @@ class _Comparison:
         self.game, self.model, self.time, self.key = game, model, int(aggregate.time), key
         self.shape = (game.num_states, game.num_actions)
         self.mean_field, self.next_mean_field = (host(x.mean_field) for x in (aggregate, following))
-        following = following.before_acting()
+        aggregate, following = _acted(game, aggregate), following.before_acting()
         self.noise, self.next_noise = (_in_common(game, x) for x in (aggregate, following))
         self.aggregate = _rebuilt(game, aggregate, self.mean_field)
         self.following = _rebuilt(game, following, self.next_mean_field)
@@ -78,7 +78,8 @@ def matches_oracle(
     Args:
         game: The game.
         model: The same game in plain NumPy; see `oracles.Model`.
-        aggregate: The aggregate state (mu, z, t).
+        aggregate: The aggregate state (mu, z, t); what else the game declares is that under the uniform policy, unless
+            it is given.
         following: The aggregate state after the step, of which the reward is.
         key: Random key of the vectors at which products are compared, and of a second mean field for the observation;
             a fixed one by default.
@@ -205,6 +206,16 @@ def declared_parts_match_oracle(point: _Comparison) -> Measured:
             own_number = jnp.atleast_1d(jnp.asarray(one, float))
             measured.append(_compare(own_number, number, f"{when}{name}, ", ("entry",) * number.ndim))
     return max(measured)
+
+
+def _acted(game: Game, aggregate: AggregateState) -> AggregateState:
+    """The aggregate state with actions and price; where they are missing, those of the uniform policy."""
+    declared, known = game.declared, aggregate
+    if ("actions" in declared and known.actions is None) or ("price" in declared and known.price is None):
+        known, *_ = game.decide(
+            known.before_acting(), lambda _: (jnp.full((game.num_states, game.num_actions), 1 / game.num_actions), None)
+        )
+    return known
 
 
 def _in_common(game: Game, aggregate: AggregateState) -> Any:

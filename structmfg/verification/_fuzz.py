@@ -174,8 +174,7 @@ def _results(game: Game, point: Point) -> Iterator[CheckResult]:
 
 def _evaluate(game: Game, point: Point) -> _Evaluated:
     now, later = point.noise(game)
-    public = game.initial_public(game.aggregate(mean_field=point.mean_field(game), noise=now, time=0).noise)
-    aggregate = game.aggregate(mean_field=point.mean_field(game), noise=now, time=point.time, public=public)
+    aggregate = game.aggregate(mean_field=point.mean_field(game), noise=now, time=point.time)
     probe = point.probe(game)
     if game.declared:
         aggregate, policy, _ = game.decide(aggregate, lambda _: (probe.policy, None))

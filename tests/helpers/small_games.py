@@ -1,5 +1,6 @@
 """Small sizes of every named game, at which its noise, its walls and its last step all matter; and a noise chain."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from structmfg.games import NoiseChain
@@ -12,8 +13,16 @@ SMALL = {
     "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 0.6, "reach": 1.0, "mean_reversion": 0.4},
     "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
     "left_right": {},
+    "epidemic": {"num_levels": 3, "horizon": 5},
+    "trade_crowding": {"num_states": 11, "max_action": 2, "horizon": 5},
 }
 
 CHAIN = NoiseChain(
     np.array([-1.0, 0.0, 2.0]), np.array([0.0, 0.4, 0.6]), np.array([[1, 0, 0], [0.2, 0, 0.8], [0.1, 0.6, 0.3]])
 )
+
+
+def acted(game, aggregate):
+    """The aggregate state after the population has acted by the uniform policy, where the game declares more for it."""
+    table = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
+    return game.decide(aggregate, lambda _: (table, None))[0]
