@@ -84,7 +84,7 @@ class TreeProblem(eqx.Module):
         tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
         check_game_at_start(game, tree)
         functions, (group, number) = aggregate_functions(game), groups(tree, information)
-        extra = num_entries(game, jax.tree.map(lambda z: z[0], tree.noise)) - game.num_states if game.declared else 0
+        extra = num_entries(game, jax.tree.map(lambda z: z[0], tree.noise)) - game.num_states
         if extra:
             functions = jax.scipy.linalg.block_diag(functions, jnp.eye(extra))
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T

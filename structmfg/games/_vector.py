@@ -41,6 +41,8 @@ def from_vector(game: Game, vector: Float[Array, " entries"], noise: Noise, time
 
 def num_entries(game: Game, noise: Noise) -> int:
     """The size of the vector, given the noise at any one time."""
+    if not game.declared & {"public", "actions", "price"}:
+        return game.num_states
     return game.num_states + sum(leaf.size for leaf in jax.tree.leaves(_members(game, noise)))
 
 

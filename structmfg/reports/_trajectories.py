@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from structmfg.evaluation import rollout
 from structmfg.games import Game, Noise
 from structmfg.policies import Policy
-from structmfg.reports._views import action_axis, noise_series, shown_paths
+from structmfg.reports._views import action_axis, declared_series, noise_series, shown_paths
 
 _MAX_POLICY_ENTRIES = 1_000_000  # beyond that, the policy is kept at fewer times
 
@@ -76,7 +76,8 @@ def quantities_along(
 
     def along(path: Noise) -> tuple[Array, dict[str, Array], Array, Array]:
         trajectory = rollout(game, policy, path)
-        quantities = jax.vmap(game.quantities)(trajectory.aggregates) | noise_series(game, path)
+        own = jax.vmap(game.quantities)(trajectory.aggregates) | declared_series(game, trajectory.aggregates)
+        quantities = own | noise_series(game, path)
         mean_action = trajectory.policy @ actions
         return trajectory.aggregates.mean_field, quantities, trajectory.policy[times], mean_action
 

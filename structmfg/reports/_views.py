@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from structmfg.games import (
+    AggregateState,
     BeachBar,
     BeachNoise,
     Game,
@@ -188,6 +189,21 @@ def noise_series(game: Game, noise: Noise) -> dict[str, Array]:
 def _(game: Macro, noise: Noise) -> dict[str, Array]:
     """The series of productivity."""
     return {"productivity": jnp.exp(noise)}
+
+
+def declared_series(game: Game, aggregates: AggregateState) -> dict[str, Array]:
+    """Prices, statistics of actions and scalars of the public state (T+1,), where a game names no quantities itself."""
+    if type(game).quantities is not Game.quantities or not game.declared:
+        return {}
+    series: dict[str, Array] = {}
+    for name, vectors in (("price", aggregates.price), ("action statistic", aggregates.actions)):
+        if vectors is not None:
+            count = vectors.shape[-1]
+            series |= {name if count == 1 else f"{name} {i}": vectors[:, i] for i in range(count)}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(aggregates.public):
+        if leaf.ndim == 1:
+            series[f"public state {jax.tree_util.keystr(path, simple=True, separator=' ')}".rstrip()] = leaf * 1.0
+    return series
 
 
 @functools.singledispatch

@@ -191,7 +191,7 @@ class Epidemic(Game):
             "prevalence": self.prevalence(aggregate.mean_field),
         }
         if aggregate.actions is not None:
-            shown["mean contact"] = aggregate.actions[1]
+            shown["contact"] = aggregate.actions[1]
         return shown | {"contagion": jnp.asarray(self.contagion)[aggregate.noise]}
 
     @override

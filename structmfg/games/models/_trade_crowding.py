@@ -159,7 +159,7 @@ class TradeCrowding(DisplacementGame):
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
         shown = {"mean inventory": jnp.dot(aggregate.mean_field, self.inventories)}
         if aggregate.actions is not None:
-            shown["mean trading rate"] = aggregate.actions[0]
+            shown["trading rate"] = aggregate.actions[0]
         return shown | {"signal": self._signal(aggregate.noise)}
 
     @override
