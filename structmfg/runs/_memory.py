@@ -33,7 +33,8 @@ AnySolver = TrainingSolver | TreeSolver
 _SMALL_PROGRAMS = SMALL_PROGRAMS + 3 * 2**26  # bytes: the evaluation and the drawing too, measured on linear_quadratic
 _FILLED = 0.8  # the share of the memory left that a suggested setting fills
 _LOWER_BOUNDS = 8  # a run that has not been estimated takes about so many times the lower bound
-_MAX_SETTINGS, _MAX_TRIES = 2, 3  # settings that are made smaller, and estimates of each
+_SQUARE_BELOW = 1 / 64  # where so small a share would fit, some matrix is taken to have the square of the size
+_MAX_SETTINGS, _MAX_TRIES = 2, 4  # settings that are made smaller, and estimates of each
 
 
 def estimate_run(
@@ -198,6 +199,8 @@ def _guess(setting: _Setting, found: MemoryEstimate) -> int:
     """The largest smaller value at which the lower bound has come down by the share that fits."""
     needed = found.arrays * (1 if found.exact else _LOWER_BOUNDS)
     share = _FILLED * max(found.available - found.process, 0) / needed
+    if found.exact and share < _SQUARE_BELOW:
+        share **= 0.5
     if not setting.of_game:
         return _rounded(setting.value * share)
     allowed = share * setting.least_bytes(setting.value)
