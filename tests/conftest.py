@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import io
 import os
 import shutil
 import tempfile
@@ -90,6 +91,23 @@ def spared_estimates():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "check_memory", quick)
+        yield
+
+
+@pytest.fixture(scope="module")
+def blank_figures():
+    """For tests of what surrounds the figures of a report: they are made, but drawing them would take seconds."""
+    import matplotlib.figure
+    import matplotlib.image
+
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, [[0.0]], format="png")
+
+    def blank(figure, file, **_):
+        file.write(buffer.getvalue())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.figure.Figure, "savefig", blank)
         yield
 
 
