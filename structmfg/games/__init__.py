@@ -28,8 +28,11 @@ from structmfg.games._validate import (
     check_game_at_start,
     check_kernel,
     check_noise_is_distinguishable,
+    check_stationary,
     checked_state_axes,
+    truncated,
 )
+from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
 
 __all__ = [
     "GAMES",
@@ -40,7 +43,9 @@ __all__ = [
     "BeachNoise",
     "CarmonaFouqueSun",
     "CrowdModelling",
+    "FourRooms",
     "Game",
+    "LasryLionsChain",
     "LeftRight",
     "LinearQuadratic",
     "Macro",
@@ -52,7 +57,10 @@ __all__ = [
     "Observation",
     "PopulationGame",
     "PopulationState",
+    "RockPaperScissors",
+    "SISEpidemic",
     "Sampling",
+    "TwoBeachBars",
     "aggregate_functions",
     "as_game",
     "check_definition",
@@ -60,6 +68,7 @@ __all__ = [
     "check_game_at_start",
     "check_kernel",
     "check_noise_is_distinguishable",
+    "check_stationary",
     "checked_state_axes",
     "count_agents",
     "draw_actions",
@@ -77,6 +86,7 @@ __all__ = [
     "sample_next_states",
     "tauchen",
     "tree_of",
+    "truncated",
 ]
 
 _MOVED_TO_ECONOMIES = ("Aiyagari", "AiyagariCalibration", "Economy", "Household", "Huggett", "Income", "KrusellSmith")

@@ -20,12 +20,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 from typing_extensions import override
 
-from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole
+from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole, finite_horizon
 from structmfg.games._content import digest_at_first_use
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._sampling import draw_categorical
 from structmfg.operators import Grid, TransitionKernel
 
+MAX_HORIZON = 10**6
 _WEIGHT_TOLERANCE = 1e-4  # of the sum of 2^14 probabilities in single precision
 
 Agents: TypeAlias = Int[Array, " agents"]  # a number, of a state or an action, for every agent
@@ -114,6 +115,9 @@ class Game(abc.ABC):
     frozen dataclass, or in `__init__`) and writes the abstract methods with `jax.numpy`: they are called inside `jit`.
     `examples/own_game.py` shows one.
 
+    With `horizon = None` the game goes on for ever: it is stationary. Then its discount is below one, its noise is one
+    point that does not move, and no method reads the time.
+
     Two games are equal if they are of one class and had the same content when they were first used (see
     `games._content`), so fields may be arrays, lists and other objects. If a game has changed, its programs are
     compiled anew when it is used again. A class may define `__eq__` and `__hash__` itself: then equal games share
@@ -151,13 +155,13 @@ class Game(abc.ABC):
         @property
         def num_actions(self) -> int: ...
         @property
-        def horizon(self) -> int: ...
+        def horizon(self) -> Any: ...  # a whole number, or None
         @property
         def discount(self) -> float: ...
     else:
         num_states: int
         num_actions: int
-        horizon: int
+        horizon: int | None
         discount: float
 
     # What a game must define.
@@ -220,9 +224,10 @@ class Game(abc.ABC):
             return None
         check_kind("what noise_chain returns", chain, NoiseChain)
         chain = chain.validate()
-        if chain.widths(self.horizon)[-1] > MAX_SCENARIOS:
+        horizon = finite_horizon(self)
+        if chain.widths(horizon)[-1] > MAX_SCENARIOS:
             return None
-        states, probabilities = chain.paths(self.horizon)
+        states, probabilities = chain.paths(horizon)
         return NoisePaths(jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values), jnp.asarray(probabilities))
 
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, " aggregates"]:
@@ -307,7 +312,7 @@ class Game(abc.ABC):
         mean_field = as_reals("mean_field", mean_field, float)
         check_shape("mean_field", mean_field, (self.num_states,))
         check_rows("mean_field", mean_field[None], tolerance=1e-4)
-        check_whole("time", time, 0, self.horizon)
+        check_whole("time", time, 0, MAX_HORIZON if self.horizon is None else self.horizon)
         try:
             own = jax.tree.map(jnp.asarray, self.as_noise(noise))
         except (TypeError, OverflowError):
@@ -327,8 +332,8 @@ class Game(abc.ABC):
         return AggregateState(mean_field, next_noise, aggregate.time + 1)
 
     def is_last(self, aggregate: AggregateState) -> Array:
-        """Whether the step that starts at this aggregate state reaches T."""
-        return aggregate.time == self.horizon - 1
+        """Whether the step that starts at this aggregate state reaches T; never so where the game goes on for ever."""
+        return aggregate.time == (-1 if self.horizon is None else self.horizon - 1)
 
     @property
     def observation_size(self) -> int:
@@ -354,7 +359,7 @@ class NoiselessGame(Game):
 
     @override
     def scenarios(self) -> NoisePaths:
-        return NoisePaths(jnp.zeros((1, self.horizon + 1), int), jnp.ones(1))
+        return NoisePaths(jnp.zeros((1, finite_horizon(self) + 1), int), jnp.ones(1))
 
     @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:

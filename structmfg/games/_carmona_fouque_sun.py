@@ -18,9 +18,9 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
-from structmfg.games._base import Agents, AggregateState, DisplacementGame, NoisePaths
+from structmfg.games._base import MAX_HORIZON, Agents, AggregateState, DisplacementGame, NoisePaths
 from structmfg.games._noise_chain import MAX_SCENARIOS
-from structmfg.games._validate import MAX_HORIZON, check_game
+from structmfg.games._validate import check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
 

@@ -11,15 +11,21 @@ from structmfg.games._crowd_modelling import CrowdModelling
 from structmfg.games._left_right import LeftRight
 from structmfg.games._linear_quadratic import LinearQuadratic
 from structmfg.games._macro import Macro
+from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
     "beach_bar_crowded": BeachBarCrowded,
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
+    "four_rooms": FourRooms,
+    "lasry_lions": LasryLionsChain,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "rock_paper_scissors": RockPaperScissors,
+    "sis": SISEpidemic,
+    "two_beach_bars": TwoBeachBars,
 }
 _BUILT_IN = frozenset(GAMES)
 _Kind = TypeVar("_Kind", bound=type[Game])

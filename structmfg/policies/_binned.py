@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_integer, check_kind, check_name, plain
+from structmfg._checks import check_between, check_integer, check_kind, check_name, finite_horizon, plain
 from structmfg.games import Game, check_game
 from structmfg.policies._base import Head, Hidden, ParametricPolicy, ordered_logits
 
@@ -102,6 +102,7 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
     """
     check_kind("game", game, Game)
     check_game(game)
+    finite_horizon(game)
     for name in settings:
         check_name("table setting", name, BinnedSettings._fields)
     count = game.observation_size

@@ -24,6 +24,7 @@ from structmfg.solvers.loop import (
     profile_clairvoyant,
     profile_informed,
     profile_solve,
+    profile_stationary_solve,
     profile_tree_solve,
     refuse_at_once,
 )
@@ -58,6 +59,9 @@ def estimate_run(
     if (refused := refuse_at_once(least_bytes(game, solver, evaluated=True))) is not None:
         return refused
     profiler = MemoryProfiler(fast_compile=fast_compile)
+    if game.horizon is None:
+        profile_stationary_solve(profiler, game)
+        return profiler.estimate(_SMALL_PROGRAMS)
     policy = profile_solve(profiler, game, solver, max_steps, num_seeds)
     _profile_evaluation(profiler, game, policy, "evaluation")
     information = solver.information if isinstance(solver, TreeSolver) else "public"
@@ -130,7 +134,8 @@ def check_memory(
         ValueError: The run does not fit into the memory that is available.
     """
     steps: dict[str, Any] = {"max_steps": max_steps, "num_seeds": num_seeds}
-    size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {game.horizon} steps"
+    steps_of_game = "infinitely many" if game.horizon is None else game.horizon
+    size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {steps_of_game} steps"
     available = memory_left()
     try:
         with no_more_memory():

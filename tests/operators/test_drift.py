@@ -54,7 +54,7 @@ def drift_of_game(name, form, kind, seed):
 
     def step(i, mean_field):
         """Along the game's own prices; its clock and noise start anew at T."""
-        now = AggregateState(mean_field, start.noise, i % game.horizon)
+        now = AggregateState(mean_field, start.noise, i % (game.horizon or 1))
         operator = game.kernel(now).under(policies[i % POLICIES])
         return (operator.explicit() if form == "explicit" else operator).move(mean_field)
 

@@ -18,6 +18,13 @@ from structmfg.verification.oracles._histories import (
 )
 from structmfg.verification.oracles._model import Listed, Model, Rollout, moves, rollout
 from structmfg.verification.oracles._paper import BeachBar, LinearQuadratic, Macro
+from structmfg.verification.oracles._stationary import (
+    FourRooms,
+    LasryLionsChain,
+    RockPaperScissors,
+    SISEpidemic,
+    TwoBeachBars,
+)
 from structmfg.verification.oracles._variants import BeachBarCrowded, CarmonaFouqueSun, CrowdModelling, LeftRight
 
 MODELS: dict[str, type[Listed]] = {
@@ -25,9 +32,14 @@ MODELS: dict[str, type[Listed]] = {
     "beach_bar_crowded": BeachBarCrowded,
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
+    "four_rooms": FourRooms,
+    "lasry_lions": LasryLionsChain,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "rock_paper_scissors": RockPaperScissors,
+    "sis": SISEpidemic,
+    "two_beach_bars": TwoBeachBars,
 }
 
 
@@ -50,15 +62,20 @@ __all__ = [
     "CarmonaFouqueSun",
     "CrowdModelling",
     "FacedPopulation",
+    "FourRooms",
     "Histories",
+    "LasryLionsChain",
     "LeftRight",
     "LinearQuadratic",
     "Listed",
     "Macro",
     "Model",
     "PrivateHistory",
+    "RockPaperScissors",
     "Rollout",
+    "SISEpidemic",
     "TooLargeError",
+    "TwoBeachBars",
     "best_with_history",
     "best_without_history",
     "faced_population",
