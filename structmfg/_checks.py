@@ -304,3 +304,17 @@ def as_indices(name: str, values: Any, *, last: int, room: int = 0, checks: bool
     if room > jnp.iinfo(array.dtype).max:
         raise ValueError(f"{name} must count to {room}, which {array.dtype} does not: set jax_enable_x64")
     return array
+
+
+def finite_horizon(game: Any) -> int:
+    """The horizon T of a game.
+
+    Raises:
+        ValueError: If the game goes on for ever.
+    """
+    if game.horizon is None:
+        raise ValueError(
+            "this needs a finite horizon, but the game's horizon is None (infinite): solve it with "
+            "solvers.StationaryMeanFieldEquilibrium, or give it a horizon by games.truncated(game, 30)"
+        )
+    return int(game.horizon)

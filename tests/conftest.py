@@ -1,7 +1,9 @@
 """What all tests share: shapes and types are checked while they run, in single and in double precision."""
 
 import atexit
+import functools
 import gc
+import io
 import os
 import shutil
 import tempfile
@@ -33,6 +35,13 @@ import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
+
+# JAX lowers every program in an MLIR context of its own, which takes 2 ms to make, and 1 MB until it is collected.
+# Tests lower thousands of small programs, so one context serves all but those that are lowered within another.
+if hasattr(mlir, "make_ir_context"):  # another version of JAX might not have it
+    own_context, shared_context = mlir.make_ir_context, functools.cache(mlir.make_ir_context)
+    mlir.make_ir_context = lambda: own_context() if mlir.ir.Context.current else shared_context()
 
 settings.register_profile("ci", max_examples=15, deadline=None, derandomize=True, database=None)
 settings.register_profile("thorough", max_examples=300, deadline=None)
@@ -90,6 +99,23 @@ def spared_estimates():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "check_memory", quick)
+        yield
+
+
+@pytest.fixture(scope="module")
+def blank_figures():
+    """For tests of what surrounds the figures of a report: they are made, but drawing them would take seconds."""
+    import matplotlib.figure
+    import matplotlib.image
+
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, [[0.0]], format="png")
+
+    def blank(figure, file, **_):
+        file.write(buffer.getvalue())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.figure.Figure, "savefig", blank)
         yield
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from structmfg._text import display_name
 from structmfg.cli._output import console, print_json
 from structmfg.cli.arguments import Arguments
-from structmfg.games import GAMES, Game, make
+from structmfg.games import GAMES, Game, make, truncated
 
 
 def games(arguments: Arguments) -> int:
@@ -27,7 +27,8 @@ def games(arguments: Arguments) -> int:
 
 def _describe(name: str, game: Game) -> dict[str, Any]:
     """A game with its sizes and parameters, as `--json` prints it."""
-    scenarios = jax.eval_shape(game.scenarios)  # only their number is asked for
+    listed = truncated(game, 1) if game.horizon is None else game
+    scenarios = jax.eval_shape(listed.scenarios)  # only their number is asked for
     return {
         "name": name,
         "description": _first_line(game),
@@ -50,7 +51,8 @@ def _count(number: int, what: str) -> str:
 def _table(game: dict[str, Any]) -> Group:
     noise = "continuous noise" if game["noise_paths"] is None else _count(game["noise_paths"], "noise path")
     sizes = ", ".join(_count(game[f"num_{what}s"], what) for what in ("state", "action"))
-    sizes = f"{sizes}, {_count(game['horizon'], 'step')}, {noise}"
+    steps = "for ever" if game["horizon"] is None else _count(game["horizon"], "step")
+    sizes = f"{sizes}, {steps}, {noise}"
     table = Table.grid(padding=(0, 2))
     table.add_row("", Text(game["description"]))
     table.add_row("", Text(sizes, style="dim"))
@@ -84,14 +86,22 @@ _ABOUT = {
     "munchausen": _About(_CERTIFIED, "Mirror descent whose former values are kept in the policy."),
     "policy_iteration": _About(_CERTIFIED, "Weak interaction: evaluates the policy instead of best responses."),
     "prior_descent": _About(_CERTIFIED, "Where the fixed point cycles: soft responses around a prior."),
+    "stationary": _About(
+        "The exact exploitability of the policy that is returned, and how far its mean field is from stationary.",
+        "Games that go on for ever: Newton's method, or the classical iterations by --method.",
+    ),
 }
 
 
 def solvers(arguments: Arguments) -> int:
     """Print every solver with what it guarantees and when to use it."""
-    from structmfg.solvers import SOLVERS, TreeSolver  # imported here, as `games` should not wait for them
+    from structmfg.solvers import SOLVERS, StationarySolver, TreeSolver  # `games` should not wait for them
 
-    described = [_describe_solver(name, on_tree=issubclass(kind, TreeSolver)) for name, kind in SOLVERS.items()]
+    kinds = {StationarySolver: "exact, for ever", TreeSolver: "exact, on the noise tree", object: "trained"}
+    described = [
+        _describe_solver(name, next(text for base, text in kinds.items() if issubclass(kind, base)))
+        for name, kind in SOLVERS.items()
+    ]
     for solver in described:
         table = Table.grid(padding=(0, 2))
         table.add_row("", Text("use it for"), Text(solver["use"]))
@@ -103,7 +113,6 @@ def solvers(arguments: Arguments) -> int:
     return 0
 
 
-def _describe_solver(name: str, *, on_tree: bool) -> dict[str, Any]:
+def _describe_solver(name: str, kind: str) -> dict[str, Any]:
     """A solver as `--json` prints it."""
-    kind = "exact, on the noise tree" if on_tree else "trained"
     return {"name": name, "title": f"{display_name(name)}, {kind}", **_ABOUT[name]._asdict()}

@@ -33,7 +33,8 @@ class Display:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # before rich 14 an end of line would be printed
+            self._bar.stop()
 
     def stage(self, description: str) -> None:
         """Show that something of unknown length is done now."""

@@ -48,6 +48,13 @@ from structmfg.evaluation._paths import (
     rollout_from as rollout_from,
     steps as steps,
 )
+from structmfg.evaluation._stationary import (
+    RESIDUAL as RESIDUAL,
+    StationaryCertificate,
+    StationaryProblem,
+    settled as settled,
+    stationary_response,
+)
 from structmfg.evaluation._tree_problem import Certificate, Information, TreeProblem, greedy, groups as groups, soft
 from structmfg.evaluation._tree_sweeps import Flow, Table, unroll_on_tree as unroll_on_tree
 
@@ -62,6 +69,8 @@ __all__ = [
     "Information",
     "Kind",
     "PathEvaluation",
+    "StationaryCertificate",
+    "StationaryProblem",
     "Table",
     "Trajectory",
     "TreeProblem",
@@ -76,4 +85,5 @@ __all__ = [
     "policy_values",
     "rollout",
     "soft",
+    "stationary_response",
 ]

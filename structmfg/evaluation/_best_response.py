@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from structmfg.games import AggregateState, NoisePaths, NoiseTree
-from structmfg.policies import TreePolicy
+from structmfg.policies import StationaryPolicy, TreePolicy
 
 _NORMAL_QUANTILE = 1.959964  # 97.5 % of the standard normal distribution lies below
 
@@ -76,7 +76,8 @@ class BestResponse(NamedTuple):
         policy_values: (N, S); the values of the policy at t = 0.
         mean_field: (N, S); the mean field at t = 0.
         probabilities: (N,); of the paths.
-        policy: A policy that plays the best response; None if clairvoyant, as it knows the future.
+        policy: A policy that plays the best response; None if clairvoyant, as it knows the future. For an infinite
+            horizon it has the mean field that it is a response to.
         gains: (N, S); what an agent gains who starts in a state, given what is known of the path at t = 0.
         over_time: The gains from every t on; None where they were not asked for (clairvoyant).
     """
@@ -85,7 +86,7 @@ class BestResponse(NamedTuple):
     policy_values: Float[np.ndarray, "paths states"]
     mean_field: Float[np.ndarray, "paths states"]
     probabilities: Float[np.ndarray, " paths"]
-    policy: TreePolicy | None
+    policy: TreePolicy | StationaryPolicy | None
     gains: Float[np.ndarray, "paths states"]
     over_time: GainsOverTime | None = None
 

@@ -24,7 +24,9 @@ from structmfg.games._validate import (
     check_game,
     check_game_at_start,
     check_noise_is_distinguishable,
+    check_stationary,
     checked_state_axes,
+    truncated,
 )
 from structmfg.games._vector import as_vector, from_vector, num_entries
 from structmfg.games.models import (
@@ -39,6 +41,7 @@ from structmfg.games.models import (
     Macro,
     TradeCrowding,
 )
+from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
 
 __all__ = [
     "FORBIDDEN_REWARD",
@@ -51,7 +54,9 @@ __all__ = [
     "CarmonaFouqueSun",
     "CrowdModelling",
     "Epidemic",
+    "FourRooms",
     "Game",
+    "LasryLionsChain",
     "LeftRight",
     "LinearQuadratic",
     "Macro",
@@ -63,8 +68,11 @@ __all__ = [
     "Observation",
     "PopulationGame",
     "PopulationState",
+    "RockPaperScissors",
+    "SISEpidemic",
     "Sampling",
     "TradeCrowding",
+    "TwoBeachBars",
     "aggregate_functions",
     "as_game",
     "as_vector",
@@ -73,6 +81,7 @@ __all__ = [
     "check_game_at_start",
     "check_kernel",
     "check_noise_is_distinguishable",
+    "check_stationary",
     "checked_state_axes",
     "count_agents",
     "draw_actions",
@@ -92,6 +101,7 @@ __all__ = [
     "sample_next_states",
     "tauchen",
     "tree_of",
+    "truncated",
 ]
 
 _MOVED_TO_ECONOMIES = ("Aiyagari", "AiyagariCalibration", "Economy", "Household", "Huggett", "Income", "KrusellSmith")

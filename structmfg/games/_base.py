@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
-from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole
+from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole, finite_horizon
 from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, PublicState
 from structmfg.games._content import digest_at_first_use
 from structmfg.games._display import Displayed
@@ -32,6 +32,7 @@ from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._sampling import draw_categorical
 from structmfg.operators import TransitionKernel
 
+MAX_HORIZON = 10**6
 Declared = Literal["public", "actions", "price", "allowed"]
 Respond = Callable[[AggregateState], tuple[Float[Array, "states actions"], Any]]
 FORBIDDEN_REWARD = -1e30  # of an action that is not allowed: finite, so that zero times it is zero
@@ -53,6 +54,9 @@ class Game(Displayed, abc.ABC):
     A subclass sets `num_states`, `num_actions`, `horizon` and `discount` (as attributes of the class, as fields of a
     frozen dataclass, or in `__init__`) and writes the abstract methods with `jax.numpy`: they are called inside `jit`.
     `examples/own_game.py` shows one.
+
+    With `horizon = None` the game goes on for ever: it is stationary. Then its discount is below one, its noise is one
+    point that does not move, and no method reads the time.
 
     Two games are equal if they are of one class and had the same content when they were first used (see
     `games._content`), so fields may be arrays, lists and other objects. If a game has changed, its programs are
@@ -91,13 +95,13 @@ class Game(Displayed, abc.ABC):
         @property
         def num_actions(self) -> int: ...
         @property
-        def horizon(self) -> int: ...
+        def horizon(self) -> Any: ...  # a whole number, or None
         @property
         def discount(self) -> float: ...
     else:
         num_states: int
         num_actions: int
-        horizon: int
+        horizon: int | None
         discount: float
 
     # What a game must define.
@@ -161,9 +165,10 @@ class Game(Displayed, abc.ABC):
             return None
         check_kind("what noise_chain returns", chain, NoiseChain)
         chain = chain.validate()
-        if chain.widths(self.horizon)[-1] > MAX_SCENARIOS:
+        horizon = finite_horizon(self)
+        if chain.widths(horizon)[-1] > MAX_SCENARIOS:
             return None
-        states, probabilities = chain.paths(self.horizon)
+        states, probabilities = chain.paths(horizon)
         return NoisePaths(jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values), jnp.asarray(probabilities))
 
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, " aggregates"]:
@@ -289,7 +294,7 @@ class Game(Displayed, abc.ABC):
         mean_field = as_reals("mean_field", mean_field, float)
         check_shape("mean_field", mean_field, (self.num_states,))
         check_rows("mean_field", mean_field[None], tolerance=1e-4)
-        check_whole("time", time, 0, self.horizon)
+        check_whole("time", time, 0, MAX_HORIZON if self.horizon is None else self.horizon)
         for name, given in (("public", public), ("actions", actions), ("price", price)):
             if given is not None and name not in self.declared:
                 raise ValueError(f"{name} is given, but {type(self).__name__} declares no such part of its state")
@@ -372,8 +377,8 @@ class Game(Displayed, abc.ABC):
         return self.advance(aggregate, self.kernel(aggregate).under(policy).move(aggregate.mean_field), next_noise)
 
     def is_last(self, aggregate: AggregateState) -> Array:
-        """Whether the step that starts at this aggregate state reaches T."""
-        return aggregate.time == self.horizon - 1
+        """Whether the step that starts at this aggregate state reaches T; never so where the game goes on for ever."""
+        return aggregate.time == (-1 if self.horizon is None else self.horizon - 1)
 
     @property
     def observation_size(self) -> int:

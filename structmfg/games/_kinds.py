@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
+from structmfg._checks import finite_horizon
 from structmfg.games._aggregate import NoisePaths
 from structmfg.games._base import Game
 
@@ -24,7 +25,7 @@ class NoiselessGame(Game):
 
     @override
     def scenarios(self) -> NoisePaths:
-        return NoisePaths(jnp.zeros((1, self.horizon + 1), int), jnp.ones(1))
+        return NoisePaths(jnp.zeros((1, finite_horizon(self) + 1), int), jnp.ones(1))
 
     @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:

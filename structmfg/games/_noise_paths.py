@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_key, check_kind, check_name
+from structmfg._checks import check_integer, check_key, check_kind, check_name, finite_horizon
 from structmfg._flags import own_rules
 from structmfg.games._aggregate import Noise, NoisePaths
 from structmfg.games._base import Game
@@ -62,7 +62,7 @@ def noise_path(game: Game, uniforms: Float[Array, " length"]) -> Noise:
         return following, following
 
     first = game.initial_noise(uniforms[0])
-    _, later = jax.lax.scan(step, first, (uniforms[1:], jnp.arange(game.horizon)))
+    _, later = jax.lax.scan(step, first, (uniforms[1:], jnp.arange(finite_horizon(game))))
     return jax.tree.map(lambda z0, z: jnp.concatenate([jnp.asarray(z0)[None], z]), first, later)
 
 
@@ -97,6 +97,6 @@ def noise_paths(
     if key is None or num_paths is None:
         raise ValueError(f"sampling {sampling!r} needs a key and num_paths")
     num_paths = check_integer("num_paths", num_paths, at_least=1)
-    uniforms = innovations(key, num_paths, game.horizon + 1, sampling)
+    uniforms = innovations(key, num_paths, finite_horizon(game) + 1, sampling)
     noise = jax.vmap(lambda u: noise_path(game, u))(uniforms)
     return NoisePaths(noise, jnp.full(num_paths, 1 / num_paths))

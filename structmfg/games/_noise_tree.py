@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_kind
+from structmfg._checks import check_kind, finite_horizon
 from structmfg.games._aggregate import Noise, NoisePaths
 from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain
@@ -92,8 +92,9 @@ def noise_tree(game: Game, *, pad_levels: bool | None = False, max_bytes: float 
     else:
         check_kind("what noise_chain returns", chain, NoiseChain)
         chain = chain.validate()
-        _check_size(chain.widths(game.horizon), table_size, max_bytes, "a horizon of {} would fit")
-        states, probabilities = chain.paths(game.horizon)
+        horizon = finite_horizon(game)
+        _check_size(chain.widths(horizon), table_size, max_bytes, "a horizon of {} would fit")
+        states, probabilities = chain.paths(horizon)
         noise = jax.tree.map(lambda z: jnp.asarray(z)[states], chain.values)
         paths = NoisePaths(noise, jnp.asarray(probabilities))
     if paths is None:

@@ -102,7 +102,7 @@ class PopulationGame:
         aggregate = state.aggregate
         noise = self.game.next_noise(aggregate.noise, _draw_innovation(noise_key), aggregate.time)
         following, rewards = self.advance(move_key, state, actions, noise, respond)
-        done = following.aggregate.time >= self.game.horizon
+        done = following.aggregate.time >= (jnp.inf if self.game.horizon is None else self.game.horizon)
         state = jax.tree.map(lambda new, old: jnp.where(done, new, old), self.reset(reset_key, respond)[1], following)
         return self.observe(state), state, rewards, done
 

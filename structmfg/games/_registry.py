@@ -16,6 +16,7 @@ from structmfg.games.models import (
     Macro,
     TradeCrowding,
 )
+from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
 
 GAMES: dict[str, type[Game]] = {
     "beach_bar": BeachBar,
@@ -23,10 +24,15 @@ GAMES: dict[str, type[Game]] = {
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
     "epidemic": Epidemic,
+    "four_rooms": FourRooms,
+    "lasry_lions": LasryLionsChain,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "rock_paper_scissors": RockPaperScissors,
+    "sis": SISEpidemic,
     "trade_crowding": TradeCrowding,
+    "two_beach_bars": TwoBeachBars,
 }
 _BUILT_IN = frozenset(GAMES)
 _Kind = TypeVar("_Kind", bound=type[Game])

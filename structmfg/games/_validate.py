@@ -1,11 +1,12 @@
 """Checks of a game's definition: sizes, signatures, and what its methods return, before anything is solved."""
 
 import contextlib
+import copy
 import dataclasses
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -19,17 +20,18 @@ from structmfg._checks import (
     check_integer,
     check_kind,
     check_rows,
+    finite_horizon,
     plain,
 )
 from structmfg.games._aggregate import Noise, NoisePaths
-from structmfg.games._base import Game
+from structmfg.games._base import MAX_HORIZON, Game
 from structmfg.games._content import current_version
+from structmfg.games._noise_chain import NoiseChain
 from structmfg.games._noise_tree import NoiseTree
 from structmfg.games._shapes import check_shapes, naming_method, shapes_of
 from structmfg.operators import Grid
 
 MAX_PAIRS = 2**31 - 1  # pairs of a state and an action: JAX counts no further in 32 bits
-MAX_HORIZON = 10**6
 
 _SIGNATURES = {  # the arguments that each method is called with, by position
     "kernel": ("aggregate",),
@@ -59,8 +61,27 @@ _SIGNATURES = {  # the arguments that each method is called with, by position
     "excess_demand": ("aggregate", "price", "joint"),
     "allowed": ("aggregate",),
 }
+AnyGame = TypeVar("AnyGame", bound=Game)
 _DRAW_NOISE = ("initial_noise", "next_noise")
 _LIST_NOISE = ("noise_chain", "scenarios")
+
+
+def truncated(game: AnyGame, horizon: int) -> AnyGame:
+    """The same game, but for its horizon: of a game that goes on for ever, the one that ends after so many steps.
+
+    Args:
+        game: The game.
+        horizon: The number of steps T.
+
+    Raises:
+        ValueError: If the horizon is no whole number of at least 1, or one that the game's class does not let us set.
+    """
+    shorter = copy.copy(game)
+    try:
+        object.__setattr__(shorter, "horizon", check_integer("horizon", horizon, at_least=1, at_most=MAX_HORIZON))
+    except AttributeError:
+        raise ValueError(f"the horizon of {type(game).__name__} is a property, which cannot be set") from None
+    return shorter
 
 
 def as_game(game: Any) -> Game:
@@ -96,8 +117,12 @@ def check_game(game: Game) -> None:
             f"a game may have at most {MAX_PAIRS} pairs of a state and an action, but {brief(states)} states and "
             f"{brief(actions)} actions make {brief(states * actions)}"
         )
-    check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
     check_between("discount", game.discount, 0, 1, open_low=True)
+    if game.horizon is None:
+        if game.discount == 1:
+            raise ValueError("an infinite horizon (horizon None) needs a discount below 1, but it is 1")
+    else:
+        check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
     _check_signatures(game)
 
 
@@ -138,6 +163,7 @@ def check_definition(game: Game, *, sampled: bool) -> None:
             game's scenarios are not a distribution.
     """
     check_game(game)
+    finite_horizon(game)
     if type(game).state_axes is not Game.state_axes:
         checked_state_axes(game)
     scenarios = game.scenarios()
@@ -273,3 +299,41 @@ def check_noise_is_distinguishable(tree: NoiseTree) -> None:
         f"common noise at time {int(np.asarray(tree.slot_time)[pair[0]])} is either {one} or {other}, which are equal "
         f"in {rounded.dtype.name}, so that no policy can tell them apart: enable jax_enable_x64, or give other values"
     )
+
+
+def check_stationary(game: Game) -> Noise:
+    """Check that a game goes on for ever and has one noise point, which does not move; return that point.
+
+    Noise that the game draws is looked at for some innovations.
+
+    Raises:
+        ValueError: If the horizon is finite, or the noise takes several values.
+    """
+    check_game(game)
+    if game.horizon is not None:
+        raise ValueError(
+            "stationary solvers need an infinite horizon (horizon None), but the game's horizon is "
+            f"{game.horizon}: take a solver for finite horizons, such as solvers.ExactEquilibrium"
+        )
+    if game.declared:
+        raise ValueError(
+            "stationary solvers need games whose aggregate state is the mean field alone, but "
+            f"{type(game).__name__} declares {', '.join(sorted(game.declared))}"
+        )
+    if (chain := game.noise_chain()) is not None:
+        check_kind("what noise_chain returns", chain, NoiseChain)
+        points, moved = chain.values, chain.values
+    else:
+        uniforms = jnp.linspace(0.05, 0.95, 10)
+        points = jax.vmap(game.initial_noise)(uniforms)
+        first = jax.tree.map(lambda z: z[0], points)
+        moved = jax.vmap(lambda u: game.next_noise(first, u, jnp.asarray(0)))(uniforms)
+    point = jax.tree.map(lambda z: jnp.asarray(z)[0], points)
+    for leaf in jax.tree.leaves((points, moved)):
+        if len(values := np.unique(np.asarray(leaf), axis=0)) > 1:
+            raise ValueError(
+                "a game that goes on for ever (horizon None) may have no common noise, but its noise takes at least "
+                f"{len(values)} values: give it a finite horizon, or see solvers.master_equation"
+            )
+    check_shapes(game, point, point)
+    return point

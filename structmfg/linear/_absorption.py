@@ -16,9 +16,9 @@ import scipy.sparse.csgraph
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from structmfg._checks import check_kind, check_reals, check_shape, check_whole
+from structmfg.linear._classes import closed_classes
 from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, factorise
 from structmfg.linear._solution import LinearSolution, as_matrix, certified, dtype_of, is_traced
-from structmfg.linear._stationary import closed_classes
 from structmfg.operators import TransitionOperator
 
 States = ArrayLike | Sequence[int]
@@ -77,7 +77,9 @@ def total_rewards(
     if not (finite := np.isfinite(reward)).all():
         raise ValueError(f"rewards must be finite, but that of state {finite.argmin()} is {reward[finite.argmin()]:g}")
     missed = _may_miss(moves, goal)
-    solved = _totals(moves, ~goal & ~missed, np.stack([np.maximum(reward, 0), np.maximum(-reward, 0)], 1), operator)
+    solved = _totals(
+        moves, ~goal & ~missed, np.stack([np.maximum(reward, 0), np.maximum(-reward, 0)], 1), _known(operator)
+    )
     exact = solved.totals[:, 0] - solved.totals[:, 1]
     exact[missed] = np.inf if (reward > 0).all() else np.nan
     size = solved.totals.sum(1)
@@ -108,18 +110,29 @@ def absorption(operator: TransitionOperator, *, tolerance: float | None = None) 
     label = np.full(operator.num_states, -1)
     for number, states in enumerate(classes):
         label[states] = number
-    member = (label[:, None] == np.arange(len(classes))).astype(float)
-    transient = label < 0
-    into = moves @ member
-    solved = _totals(moves, transient, into, operator)
-    exact = np.where(transient[:, None], solved.totals, member)
-    value = jnp.asarray(exact, float)
-    bound = solved.error + float(np.abs(np.asarray(value, np.float64) - exact).max(initial=0.0))
+    solved = absorption_probabilities(moves, classes, _known(operator))
+    value = jnp.asarray(solved.totals, float)
+    bound = solved.error + float(np.abs(np.asarray(value, np.float64) - solved.totals).max(initial=0.0))
     stats = {"bound": bound, "classes": label}
     return certified(value, bound, np.isfinite(value).all(), stats, tolerance=tolerance)
 
 
-class _Totals(NamedTuple):
+def absorption_probabilities(moves: scipy.sparse.csr_array, classes: list[np.ndarray], known: float) -> "Totals":
+    """The probabilities (S, classes) of `absorption`; `known` is the relative error of the probabilities of moves."""
+    member = np.zeros((moves.shape[0], len(classes)))
+    for number, states in enumerate(classes):
+        member[states, number] = 1
+    transient = np.asarray(member.sum(axis=1) == 0)
+    solved = _totals(moves, transient, moves @ member, known)
+    return Totals(np.where(transient[:, None], solved.totals, member), solved.error)
+
+
+def _known(operator: TransitionOperator) -> float:
+    """The relative error of the operator's numbers."""
+    return float(jnp.finfo(dtype_of(operator)).eps)
+
+
+class Totals(NamedTuple):
     """Totals (S, m), zero outside the states of interest, and a bound on their relative error."""
 
     totals: Float[np.ndarray, "states columns"]
@@ -178,35 +191,35 @@ def _totals(
     moves: scipy.sparse.csr_array,
     inside: Bool[np.ndarray, " states"],
     rewards: Float[np.ndarray, "states columns"],
-    operator: TransitionOperator,
-) -> _Totals:
+    known: float,
+) -> Totals:
     """Totals of rewards >= 0 over the steps that begin in the states `inside`, which the chain leaves for good."""
     totals = np.zeros(rewards.shape)
     states = np.flatnonzero(inside)
     if not states.size:
-        return _Totals(totals, 0.0)
+        return Totals(totals, 0.0)
     within = moves[states][:, states]
     within = within - scipy.sparse.diags_array(within.diagonal())
     leaving = moves[states][:, np.flatnonzero(~inside)].sum(axis=1)
     order, band = banded_order(within)
-    data = 2 * float(jnp.finfo(dtype_of(operator)).eps) + 8 * UNIT
+    data = 2 * known + 8 * UNIT
     if affordable(len(states), band):
         chain = eliminate(within, leaving, order, band)
         totals[states] = chain.right(rewards[states])
         error = 1.1 * (chain.error + 2 * len(states) * data) + data
-        return _Totals(totals, error if error < 0.1 else np.inf)
+        return Totals(totals, error if error < 0.1 else np.inf)
     return _by_lu(within, leaving, rewards, states, data)
 
 
 def _by_lu(
     within: scipy.sparse.csr_array, leaving: np.ndarray, rewards: np.ndarray, states: np.ndarray, data: float
-) -> _Totals:
+) -> Totals:
     """Totals by sparse LU; their error is relative to the largest total of a column."""
     totals = np.zeros(rewards.shape)
     total = within.sum(axis=1) + leaving
     solver = factorise(within, total)
     if solver is None:
-        return _Totals(np.full(rewards.shape, np.nan), np.inf)
+        return Totals(np.full(rewards.shape, np.nan), np.inf)
     factors, hitting = solver
     reward = rewards[states]
     x = factors.solve(reward)
@@ -216,4 +229,4 @@ def _by_lu(
     off += (UNIT * terms + 2 * data) * (np.abs(outflow) + np.abs(inflow) + reward)
     totals[states] = np.maximum(x, 0)
     least = np.maximum(x.min(axis=0), np.finfo(float).tiny)
-    return _Totals(totals, float((hitting * off.max(axis=0) / least).max()))
+    return Totals(totals, float((hitting * off.max(axis=0) / least).max()))

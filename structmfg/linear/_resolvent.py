@@ -17,8 +17,6 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
@@ -33,6 +31,7 @@ from structmfg._checks import (
     plain,
 )
 from structmfg._flags import own_rules
+from structmfg.linear._matrices import ROUNDING, solve_resolvent
 from structmfg.linear._solution import (
     LINEAR_RESULTS,
     LinearSolution,
@@ -185,15 +184,12 @@ def resolvent(
     return _rounded(solution, jnp.asarray(exact, given.dtype), transpose, allowed)
 
 
-_ROUNDING = 1e-4  # a row whose sum is this near one is a distribution up to rounding
-
-
 def _system(
     operator: TransitionOperator, dtype: Any, discount: float, transpose: bool, tolerance: float, steps: int
 ) -> _System:
     # Rounding is no part of A: a derivative in one entry is that of the entry alone.
     sums = lax.stop_gradient(operator.mv(jnp.ones(operator.num_states, dtype)))
-    near = jnp.abs(sums - 1) <= _ROUNDING
+    near = jnp.abs(sums - 1) <= ROUNDING
     largest = jnp.max(jnp.where(near, 1, sums), initial=1.0)
     return _System(operator, jnp.where(near, sums, 1), largest, jnp.all(near), discount, transpose, tolerance, steps)
 
@@ -272,13 +268,8 @@ def _rounded(
 
 def _direct(system: _System, rewards: Float[Array, " states"]) -> Float[Array, " states"]:
     moves = as_matrix(system.operator)
-    staying, near = moves.diagonal(), np.abs(moves.sum(axis=1) - 1) <= _ROUNDING
-    moves = moves - scipy.sparse.diags_array(staying)
-    leaving = moves.sum(axis=1)
-    diagonal = np.where(near, system.rate + system.discount * leaving, 1 - system.discount * staying)
-    moved = moves.T if system.transpose else moves
-    matrix = scipy.sparse.diags_array(diagonal) - system.discount * moved
-    return jnp.asarray(scipy.sparse.linalg.splu(matrix.tocsc()).solve(np.asarray(rewards, np.float64)), rewards.dtype)
+    value = solve_resolvent(moves, np.asarray(rewards), system.discount, transpose=system.transpose)
+    return jnp.asarray(value, rewards.dtype)
 
 
 def _solve(system: _System, b: Float[Array, " states"], method: str) -> tuple[Float[Array, " states"], _Progress]:

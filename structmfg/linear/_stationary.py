@@ -10,7 +10,7 @@ expected time to reach p, and ||mu - mu*||_1 <= 2 H ||A^T mu - mu||_1. Any h > 0
 H <= max h / c.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,8 @@ from jaxtyping import Array, Bool, Float
 
 from structmfg._checks import as_reals, check_integer, check_kind, check_name, check_positive, check_shape
 from structmfg._flags import own_rules
-from structmfg.linear._elimination import UNDERFLOW, UNIT, affordable, banded_order, eliminate, factorise
+from structmfg.linear._classes import Distribution, class_distribution, closed_classes
+from structmfg.linear._matrices import cesaro_limit
 from structmfg.linear._solution import (
     LINEAR_RESULTS,
     LinearSolution,
@@ -36,7 +37,6 @@ from structmfg.operators import TransitionOperator
 
 StationaryMethod = Literal["direct", "eigen", "power"]
 
-_PROVES_LITTLE, _PROVES_ENOUGH = 1e-7, 1e-8  # bounds by hitting times
 _DENSE = 400  # states whose eigenvalues LAPACK finds in a moment
 _ARNOLDI_WORK = 1e9  # restarts * 20^2 * states: some seconds
 
@@ -75,7 +75,9 @@ def stationary(
         tolerance: The largest error ||value - mu||_1 allowed, by default 1e-6 in double precision and 1e-3 in single;
             for `power`, the largest residual, by default 64 epsilon.
         max_steps: The most steps of `power`.
-        initial: The distribution (S,) that `power` starts from; by default the uniform one.
+        initial: The distribution (S,) of the start. `power` starts from it, by default from the uniform one. `direct`
+            then returns the limit of the Cesaro means (1/n) sum_{k<n} (A^T)^k mu_0: the mixture of the distributions
+            of the closed classes by the probabilities of ending in each.
 
     Returns:
         `result`: `converged` if `bound` is within the tolerance; `residual` if `power` stopped with a residual within
@@ -95,17 +97,20 @@ def stationary(
         check_positive("tolerance", tolerance)
     size = operator.num_states
     start = None
-    if method == "power":
-        start = jnp.full(size, 1 / size) if initial is None else _checked_initial(initial, size)
-    elif initial is not None:
-        raise ValueError(f"initial is for method 'power', but was given with method {method!r}")
+    if initial is not None and method == "eigen":
+        raise ValueError(f"initial is for methods 'direct' and 'power', but was given with method {method!r}")
+    if initial is not None:
+        start = _checked_initial(initial, size)
+    elif method == "power":
+        start = jnp.full(size, 1 / size)
 
     def solve(operator: TransitionOperator) -> LinearSolution:
-        if start is not None:
+        if method == "power":
+            assert start is not None
             return _power(operator, start, tolerance, max_steps)
-        if is_traced(operator):
+        if is_traced((operator, start)):
             raise ValueError(f"method {method!r} needs concrete values, but some are traced; inside jit, use 'power'")
-        return _on_closed_class(operator, tolerance, spectrum=method == "eigen")
+        return _on_closed_classes(operator, start, tolerance, spectrum=method == "eigen")
 
     return with_derivative(solve, operator)
 
@@ -147,22 +152,27 @@ def _power(
     return LinearSolution(mass, result, {"residual": residual, "steps": steps})
 
 
-def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, spectrum: bool) -> LinearSolution:
+def _on_closed_classes(
+    operator: TransitionOperator, start: Float[Array, " states"] | None, tolerance: float | None, *, spectrum: bool
+) -> LinearSolution:
     moves = as_matrix(operator)
     if not np.isfinite(moves.data).all() or (moves.data < 0).any():
         missing = jnp.full(operator.num_states, jnp.nan)
         nonfinite: Any = LINEAR_RESULTS.nonfinite
         return LinearSolution(missing, nonfinite, {"residual": np.nan, "bound": np.inf})
+    known = float(jnp.finfo(dtype_of(operator)).eps)
     classes = closed_classes(moves)
-    states = classes[0]
-    inside = moves[states][:, states]
-    distribution = _distribution(inside, float(jnp.finfo(dtype_of(operator)).eps))
+    inside = moves[classes[0]][:, classes[0]]
     exact = np.zeros(operator.num_states)
-    exact[states] = distribution.mass
+    if start is None:
+        distribution = class_distribution(inside, known)
+        exact[classes[0]], error = distribution.mass, distribution.bound
+    else:
+        exact, error, _ = cesaro_limit(moves, np.asarray(start, np.float64), known)
     value = jnp.asarray(exact, float)
     returned = np.asarray(value, np.float64)
     finite = bool(np.isfinite(returned).all())
-    bound = float(distribution.bound + np.abs(returned - exact).sum()) if finite else np.inf
+    bound = float(error + np.abs(returned - exact).sum()) if finite else np.inf
     stats: dict[str, Any] = {
         "residual": float(np.abs(moves.T @ returned - returned).sum()),
         "bound": bound,
@@ -171,112 +181,12 @@ def _on_closed_class(operator: TransitionOperator, tolerance: float | None, *, s
     if spectrum:
         stats["second"] = _second(inside, distribution)
         stats["gap"] = 1 - stats["second"]
-    success: Any = LINEAR_RESULTS.converged if len(classes) == 1 else LINEAR_RESULTS.not_unique
+    unique = len(classes) == 1 or start is not None
+    success: Any = LINEAR_RESULTS.converged if unique else LINEAR_RESULTS.not_unique
     return certified(value, bound, finite, stats, tolerance=tolerance, success=success)
 
 
-def closed_classes(moves: scipy.sparse.csr_array) -> list[np.ndarray]:
-    """The states of each closed class, in increasing order, by their first state."""
-    count, labels = scipy.sparse.csgraph.connected_components(moves, directed=True, connection="strong")
-    rows, columns = moves.nonzero()
-    closed = np.ones(count, bool)
-    closed[labels[rows[labels[rows] != labels[columns]]]] = False
-    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=count))[:-1])
-    return sorted((by_class[label] for label in np.flatnonzero(closed)), key=lambda states: int(states[0]))
-
-
-class _Distribution(NamedTuple):
-    """The distribution of one closed class, the logarithms of its entries, and a bound on its error in the 1-norm."""
-
-    mass: Float[np.ndarray, " states"]
-    logarithm: Float[np.ndarray, " states"]
-    bound: float
-
-
-def _distribution(moves: scipy.sparse.csr_array, known: float) -> _Distribution:
-    """The distribution on one closed class, whose probabilities are known within a relative error of 2 `known`."""
-    size = moves.shape[0]
-    if size == 1:
-        return _Distribution(np.ones(1), np.zeros(1), 0.0)
-    order, band = banded_order(moves)
-    data = 2 * known + 8 * UNIT  # of each probability
-    if band == 1:
-        return _births_and_deaths(moves, data)
-    if not affordable(size, band, modest=True):
-        distribution = _by_lu(moves, data)
-        if distribution.bound <= _PROVES_ENOUGH or not affordable(size, band):
-            return distribution
-    pinned, others = order[:1], order[1:]
-    leaving = moves[others][:, pinned].toarray()[:, 0]
-    chain = eliminate(moves[others][:, others], leaving, np.arange(size - 1), min(band, size - 1))
-    mantissa, exponent = np.ones(size), np.zeros(size, int)
-    visits = chain.left(moves[pinned][:, others].toarray()[0])
-    mantissa[others], exponent[others] = visits.mantissa, visits.exponent
-    error = np.inf if visits.lost else 1.1 * (chain.error + 2 * size * data) + size * UNIT
-    return _scaled(mantissa, exponent, error)
-
-
-def _scaled(mantissa: np.ndarray, exponent: np.ndarray, bound: float) -> _Distribution:
-    """The normalised distribution of entries mantissa * 2^exponent > 0."""
-    if not (np.isfinite(mantissa).all() and (mantissa > UNDERFLOW).all()):
-        bound = np.inf
-    with np.errstate(divide="ignore"):
-        logarithm = np.log(mantissa) + exponent * np.log(2)
-    fraction, power = np.frexp(mantissa)
-    power = power + exponent
-    mass = np.ldexp(fraction, np.maximum(power - power.max(), -2000))
-    return _Distribution(mass / mass.sum(), logarithm, bound if bound < 0.1 else np.inf)
-
-
-def _births_and_deaths(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
-    """The distribution by mu_{s+1} / mu_s = up_s / down_{s+1}, in blocks of ratios that cannot overflow."""
-    size, block = moves.shape[0], 512
-    ratios, shifts = np.frexp(moves.diagonal(1) / moves.diagonal(-1))
-    padded = np.ones(-(-size // block) * block)
-    padded[1:size] = ratios
-    blocks = np.cumprod(padded.reshape(-1, block), axis=1)
-    starts, powers = np.ones(len(blocks)), np.zeros(len(blocks), int)
-    for i in range(1, len(blocks)):
-        starts[i], change = np.frexp(starts[i - 1] * blocks[i - 1, -1])
-        powers[i] = powers[i - 1] + change
-    mantissa = (blocks * starts[:, None]).ravel()[:size]
-    exponent = np.repeat(powers, block)[:size] + np.concatenate([[0], np.cumsum(shifts, dtype=int)])
-    distribution = _scaled(mantissa, exponent, 0.0)
-    # The ratio of two entries is a product of as many quotients as there are steps between them.
-    distance = np.abs(np.arange(size) - distribution.mass.argmax())
-    bound = 2.2 * float(distribution.mass @ distance) * (2 * data + 4 * UNIT) + size * UNIT
-    return distribution._replace(bound=distribution.bound + bound)
-
-
-def _by_lu(moves: scipy.sparse.csr_array, data: float) -> _Distribution:
-    """The distribution by sparse LU without the first state, or without the one of most mass if this proves more."""
-    moves = moves - scipy.sparse.diags_array(moves.diagonal())
-    first = _without(moves, 0, data)
-    if first.bound <= _PROVES_LITTLE or not np.isfinite(first.mass).all():
-        return first
-    return min(first, _without(moves, int(first.mass.argmax()), data), key=lambda distribution: distribution.bound)
-
-
-def _without(moves: scipy.sparse.csr_array, pinned: int, data: float) -> _Distribution:
-    """The distribution by LU of I - A without the state `pinned`, with the bound by its hitting times."""
-    size, total = moves.shape[0], moves.sum(axis=1)
-    others = np.delete(np.arange(size), pinned)
-    within = moves[others][:, others]
-    solver = factorise(within, total[others], transpose=True)
-    if solver is None:
-        return _Distribution(np.full(size, np.nan), np.full(size, np.nan), np.inf)
-    factors, hitting = solver
-    mass = np.ones(size)
-    mass[others] = factors.solve(moves[[pinned]][:, others].toarray()[0])
-    mass = np.maximum(mass, 0) / np.maximum(mass, 0).sum()
-    inflow, outflow = moves.T @ mass, mass * total
-    terms = np.bincount(moves.indices, minlength=size)
-    off = np.abs(inflow - outflow) + UNIT * (terms + 3) * (inflow + outflow)
-    with np.errstate(divide="ignore"):
-        return _Distribution(mass, np.log(mass), 2.2 * hitting * float(off[others].sum() + 2 * data))
-
-
-def _second(moves: scipy.sparse.csr_array, distribution: _Distribution) -> float:
+def _second(moves: scipy.sparse.csr_array, distribution: Distribution) -> float:
     """The second largest modulus of an eigenvalue; NaN where ARPACK did not find it within bounded work.
 
     D^(1/2) A D^(-1/2) with D = diag(mu) has the eigenvalues of A, and is symmetric where the chain is reversible, as a

@@ -8,7 +8,7 @@ from structmfg.policies._binned import BinnedPolicy, BinnedSettings, binned
 from structmfg.policies._from_functions import FunctionPolicy, PolicyFunctions, from_functions
 from structmfg.policies._functions import NetworkSettings
 from structmfg.policies._network import Critic, Network, NetworkPolicy, critic, memoryless, network_policy, recurrent
-from structmfg.policies._tabular import TabularPolicy, as_policy, tabular, uniform
+from structmfg.policies._tabular import StationaryPolicy, TabularPolicy, as_policy, tabular, uniform
 from structmfg.policies._tree import TreePolicy, signal_of, tree_policy
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ParametricPolicy",
     "Policy",
     "PolicyFunctions",
+    "StationaryPolicy",
     "TabularPolicy",
     "TreePolicy",
     "as_policy",

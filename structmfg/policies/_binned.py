@@ -4,8 +4,10 @@ Structural policy gradient was first used with such tables, over a grid of price
 agents (Yang et al. 2025). A table needs no network and forgets the past; its size is a product over the observations.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, get_args
 
 import equinox as eqx
@@ -15,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_integer, check_kind, check_name, plain
+from structmfg._checks import check_between, check_integer, check_kind, check_name, finite_horizon, plain
 from structmfg.games import Game, check_game
 from structmfg.policies._base import Head, Hidden, ParametricPolicy, ordered_logits
 
@@ -53,8 +55,7 @@ class BinnedPolicy(ParametricPolicy):
     def shape(self) -> tuple[int, int, int, int]:
         """The shape (T, B, S, n) of the table."""
         game = self.game
-        numbers = 2 if self.settings.head == "ordered" else game.num_actions
-        return game.horizon, math.prod(_tuple(self.settings.bins)), game.num_states, numbers
+        return game.horizon, math.prod(_tuple(self.settings.bins)), game.num_states, _numbers(game, self.settings.head)
 
     @override
     def initialised(self, key: PRNGKeyArray) -> "BinnedPolicy":
@@ -101,29 +102,34 @@ def binned(game: Game, **settings: Any) -> BinnedPolicy:
     """
     check_kind("game", game, Game)
     check_game(game)
+    finite_horizon(game)
     for name in settings:
         check_name("table setting", name, BinnedSettings._fields)
     count = game.observation_size
     given = BinnedSettings(**settings)
     check_name("head", given.head, get_args(Head))
+    page = (game.horizon, game.num_states, _numbers(game, given.head))
+    _check_size(page, ())  # before anything is made for each of the observations, which may be as many as the states
     bins, lowest, highest = (_one_for_each(name, getattr(given, name), count) for name in ("bins", "lowest", "highest"))
     for number, low, high in zip(bins, lowest, highest, strict=True):
         check_integer("bins", number, at_least=1)
         check_between("lowest", low, -float(np.finfo(np.float32).max), float(np.finfo(np.float32).max))
         check_between("highest", high, low, float(np.finfo(np.float32).max), open_low=True)
     bins, lowest, highest = tuple(map(int, bins)), tuple(map(float, lowest)), tuple(map(float, highest))
-    policy = BinnedPolicy(None, game, BinnedSettings(bins, lowest, highest, given.head))
-    if (size := math.prod(policy.shape)) > _MAX_NUMBERS:
-        most_bins = _MAX_NUMBERS // (size // policy.shape[1])
+    _check_size(page, bins)
+    return BinnedPolicy(None, game, BinnedSettings(bins, lowest, highest, given.head))
+
+
+def _check_size(page: tuple[int, int, int], bins: Iterable[int]) -> None:
+    """Raise `ValueError` for a table (T, B, S, n) with T, S, n = page that has more numbers than are allowed."""
+    most_bins = _MAX_NUMBERS // math.prod(page)
+    if not most_bins or any(product > most_bins for product in itertools.accumulate(bins, operator.mul)):
+        times, states, numbers = page
         raise ValueError(
-            f"a table (T, B, S, n) = {policy.shape} has {size} numbers, of at most {_MAX_NUMBERS} allowed"
-            + (
-                f": bins must multiply to at most {most_bins}"
-                if most_bins
-                else ", which one page a time already exceeds"
-            )
+            f"a table (T, B, S, n) with T, S, n = {times}, {states}, {numbers} "
+            f"would have more than the {_MAX_NUMBERS} numbers that are allowed"
+            + (f": bins must multiply to at most {most_bins}" if most_bins else ", even with one bin")
         )
-    return policy
 
 
 def _one_for_each(name: str, value: Any, count: int) -> tuple[Any, ...]:
@@ -134,6 +140,10 @@ def _one_for_each(name: str, value: Any, count: int) -> tuple[Any, ...]:
     if len(value) != count:
         raise ValueError(f"{name} must be one number or {count}, one for each observation, but are {len(value)}")
     return tuple(map(plain, value))
+
+
+def _numbers(game: Game, head: Head) -> int:
+    return 2 if head == "ordered" else game.num_actions
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from typing_extensions import override
 
-from structmfg._checks import check_kind, check_name, plain
+from structmfg._checks import check_kind, check_name, finite_horizon, plain
 from structmfg._flags import own_rules
 from structmfg.games import Game, check_game
 from structmfg.policies._base import Hidden, Parametric, ParametricPolicy
@@ -116,6 +116,7 @@ def network_policy(game: Game, **settings: Any) -> NetworkPolicy:
     """The policy of `NetworkSettings(**settings)`; `recurrent` and `memoryless` are its two kinds."""
     check_kind("game", game, Game)
     check_game(game)
+    finite_horizon(game)
     for name in settings:
         check_name("policy setting", name, NetworkSettings._fields)
     chosen = NetworkSettings(**{name: plain(value) for name, value in settings.items()})

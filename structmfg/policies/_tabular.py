@@ -17,6 +17,8 @@ from structmfg.policies._tree import TreePolicy
 class TabularPolicy(Policy):
     """A table (T, S, A) of action probabilities by time and individual state; it ignores observations.
 
+    Of a game that goes on for ever, T is 1: the policy is the same at all times.
+
     Attributes:
         table: (T, S, A).
         within_allowed: Whether mass on actions that the game does not allow moves to those that it allows; otherwise
@@ -43,6 +45,37 @@ class TabularPolicy(Policy):
         return hidden
 
 
+class StationaryPolicy(Policy):
+    """A table (S, A) of action probabilities, the same at all times, and the mean field that it keeps up.
+
+    A policy may have several stationary mean fields, so an equilibrium of a game that goes on for ever is a pair of
+    both. They are NumPy arrays in double precision, whatever JAX's default.
+
+    Attributes:
+        table: The probabilities (S, A) of the actions.
+        mean_field: mu (S,).
+    """
+
+    table: Float[np.ndarray, "states actions"]
+    mean_field: Float[np.ndarray, " states"]
+
+    @override
+    def prepare(self) -> Any:
+        return jnp.log(jnp.asarray(self.table, float))
+
+    @override
+    def start(self) -> Hidden:
+        return jnp.zeros(())
+
+    @override
+    def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
+        return hidden
+
+    @override
+    def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
+        return prepared
+
+
 def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> TabularPolicy:
     """The policy of a table of action probabilities.
 
@@ -59,7 +92,7 @@ def tabular(game: Game, table: ArrayLike, *, tolerance: float = 1e-4) -> Tabular
     """
     values = np.asarray(table, dtype=np.float64)
     table_shape = (game.num_states, game.num_actions)
-    allowed = (table_shape, (game.horizon, *table_shape))
+    allowed = (table_shape, (game.horizon or 1, *table_shape))
     if values.shape not in allowed:
         raise ValueError(
             f"a policy table must have shape (S, A) = {table_shape} or (T, S, A) = {allowed[1]}, not {values.shape}"
@@ -100,13 +133,16 @@ def as_policy(game: Game, policy: Policy | ArrayLike) -> Policy:
     check_kind("game", game, Game)
     if isinstance(policy, ParametricPolicy):
         return policy.with_current_game()
-    if isinstance(policy, TabularPolicy | TreePolicy):
+    if isinstance(policy, StationaryPolicy):
+        if (shape := np.shape(policy.table)) != (sizes := (game.num_states, game.num_actions)):
+            raise ValueError(f"the policy is one for (S, A) = {shape}, but the game has {sizes}")
+    elif isinstance(policy, TabularPolicy | TreePolicy):
         tables, horizon = (
             (policy.table, len(policy.table))
             if isinstance(policy, TabularPolicy)
             else (policy.logits, int(np.max(policy.time)) + 1)
         )
-        found, needed = (horizon, *tables.shape[1:]), (game.horizon, game.num_states, game.num_actions)
+        found, needed = (horizon, *tables.shape[1:]), (game.horizon or 1, game.num_states, game.num_actions)
         if found != needed:
             raise ValueError(f"the policy is one for (T, S, A) = {found}, but the game has {needed}")
     elif not isinstance(policy, Policy):

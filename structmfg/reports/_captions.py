@@ -26,6 +26,10 @@ _LOOK_AT = {
     "gains": "Look at light places: there the policy leaves most to be gained. Few or no agents may be there; the line "
     "at the top counts all agents where they are.",
 }
+_FOR_EVER = {  # of a game that goes on for ever
+    "mean_field": "The stationary mean field of the policy. Look at where the population is: it stays so for ever.",
+    "policy": "The policy, which is the same at all times. Look at the thick parts, where the population is.",
+}
 
 
 def in_words(kind: str) -> str:
@@ -36,6 +40,8 @@ def in_words(kind: str) -> str:
 def caption(game: Game, name: str, kind: str = "") -> str:
     """What a figure shows and what to look at, in the words of the game where it has some."""
     look = game.captions().get(name)
+    if game.horizon is None and name in _FOR_EVER:
+        return _FOR_EVER[name] if look is None else look
     return f"{_SHOWS[name].format(kind=in_words(kind))} {_LOOK_AT[name] if look is None else look}"
 
 
@@ -82,6 +88,9 @@ def quantities_text(shown: Trajectories) -> str:
 
 def policy_text(game: Game, shown: Trajectories) -> str:
     """The mean action of the population at the start, half way, and before the last step, by path."""
+    if game.horizon is None:
+        mean = float(shown.mean_field[0, 0] @ shown.mean_action[0, 0])
+        return f"{action_axis(game).label} over the population: {mean:.4g}."
     times = sorted({0, game.horizon // 2, max(game.horizon - 2, 0)})
     means = np.sum(shown.mean_field[:, times] * shown.mean_action[:, times], axis=-1)
     told = [

@@ -100,19 +100,23 @@ def evaluate(
     num_paths = check_integer("num_paths", num_paths, at_least=2)
     for kind in kinds or ():
         check_name("kind of exploitability", kind, KINDS)
+    if game.horizon is None:  # nothing is random for all, so all kinds are one
+        response = best_response(game, policy)
+        measured = dict.fromkeys(kinds or KINDS, Estimate(response.exploitability, 0.0))
+        return Evaluation(Estimate(response.mean_return, 0.0), dict.fromkeys(KINDS) | measured, 1, True, seed)
     key, scenarios = held_out_key(seed), game.scenarios()
     if scenarios is not None:
         return _evaluate_exactly(game, policy, kinds, scenarios.num_paths, seed)
-    measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
+    sampled: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     gains: dict[str, GainsOverTime] = {}
     for kind in ("clairvoyant",) if kinds is None else kinds:
         if kind == "clairvoyant" and keeps_gains(game, num_paths):
-            measured[kind], gains[kind] = _clairvoyant_over_time(game, policy, key, num_paths)
+            sampled[kind], gains[kind] = _clairvoyant_over_time(game, policy, key, num_paths)
         else:
-            measured[kind] = _exploitability(game, policy, kind, key, num_paths)
+            sampled[kind] = _exploitability(game, policy, kind, key, num_paths)
     returns = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise).returns
     error = float(jnp.std(returns, ddof=1) / np.sqrt(num_paths))
-    return Evaluation(Estimate(float(jnp.mean(returns)), error), measured, num_paths, False, seed, gains)
+    return Evaluation(Estimate(float(jnp.mean(returns)), error), sampled, num_paths, False, seed, gains)
 
 
 def keeps_gains(game: Game, num_paths: int) -> bool:
@@ -217,6 +221,8 @@ def _floor(
     log: Callable[[str], None],
 ) -> dict[str, float | None]:
     """The exploitability of the exact equilibrium by kind. `ValueError` where it is not found well enough."""
+    if game.horizon is None:
+        raise ValueError("no floor is sought where nothing is random for all: every equilibrium has exploitability 0")
     solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
     log("compiling the search for the floor")
     tree = noise_tree(game, pad_levels=information == "public")

@@ -64,7 +64,7 @@ def figures(
             "exploitability": (draw_exploitability(solver, curve, reference, kind), exploitability_text(curve)),
             "mean_field": (draw_mean_field(game, shown), mean_field_text(game, shown)),
         }
-        if shown.quantities:
+        if shown.quantities and game.horizon is not None:
             drawn["quantities"] = draw_quantities(game, shown), quantities_text(shown)
         drawn["policy"] = draw_policy(game, shown), policy_text(game, shown)
         pictures = [picture(name, caption(game, name, kind), figure, text) for name, (figure, text) in drawn.items()]

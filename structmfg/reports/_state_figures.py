@@ -15,7 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from structmfg._pages import GREY, LINES
+from structmfg._pages import COLOURS, GREY, LINES
 from structmfg.evaluation import GainsOverTime
 from structmfg.games import Game
 from structmfg.reports._trajectories import Trajectories
@@ -32,6 +32,8 @@ _MAPPED = "cividis"  # grows lighter throughout, so that it can be read in black
 
 def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
     """Draw the mean field by time and state, a panel for every noise path and, of product states, every factor."""
+    if game.horizon is None:
+        return _draw_standing(game, shown)
     axes, count = state_axes(game), len(shown.labels)
     rows, columns = _grid(count) if len(axes) == 1 else (len(axes), count)
     share: Share = True if len(axes) == 1 else "row"
@@ -49,6 +51,20 @@ def draw_mean_field(game: Game, shown: Trajectories) -> Figure:
     for panel in panels[-1]:
         panel.set_xlabel("time (steps)")
     _title(figure, "Where the population is: mass by time and each part of the state, summed over the others")
+    return figure
+
+
+def _draw_standing(game: Game, shown: Trajectories) -> Figure:
+    """Draw a mean field that does not change, a panel for every factor of the states."""
+    axes = state_axes(game)
+    figure = Figure(figsize=(4.3 * len(axes) + 0.9, 3.9), layout="constrained")
+    panels = figure.subplots(1, len(axes), sharey=True, squeeze=False)
+    for factor, (panel, axis) in enumerate(zip(panels.flat, axes, strict=True)):
+        panel.stairs(marginal(axes, shown.mean_field[0, 0], factor), _state_edges(axis), fill=True, color=COLOURS[0])
+        panel.set_xlabel(axis.label)
+        _scale(panel, axis, "x")
+    panels[0, 0].set_ylabel("mass per grid point")
+    _title(figure, "Where the population is, for ever")
     return figure
 
 
@@ -89,7 +105,7 @@ def _heat_maps(
     masses = [marginal(factors, shown.mean_field[i], factor) for _, shown, i, _ in maps]
     top = float(np.nanquantile(np.stack(masses), 0.998))
     norm = PowerNorm(0.5, vmin=0, vmax=top if top > 0 else 1)
-    edges = np.arange(game.horizon + 2) - 0.5
+    edges = np.arange(masses[0].shape[0] + 1) - 0.5
     for (axes, shown, i, title), mass in zip(maps, masses, strict=True):
         image = axes.pcolormesh(edges, _state_edges(axis), mass.T, norm=norm, cmap=_MAPPED, rasterized=True)
         _draw_guides(axes, game, shown, i, "" if len(factors) == 1 else f"mean {axis.label}")
@@ -175,7 +191,7 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
     """
     factors, action = state_axes(game), action_axis(game)
     axis, rows_of_states = factors[0], levels(factors)
-    chosen = chosen_times(shown.policy_times, game.horizon)
+    chosen = chosen_times(shown.policy_times, game.horizon or 1)
     times = shown.policy_times[chosen]
     count = len(shown.labels)
     product = len(factors) > 1
@@ -194,7 +210,8 @@ def draw_policy(game: Game, shown: Trajectories) -> Figure:
     if product:
         figure.supylabel(action.label, fontsize=10)
     handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", title="time (steps)", handlelength=3)
+    if game.horizon is not None:
+        figure.legend(handles, labels, loc="outside right upper", title="time (steps)", handlelength=3)
     _title(figure, "What the policy does (faint: where hardly anybody is)")
     return figure
 

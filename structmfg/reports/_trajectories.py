@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg.evaluation import rollout
-from structmfg.games import Game, Noise
+from structmfg.evaluation import StationaryProblem, rollout, settled
+from structmfg.games import Game, Noise, noise_paths, truncated
 from structmfg.policies import Policy
 from structmfg.reports._views import action_axis, declared_series, noise_series, shown_paths
 
@@ -40,6 +40,8 @@ class Trajectories(NamedTuple):
 
 def trajectories(game: Game, policy: Policy) -> Trajectories:
     """Follow a policy along the noise paths that `shown_paths` chooses for the game."""
+    if game.horizon is None:
+        return _standing(game, policy)
     shown = shown_paths(game)
     times = kept_times(game, shown.paths.num_paths)
     values = jnp.asarray(action_axis(game).values)
@@ -57,6 +59,17 @@ def trajectories(game: Game, policy: Policy) -> Trajectories:
         times,
         np.asarray(mean_action),
     )
+
+
+def _standing(game: Game, policy: Policy) -> Trajectories:
+    """A stationary mean field and its policy, as one step of one path."""
+    table, mean_field = settled(StationaryProblem(game), policy)
+    one = truncated(game, 1)
+    noise = noise_paths(one, key=jax.random.key(0), num_paths=1).noise
+    aggregate = one.aggregate(mean_field=mean_field, noise=jax.tree.map(lambda z: z[0, 0], noise), time=0)
+    quantities = {name: np.full((1, 2), float(value)) for name, value in game.quantities(aggregate).items()}
+    fields, mean_action = np.stack([mean_field] * 2)[None], (table @ action_axis(game).values)[None, None]
+    return Trajectories(["for ever"], noise, fields, quantities, table[None, None], np.zeros(1, int), mean_action)
 
 
 def kept_times(game: Game, num_paths: int) -> np.ndarray:

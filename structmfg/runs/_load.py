@@ -19,7 +19,7 @@ from structmfg._files import ArrayHeader, check_types, file_error_context, open_
 from structmfg._npz import read_npz
 from structmfg._results import SOLVE_RESULTS
 from structmfg.games import Game
-from structmfg.policies import ParametricPolicy, Policy, TreePolicy, signal_of
+from structmfg.policies import ParametricPolicy, Policy, StationaryPolicy, TreePolicy, signal_of
 from structmfg.runs._metrics import read_metrics
 from structmfg.runs._settings import Precision, Settings, check_fits
 
@@ -120,7 +120,7 @@ def load_run(path: str | Path, *, settings: Settings | None = None) -> Run:
     with file_error_context(path / SETTINGS_FILE, _NOT_A_RUN):
         game = settings.build_game()
     load = _load_tree_policy if settings.on_tree else _load_parametric_policy
-    policy = load(path, settings, game)
+    policy = _load_stationary_policy(path, game) if game.horizon is None else load(path, settings, game)
     interrupted = not os.path.lexists(path / RESULT_FILE)
     return Run(path, game, policy, settings, {} if interrupted else _load_result(path / RESULT_FILE, settings))
 
@@ -219,3 +219,18 @@ def _load_tree_policy(folder: Path, settings: Settings, game: Game) -> TreePolic
         signals=_as_finite_floats(path, "signals", saved["signals"]),
         informed=informed,
     )
+
+
+def _load_stationary_policy(folder: Path, game: Game) -> StationaryPolicy:
+    """A policy for ever, with its mean field, in double precision."""
+    path = folder / POLICY_FILE
+    with open_arrays(path) as file:
+        states, actions = game.num_states, game.num_actions
+        _check_shapes(path, "game", {"table": (states, actions), "mean_field": (states,)}, file.headers)
+        saved = file.read()
+    for name, array in saved.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all() or (array < 0).any():
+            raise ValueError(f"{path} must hold probabilities, but {name} does not")
+        if (np.abs(array.sum(axis=-1, dtype=float) - 1) > 1e-4).any():
+            raise ValueError(f"{path} must hold probabilities, but those of {name} do not sum to 1")
+    return StationaryPolicy(*(np.asarray(saved[name], np.float64) for name in ("table", "mean_field")))

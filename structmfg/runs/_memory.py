@@ -24,6 +24,7 @@ from structmfg.solvers.loop import (
     profile_clairvoyant,
     profile_informed,
     profile_solve,
+    profile_stationary_solve,
     profile_tree_solve,
     refuse_at_once,
 )
@@ -33,7 +34,8 @@ AnySolver = TrainingSolver | TreeSolver
 _SMALL_PROGRAMS = SMALL_PROGRAMS + 3 * 2**26  # bytes: the evaluation and the drawing too, measured on linear_quadratic
 _FILLED = 0.8  # the share of the memory left that a suggested setting fills
 _LOWER_BOUNDS = 8  # a run that has not been estimated takes about so many times the lower bound
-_MAX_SETTINGS, _MAX_TRIES = 2, 3  # settings that are made smaller, and estimates of each
+_SQUARE_BELOW = 1 / 64  # where so small a share would fit, some matrix is taken to have the square of the size
+_MAX_SETTINGS, _MAX_TRIES = 2, 4  # settings that are made smaller, and estimates of each
 
 
 def estimate_run(
@@ -57,6 +59,9 @@ def estimate_run(
     if (refused := refuse_at_once(least_bytes(game, solver, evaluated=True))) is not None:
         return refused
     profiler = MemoryProfiler(fast_compile=fast_compile)
+    if game.horizon is None:
+        profile_stationary_solve(profiler, game)
+        return profiler.estimate(_SMALL_PROGRAMS)
     policy = profile_solve(profiler, game, solver, max_steps, num_seeds)
     _profile_evaluation(profiler, game, policy, "evaluation")
     information = solver.information if isinstance(solver, TreeSolver) else "public"
@@ -129,7 +134,8 @@ def check_memory(
         ValueError: The run does not fit into the memory that is available.
     """
     steps: dict[str, Any] = {"max_steps": max_steps, "num_seeds": num_seeds}
-    size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {game.horizon} steps"
+    steps_of_game = "infinitely many" if game.horizon is None else game.horizon
+    size = f"{game_name(game)} with {game.num_states} states, {game.num_actions} actions and {steps_of_game} steps"
     available = memory_left()
     try:
         with no_more_memory():
@@ -198,6 +204,8 @@ def _guess(setting: _Setting, found: MemoryEstimate) -> int:
     """The largest smaller value at which the lower bound has come down by the share that fits."""
     needed = found.arrays * (1 if found.exact else _LOWER_BOUNDS)
     share = _FILLED * max(found.available - found.process, 0) / needed
+    if found.exact and share < _SQUARE_BELOW:
+        share **= 0.5
     if not setting.of_game:
         return _rounded(setting.value * share)
     allowed = share * setting.least_bytes(setting.value)

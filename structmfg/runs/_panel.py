@@ -22,12 +22,12 @@ def panel_data(game: Game, shown: Trajectories) -> dict[str, Any]:
     Its lists `mass` and `action` are by noise path, level of the other factors, time, and point of the first factor.
     The action at T is missing, as the game ends there: `action` has no entry for it.
     """
-    views = state_views(game)
+    views, horizon = state_views(game), game.horizon or 1
     axis = views[0].axis
     points = _evenly(len(axis.coordinates), _MAX_POINTS if len(views) == 1 else _MAX_POINTS_OF_PRODUCT)
     per_time = 2 * len(shown.labels) * len(views) * len(points)
-    times = _evenly(game.horizon + 1, max(_MAX_NUMBERS // per_time, 2))
-    steps = times[times < game.horizon]
+    times = _evenly(horizon + 1, max(_MAX_NUMBERS // per_time, 2))
+    steps = times[times < horizon]
     return {
         "paths": [printable(label) for label in shown.labels],
         "levels": [printable(view.label) for view in views],
@@ -37,7 +37,7 @@ def panel_data(game: Game, shown: Trajectories) -> dict[str, Any]:
         "points": _rounded(axis.coordinates[points]),
         "names": None if axis.names is None else [printable(axis.names[point]) for point in points],
         "times": times.tolist(),
-        "left_out": bool(len(points) < len(axis.coordinates) or len(times) <= game.horizon),
+        "left_out": bool(len(points) < len(axis.coordinates) or len(times) <= horizon),
         "mass": [
             [_rounded(view.mass(shown.mean_field[path])[times][:, points], _LEAST_MASS) for view in views]
             for path in range(len(shown.labels))

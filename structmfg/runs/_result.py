@@ -67,7 +67,9 @@ def _certificate(settings: Settings, solution: Solution) -> dict[str, Any] | Non
     if "exploitability" not in solution.stats:
         return None
     tolerance = settings.hyper_parameters["tolerance"]
-    return {"kind": settings.own_kind, "exploitability": solution.stats["exploitability"], "tolerance": tolerance}
+    certificate = {"kind": settings.own_kind, "exploitability": solution.stats["exploitability"]}
+    residual = {"residual": solution.stats["residual"]} if "residual" in solution.stats else {}
+    return {**certificate, **residual, "tolerance": tolerance}
 
 
 def measures(evaluation: Evaluation) -> dict[str, Any]:

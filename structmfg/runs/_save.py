@@ -2,7 +2,8 @@
 
 - settings.json: what rebuilds the game and the network or table; run.toml: the same for `structmfg solve --config`
 - metrics.jsonl: a line for every update, and a line for every checkpoint
-- policy.safetensors: the parameters of a network or table by path, or the arrays of a policy on the noise tree
+- policy.safetensors: the parameters of a network or table by path, or the arrays of a policy on the noise tree or
+  of a stationary one
 - trajectories.npz: mean fields, noise, quantities and policy along chosen noise paths
 - result.json: what `structmfg solve --json` prints
 - figures/*.png, and report.html, which holds them too, with a panel to look around in
@@ -20,7 +21,7 @@ from structmfg._files import file_name, subfolder, to_json, write_arrays, write_
 from structmfg._npz import write_npz
 from structmfg._pages import Picture
 from structmfg.games import Game
-from structmfg.policies import ParametricPolicy, Policy, TreePolicy
+from structmfg.policies import ParametricPolicy, Policy, StationaryPolicy, TreePolicy
 from structmfg.reports import Evaluation, ReferenceValues, Trajectories, figures, trajectories
 from structmfg.runs._config import as_toml
 from structmfg.runs._html import render
@@ -78,7 +79,7 @@ def save_settings(folder: Path, settings: Settings) -> None:
 def save_policy(folder: Path, solution: Solution) -> Policy:
     """Write the policy, before anything that may take long or be interrupted, and return it."""
     policy = solution.policy
-    assert isinstance(policy, ParametricPolicy | TreePolicy)
+    assert isinstance(policy, ParametricPolicy | TreePolicy | StationaryPolicy)
     if isinstance(policy, ParametricPolicy):
         leaves, _ = jax.tree_util.tree_flatten_with_path(policy.parameters)
         arrays = {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}

@@ -143,7 +143,7 @@ class Settings(NamedTuple):
         game = make(self.game, **{name: restored(value) for name, value in self.game_parameters.items()})
         states, actions, horizon = game.num_states, game.num_actions, game.horizon
         size = f"{states} states, {actions} actions and a horizon of {horizon}"
-        check_fits(f"a game of {size}", states * (actions + horizon + 1))
+        check_fits(f"a game of {size}", states * (actions + (horizon or 1) + 1))
         return game
 
     def build_policy(self, game: Game) -> ParametricPolicy:

@@ -3,9 +3,9 @@
 From samples: IPPO, RIPPO and Munchausen mirror descent, on games as finite populations play them. `players`: a policy
 in the game of N players.
 
-On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. Linear:
-resolvents, stationary distributions, hitting times and absorption. Economies: stationary equilibria without common
-noise, forecasting rules with it.
+On noise trees: exact equilibria, the classical iterations, floors; the master equation on a simplex. For ever:
+`StationaryMeanFieldEquilibrium`. Linear: resolvents, stationary distributions, hitting times and absorption. Economies:
+stationary equilibria without common noise, forecasting rules with it.
 """
 
 from structmfg._results import RESULTS
@@ -44,7 +44,15 @@ from structmfg.linear import (
     stationary,
     total_rewards,
 )
-from structmfg.solvers._base import Checkpoint, Metrics, Solution, Solver, TrainingSolver, TreeSolver
+from structmfg.solvers._base import (
+    Checkpoint,
+    Metrics,
+    Solution,
+    Solver,
+    StationarySolver,
+    TrainingSolver,
+    TreeSolver,
+)
 from structmfg.solvers._former_names import with_present_names
 from structmfg.solvers._presets import SOLVERS, Preset, PresetName, policy_settings, preset, register
 from structmfg.solvers.exact import (
@@ -68,6 +76,7 @@ from structmfg.solvers.gradient import (
     WindowedRSPG,
     WindowedState,
 )
+from structmfg.solvers.infinite_horizon import StationaryMeanFieldEquilibrium
 from structmfg.solvers.loop import (
     CSVCallback,
     LogCallback,
@@ -146,7 +155,9 @@ __all__ = [
     "Solution",
     "Solver",
     "StationaryEquilibrium",
+    "StationaryMeanFieldEquilibrium",
     "StationaryMethod",
+    "StationarySolver",
     "StructuralPolicyGradient",
     "StructuralSolver",
     "TabularSPG",

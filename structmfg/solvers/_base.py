@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from structmfg._checks import check_between, check_name, plain_fields
 from structmfg._results import RESULTS
 from structmfg.evaluation import Certificate, Information, Table, TreeProblem
-from structmfg.games import Game
+from structmfg.games import Game, check_stationary
 from structmfg.policies import NetworkPolicy, ParametricPolicy, Policy
 
 INFORMATION: tuple[Information, ...] = ("full", "public")
@@ -158,6 +158,40 @@ class TreeSolver(Solver):
     @abc.abstractmethod
     def policy_at(self, problem: TreeProblem, state: Any) -> Table:
         """The probabilities (D, S, A) of the policy to be returned."""
+
+
+class StationarySolver(TreeSolver):
+    """A solver of games that go on for ever. Its problem is an `evaluation.StationaryProblem`, on the host.
+
+    Its methods are not compiled, and its states hold arrays of NumPy in double precision. `policy_at` returns the table
+    (S, A) and the mean field (S,).
+    """
+
+    def steps_per_certificate(self, problem: Any) -> int:
+        return 1
+
+    @abc.abstractmethod
+    def init(self, problem: Any) -> Any: ...
+
+    @abc.abstractmethod
+    def step(self, problem: Any, state: Any) -> Any: ...
+
+    @abc.abstractmethod
+    def certify(self, problem: Any, state: Any) -> tuple[Any, Certificate]: ...
+
+    @abc.abstractmethod
+    def policy_at(self, problem: Any, state: Any) -> Any: ...
+
+
+def check_horizon(game: Game, name: str, kind: type[Solver]) -> None:
+    """Raise `ValueError` unless solvers of this class, which has this name, are for the horizon of the game."""
+    if issubclass(kind, StationarySolver):
+        check_stationary(game)
+    elif game.horizon is None:
+        raise ValueError(
+            f"{name} needs a finite horizon, but the game's horizon is None (infinite): take the solver stationary "
+            "(StationaryMeanFieldEquilibrium)"
+        )
 
 
 AnySolver = TrainingSolver | TreeSolver

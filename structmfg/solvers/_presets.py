@@ -15,7 +15,7 @@ from structmfg.policies import (
     binned,
     network_policy,
 )
-from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver
+from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver, check_horizon
 from structmfg.solvers._former_names import check_present_names
 from structmfg.solvers.exact import (
     ExactEquilibrium,
@@ -27,6 +27,7 @@ from structmfg.solvers.exact import (
     PriorDescent,
 )
 from structmfg.solvers.gradient import RSPG, SPG, TabularSPG, WindowedRSPG
+from structmfg.solvers.infinite_horizon import StationaryMeanFieldEquilibrium
 from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD
 
 SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
@@ -44,6 +45,7 @@ SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
     "munchausen": MunchausenMirrorDescent,
     "policy_iteration": PolicyIteration,
     "prior_descent": PriorDescent,
+    "stationary": StationaryMeanFieldEquilibrium,
 }
 _BUILT_IN = frozenset(SOLVERS)
 _Kind = TypeVar("_Kind", bound=type[TrainingSolver] | type[TreeSolver])
@@ -165,7 +167,10 @@ _BY_SOLVER: dict[str, dict[type[Game], dict[str, Any]]] = {
 }
 
 # Solvers on noise trees: the tolerance is in units of the return; zero is to make all steps.
-_TREE_DEFAULTS: dict[str, dict[str, Any]] = {"exact": {"tolerance": 1e-4, "max_steps": 2000}}
+_TREE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "exact": {"tolerance": 1e-4, "max_steps": 2000},
+    "stationary": {"max_steps": 200},
+}
 
 
 def register(kind: _Kind, name: str | None = None) -> _Kind:
@@ -236,6 +241,7 @@ def preset(
     check_name("solver", solver, SOLVERS)
     check_name("preset", name, get_args(PresetName))
     kind = SOLVERS[solver]
+    check_horizon(game, solver, kind)
     check_present_names(kind, overrides)
     if name == "paper" and solver not in ("rspg", "spg"):
         raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from structmfg._checks import check_integer, check_seed, check_shape
-from structmfg.games import AggregateState, Game, as_game, check_game
+from structmfg.games import AggregateState, Game, as_game, check_game, truncated
 from structmfg.operators import TransitionKernel
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification._compiled import kernel_at, observation_at, reward_at
@@ -58,6 +58,7 @@ def fuzz(game: Game, num_examples: int = 100, *, seed: int = 0) -> list[CheckRes
     """
     game = as_game(game)
     check_game(game)
+    game = truncated(game, 1) if game.horizon is None else game  # it is the same at all times
     num_examples, seed = check_integer("num_examples", num_examples, at_least=1), check_seed(seed)
     worst: dict[str, tuple[CheckResult, Point]] = {}
     known: dict[tuple[str, Point], CheckResult] = {}

@@ -8,12 +8,13 @@ from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_between, check_integer, check_kind
 from structmfg._flags import own_rules
-from structmfg.games import Game, as_game
+from structmfg.games import Game, as_game, check_stationary, truncated
 from structmfg.verification import _stages as stages
 from structmfg.verification import oracles
 from structmfg.verification._report import Report, Stage
 from structmfg.verification._stages import Task
 
+_STEPS_OF_FOREVER = 3  # on which a game of infinite horizon is checked
 StageCallback = Callable[[Stage], None]
 
 
@@ -39,6 +40,8 @@ def verify(
     A pass is evidence at the points where the game was checked, not a proof. An error that the game raises is a failed
     check.
 
+    A game that goes on for ever is checked on its first steps; that its noise is one point, before that.
+
     Args:
         game: The game.
         key: Random key; the same key (a fixed one by default) gives the same report.
@@ -58,6 +61,9 @@ def verify(
         ValueError: If `game` is not a `Game`, `model` lacks a method, or a number is out of range.
     """
     game = as_game(game)
+    if game.horizon is None:
+        check_stationary(game)
+        game = truncated(game, _STEPS_OF_FOREVER)
     num_points = check_integer("num_points", num_points, at_least=1)
     fuzz = check_integer("fuzz", fuzz, at_least=0)
     level = check_between("level", level, 0, 1, open_low=True)

@@ -16,7 +16,7 @@ from structmfg.games import GAMES
 from structmfg.runs import _load
 from structmfg.solvers import SOLVERS, TreeSolver
 
-pytestmark = pytest.mark.usefixtures("spared_estimates")
+pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures")
 TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3"]
 TINY += ["--hidden", "4", "--width", "4"]
 
@@ -27,7 +27,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> Path:
+def tiny(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None, blank_figures: None) -> Path:
     """A run of the tiny game."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     assert main(["solve", *TINY, "--quiet", "--out", str(folder)]) == 0
@@ -62,16 +62,16 @@ def test_games_lists_every_game_with_its_parameters(capsys: pytest.CaptureFixtur
     assert all(text.endswith(".") for text in descriptions)
 
 
-def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    results = []
-    for _ in range(2):
-        assert main(["solve", *TINY, "--json"]) == 0
-        captured = capsys.readouterr()
-        assert captured.out.count("\n") == 1
-        assert "non_anticipative" in captured.err
-        assert "report.html" in captured.err
-        results.append(last_object(captured.out))
-    first, second = results
+def test_solve_prints_one_object_and_keeps_earlier_runs(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = Path("runs/linear_quadratic-rspg-0")
+    earlier.mkdir(parents=True)
+    (earlier / "file").write_text("mine")
+    assert main(["solve", *TINY, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert "non_anticipative" in captured.err
+    assert "report.html" in captured.err
+    first, second = last_object(captured.out), json.loads((tiny / "result.json").read_text())
     names = "game solver seed iterations train_seconds compile_seconds return result"
     assert set(names.split()) <= first.keys()
     assert (first["game"], first["solver"], first["seed"], first["iterations"]) == ("linear_quadratic", "rspg", 0, 3)
@@ -80,7 +80,8 @@ def test_solve_prints_one_object_and_keeps_earlier_runs(capsys: pytest.CaptureFi
     assert first["exploitability"] == second["exploitability"]  # the seed decides
     assert first["anchors"]["uniform"]["clairvoyant"] > first["exploitability"]["clairvoyant"] > 0
     assert first["anchors"]["paper"] is None  # not the paper's sizes
-    assert (first["out"], second["out"]) == ("runs/linear_quadratic-rspg-0", "runs/linear_quadratic-rspg-0-2")
+    assert first["out"] == f"{earlier}-2"
+    assert [path.name for path in earlier.iterdir()] == ["file"]
     assert json.loads(Path(first["out"], "result.json").read_text()) == first
 
 
@@ -316,8 +317,7 @@ def test_a_report_that_fails_leaves_the_policy(
         raise ValueError("no ink")
 
     monkeypatch.setattr("structmfg.runs.save_run", fail)
-    tiny = ["--num-states", "15", "--horizon", "5", "--iterations", "1", "--quiet"]
-    assert main(["solve", "linear_quadratic", *tiny, "--out", str(tmp_path / "run")]) == 1
+    assert main(["solve", *TINY, "--quiet", "--out", str(tmp_path / "run")]) == 1
     said = capsys.readouterr().err
     assert "no ink" in said
     assert "the policy is saved in" in said

@@ -24,7 +24,9 @@ from structmfg.evaluation._tree_problem import TreeProblem
 from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
 
-pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
+pytestmark = pytest.mark.usefixtures(
+    "unchecked", "blank_figures"
+)  # what is wrong has to be found by the package itself
 EXAMPLES = {"solve": 100, "evaluate": 40, "compare": 50, "verify": 50, "bench": 40, "games": 10}
 SETTINGS = settings(
     deadline=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
@@ -44,7 +46,7 @@ def begin(*_: Any, **__: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None, blank_figures: None) -> Iterator[Path]:
     """A working folder with a run in it, another file, and no way out."""
     folder = tmp_path_factory.mktemp("fuzzed") / "a" / "b" / "c"
     (folder / "occupied").mkdir(parents=True)

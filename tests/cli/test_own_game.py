@@ -16,7 +16,7 @@ from structmfg.cli import main
 from structmfg.cli._sweep import points, read_axes
 from structmfg.cli.arguments import parse
 
-pytestmark = pytest.mark.usefixtures("spared_estimates")
+pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures")
 SMALL = ["--iterations", "2", "--hidden", "4", "--width", "4", "--quiet"]
 GAME = '''
 import dataclasses
@@ -60,6 +60,17 @@ def here(tmp_path, monkeypatch):
     Path("mine.py").write_text(GAME)
 
 
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory, spared_estimates, blank_figures):
+    """The folder of a run of the game."""
+    folder = tmp_path_factory.mktemp("solved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("mine.py").write_text(GAME)
+        assert main(["solve", "mine.py:Short", *SMALL, "--out", "run", "--push", "2", "--optimiser", "optax:lion"]) == 0
+    return folder / "run"
+
+
 @pytest.mark.slow
 def test_a_run_is_used_from_another_folder(tmp_path, monkeypatch, capsys):
     """There its class has another name; the fields of a game and of a solver may share names."""
@@ -101,8 +112,8 @@ def test_options_are_the_fields_of_the_class(capsys):
     assert "walls" not in text
 
 
-def test_solve_evaluate_and_resume(capsys):
-    assert main(["solve", "mine.py:Short", *SMALL, "--out", "run", "--push", "2", "--optimiser", "optax:lion"]) == 0
+def test_solve_evaluate_and_resume(solved, capsys):
+    shutil.copytree(solved, "run")
     settings = settings_of("run")
     assert (settings["game"], settings["game_parameters"]["push"]) == ("mine.py:Short", 2.0)
     assert settings["hyper_parameters"]["optimiser"] == "optax:lion"
@@ -117,11 +128,11 @@ def test_solve_evaluate_and_resume(capsys):
     assert run.trajectories["mean_field"].shape[1:] == (4, 9)
 
 
-def test_a_run_folder_imports_nothing(capsys):
+def test_a_run_folder_imports_nothing(solved, capsys):
     """Neither its game, nor the command that it was made for."""
     Path("evil.py").write_text("raise SystemExit('imported')")
     Path("run").mkdir()
-    assert main(["solve", "mine.py:Short", *SMALL, "--out", "mine"]) == 0
+    shutil.copytree(solved, "mine")
     for field, name in (("game", "evil.py:Game"), ("solver", "evil.py:Solver")):
         Path("run", "settings.json").write_text(json.dumps(settings_of("mine") | {field: name}))
         Path("run", "policy.safetensors").write_bytes(Path("mine", "policy.safetensors").read_bytes())

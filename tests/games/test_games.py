@@ -1,15 +1,16 @@
 """Whole paths of small games against loops in plain NumPy: mean fields, rewards with their time index, values."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.small_games import SMALL
+from helpers.small_games import SMALL, acted
 
 import structmfg as smfg
-from structmfg.verification.oracles import MODELS, rollout
+from structmfg.verification.oracles import MODELS, Common, rollout
 
 PATHS = {
     "linear_quadratic": [[-1] * 7, [1] * 7],
@@ -19,6 +20,8 @@ PATHS = {
     "carmona_fouque_sun": [[0, 1, 0, -1, 0], [0, -1, 0, -1, 0]],
     "crowd_modelling": [[0] * 5],
     "left_right": [[0] * 2],
+    "epidemic": [[0, 1, 1, 0, 1, 1]],
+    "trade_crowding": [[1, -1, -1, 1, 1, 1]],
 }
 CASES = [(name, i) for name, paths in PATHS.items() for i in range(len(paths))]
 # In single precision, next wealth near the top of the grid carries rounding of 1e-6 that its short intervals amplify.
@@ -52,7 +55,10 @@ def along_path(game, form, x64):
     def along(table, noise):
         trajectory = smfg.solvers.rollout(game, smfg.policies.TabularPolicy(table), noise, form=form)
         aggregates = trajectory.aggregates
-        now, then = jax.tree.map(lambda x: x[:-1], aggregates), jax.tree.map(lambda x: x[1:], aggregates)
+        now, then = (
+            jax.tree.map(lambda x: x[:-1], aggregates),
+            jax.tree.map(lambda x: x[1:], aggregates.before_acting()),
+        )
         values = smfg.solvers.policy_values(game, aggregates, trajectory.policy, form=form)
         return aggregates.mean_field, trajectory.observations, jax.vmap(game.reward)(now, then), values
 
@@ -97,17 +103,20 @@ def test_initial_state(name, double):
     game = smfg.games.make(name, **SMALL[name])
     aggregate = game.initial(jax.random.key(3))
     noise = [np.asarray(z).item() for z in jax.tree.leaves(aggregate.noise)]
-    start = MODELS[name](game).start(noise if len(noise) > 1 else noise[0])
+    model = MODELS[name](game)
+    start = model.start(noise if len(noise) > 1 else noise[0])
     np.testing.assert_allclose(aggregate.mean_field, start, atol=1e-15)
     assert int(aggregate.time) == 0
-    assert game.observation_size == len(MODELS[name](game).observe(start, PATHS[name][0][0], 0))
+    z = PATHS[name][0][0]
+    z = Common(z, model.public(z) if hasattr(model, "public") else None) if game.declared else z
+    assert game.observation_size == len(model.observe(start, z, 0))
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_kernels_are_valid_at_every_time(name, double):
     game = smfg.games.make(name, **SMALL[name])
     for time, z in list(enumerate(PATHS[name][0]))[::4]:
-        game.kernel(game.aggregate(mean_field=MODELS[name](game).start(z), noise=z, time=time)).validate()
+        game.kernel(acted(game, game.aggregate(mean_field=MODELS[name](game).start(z), noise=z, time=time))).validate()
 
 
 def test_figures_have_axes_and_labels():
@@ -122,7 +131,10 @@ def test_figures_have_axes_and_labels():
             assert (jnp.diff(coordinate) >= 0).all()
         quantities = game.quantities(game.initial(jax.random.key(0)))
         assert all(value.shape == () for value in quantities.values())
-    assert labels == {"z = +1", "bar at 5, closes", "bar at 3, closes", "shifts --", "no common noise", ""}
+    assert labels == {"z = +1", "bar at 5, closes", "bar at 3, closes", "shifts --", "no common noise", ""} | {
+        "high contagion in 4 of 6 periods",
+        "signal up in 4 of 6 steps",
+    }
 
 
 @pytest.mark.parametrize(
@@ -194,6 +206,8 @@ def test_aggregates_are_all_that_agents_see_of_each_other(double):
         found = []
         for mu in (one, other):
             now = game.aggregate(mean_field=mu, noise=z, time=game.horizon - 1)
+            actions = acted(game, game.aggregate(mean_field=one, noise=z, time=game.horizon - 1)).actions
+            now = dataclasses.replace(now, actions=actions)
             then = game.aggregate(mean_field=mu, noise=next_z, time=game.horizon)
             found.append((game.reward(now, then), game.kernel(now).expect(jnp.arange(game.num_states) ** 2.0)))
         for actual, desired in zip(*found, strict=True):

@@ -1,6 +1,7 @@
 """The games that declare what the population does: `epidemic` and `trade_crowding`."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,7 +29,7 @@ def test_epidemic_has_a_certified_equilibrium(short):
 def test_people_withdraw_where_contagion_is_high(short):
     """And the report tells of it a period late."""
     game, solution = short
-    low, high = (rollout(game, solution.policy, np.full(7, z)).aggregates for z in (0, 1))
+    low, high = (rollout(game, solution.policy, jnp.full(7, z)).aggregates for z in (0, 1))
     assert (np.asarray(high.actions)[3:6, 1] < np.asarray(low.actions)[3:6, 1] - 0.2).all()
     prevalence = np.asarray(jax.vmap(game.prevalence)(high.mean_field))
     np.testing.assert_allclose(np.asarray(high.public)[1:], prevalence[:-1], rtol=1e-6)
@@ -39,7 +40,7 @@ def closed_form(game, times):
     """The mean inventory of Cardaliaguet & Lehalle 2018 without a signal, at given times."""
     roots = np.roots([2 * game.trading_cost, game.impact, -2 * game.holding_cost])
     end = (game.trading_cost * roots + game.terminal_cost) * np.exp(roots * game.final_time)
-    start = float(np.asarray(game.initial_mean_field(0)) @ game.inventories)
+    start = float(np.asarray(game.initial_mean_field(jnp.zeros((), int))) @ game.inventories)
     weights = np.linalg.solve(np.array([[1, 1], end]), [start, 0])
     return np.exp(np.multiply.outer(times, roots)) @ weights
 
@@ -74,6 +75,7 @@ def test_impact_makes_traders_unwind_faster():
     assert means[1][5] < means[0][5] - 0.05
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [

@@ -30,24 +30,25 @@ def played(population, key, steps, actions=None):
 @pytest.mark.parametrize("name", GAMES)
 def test_steps_of_every_game(name, double):
     """Everybody is somewhere, what is seen is that of the empirical mean field, and T steps make an episode."""
-    game = make(name, **SMALL[name])
+    game = make(name, **SMALL.get(name, {}))
     population = PopulationGame(game, 40)
-    steps = 2 * game.horizon + 1
+    horizon = game.horizon or 1000  # which goes on beyond the steps here
+    steps = 7 if game.horizon is None else 2 * horizon + 1
     seen, state, actions, rewards, done = played(population, KEY, steps)
     assert rewards.shape == (steps, 40)
     assert jnp.isfinite(rewards).all()
     assert rewards.dtype == "float64"
-    np.testing.assert_array_equal(state.aggregate.time, np.arange(steps) % game.horizon)
-    np.testing.assert_array_equal(done, (np.arange(steps) + 1) % game.horizon == 0)
+    np.testing.assert_array_equal(state.aggregate.time, np.arange(steps) % horizon)
+    np.testing.assert_array_equal(done, (np.arange(steps) + 1) % horizon == 0)
     np.testing.assert_array_equal(seen.states, state.agents)
     np.testing.assert_array_equal(seen.time, state.aggregate.time)
     counts = np.stack([np.bincount(agents, minlength=game.num_states) for agents in np.asarray(state.agents)])
     np.testing.assert_allclose(state.aggregate.mean_field, counts / 40, rtol=1e-6)
     np.testing.assert_allclose(seen.observation, jax.vmap(game.observe)(state.aggregate), rtol=1e-5, atol=1e-9)
-    now = jax.tree.map(lambda x: x[0], state.aggregate)
-    if game.horizon > 1:  # the second state follows the first in the same episode
+    if horizon > 1:  # the second state follows the first in the same episode
         then = jax.tree.map(lambda x: x[1], state.aggregate)
-        expected = game.reward(now, then)[state.agents[0], actions[0]]
+        acting = population.acting(jax.tree.map(lambda x: x[0], state), actions[0])
+        expected = game.reward(acting, then)[state.agents[0], actions[0]]
         np.testing.assert_allclose(rewards[0], expected, rtol=1e-5, atol=1e-5)
 
 

@@ -39,7 +39,7 @@ def uniform(**changes):
         (lambda: stationary(line(), method="lu"), "unknown method 'lu'"),
         (lambda: stationary(line(), max_steps=0), "max_steps"),
         (lambda: stationary(line(), tolerance=-1.0), "tolerance"),
-        (lambda: stationary(line(), initial=uniform()), "initial is for method 'power'"),
+        (lambda: stationary(line(), method="eigen", initial=uniform()), "initial is for methods 'direct' and 'power'"),
         (lambda: stationary(line(), method="power", initial=jnp.ones(3)), r"initial must have shape \(36,\)"),
         (lambda: stationary(line(), method="power", initial=uniform(third=-1.0)), "entry 2 is -1"),
         (lambda: stationary(line(), method="power", initial=uniform(third=np.nan)), "entry 2 is nan"),

@@ -10,6 +10,7 @@ from helpers import numpy_kernels as twin
 from helpers.kernels import chain
 
 from structmfg import operators as ops
+from structmfg.linear import _classes as classes
 from structmfg.linear import _elimination as elimination
 from structmfg.linear import _stationary as module
 from structmfg.linear import _stationary_derivative as derivative
@@ -136,8 +137,8 @@ def test_births_and_deaths_take_linear_time(double):
 
 def test_lu_where_elimination_would_take_too_long(precision, monkeypatch):
     """With the bound by hitting times: honest where the chain nearly falls apart, and of use elsewhere."""
-    monkeypatch.setattr(module, "affordable", lambda size, band, modest=False: False)
-    monkeypatch.setattr(module, "banded_order", lambda moves: (np.arange(moves.shape[0]), 2))
+    monkeypatch.setattr(classes, "affordable", lambda size, band, modest=False: False)
+    monkeypatch.setattr(classes, "banded_order", lambda moves: (np.arange(moves.shape[0]), 2))
     random = np.random.default_rng(3)
     cases = [random.dirichlet(np.full(40, 0.3), 40) for _ in range(5)] + [revisions()[0], double_well(100)[0]]
     for i, matrix in enumerate(cases):
@@ -146,6 +147,26 @@ def test_lu_where_elimination_would_take_too_long(precision, monkeypatch):
         error = np.abs(np.asarray(solution.value, np.float64) - twin.stationary(matrix)).sum()
         assert not error > solution.stats["bound"]  # NaN where the factors were singular
         assert bool(solution.succeeded) or not solution.stats["bound"] < {"float32": 1e-3, "float64": 1e-6}[precision]
+
+
+def test_limits_of_cesaro_means():
+    """Of chains with several closed classes, some with a period, and transient states between them."""
+    matrix = np.zeros((7, 7))
+    matrix[0, 1] = matrix[1, 0] = 1  # a class with period two
+    matrix[2, [2, 3]], matrix[3, [2, 3]] = [0.25, 0.75], [0.5, 0.5]
+    matrix[4, 4] = 1  # an absorbing state
+    matrix[5, [0, 2, 6]], matrix[6, [1, 4, 5]] = [0.2, 0.3, 0.5], [0.1, 0.6, 0.3]
+    start = np.array([0.1, 0.0, 0.2, 0.0, 0.1, 0.4, 0.2])
+    solution = stationary(chain(matrix), initial=start)
+    means = np.mean([start @ np.linalg.matrix_power(matrix, n) for n in range(2000)], axis=0)
+    assert bool(solution.succeeded)
+    assert solution.stats["closed_classes"] == 3
+    np.testing.assert_allclose(solution.value, means, atol=1e-3)
+    ends = np.linalg.solve(np.eye(2) - matrix[5:, 5:], matrix[5:, :5])  # where transient states end, by first state
+    mass = start[:5] + start[5:] @ ends
+    expected = [mass[:2].sum() / 2] * 2 + [0.4 * mass[2:4].sum(), 0.6 * mass[2:4].sum(), mass[4], 0, 0]
+    np.testing.assert_allclose(solution.value, expected, rtol=1e-6)
+    assert stationary(chain(matrix)).result == LINEAR_RESULTS.not_unique
 
 
 def test_hitting_times_bound_the_inverse():

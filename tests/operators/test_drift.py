@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.kernels import OPERATORS, POLICY, made
+from helpers.small_games import acted
 
 from structmfg.games import GAMES, AggregateState, make
 from structmfg.operators import DenseKernel, TransitionOperator
@@ -54,7 +55,7 @@ def drift_of_game(name, form, kind, seed):
 
     def step(i, mean_field):
         """Along the game's own prices; its clock and noise start anew at T."""
-        now = AggregateState(mean_field, start.noise, i % game.horizon)
+        now = acted(game, AggregateState(mean_field, start.noise, i % (game.horizon or 1), start.public))
         operator = game.kernel(now).under(policies[i % POLICIES])
         return (operator.explicit() if form == "explicit" else operator).move(mean_field)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.small_games import SMALL
+from helpers.small_games import SMALL, acted
 
 from structmfg.evaluation import policy_gradient, policy_values
 from structmfg.games import GAMES, AggregateState, make, noise_path
@@ -20,7 +20,8 @@ def edge_paths(game):
 
 def corner(game, state, noise, time):
     """All mass in one state."""
-    return AggregateState(jnp.zeros(game.num_states).at[state].set(1.0), noise, time)
+    mean_field = jnp.zeros(game.num_states).at[state].set(1.0)
+    return AggregateState(mean_field, noise, time, game.initial_public(noise))
 
 
 def assert_finite(found):
@@ -35,14 +36,16 @@ def test_every_quantity_is_finite_in_every_corner(name, precision):
 
     def look(state, time, noise, following):
         now = corner(game, state, noise, time)
-        then, kernel = game.follow(now, uniform, following), game.kernel(now)
+        then, seen = game.follow(now, uniform, following), now
+        now = acted(game, now)
+        kernel = game.kernel(now)
         return {
             "mean field": then.mean_field,
             "values": kernel.expect(jnp.ones(game.num_states)),
             "successors": kernel.successors().probabilities,
             "reward": game.reward(now, then),
-            "observation": game.observe(now),
-            "normalised": game.normalise(game.observe(now)),
+            "observation": game.observe(seen),
+            "normalised": game.normalise(game.observe(seen)),
             "aggregates": game.aggregates(now.mean_field),
             **game.quantities(now),
         }
@@ -69,11 +72,11 @@ def test_gradients_of_the_return_are_finite_from_every_corner(name, precision):
 
         def step(now, inputs):
             page, following = inputs
-            return game.follow(now, page, following), now
+            return game.follow(now, page, following), game.decide(now, lambda _: (page, None))[0]
 
         first = corner(game, state, jax.tree.map(lambda z: z[0], path), jnp.zeros((), int))
         last, aggregates = jax.lax.scan(step, first, (policy, jax.tree.map(lambda z: z[1:], path)))
-        aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, last)
+        aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, acted(game, last))
 
         def mean_return(policy):
             return aggregates.mean_field[0] @ policy_values(game, aggregates, policy)[0]

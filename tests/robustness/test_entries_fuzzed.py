@@ -143,7 +143,7 @@ def test_policy_tables():
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None) -> Path:
+def run_folder(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None, blank_figures: None) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     tiny = ["linear_quadratic", "--num-states", "9", "--horizon", "3", "--iterations", "2", "--hidden", "4"]
     assert main(["solve", *tiny, "--width", "4", "--quiet", "--out", str(folder)]) == 0

@@ -162,13 +162,15 @@ LARGE = smfg.games.make("macro")
         (lambda: binned(GAME, lowest=(0.0, 1.0)), r"highest must lie in \(1, .*but is 1.0"),
         (
             lambda: binned(LARGE, bins=8),
-            r"\(128, 64, 1000, 20\) has 163840000 numbers, of at most 134217728 allowed: bins must multiply to at most "
-            "52",
+            "T, S, n = 128, 1000, 20 would have more than the 134217728 numbers that are allowed: "
+            "bins must multiply to at most 52",
         ),
         (
             lambda: binned(smfg.games.make("macro", num_wealth=200_000), bins=1),
-            r"which one page a time already exceeds",
+            "numbers that are allowed, even with one bin",
         ),
+        (lambda: binned(smfg.games.make("crowd_modelling", num_states=5 * 10**8)), "allowed, even with one bin"),
+        (lambda: binned(smfg.games.make("crowd_modelling", num_states=5000)), "bins must multiply to at most 894$"),
         (lambda: TabularSPG(smfg.policies.memoryless(GAME)), r"TabularSPG trains a table: use policies.binned\(game\)"),
         (lambda: smfg.solvers.SPG(binned(GAME)), "SPG trains a network: .*but was given a BinnedPolicy"),
         (lambda: binned(GAME).unroll(jnp.ones((4, 2))), "this table has no parameters yet"),

@@ -39,6 +39,7 @@ def failures(game, model, at=1):
 def test_games_at_their_default_size(name):
     """At the first, a middle and the last step; in double precision, though the package works in single."""
     game = smfg.games.make(name)
+    game = smfg.games.truncated(game, 3) if game.horizon is None else game
     for point in points(game, sorted({0, game.horizon // 2, game.horizon - 1})):
         results = matches_oracle(game, oracles.model(game), *point)
         assert tuple(result.name.split()[0] for result in results) == CHECKS + ("declared",) * bool(game.declared)

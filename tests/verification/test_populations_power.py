@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.wrong_games import Wrong
 from scipy.special import gammaln, xlogy
-from scipy.stats import binom, chi2, kstest
+from scipy.stats import binom, binomtest, chi2, kstest, multinomial
 from test_populations import LEVEL, around
 
 import structmfg as smfg
@@ -50,16 +50,43 @@ def test_p_values_are_honest_far_out(cells):
         assert 0.3 * alpha <= reached <= 1.6 * alpha
 
 
+@pytest.mark.parametrize(
+    ("num_draws", "cells", "most"),
+    [
+        (20, (0.5, 0.5), 1),
+        (25, (0.6, 0.4), 1),
+        (200, (0.05, 0.95), 1),
+        (46, (1 / 3,) * 3, 3.2),
+        (100, (0.1, 0.1, 0.8), 3.2),
+    ],
+)
+def test_p_values_are_honest_for_every_outcome(num_draws, cells, most):
+    """The probability of p <= alpha at every value that p takes: with two cells at most alpha, but not far below."""
+    some = np.indices((num_draws + 1,) * (len(cells) - 1)).reshape(len(cells) - 1, -1).T
+    some = some[some.sum(1) <= num_draws]
+    counts = np.column_stack([some, num_draws - some.sum(1)])
+    p_values = multinomial_p_values(counts, np.tile(cells, (len(counts), 1)), num_draws)
+    order = np.argsort(p_values)
+    values, reached = p_values[order], np.cumsum(multinomial.pmf(counts, num_draws, cells)[order])
+    last = np.diff(np.log(values), append=0) > 1e-9  # of equal values
+    ratios = (reached / values)[last & (values > 1e-10) & (values < 0.05)]
+    assert 0.5 * most < ratios.max() <= most * (1 + 1e-9)
+
+
 def test_the_statistic_is_g():
     """By hand, pooled and unpooled, and what must be impossible."""
     p = np.array([[0.5, 0.3, 0.2]])
     g = 2 * (60 * np.log(60 / 50) + 20 * np.log(20 / 30))
     factor = 1 + (1 / 0.5 + 1 / 0.3 + 1 / 0.2 - 1) / (6 * 100 * 2)
     assert multinomial_p_values(np.array([[60, 20, 20]]), p, 100) == pytest.approx(chi2.sf(g / factor, 2))
-    small = np.array([[0.5, 0.44, 0.06]])  # the last joins the second
-    g = 2 * (60 * np.log(60 / 50) + 40 * np.log(40 / 50))
-    factor = 1 + (2 + 2 - 1) / (6 * 100)
-    assert multinomial_p_values(np.array([[60, 35, 5]]), small, 100) == pytest.approx(chi2.sf(g / factor, 1))
+    small = np.array([[0.3, 0.4, 0.24, 0.06]])  # the last joins the third
+    g = 2 * (40 * np.log(40 / 30) + 36 * np.log(36 / 40) + 24 * np.log(24 / 30))
+    factor = 1 + (1 / 0.3 + 1 / 0.4 + 1 / 0.3 - 1) / (6 * 100 * 2)
+    assert multinomial_p_values(np.array([[40, 36, 21, 3]]), small, 100) == pytest.approx(chi2.sf(g / factor, 2))
+    small = np.array([[0.5, 0.44, 0.06]])  # two are left, whose distribution is the binomial one
+    for counts in ([60, 35, 5], [40, 55, 5]):
+        found = multinomial_p_values(np.array([counts]), small, 100)
+        assert found == pytest.approx(binomtest(60, 100, 0.5).pvalue, rel=1e-12)
     pool = np.array([[0.88, 0.06, 0.06, 0.0]])  # two small ones make one
     assert multinomial_p_values(np.array([[88, 12, 0, 0]]), pool, 100) == pytest.approx(1)
     assert multinomial_p_values(np.array([[88, 6, 5, 1]]), pool, 100) == 0  # where the probability is zero
@@ -126,14 +153,16 @@ def few(found, level, num_seeds):
 
 @pytest.mark.slow
 def test_false_alarms():
-    """At a level of 5 %; the p-values of one test are uniform."""
+    """At a level of 5 %. The p-values of a G test are uniform; those of Bernstein's inequality are bounds."""
     found, last = of_seeds(
         smfg.games.make("linear_quadratic", num_states=15, horizon=5, first=1, last=3), 300, level=0.05
     )
     assert few(found, 0.05, 300)
-    print(kstest(last, "uniform").pvalue, kstest([p_value(r) for r in found["returns"]], "uniform").pvalue)
+    of_returns = np.array([p_value(r) for r in found["returns"]])
+    print(kstest(last, "uniform").pvalue, np.quantile(of_returns, [0.01, 0.1, 0.5]))
     assert kstest(last, "uniform").pvalue > 1e-3
-    assert kstest([p_value(r) for r in found["returns"]], "uniform").pvalue > 1e-3
+    assert kstest(of_returns, "uniform", alternative="greater").pvalue > 1e-3  # nowhere too many small ones
+    assert np.mean(of_returns < 1) > 0.2  # and the bound is not empty
 
 
 def test_false_alarms_of_transitions():

@@ -19,9 +19,10 @@ from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
 from structmfg.games._aggregate import Agents, AggregateState, NoisePaths
+from structmfg.games._base import MAX_HORIZON
 from structmfg.games._kinds import DisplacementGame
 from structmfg.games._noise_chain import MAX_SCENARIOS
-from structmfg.games._validate import MAX_HORIZON, check_game
+from structmfg.games._validate import check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
 

@@ -60,7 +60,7 @@ class CrowdModelling(NoiselessGame):
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         """The chosen step, then a random one: 3 + 3 successors a cell instead of 9."""
-        targets = jnp.asarray((np.arange(self.num_states)[:, None] + _STEPS) % self.num_states)[:, :, None]
+        targets = ((jnp.arange(self.num_states)[:, None] + jnp.asarray(_STEPS)) % self.num_states)[:, :, None]
         step = SuccessorKernel(targets, jnp.ones(targets.shape))
         return step >> step.under(jnp.full(targets.shape[:2], 1 / len(_STEPS)))
 
@@ -72,7 +72,7 @@ class CrowdModelling(NoiselessGame):
     @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         centre = self.num_states // 2
-        place = 1 - jnp.asarray(np.abs(np.arange(self.num_states) - centre) / centre)
+        place = 1 - jnp.abs(jnp.arange(self.num_states) - centre) / centre
         later = self.discount * jnp.asarray(np.abs(_STEPS) / 10)
         in_state = place - jnp.log(aggregate.mean_field + _LEAST_MASS)
         return in_state[:, None] - jnp.where(self.is_last(aggregate), 0, later)

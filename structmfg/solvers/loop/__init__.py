@@ -14,6 +14,7 @@ from structmfg.solvers.loop._memory import (
     profile_clairvoyant as profile_clairvoyant,
     profile_informed as profile_informed,
     profile_solve as profile_solve,
+    profile_stationary_solve as profile_stationary_solve,
     profile_tree_solve as profile_tree_solve,
     refuse_at_once as refuse_at_once,
 )

@@ -21,12 +21,13 @@ from structmfg._memory import memory_left, memory_use
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
 from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree, num_entries
 from structmfg.policies import Policy
-from structmfg.solvers._base import AnySolver, TreeSolver
+from structmfg.solvers._base import AnySolver, StationarySolver, TreeSolver
 from structmfg.solvers.gradient import StructuralSolver
 from structmfg.solvers.loop._training_run import lower_chunk, start, state_of
 from structmfg.solvers.loop._tree_run import evaluate_on_tree, first_state, steps_to_certificate, tree_policy_at
 
 SMALL_PROGRAMS = 2**27  # bytes that operations compiled one by one leave behind, as measured on linear_quadratic
+_DENSE_MATRICES = 8  # of Newton's method, with the derivatives in the mean field
 _PSEUDOINVERSE_ARRAYS = 10  # of the size of a matrix, held while NumPy computes its pseudoinverse
 
 
@@ -159,6 +160,9 @@ def estimate_memory(game: Game, solver: AnySolver, *, max_steps: int, num_seeds:
     if (refused := refuse_at_once(least_bytes(game, solver))) is not None:
         return refused
     profiler = MemoryProfiler()
+    if isinstance(solver, StationarySolver):
+        profile_stationary_solve(profiler, game)
+        return profiler.estimate()
     profile_solve(profiler, game, solver, max_steps, num_seeds)
     return profiler.estimate()
 
@@ -172,7 +176,7 @@ def least_bytes(game: Game, solver: AnySolver, *, evaluated: bool = False) -> in
     on_tree = isinstance(solver, TreeSolver)
     table = game.num_states * game.num_actions
     paths = solver.num_paths if isinstance(solver, StructuralSolver) else 1
-    numbers = max(table + paths * game.num_states, table * game.horizon if on_tree or evaluated else 0)
+    numbers = max(table + paths * game.num_states, table * (game.horizon or 1) if on_tree or evaluated else 0)
     double = on_tree or (evaluated and game.noise_chain() is not None)
     return numbers * (8 if double else jnp.zeros(()).dtype.itemsize)
 
@@ -193,6 +197,12 @@ def profile_solve(
     guarded = results(start, game, solver, jax.random.split(jax.random.key(0), num_seeds or 1))
     profiler.compile("training", lower_chunk(game, solver, guarded, max_steps))
     return results(lambda guarded: solver.policy_at(game, state_of(guarded, 0)), guarded)
+
+
+def profile_stationary_solve(profiler: MemoryProfiler, game: Game) -> None:
+    """Record the dense matrices that a Newton step for an infinite horizon holds: the most of all methods."""
+    rows, states = game.num_states * game.num_actions, game.num_states
+    profiler.record("solving for ever", np.broadcast_to(0.0, (_DENSE_MATRICES, rows + 4 * states, states)))
 
 
 def profile_tree_solve(

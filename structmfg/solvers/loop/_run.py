@@ -161,12 +161,12 @@ class Run(abc.ABC):
         self.compile_seconds += found.record["compile_seconds"]
 
 
-def serialise(state: PyTree[Array]) -> list[np.ndarray]:
+def serialise(state: PyTree[Array | np.ndarray]) -> list[np.ndarray]:
     """The leaves of a state as plain arrays; random keys become their data."""
     return [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in jax.tree.leaves(state)]
 
 
-def deserialise(arrays: Sequence[np.ndarray], like: PyTree[Array]) -> PyTree[Array]:
+def deserialise(arrays: Sequence[np.ndarray], like: PyTree[Array | np.ndarray]) -> PyTree[Array]:
     """The state, of the same kind as `like`, that `serialise` made these arrays of."""
     leaves, structure = jax.tree.flatten(like)
     with jax.enable_x64(True):  # which lets arrays of double precision be, and changes no others
@@ -179,5 +179,5 @@ def deserialise(arrays: Sequence[np.ndarray], like: PyTree[Array]) -> PyTree[Arr
     return jax.tree.unflatten(structure, restored)
 
 
-def _is_key(leaf: Array) -> bool:
+def _is_key(leaf: Array | np.ndarray) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

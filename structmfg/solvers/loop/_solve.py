@@ -19,10 +19,18 @@ from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
 from structmfg.policies import ParametricPolicy, Policy
-from structmfg.solvers._base import AnySolver, Solution, TrainingSolver, TreeSolver
+from structmfg.solvers._base import (
+    AnySolver,
+    Solution,
+    StationarySolver,
+    TrainingSolver,
+    TreeSolver,
+    check_horizon,
+)
 from structmfg.solvers.loop._progress import Progress
 from structmfg.solvers.loop._run import Run
 from structmfg.solvers.loop._snapshots import Snapshots
+from structmfg.solvers.loop._stationary_run import StationaryRun
 from structmfg.solvers.loop._training_run import TrainingRun
 from structmfg.solvers.loop._tree_run import TreeRun
 
@@ -89,6 +97,7 @@ def solve(
           of steps and seconds; `failure`: None, or when and where a number was not finite.
         - of solvers that train: `gradient_norms` and `returns` for every step, and `rollbacks`, the steps at which
           training went back.
+        - of an infinite horizon: as on trees, and `residual`, ||(A^pi)^T mu - mu||_1 of the policy's mean field.
         - on trees: `returns` and `exploitabilities` for every step in `certified`, of the table reached, by the
           solver's own kind of information. The last of them are those of the policy returned, in JAX's default
           precision, and so is `exploitability`. `converged` says that it is at most the tolerance.
@@ -162,6 +171,7 @@ def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
     check_kind("game", game, Game)
     check_kind("solver", solver, TrainingSolver | TreeSolver)
     game = as_game(game)
+    check_horizon(game, type(solver).__name__, type(solver))
     if not isinstance(solver, TrainingSolver):
         check_game(game)  # what its methods return is inspected on the tree
         return game, solver
@@ -210,8 +220,10 @@ def _options(
 def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
     """Make all planned steps, unless the solve ends in another way."""
     described = _description(game, solver, keys, options.max_steps)
-    if isinstance(solver, TreeSolver):
-        run: Run = TreeRun(game, solver)
+    if isinstance(solver, StationarySolver):
+        run: Run = StationaryRun(game, solver)
+    elif isinstance(solver, TreeSolver):
+        run = TreeRun(game, solver)
     elif keys is None:
         raise ValueError("this solver is random: it needs a key")
     else:

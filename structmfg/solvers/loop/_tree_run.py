@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from structmfg._results import RESULTS
 from structmfg.evaluation import (
+    RESIDUAL,
     Flow,
     Table,
     TreeProblem,
@@ -31,7 +32,7 @@ from structmfg.policies import Policy, TreePolicy
 from structmfg.solvers._base import Solution, TreeSolver
 from structmfg.solvers.loop._run import LoopState, Run
 
-_ROUNDING = 1e-12  # relative to the return: how far below zero rounding may take a certificate
+ROUNDING = 1e-12  # relative to the return: how far below zero rounding may take a certificate
 _IMPROVEMENT = 0.5  # a table is converted again where its gain has fallen by this factor since that failed
 _MAX_CHECKED = 2**26  # transition probabilities that are checked before and after a solve
 
@@ -45,6 +46,7 @@ class Evaluation(NamedTuple):
         exact: Whether `gain` is the exploitability.
         fault: Why there is no exploitability, in words, or None.
         is_broken: Whether that is because the game is not one, and not because a number is not finite.
+        residual: Of an infinite horizon, how far the mean field is from a stationary one, ||(A^pi)^T mu - mu||_1.
     """
 
     gain: float
@@ -52,10 +54,11 @@ class Evaluation(NamedTuple):
     exact: bool
     fault: str | None
     is_broken: bool
+    residual: float = 0.0
 
     def proves(self, tolerance: float) -> bool:
         """Whether the gain is proven to be at most this; a gain below zero proves nothing."""
-        return self.fault is None and 0 <= self.gain <= tolerance
+        return self.fault is None and 0 <= self.gain <= tolerance and self.residual <= RESIDUAL
 
 
 class TreeRun(Run):
@@ -79,23 +82,30 @@ class TreeRun(Run):
         self._evaluation: tuple[int, Evaluation] | None = None  # of the policy after so many steps
         self._gain_before = math.inf  # the solver's own gain when a policy was last evaluated
         began = time.perf_counter()
-        with jax.enable_x64(True):
-            self.problem = TreeProblem.of(game, solver.information)
-        if solver.information == "full":
-            check_noise_is_distinguishable(self.problem.tree)
-        with jax.enable_x64(True):
-            self.reached = LoopState(first_state(self.solver, self.problem), 0, 0.0)
+        self.reached = LoopState(self._begin(game), 0, 0.0)
         _, gain, mean_return = self._certify(0)
         self._check(gain, mean_return, 0)
         if self.evaluation().is_broken:
             raise ValueError(self.evaluation().fault)
         self.compile_seconds = time.perf_counter() - began
 
+    def _begin(self, game: Game) -> Any:
+        """Make the problem; return the state before the first step."""
+        with jax.enable_x64(True):
+            self.problem: Any = TreeProblem.of(game, self.solver.information)
+        if self.solver.information == "full":
+            check_noise_is_distinguishable(self.problem.tree)
+        with jax.enable_x64(True):
+            return first_state(self.solver, self.problem)
+
     def evaluation(self) -> Evaluation:
         """What is known of the policy reached."""
         if self._evaluation is None or self._evaluation[0] != self.step:
-            self._evaluation = self.step, _evaluate(self.problem, self.policies()[0])
+            self._evaluation = self.step, self._evaluate(self.policies()[0])
         return self._evaluation[1]
+
+    def _evaluate(self, policy: Policy) -> Evaluation:
+        return _evaluate(self.problem, policy)
 
     @property
     @override
@@ -143,7 +153,7 @@ class TreeRun(Run):
             if self._is_within_tolerance():
                 return
 
-    def _certify(self, count: int) -> tuple[PyTree[Array], float, float]:
+    def _certify(self, count: int) -> tuple[Any, float, float]:
         """The state after so many more steps, its exploitability and its return."""
         with jax.enable_x64(True):
             state, *numbers = jax.block_until_ready(
@@ -260,6 +270,6 @@ def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
             fault, is_broken = str(error), True
         if fault is None and not np.isfinite([gain, mean_return]).all():
             fault = describe_nonfinite(problem.game, steps) or "the sum of all rewards overflows"
-    if -_ROUNDING * (1 + abs(mean_return)) <= gain < 0:
+    if -ROUNDING * (1 + abs(mean_return)) <= gain < 0:
         gain = 0.0
     return Evaluation(gain, mean_return, exact, fault, is_broken)

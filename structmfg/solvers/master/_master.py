@@ -30,7 +30,7 @@ from structmfg._checks import check_integer, check_kind, check_positive, check_r
 from structmfg._flags import own_rules
 from structmfg._results import RESULTS
 from structmfg.evaluation import ROW_TOLERANCE
-from structmfg.games import Game, NoiseChain, as_game, check_game
+from structmfg.games import Game, NoiseChain, as_game, check_game, truncated
 from structmfg.solvers.master._simplex import barycentric, simplex_grid
 from structmfg.solvers.master._stages import (
     STAGE_TOLERANCE,
@@ -155,11 +155,12 @@ def master_equation(
             f"the master equation is solved for games whose aggregate state is (mu, z, t), but {type(game).__name__} "
             f"declares {', '.join(sorted(game.declared))}"
         )
+    horizon = game.horizon if horizon == "game" else horizon
+    if game.horizon is None:  # the game does not read the clock
+        game = truncated(game, 1)
     chain = _checked_chain(game)
     mesh = check_integer("mesh", mesh, at_least=1)
     max_steps = check_integer("max_steps", max_steps, at_least=1)
-    if horizon == "game":
-        horizon = game.horizon
     if horizon is not None:
         horizon = check_integer("horizon", horizon, at_least=1)
     elif game.discount >= 1:

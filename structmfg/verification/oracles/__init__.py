@@ -19,6 +19,13 @@ from structmfg.verification.oracles._histories import (
 )
 from structmfg.verification.oracles._model import Common, Listed, Model, Rollout, moves, rollout
 from structmfg.verification.oracles._paper import BeachBar, LinearQuadratic, Macro
+from structmfg.verification.oracles._stationary import (
+    FourRooms,
+    LasryLionsChain,
+    RockPaperScissors,
+    SISEpidemic,
+    TwoBeachBars,
+)
 from structmfg.verification.oracles._variants import BeachBarCrowded, CarmonaFouqueSun, CrowdModelling, LeftRight
 
 MODELS: dict[str, type[Listed]] = {
@@ -27,10 +34,15 @@ MODELS: dict[str, type[Listed]] = {
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
     "epidemic": Epidemic,
+    "four_rooms": FourRooms,
+    "lasry_lions": LasryLionsChain,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "rock_paper_scissors": RockPaperScissors,
+    "sis": SISEpidemic,
     "trade_crowding": TradeCrowding,
+    "two_beach_bars": TwoBeachBars,
 }
 
 
@@ -54,15 +66,20 @@ __all__ = [
     "Common",
     "CrowdModelling",
     "FacedPopulation",
+    "FourRooms",
     "Histories",
+    "LasryLionsChain",
     "LeftRight",
     "LinearQuadratic",
     "Listed",
     "Macro",
     "Model",
     "PrivateHistory",
+    "RockPaperScissors",
     "Rollout",
+    "SISEpidemic",
     "TooLargeError",
+    "TwoBeachBars",
     "best_with_history",
     "best_without_history",
     "faced_population",

@@ -121,18 +121,28 @@ class Rollout(NamedTuple):
 
 
 def rollout(model: Model, table: Any, noise: Any) -> Rollout:
-    """The path of the mean field under a policy table (T, S, A) along the noise z_0..z_T."""
+    """The path of the mean field under a policy table (T, S, A) along z_0..z_T, of a model without markets."""
     mean_fields, observations, rewards, kernels, total = [np.asarray(model.start(noise[0]))], [], [], [], 0.0
+    extended: Any = model
+    declared = hasattr(model, "public") or hasattr(model, "statistics")
+    public = extended.public(noise[0]) if hasattr(model, "public") else None
     for t in range(model.horizon):
-        mu = mean_fields[t]
-        dense = np.asarray(model.dense(mu, noise[t], t))
+        mu, z, next_z = mean_fields[t], noise[t], noise[t + 1]
+        if declared:
+            z = Common(z, public)
+            if hasattr(model, "statistics"):
+                z = z._replace(actions=extended.statistics(mu, z, t, mu[:, None] * np.asarray(table[t])))
+            if hasattr(model, "public"):
+                public = extended.next_public(mu, z, t, next_z)
+            next_z = Common(next_z, public)
+        dense = np.asarray(model.dense(mu, z, t))
         next_mu = np.zeros(len(mu))
         for (s, a), probability in np.ndenumerate(np.asarray(table[t])):
             next_mu += mu[s] * probability * dense[s, a]
-        reward = np.asarray(model.reward(mu, noise[t], t, next_mu, noise[t + 1]))
+        reward = np.asarray(model.reward(mu, z, t, next_mu, next_z))
         for (s, a), probability in np.ndenumerate(np.asarray(table[t])):
             total += float(model.discount**t * mu[s] * probability * reward[s, a])
-        observations.append(np.asarray(model.observe(mu, noise[t], t)))
+        observations.append(np.asarray(model.observe(mu, z, t)))
         rewards.append(reward)
         kernels.append(dense)
         mean_fields.append(next_mu)

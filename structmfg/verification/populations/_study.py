@@ -71,7 +71,7 @@ class Study(NamedTuple):
 
 
 NUM_TESTS = 4  # the checks that have a level; the rate has none
-LEVEL_INFLATION = 4  # a G test with few cells may reject at up to so many times its level (see `_multinomial`)
+LEVEL_INFLATION = 4  # a G test of three cells may reject at up to so many times its level (see `_multinomial`)
 
 
 def study(
