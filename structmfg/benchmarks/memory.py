@@ -25,6 +25,7 @@ SIZES: dict[str, tuple[dict[str, Any], ...]] = {
     "beach_bar_crowded": ({}, {"num_states": 151}, {"num_states": 201}),
     "carmona_fouque_sun": ({}, {"num_steps": 32}, {"num_steps": 48}),
     "crowd_modelling": ({}, {"num_states": 1000}, {"num_states": 2000}),
+    "epidemic": ({}, {"num_levels": 1000}, {"num_levels": 3000}),
     # This game has one size: the number of agents of its solver grows instead.
     "left_right": (
         {},
@@ -33,6 +34,7 @@ SIZES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "linear_quadratic": ({}, {"num_states": 30_000}, {"num_states": 100_000}),
     "macro": ({}, {"num_wealth": 1000}, {"num_wealth": 3000}),
+    "trade_crowding": ({}, {"num_states": 10_000}, {"num_states": 30_000}),
 }
 _COLUMNS = {
     "game": "game", "size": "size", "base": "base, MiB", "estimate": "estimate, MiB",

@@ -20,9 +20,16 @@ GAME_NAMES = (
     "beach_bar_crowded",
     "carmona_fouque_sun",
     "crowd_modelling",
+    "epidemic",
+    "four_rooms",
+    "lasry_lions",
     "left_right",
     "linear_quadratic",
     "macro",
+    "rock_paper_scissors",
+    "sis",
+    "trade_crowding",
+    "two_beach_bars",
 )
 STARTS_NO_RUN = ("--resume", "--help", "-h", "--version", "--config", "--set", "--sweep")
 _MAX_NUMBER = 1000  # appended to a folder's name

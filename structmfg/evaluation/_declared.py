@@ -86,8 +86,7 @@ def _check_mass(nodes: AggregateState, table: np.ndarray, allowed: np.ndarray) -
 
 
 def _check_markets(game: Game, nodes: AggregateState, tables: Float[Array, "nodes states actions"]) -> None:
-    if fault := describe_markets(game, nodes):
-        raise ValueError(fault)
+    _check_roots(game, nodes)
     residuals, at_ends = map(np.asarray, _markets(game, nodes, tables))
     tolerance = (MARKET_TOLERANCE + 64 * np.finfo(residuals.dtype).eps) * np.maximum(1, at_ends)
     if len(faults := np.argwhere(~(np.abs(residuals) <= tolerance))):
@@ -101,15 +100,23 @@ def _check_markets(game: Game, nodes: AggregateState, tables: Float[Array, "node
 
 def describe_markets(game: Game, nodes: AggregateState) -> str | None:
     """A description of the first market, in time, without a root in its bracket; None where all have one."""
+    try:
+        _check_roots(game, nodes)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _check_roots(game: Game, nodes: AggregateState) -> None:
     if "price" not in game.declared:
-        return None
+        return
     times = np.asarray(nodes.time)
     faults = np.argwhere(np.isnan(np.asarray(nodes.price)) & (times < game.horizon)[:, None])
     if not len(faults):
-        return None
+        return
     node, market = map(int, faults[times[faults[:, 0]].argmin()])
     low, high = (np.asarray(x)[market] for x in _bracket(game, jax.tree.map(lambda x: x[node], nodes)))
-    return (
+    raise ValueError(
         f"market {market} has no price {place(nodes, node)}: excess demand has the same sign at both ends of the "
         f"bracket [{low:g}, {high:g}] of price_bracket"
     )

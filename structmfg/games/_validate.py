@@ -238,13 +238,13 @@ def check_game_at_start(game: Game, tree: NoiseTree) -> None:
 @eqx.filter_jit
 def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
     mean_field = game.initial_mean_field(noise)
-    table = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
-    aggregate, *_ = game.decide(start := game.at_start(noise), lambda _: (table, None))
-    if (
-        bracket := game.price_bracket(start)
-    ) is not None and aggregate.price is not None:  # the market may have no price while all play uniformly
-        middle = (jnp.asarray(bracket[0]) + jnp.asarray(bracket[1])) / 2
-        aggregate = dataclasses.replace(aggregate, price=jnp.where(jnp.isnan(aggregate.price), middle, aggregate.price))
+    aggregate = game.at_start(noise)
+    if (bracket := game.price_bracket(aggregate)) is not None:  # any price: no policy is known that would clear markets
+        aggregate = dataclasses.replace(aggregate, price=(jnp.asarray(bracket[0]) + jnp.asarray(bracket[1])) / 2)
+    uniform = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
+    joint = mean_field[:, None] * game.restricted(aggregate, uniform)
+    if (actions := game.action_statistics(aggregate, joint)) is not None:
+        aggregate = dataclasses.replace(aggregate, actions=actions)
     return mean_field, game.kernel(aggregate).expect(jnp.ones(game.num_states))
 
 

@@ -7,7 +7,7 @@ import pytest
 from helpers.small_games import SMALL, acted
 
 from structmfg.evaluation import policy_gradient, policy_values
-from structmfg.games import GAMES, AggregateState, make, noise_path
+from structmfg.games import AggregateState, make, noise_path
 
 PRICED = ("macro", "crowd_modelling")  # prices, and the logarithm of a crowd
 
@@ -29,7 +29,7 @@ def assert_finite(found):
     assert not wrong
 
 
-@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_every_quantity_is_finite_in_every_corner(name, precision):
     game = make(name, **SMALL[name])
     uniform = jnp.full((game.num_states, game.num_actions), 1 / game.num_actions)
@@ -60,7 +60,7 @@ def test_every_quantity_is_finite_in_every_corner(name, precision):
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in PRICED else pytest.param(name, marks=pytest.mark.slow) for name in GAMES]
+    "name", [name if name in PRICED else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
 )
 def test_gradients_of_the_return_are_finite_from_every_corner(name, precision):
     """By the package's own formula and by differentiation of Horner's rule, at soft and at saturated policies."""
