@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -32,6 +33,7 @@ def test_every_parameter_is_an_option():
         words = []
         for option in [*fields["game"].values(), *fields["solver"].values()]:
             text = next((texts[kind] for kind in texts if kind in members(option.kind)), "name")
+            text = "0.5,0.7" if get_origin(option.kind) is tuple else text
             words += [option.typed] if option.kind is bool else [option.typed, text]
         given = parse(["solve", *words, game, "--solver", solver])
         assert given.game == game

@@ -33,7 +33,7 @@ def test_people_withdraw_where_contagion_is_high(short):
     assert (np.asarray(high.actions)[3:5, 1] < np.asarray(low.actions)[3:5, 1] - 0.1).all()
     prevalence = np.asarray(jax.vmap(game.prevalence)(high.mean_field))
     np.testing.assert_allclose(np.asarray(high.public)[1:], prevalence[:-1], rtol=1e-6)
-    assert prevalence[2] > prevalence[0] > np.asarray(jax.vmap(game.prevalence)(low.mean_field))[2]
+    assert prevalence[2] > 1.2 * np.asarray(jax.vmap(game.prevalence)(low.mean_field))[2]
 
 
 def closed_form(game, times):

@@ -159,6 +159,8 @@ def _completed(option: Option, choices: Mapping[str, Sequence[str]]) -> Any:
 def _metavar(kind: Any) -> str:
     """What the help shows for a value of this type."""
     kinds = members(kind)
+    if any(typing.get_origin(member) is tuple and float in typing.get_args(member) for member in kinds):
+        return "X,X"
     return "N" if int in kinds else "X" if float in kinds else "NAME" if _names(kind) else "TEXT"
 
 
