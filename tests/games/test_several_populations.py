@@ -9,14 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import structmfg as smfg
 from structmfg.evaluation import Certificate, best_response, evaluate_paths, exploitability, policy_gradient, rollout
 from structmfg.games import CrowdModelling, Game, NoiseChain, NoiselessGame, Population, PopulationGame, noise_tree
 from structmfg.operators import DenseKernel, direct_sum
 from structmfg.policies import TabularPolicy, tabular, uniform
 from structmfg.solvers import RESULTS, ExactEquilibrium, OnlineMirrorDescent, TreeSolver, players, solve
-from structmfg.verification.oracles import PredatorPrey
-from structmfg.verification.oracles import rollout as path_by_hand
 from structmfg.verification.populations import simulate_population
 
 rng = np.random.default_rng(5)
@@ -298,32 +295,6 @@ def test_equal_copies_are_one_population_to_n_players(double):
     assert (blocks == blocks[0]).all()
     for found in (blocks[0, 0] / count, float(state.aggregate.mean_field[:2].sum())):
         assert abs(found - 0.35) < 4.5 * np.sqrt(0.35 * 0.65 / count)
-
-
-# Predator and prey.
-
-
-def test_two_populations_of_predator_prey_follow_numpy(double):
-    game = smfg.games.make("predator_prey", num_populations=2, size=3, horizon=3, attraction=2.5, noise=0.3)
-    table = np.random.default_rng(2).dirichlet(np.ones(5), (3, 18))
-    expected = path_by_hand(PredatorPrey(game), table, [0] * 4)
-    along = evaluate_paths(game, table, jnp.zeros((1, 4), int))
-    np.testing.assert_allclose(along.aggregates.mean_field[0], expected.mean_fields, atol=1e-14)
-    np.testing.assert_allclose(along.returns, [expected.total], rtol=1e-12)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 3])
-def test_predator_prey_is_certified_on_a_small_torus(count, double):
-    game = smfg.games.make("predator_prey", num_populations=count, size=3, horizon=4)
-    solution = solve(game, ExactEquilibrium(tolerance=1e-6), max_steps=1000)
-    assert solution.result is RESULTS.converged
-    gains = best_response(game, solution.policy).by_population
-    assert list(gains) == [each.name for each in game.populations]
-    assert max(gains.values()) <= 1e-6
-    np.testing.assert_allclose(
-        list(gains.values()), list(solution.stats["exploitability_by_population"].values()), rtol=1e-3
-    )
 
 
 # What is refused.

@@ -192,7 +192,8 @@ class TreeRun(Run):
     def solutions(self, result: RESULTS) -> list[Solution]:
         self.trim()
         (policy,) = self.policies()
-        exploitability, by_population = None, {}
+        exploitability: float | None = None
+        by_population: Mapping[str, float] = {}
         if not self.failures[0]:
             evaluation = self.evaluation()
             by_population = evaluation.by_population
