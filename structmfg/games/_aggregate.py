@@ -145,9 +145,8 @@ def check_populations(populations: Any, num_states: int) -> None:
     Raises:
         ValueError: If they overlap or leave states out, two have one name, or their masses do not sum to one.
     """
-    rule = "populations must be a tuple of Population(name, states, mass)"
     if not isinstance(populations, tuple) or not all(isinstance(each, Population) for each in populations):
-        raise ValueError(f"{rule}, but is {brief(populations)}")
+        raise ValueError(f"populations must be a tuple of Population(name, states, mass), but is {brief(populations)}")
     ends = 0
     before = ""
     for each in sorted(populations, key=lambda each: each.states.start):
