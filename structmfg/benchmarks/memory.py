@@ -34,6 +34,7 @@ SIZES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "linear_quadratic": ({}, {"num_states": 30_000}, {"num_states": 100_000}),
     "macro": ({}, {"num_wealth": 1000}, {"num_wealth": 3000}),
+    "predator_prey": ({}, {"size": 20}, {"size": 30}),
     "trade_crowding": ({}, {"num_states": 10_000}, {"num_states": 30_000}),
 }
 _COLUMNS = {

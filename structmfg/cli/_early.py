@@ -26,6 +26,7 @@ GAME_NAMES = (
     "left_right",
     "linear_quadratic",
     "macro",
+    "predator_prey",
     "rock_paper_scissors",
     "sis",
     "trade_crowding",

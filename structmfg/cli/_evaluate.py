@@ -7,7 +7,17 @@ from rich.table import Table
 from rich.text import Text
 
 from structmfg import reports, runs
-from structmfg.cli._output import basis, console, number, plus_minus, print_json, summary, table_of_numbers, title
+from structmfg.cli._output import (
+    basis,
+    console,
+    number,
+    plus_minus,
+    populations_table,
+    print_json,
+    summary,
+    table_of_numbers,
+    title,
+)
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
 from structmfg.solvers.n_players import PlayersEvaluation, players
@@ -42,6 +52,9 @@ def evaluate(arguments: Arguments) -> int:
     out = console(arguments)
     out.print(f"{title(result)}: return {result['return']:.5g}\n")
     out.print(summary(result))
+    if "populations" in result:
+        out.print()
+        out.print(populations_table(result))
     out.print(f"\nexploitability {basis(result)}; in units of the return")
     if in_finite_games:
         out.print()

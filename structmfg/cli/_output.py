@@ -55,6 +55,19 @@ def summary(result: dict[str, Any]) -> Table:
     return table
 
 
+def populations_table(result: dict[str, Any]) -> Table:
+    """A table of what an agent of each of several populations gains, by kind."""
+    kinds = [kind for kind, error in result["exploitability_stderr"].items() if error is not None]
+    table = table_of_numbers("population", "mass", "return", *kinds)
+    for name, each in result["populations"].items():
+        gains = [number(each["exploitability"].get(kind)) for kind in kinds]
+        errors = [plus_minus(each["exploitability_stderr"].get(kind)) for kind in kinds]
+        cells = [gain + error for gain, error in zip(gains, errors, strict=True)]
+        table.add_row(Text(printable(name)), number(each["mass"]), number(each["return"]), *cells)
+    table.columns[0].justify = "left"
+    return table
+
+
 def seeds_object(results: Sequence[dict[str, Any]], *, out: str) -> dict[str, Any]:
     """The results of several seeds, and by kind the mean exploitability with half of its 95 % interval over seeds."""
     measured = {kind for result in results for kind, value in result["exploitability"].items() if value is not None}

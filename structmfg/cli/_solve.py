@@ -15,7 +15,16 @@ from structmfg._files import to_json, write_json
 from structmfg.cli import _sweep as sweeps
 from structmfg.cli._early import Terminated
 from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name, user_functions
-from structmfg.cli._output import basis, console, print_json, seeds_object, seeds_table, summary, title
+from structmfg.cli._output import (
+    basis,
+    console,
+    populations_table,
+    print_json,
+    seeds_object,
+    seeds_table,
+    summary,
+    title,
+)
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
@@ -268,6 +277,9 @@ def _print_summary(arguments: Arguments, job: Job, results: Sequence[dict[str, A
         f"return {' / '.join(format(result['return'], '.5g') for result in results)}\n"
     )
     out.print(seeds_table(results) if job.many else summary(first))
+    if "populations" in first and not job.many:
+        out.print()
+        out.print(populations_table(first))
     out.print(f"\nexploitability {basis(first)}; in units of the return")
     for result in results:
         out.print(f"report: {result['report']}", soft_wrap=True)

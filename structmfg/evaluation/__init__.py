@@ -8,7 +8,13 @@ from structmfg.evaluation._along_paths import (
     clairvoyant_gains as clairvoyant_gains,
     clairvoyant_gains_on_tree as clairvoyant_gains_on_tree,
 )
-from structmfg.evaluation._best_response import BestResponse, Estimate, GainsOverTime, PathEvaluation
+from structmfg.evaluation._best_response import (
+    BestResponse,
+    Estimate,
+    GainsOverTime,
+    PathEvaluation,
+    means_by_population as means_by_population,
+)
 from structmfg.evaluation._declared import check_declared as check_declared, market_residuals
 from structmfg.evaluation._exploitability import (
     Kind,
@@ -81,6 +87,7 @@ __all__ = [
     "exploitability",
     "greedy",
     "market_residuals",
+    "means_by_population",
     "policy_gradient",
     "policy_values",
     "rollout",

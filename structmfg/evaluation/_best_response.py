@@ -1,12 +1,13 @@
 """What evaluations return: estimates, returns along paths, best responses and their gains."""
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg.games import AggregateState, NoisePaths, NoiseTree
+from structmfg.games import AggregateState, NoisePaths, NoiseTree, Population
 from structmfg.policies import StationaryPolicy, TreePolicy
 
 _NORMAL_QUANTILE = 1.959964  # 97.5 % of the standard normal distribution lies below
@@ -30,10 +31,24 @@ class Estimate(NamedTuple):
 
 
 class PathEvaluation(NamedTuple):
-    """A policy along N noise paths: the aggregate states (N, T+1, ...), and the return (N,) from t = 0."""
+    """A policy along N noise paths.
+
+    Attributes:
+        aggregates: The aggregate states (N, T+1, ...).
+        returns: The return (N,) from t = 0, the mean over all agents.
+        by_population: Of each of several populations by name, the return (N,) of one of its agents; else empty.
+    """
 
     aggregates: AggregateState
     returns: Float[Array, " paths"]
+    by_population: dict[str, Float[Array, " paths"]]
+
+
+def means_by_population(
+    populations: Sequence[Population], weighted: Float[Any, "*paths states"]
+) -> dict[str, Float[Any, "*paths"]]:
+    """Means over the agents of each population, by name, of numbers by state times the mean field (..., S)."""
+    return {each.name: weighted[..., each.block].sum(-1) / each.mass for each in populations}
 
 
 class GainsOverTime(NamedTuple):
@@ -80,6 +95,7 @@ class BestResponse(NamedTuple):
             horizon it has the mean field that it is a response to.
         gains: (N, S); what an agent gains who starts in a state, given what is known of the path at t = 0.
         over_time: The gains from every t on; None where they were not asked for (clairvoyant).
+        populations: The populations of the game, where it has several.
     """
 
     values: Float[np.ndarray, "paths states"]
@@ -89,6 +105,7 @@ class BestResponse(NamedTuple):
     policy: TreePolicy | StationaryPolicy | None
     gains: Float[np.ndarray, "paths states"]
     over_time: GainsOverTime | None = None
+    populations: tuple[Population, ...] = ()
 
     @property
     def by_path(self) -> Float[np.ndarray, " paths"]:
@@ -104,3 +121,22 @@ class BestResponse(NamedTuple):
     def exploitability(self) -> float:
         """The mean gain over paths and the population."""
         return float(self.probabilities @ self.by_path)
+
+    @property
+    def by_population(self) -> dict[str, float]:
+        """Of each of several populations, by name, the mean gain of one of its agents; else empty.
+
+        The exploitability is the mean of these by the masses of the populations. In equilibrium each is zero.
+        """
+        return {name: float(self.probabilities @ gains) for name, gains in self.by_population_and_path.items()}
+
+    @property
+    def by_population_and_path(self) -> dict[str, Float[np.ndarray, " paths"]]:
+        """The same on every path (N,)."""
+        return means_by_population(self.populations, self.mean_field * self.gains)
+
+    @property
+    def returns_by_population(self) -> dict[str, float]:
+        """Of each of several populations, by name, the mean return of one of its agents; else empty."""
+        returns = means_by_population(self.populations, self.mean_field * self.policy_values)
+        return {name: float(self.probabilities @ each) for name, each in returns.items()}

@@ -13,7 +13,16 @@ from jaxtyping import Array, Float, Int
 from structmfg.evaluation._declared import describe_markets, place
 from structmfg.evaluation._paths import rollout
 from structmfg.evaluation._tree_sweeps import Flow, aggregates_on_tree
-from structmfg.games import AggregateState, Game, Noise, NoiseTree, noise_paths
+from structmfg.games import (
+    AggregateState,
+    Game,
+    Noise,
+    NoiseTree,
+    check_block_masses,
+    check_blocks_closed,
+    kept_in_blocks,
+    noise_paths,
+)
 from structmfg.policies import uniform
 
 ROW_TOLERANCE = 1e-5  # of the sum of a row, and of a probability below zero, in one step
@@ -46,7 +55,7 @@ def steps_on_paths(aggregates: AggregateState) -> Steps:
 
 
 def check_game_along(game: Game, steps: Steps, *, max_checked: int = _MAX_CHECKED) -> None:
-    """Check that mean fields and the rows of kernels are distributions along given steps.
+    """Check that mean fields and the rows of kernels are distributions along given steps, and populations separate.
 
     Args:
         game: The game.
@@ -54,12 +63,16 @@ def check_game_along(game: Game, steps: Steps, *, max_checked: int = _MAX_CHECKE
         max_checked: The most transition probabilities to check; mean fields are checked everywhere.
 
     Raises:
-        ValueError: If one is not a distribution.
+        ValueError: If one is not a distribution, or a population does not keep its agents or has not its mass.
     """
     first = np.flatnonzero(np.asarray(steps.nodes.time) == 0)
     check_masses(jax.tree.map(lambda x: x[first], steps.nodes))
     _check_rows(game, steps, max_checked)
     check_masses(steps.nodes)
+    if game.populations:
+        nodes, times = jax.tree.map(np.asarray, steps.nodes), np.asarray(steps.nodes.time)
+        for node in map(int, np.argsort(times, kind="stable")):
+            check_block_masses(game.populations, nodes.mean_field[node], place(nodes, node), int(times[node]))
 
 
 def _check_rows(game: Game, steps: Steps, max_checked: int) -> None:
@@ -70,7 +83,9 @@ def _check_rows(game: Game, steps: Steps, max_checked: int) -> None:
     count = int(np.clip(max_checked // size, 1, len(nodes)))
     nodes = nodes[np.unique(np.linspace(0, len(nodes) - 1, count).round().astype(int))]
     checked = jax.tree.map(lambda x: x[nodes], steps.nodes)
-    sums, least = map(np.asarray, _rows(game, checked, max(1, min(len(nodes), _MAX_AT_ONCE // size))))
+    sums, least, kept = jax.tree.map(np.asarray, _rows(game, checked, max(1, min(len(nodes), _MAX_AT_ONCE // size))))
+    for node, staying in enumerate(() if kept is None else kept):
+        check_blocks_closed(game.populations, staying, f" {place(checked, node)}")
     tolerance = ROW_TOLERANCE + _rounding(sums, game.num_states)
     bad = ~((np.abs(sums - 1) <= tolerance) & (least >= -tolerance))
     if not bad.any():
@@ -163,12 +178,19 @@ def _size_of_kernel(game: Game, steps: Steps) -> int:
 
 
 @eqx.filter_jit
-def _rows(game: Game, nodes: AggregateState, at_once: int) -> tuple[Float[Array, "nodes states actions"], Array]:
-    """The sum and the least entry of every row of the kernels."""
+def _rows(
+    game: Game, nodes: AggregateState, at_once: int
+) -> tuple[Float[Array, "nodes states actions"], Array, Array | None]:
+    """The sum and the least entry of every row of the kernels, and what of it stays in the state's own population."""
 
-    def at(node: AggregateState) -> tuple[Array, Array]:
-        probabilities = game.kernel(node).successors().probabilities
-        return jnp.sum(probabilities, axis=-1), jnp.min(probabilities, axis=-1, initial=0)
+    def at(node: AggregateState) -> tuple[Array, Array, Array | None]:
+        kernel = game.kernel(node)
+        probabilities = kernel.successors().probabilities
+        return (
+            jnp.sum(probabilities, axis=-1),
+            jnp.min(probabilities, axis=-1, initial=0),
+            kept_in_blocks(game.populations, kernel),
+        )
 
     return jax.lax.map(at, nodes, batch_size=at_once)
 

@@ -31,7 +31,15 @@ from structmfg._checks import check_rows
 from structmfg._flags import own_rules
 from structmfg.evaluation._best_response import BestResponse
 from structmfg.evaluation._tree_problem import greedy
-from structmfg.games import AggregateState, Game, Noise, as_game, check_stationary
+from structmfg.games import (
+    AggregateState,
+    Game,
+    Noise,
+    as_game,
+    check_block_masses,
+    check_blocks_closed,
+    check_stationary,
+)
 from structmfg.linear import cesaro_limit, solve_resolvent
 from structmfg.policies import Policy, StationaryPolicy, TabularPolicy, as_policy
 
@@ -113,12 +121,24 @@ class StationaryProblem:
         sums, least = moves.sum(axis=1), moves.min()
         worst = int(np.abs(sums - 1).argmax())
         if np.abs(sums[worst] - 1) <= _ROWS and least >= -_ROWS:
-            return None
+            return self._fault_of_populations(moves, mean_field)
         state, action = divmod(worst, self.game.num_actions)
         return (
             "the rows of kernel must be nonnegative and sum to 1, but that of "
             f"state {state}, action {action} sums to {sums[worst]:.6g}, and the least entry of all is {least:.6g}"
         )
+
+    def _fault_of_populations(self, moves: Matrix, mean_field: Vector) -> str | None:
+        """In words, that a population has not its mass or does not keep its agents."""
+        blocks, kept = self.game.populations, np.ones((self.game.num_states, self.game.num_actions))
+        for each in blocks:
+            kept[each.block] = moves[:, each.block].sum(axis=1).reshape(kept.shape)[each.block]
+        try:
+            check_block_masses(blocks, mean_field, "at the mean field")
+            check_blocks_closed(blocks, kept, "")
+        except ValueError as error:
+            return str(error)
+        return None
 
     def uniform(self) -> Probabilities:
         """The uniform policy (S, A)."""
@@ -331,4 +351,5 @@ def stationary_response(game: Game, policy: Policy | ArrayLike) -> BestResponse:
         )
     response = StationaryPolicy(certificate.response.policy, mean_field)
     values, gains = certificate.response.values[None], certificate.gains[None]
-    return BestResponse(values, values - gains, mean_field[None], np.ones(1), response, gains)
+    blocks = problem.game.populations
+    return BestResponse(values, values - gains, mean_field[None], np.ones(1), response, gains, populations=blocks)

@@ -7,7 +7,15 @@ import importlib
 import warnings
 from typing import Any
 
-from structmfg.games._aggregate import AggregateState, Noise, NoisePaths
+from structmfg.games._aggregate import (
+    AggregateState,
+    Noise,
+    NoisePaths,
+    Population,
+    check_block_masses,
+    check_blocks_closed,
+    kept_in_blocks,
+)
 from structmfg.games._base import FORBIDDEN_REWARD, Game
 from structmfg.games._kinds import NoiselessGame
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
@@ -29,6 +37,7 @@ from structmfg.games._validate import (
     truncated,
 )
 from structmfg.games._vector import as_vector, from_vector, num_entries
+from structmfg.games.arrays import ArrayGame, from_arrays
 from structmfg.games.models import (
     BeachBar,
     BeachBarCrowded,
@@ -39,6 +48,7 @@ from structmfg.games.models import (
     LeftRight,
     LinearQuadratic,
     Macro,
+    PredatorPrey,
     TradeCrowding,
 )
 from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
@@ -48,6 +58,7 @@ __all__ = [
     "GAMES",
     "MAX_SCENARIOS",
     "AggregateState",
+    "ArrayGame",
     "BeachBar",
     "BeachBarCrowded",
     "BeachNoise",
@@ -66,8 +77,10 @@ __all__ = [
     "NoiseTree",
     "NoiselessGame",
     "Observation",
+    "Population",
     "PopulationGame",
     "PopulationState",
+    "PredatorPrey",
     "RockPaperScissors",
     "SISEpidemic",
     "Sampling",
@@ -76,6 +89,8 @@ __all__ = [
     "aggregate_functions",
     "as_game",
     "as_vector",
+    "check_block_masses",
+    "check_blocks_closed",
     "check_definition",
     "check_game",
     "check_game_at_start",
@@ -86,10 +101,12 @@ __all__ = [
     "count_agents",
     "draw_actions",
     "draw_categorical",
+    "from_arrays",
     "from_vector",
     "game_name",
     "history_indices",
     "innovations",
+    "kept_in_blocks",
     "make",
     "noise_path",
     "noise_paths",

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole, finite_horizon
-from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, PublicState
+from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, Population, PublicState
 from structmfg.games._content import digest_at_first_use
 from structmfg.games._display import Displayed
 from structmfg.games._market import clear
@@ -98,11 +98,14 @@ class Game(Displayed, abc.ABC):
         def horizon(self) -> Any: ...  # a whole number, or None
         @property
         def discount(self) -> float: ...
+        @property
+        def populations(self) -> tuple[Population, ...]: ...
     else:
         num_states: int
         num_actions: int
         horizon: int | None
         discount: float
+        populations: tuple[Population, ...] = ()  # the blocks of several populations; see docs/populations.md
 
     # What a game must define.
 
@@ -129,8 +132,11 @@ class Game(Displayed, abc.ABC):
     # What a game may define.
 
     def initial_mean_field(self, noise: Noise) -> Float[Array, " states"]:
-        """mu_0 (S,) given z_0; uniform by default."""
-        return jnp.full(self.num_states, 1 / self.num_states)
+        """mu_0 (S,) given z_0; uniform by default, within every population where there are several."""
+        uniform = jnp.full(self.num_states, 1 / self.num_states)
+        for each in self.populations:
+            uniform = uniform.at[each.block].set(each.mass / len(each.states))
+        return uniform
 
     def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Draw the next state of each of N agents, independently of each other.

@@ -14,6 +14,7 @@ from structmfg.games.models import (
     LeftRight,
     LinearQuadratic,
     Macro,
+    PredatorPrey,
     TradeCrowding,
 )
 from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
@@ -29,6 +30,7 @@ GAMES: dict[str, type[Game]] = {
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "predator_prey": PredatorPrey,
     "rock_paper_scissors": RockPaperScissors,
     "sis": SISEpidemic,
     "trade_crowding": TradeCrowding,

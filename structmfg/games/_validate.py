@@ -23,7 +23,14 @@ from structmfg._checks import (
     finite_horizon,
     plain,
 )
-from structmfg.games._aggregate import Noise, NoisePaths
+from structmfg.games._aggregate import (
+    Noise,
+    NoisePaths,
+    check_block_masses,
+    check_blocks_closed,
+    check_populations,
+    kept_in_blocks,
+)
 from structmfg.games._base import MAX_HORIZON, Game
 from structmfg.games._content import current_version
 from structmfg.games._noise_chain import NoiseChain
@@ -123,6 +130,8 @@ def check_game(game: Game) -> None:
             raise ValueError("an infinite horizon (horizon None) needs a discount below 1, but it is 1")
     else:
         check_integer("horizon", game.horizon, at_least=1, at_most=MAX_HORIZON)
+    if game.populations != ():
+        check_populations(game.populations, states)
     _check_signatures(game)
 
 
@@ -229,14 +238,18 @@ def check_game_at_start(game: Game, tree: NoiseTree) -> None:
         jax.tree.map(lambda z, i=i: jnp.asarray(np.asarray(z)[i]), tree.noise) for i in (0, tree.children[0, 0])
     )
     check_shapes(game, noise, next_noise)
-    masses, sums = map(np.asarray, _masses_and_row_sums(game, noise))
+    masses, sums, kept = jax.tree.map(np.asarray, _masses_and_row_sums(game, noise))
     check_rows("initial_mean_field", masses[None])
+    check_block_masses(game.populations, masses, "by initial_mean_field")
     if not (np.abs(sums - 1) <= 1e-5).all():
         raise ValueError(f"the rows of kernel must sum to 1, but one sums to {sums.flat[np.abs(sums - 1).argmax()]:g}")
+    if kept is not None:
+        check_blocks_closed(game.populations, kept, "")
 
 
 @eqx.filter_jit
-def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
+def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array, Array | None]:
+    """The initial mean field, the sums (S, A) of the kernel's rows at t = 0, and the parts of them within blocks."""
     mean_field = game.initial_mean_field(noise)
     aggregate = game.at_start(noise)
     if (bracket := game.price_bracket(aggregate)) is not None:  # any price: no policy is known that would clear markets
@@ -245,7 +258,8 @@ def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array]:
     joint = mean_field[:, None] * game.restricted(aggregate, uniform)
     if (actions := game.action_statistics(aggregate, joint)) is not None:
         aggregate = dataclasses.replace(aggregate, actions=actions)
-    return mean_field, game.kernel(aggregate).expect(jnp.ones(game.num_states))
+    kernel = game.kernel(aggregate)
+    return mean_field, kernel.expect(jnp.ones(game.num_states)), kept_in_blocks(game.populations, kernel)
 
 
 def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:

@@ -1,6 +1,6 @@
 """Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. Nothing here imports a game."""
 
-from structmfg.operators._composite import MixtureKernel, PatchedKernel
+from structmfg.operators._composite import DirectSumKernel, MixtureKernel, PatchedKernel, direct_sum
 from structmfg.operators._cost import Cost, cost
 from structmfg.operators._from_scipy import from_scipy
 from structmfg.operators._kernel import ControlledOperator, ExplicitKernel, FactoredKernel, TransitionKernel
@@ -26,6 +26,7 @@ __all__ = [
     "ControlledOperator",
     "Cost",
     "DenseKernel",
+    "DirectSumKernel",
     "ExplicitKernel",
     "ExplicitOperator",
     "FactoredKernel",
@@ -48,6 +49,7 @@ __all__ = [
     "TransitionOperator",
     "TransposedOperator",
     "cost",
+    "direct_sum",
     "from_scipy",
     "kron",
     "power",

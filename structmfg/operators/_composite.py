@@ -1,4 +1,4 @@
-"""Kernels made of others: mixtures, pieces of the state space, and one state that moves in its own way."""
+"""Kernels made of others: mixtures, pieces of the state space, one state that moves in its own way, direct sums."""
 
 import functools
 import operator
@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import (
@@ -182,3 +183,150 @@ class PatchedKernel(TransitionKernel):
             for part in (base, row)
         )
         return Successors(*(full.at[self.state].set(new) for full, new in zip(base, row, strict=True)))
+
+
+class DirectSumKernel(TransitionKernel):
+    """Several kernels side by side, each on states of its own: P is block diagonal. `direct_sum` makes it.
+
+    It has as many actions as the kernel with the most. In the states of a kernel with fewer, each action beyond its
+    last one does what the last one does, so that every row is a distribution; `own_actions` tells which ones these are.
+
+    Args:
+        kernels: The kernels, whose states follow each other in this order.
+    """
+
+    kernels: tuple[TransitionKernel, ...]
+
+    def __init__(self, kernels: Sequence[TransitionKernel]) -> None:
+        check_kind("kernels", kernels, Sequence)
+        if not kernels:
+            raise ValueError("a direct sum needs at least one kernel, but has none")
+        for j, kernel in enumerate(kernels):
+            check_kind(f"kernel {j}", kernel, TransitionKernel)
+        self.kernels = tuple(kernels)
+
+    @property
+    @override
+    def num_states(self) -> int:
+        return sum(kernel.num_states for kernel in self.kernels)
+
+    @property
+    @override
+    def num_actions(self) -> int:
+        return max(kernel.num_actions for kernel in self.kernels)
+
+    @property
+    @override
+    def branching(self) -> int:
+        return max(kernel.branching for kernel in self.kernels)
+
+    @property
+    @override
+    def structure(self) -> str:
+        return " | ".join(kernel.structure for kernel in self.kernels)
+
+    @property
+    def blocks(self) -> tuple[range, ...]:
+        """The states of every kernel."""
+        ends = np.cumsum([kernel.num_states for kernel in self.kernels]).tolist()
+        return tuple(range(end - kernel.num_states, end) for end, kernel in zip(ends, self.kernels, strict=True))
+
+    @property
+    def own_actions(self) -> Bool[np.ndarray, "states actions"]:
+        """Which actions (S, A) the kernel of a state has: what a game's `allowed` returns."""
+        counts = np.repeat([k.num_actions for k in self.kernels], [k.num_states for k in self.kernels])
+        return np.arange(self.num_actions) < counts[:, None]
+
+    def _folded(self, table: Array) -> list[Array]:
+        """Of a table (S, A) the part of every kernel, with all beyond its last action added to that one."""
+        parts = []
+        for kernel, block in zip(self.kernels, self.blocks, strict=True):
+            own, last = table[block.start : block.stop], kernel.num_actions - 1
+            surplus = self.num_actions > kernel.num_actions
+            rest = jnp.sum(own[:, last:], axis=1, keepdims=True) if surplus else own[:, last:]
+            parts.append(jnp.concatenate([own[:, :last], rest], axis=1))
+        return parts
+
+    def _split(self, vector: Array) -> list[Array]:
+        return [vector[block.start : block.stop] for block in self.blocks]
+
+    @override
+    def expect(self, values: Vector) -> Table:
+        each = [kernel.expect(own) for kernel, own in zip(self.kernels, self._split(values), strict=True)]
+        return jnp.concatenate([_with_surplus(table, 1, self.num_actions) for table in each])
+
+    @override
+    def push(self, mass: Table) -> Vector:
+        parts = zip(self.kernels, self._folded(mass), strict=True)
+        return jnp.concatenate([kernel.push(own) for kernel, own in parts])
+
+    @override
+    def expect_under(self, policy: Table, values: Vector) -> Vector:
+        parts = zip(self.kernels, self._folded(policy), self._split(values), strict=True)
+        return jnp.concatenate([kernel.expect_under(played, own) for kernel, played, own in parts])
+
+    @override
+    def push_under(self, policy: Table, mass: Vector) -> Vector:
+        parts = zip(self.kernels, self._folded(policy), self._split(mass), strict=True)
+        return jnp.concatenate([kernel.push_under(played, own) for kernel, played, own in parts])
+
+    @override
+    def successors(self) -> Successors:
+        return self._padded([kernel.successors() for kernel in self.kernels], jnp.concatenate)
+
+    @override
+    def successors_of(self, states: Int[Array, " some"]) -> Successors:
+        parts = [
+            kernel.successors_of(jnp.clip(states - block.start, 0, kernel.num_states - 1))
+            for kernel, block in zip(self.kernels, self.blocks, strict=True)
+        ]
+        inside = [((states >= block.start) & (states < block.stop))[:, None, None] for block in self.blocks]
+        return self._padded(parts, lambda listed: jnp.select(inside, listed))
+
+    def _padded(self, parts: Sequence[Successors], joined: Callable[[list[Array]], Array]) -> Successors:
+        """The lists of all kernels as one: of equal width, with surplus actions, and in the states of the sum."""
+        width = max(part.indices.shape[-1] for part in parts)
+        indices = [
+            block.start + _with_surplus(_with_surplus(part.indices, 2, width), 1, self.num_actions)
+            for block, part in zip(self.blocks, parts, strict=True)
+        ]
+        probabilities = [
+            _with_surplus(
+                jnp.pad(part.probabilities, ((0, 0), (0, 0), (0, width - part.probabilities.shape[-1]))),
+                1,
+                self.num_actions,
+            )
+            for part in parts
+        ]
+        return Successors(joined(indices), joined(probabilities))
+
+
+def _with_surplus(array: Array, axis: int, size: int) -> Array:
+    """The array made longer along an axis by its own last entry."""
+    missing = size - array.shape[axis]
+    if not missing:
+        return array
+    return jnp.pad(array, [(0, missing if i == axis else 0) for i in range(array.ndim)], mode="edge")
+
+
+def direct_sum(*kernels: TransitionKernel) -> DirectSumKernel:
+    """Return the kernel of several populations: block diagonal, so that nobody leaves the states of one kernel.
+
+    Args:
+        kernels: At least one kernel; their states follow each other in this order.
+
+    Raises:
+        ValueError: There is none, or one is no kernel.
+
+    >>> import structmfg as smfg
+    >>> walk = smfg.operators.LatticeKernel(3, (-1, 0, 1))
+    >>> jump = smfg.operators.SuccessorKernel([[[1]], [[0]]], [[[1.0]], [[1.0]]])
+    >>> both = smfg.operators.direct_sum(walk, jump)
+    >>> both.num_states, both.num_actions, both.blocks
+    (5, 3, (range(0, 3), range(3, 5)))
+    >>> both.expect([0.0, 1.0, 2.0, 3.0, 4.0])[3]  # of the first state of `jump`: all three actions lead to the other
+    Array([4., 4., 4.], dtype=float32)
+    >>> both.own_actions[3].tolist()
+    [True, False, False]
+    """
+    return DirectSumKernel(kernels)

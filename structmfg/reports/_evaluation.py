@@ -7,10 +7,11 @@ from typing import NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
 from structmfg.evaluation import (
+    BestResponse,
     Estimate,
     GainsOverTime,
     Information,
@@ -39,6 +40,20 @@ _FLOOR_WORK = 3e9  # at most so many steps times nodes times states times action
 _HELD_OUT_SEED = 0x68656C64  # of the held-out keys; a training key is key(seed) itself
 
 
+class OfPopulation(NamedTuple):
+    """What was measured of the agents of one of several populations.
+
+    Attributes:
+        mass: The share of all agents.
+        mean_return: The mean return of its agents.
+        exploitability: By kind, what one of them gains; only those that were measured.
+    """
+
+    mass: float
+    mean_return: Estimate
+    exploitability: dict[str, Estimate]
+
+
 class Evaluation(NamedTuple):
     """What was measured of a policy.
 
@@ -49,6 +64,7 @@ class Evaluation(NamedTuple):
         exact: Whether these are all paths.
         seed: The seed of the held-out paths.
         gains: By kind, the gains of best responses by state and time, where they come with the exploitability.
+        populations: What was measured of each of several populations, by name; else empty.
     """
 
     mean_return: Estimate
@@ -57,6 +73,7 @@ class Evaluation(NamedTuple):
     exact: bool
     seed: int
     gains: Mapping[str, GainsOverTime] = MappingProxyType({})
+    populations: Mapping[str, OfPopulation] = MappingProxyType({})
 
 
 class ReferenceValues(NamedTuple):
@@ -109,14 +126,29 @@ def evaluate(
         return _evaluate_exactly(game, policy, kinds, scenarios.num_paths, seed)
     sampled: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     gains: dict[str, GainsOverTime] = {}
+    responses: dict[str, BestResponse] = {}
     for kind in ("clairvoyant",) if kinds is None else kinds:
-        if kind == "clairvoyant" and keeps_gains(game, num_paths):
-            sampled[kind], gains[kind] = _clairvoyant_over_time(game, policy, key, num_paths)
+        if kind == "clairvoyant" and (game.populations or keeps_gains(game, num_paths)):
+            responses[kind] = response = _clairvoyant(game, policy, key, num_paths)
+            sampled[kind] = Estimate.of(response.by_path)
+            if response.over_time is not None:
+                gains[kind] = response.over_time
         else:
             sampled[kind] = _exploitability(game, policy, kind, key, num_paths)
-    returns = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise).returns
-    error = float(jnp.std(returns, ddof=1) / np.sqrt(num_paths))
-    return Evaluation(Estimate(float(jnp.mean(returns)), error), sampled, num_paths, False, seed, gains)
+    along = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise)
+    populations = {
+        each.name: OfPopulation(
+            each.mass,
+            _mean_of(along.by_population[each.name]),
+            {kind: Estimate.of(response.by_population_and_path[each.name]) for kind, response in responses.items()},
+        )
+        for each in game.populations
+    }
+    return Evaluation(_mean_of(along.returns), sampled, num_paths, False, seed, gains, populations)
+
+
+def _mean_of(returns: Float[Array, " paths"]) -> Estimate:
+    return Estimate(float(jnp.mean(returns)), float(jnp.std(returns, ddof=1) / np.sqrt(len(returns))))
 
 
 def keeps_gains(game: Game, num_paths: int) -> bool:
@@ -124,20 +156,19 @@ def keeps_gains(game: Game, num_paths: int) -> bool:
     return num_paths * game.horizon * game.num_states <= _MAX_GAINS
 
 
-def _clairvoyant_over_time(
-    game: Game, policy: Policy, key: PRNGKeyArray, num_paths: int
-) -> tuple[Estimate, GainsOverTime]:
-    """The clairvoyant exploitability on sampled paths, as of `exploitability`, and its gains over time."""
+def _clairvoyant(game: Game, policy: Policy, key: PRNGKeyArray, num_paths: int) -> BestResponse:
+    """The clairvoyant best response on sampled paths, as of `exploitability`, with gains over time if they fit."""
     check_definition(game, sampled=False)
     paths = noise_paths(game, key=key, num_paths=num_paths, sampling="iid")
-    response = clairvoyant_response_over_time(game, policy, paths)
-    assert response.over_time is not None
-    return Estimate.of(response.by_path), response.over_time
+    if keeps_gains(game, num_paths):
+        return clairvoyant_response_over_time(game, policy, paths)
+    return best_response(game, policy, kind="clairvoyant", paths=paths)
 
 
 def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
     measured: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     gains: dict[str, GainsOverTime] = {}
+    responses: dict[str, BestResponse] = {}
     informed = isinstance(policy, TreePolicy) and policy.informed
     default = [kind for kind in KINDS if not (informed and kind == "public")]  # an informed policy knows more
     for kind in default if kinds is None else kinds:
@@ -147,10 +178,18 @@ def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, n
             if kinds is not None:
                 raise
         else:
-            measured[kind] = Estimate(response.exploitability, 0.0)
+            measured[kind], responses[kind] = Estimate(response.exploitability, 0.0), response
             if response.over_time is not None:
                 gains[kind] = response.over_time
-    return Evaluation(Estimate(response.mean_return, 0.0), measured, num_paths, True, seed, gains)
+    populations = {
+        each.name: OfPopulation(
+            each.mass,
+            Estimate(response.returns_by_population[each.name], 0.0),
+            {kind: Estimate(found.by_population[each.name], 0.0) for kind, found in responses.items()},
+        )
+        for each in game.populations
+    }
+    return Evaluation(Estimate(response.mean_return, 0.0), measured, num_paths, True, seed, gains, populations)
 
 
 def _exploitability(

@@ -28,7 +28,7 @@ _PAPER: dict[str, tuple[float, dict[str, float]]] = {
 def published(game: Game, solver: str) -> Published | None:
     """The paper's figure for this game and solver, or None where there is none to compare with."""
     name = game_name(game)
-    if name not in GAMES or game != GAMES[name]():
+    if name not in _PAPER or game != GAMES[name]():
         return None
-    seconds, by_solver = _PAPER.get(name, (0.0, {}))
+    seconds, by_solver = _PAPER[name]
     return Published(by_solver[solver], seconds) if solver in by_solver else None

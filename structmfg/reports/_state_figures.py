@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from structmfg._pages import COLOURS, GREY, LINES
@@ -109,6 +110,8 @@ def _heat_maps(
     for (axes, shown, i, title), mass in zip(maps, masses, strict=True):
         image = axes.pcolormesh(edges, _state_edges(axis), mass.T, norm=norm, cmap=_MAPPED, rasterized=True)
         _draw_guides(axes, game, shown, i, "" if len(factors) == 1 else f"mean {axis.label}")
+        if len(factors) == 1:
+            _draw_blocks(axes, game, axis)
         axes.set_title(title)
         axes.spines[["left", "bottom"]].set_visible(False)
         _scale(axes, axis, "y")
@@ -118,6 +121,21 @@ def _heat_maps(
         legend.get_frame().set(facecolor="#1b2430", alpha=0.75, edgecolor="none")
     figure.colorbar(image, ax=panels, label="mass per grid point", extend="max", shrink=0.9, pad=0.02)
     _title(figure, f"Where the population is: mass by {axis.label} and time")
+
+
+def _draw_blocks(axes: Axes, game: Game, axis: Axis) -> None:
+    """Draw the borders of several populations on the axis of the states, and their names."""
+    if not game.populations or (np.diff(axis.coordinates) <= 0).any():
+        return
+    edges = _state_edges(axis)
+    for each in game.populations:
+        if each.states.start:
+            axes.axhline(edges[each.states.start], color="white", linewidth=1)
+        axes.annotate(
+            each.name, (0, edges[each.states.stop]), xycoords=("axes fraction", "data"), xytext=(4, -4),
+            textcoords="offset points", color="white", fontsize=8.5, va="top",
+            path_effects=[withStroke(linewidth=2, foreground="#1b2430")],
+        )  # fmt: skip
 
 
 def _grid(count: int) -> tuple[int, int]:
@@ -257,6 +275,8 @@ def draw_gains(game: Game, gains: GainsOverTime, kind: str) -> Figure:
     edges = np.arange(game.horizon + 1) - 0.5
     for axes, level, values in zip(panels[1:], rows, shown, strict=True):
         axes.pcolormesh(edges, _state_edges(axis), values.T, norm=norm, cmap=_MAPPED, rasterized=True)
+        if len(factors) == 1:
+            _draw_blocks(axes, game, axis)
         axes.set_title(level.label, fontsize=9)
         axes.set_ylabel(axis.label)
         _scale(axes, axis, "y")

@@ -36,6 +36,7 @@ _RESULT_OPTIONAL: dict[str, Any] = dict.fromkeys(("preset", "message", "device",
 _RESULT_OPTIONAL |= dict.fromkeys(("return", "return_stderr"), _Number)
 _RESULT_OPTIONAL |= dict.fromkeys(("exploitability", "exploitability_stderr"), dict[str, _Number])
 _RESULT_OPTIONAL |= dict.fromkeys(("evaluation", "anchors"), dict[str, Any])
+_RESULT_OPTIONAL |= {"populations": dict[str, dict[str, Any]]}
 _RESULT_OPTIONAL |= {"certificate": dict[str, Any] | None, "precision": Precision, "versions": dict[str, str]}
 
 

@@ -68,8 +68,9 @@ def _certificate(settings: Settings, solution: Solution) -> dict[str, Any] | Non
         return None
     tolerance = settings.hyper_parameters["tolerance"]
     certificate = {"kind": settings.own_kind, "exploitability": solution.stats["exploitability"]}
-    residual = {"residual": solution.stats["residual"]} if "residual" in solution.stats else {}
-    return {**certificate, **residual, "tolerance": tolerance}
+    others = {"residual": "residual", "exploitability_by_population": "by_population"}
+    told = {name: solution.stats[stat] for stat, name in others.items() if stat in solution.stats}
+    return {**certificate, **told, "tolerance": tolerance}
 
 
 def measures(evaluation: Evaluation) -> dict[str, Any]:
@@ -81,6 +82,21 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
         "exploitability": _values(evaluation.exploitability),
         "exploitability_stderr": errors,
         "evaluation": {"noise_paths": evaluation.num_paths, "exact": evaluation.exact, "seed": evaluation.seed},
+        **({"populations": _by_population(evaluation)} if evaluation.populations else {}),
+    }
+
+
+def _by_population(evaluation: Evaluation) -> dict[str, Any]:
+    """Mass, return and exploitability by kind of each of several populations."""
+    return {
+        name: {
+            "mass": each.mass,
+            "return": each.mean_return.value,
+            "return_stderr": each.mean_return.stderr,
+            "exploitability": {kind: estimate.value for kind, estimate in each.exploitability.items()},
+            "exploitability_stderr": {kind: estimate.stderr for kind, estimate in each.exploitability.items()},
+        }
+        for name, each in evaluation.populations.items()
     }
 
 

@@ -127,8 +127,8 @@ class TreeSolver(Solver):
     """An exact solver on a noise tree, without sampling. See `Solver` for how to write one.
 
     Attributes:
-        tolerance: Exploitability at which it stops, in units of the return. It is `converged` where that exploitability
-            is exact; zero to make all steps.
+        tolerance: Exploitability at which it stops, in units of the return; of several populations, what an agent of
+            each may gain. It is `converged` where that exploitability is exact; zero to make all steps.
         information: What the policy knows: all noise so far, or observations. "full" or "public".
     """
 

@@ -20,6 +20,7 @@ PATHS = {
     "carmona_fouque_sun": [[0, 1, 0, -1, 0], [0, -1, 0, -1, 0]],
     "crowd_modelling": [[0] * 5],
     "left_right": [[0] * 2],
+    "predator_prey": [[0] * 4],
     "epidemic": [[0, 1, 1, 0, 1, 1]],
     "trade_crowding": [[1, -1, -1, 1, 1, 1]],
 }

@@ -15,6 +15,7 @@ FINITE = {
     "carmona_fouque_sun": {"num_steps": 4, "num_shocks": 3},
     "crowd_modelling": {},
     "left_right": {},
+    "predator_prey": {"size": 3},
     "macro": {"num_wealth": 4, "horizon": 3, "noise_states": 4},
 }
 

@@ -62,6 +62,7 @@ _steps_twin, _walled_twin = (
 )
 _weights = stochastic(S, 2).T
 _moves = ((0, 1), (-1, 0), (2, -1))
+_few_actions = stochastic(S - 20, A - 1, S - 20)
 _mask = np.zeros((4, 9), bool)
 _mask[[0, 1, 2, 3, 3], [4, 4, 7, 0, 8]] = True  # side by side, alone, and in two corners
 
@@ -122,6 +123,14 @@ KERNELS = {
     "lattice2d": Case(lambda: ops.LatticeKernel2d((6, 6), _moves), twin.lattice2d((6, 6), _moves, np.zeros((6, 6)))),
     "lattice2d_obstacles": Case(
         lambda: ops.LatticeKernel2d((4, 9), _moves, obstacles=_mask), twin.lattice2d((4, 9), _moves, _mask)
+    ),
+    "direct_sum": Case(  # the second has one action less
+        lambda: ops.direct_sum(
+            ops.LatticeKernel(12, OFFSETS),
+            ops.DenseKernel(jnp.asarray(_few_actions, float)),
+            ops.LatticeKernel(8, (1, 0)),
+        ),
+        twin.direct_sum(twin.lattice(12, OFFSETS), _few_actions, twin.lattice(8, (1, 0))),
     ),
 }
 

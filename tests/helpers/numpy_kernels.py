@@ -131,3 +131,15 @@ def stationary(matrix):
     for k in range(1, len(mass)):
         mass[k] = mass[:k] @ p[:k, k]
     return mass / mass.sum()
+
+
+def direct_sum(*parts):
+    """Block diagonal; an action that a part lacks does what its last one does."""
+    size, actions = sum(len(part) for part in parts), max(part.shape[1] for part in parts)
+    dense, start = np.zeros((size, actions, size)), 0
+    for part in parts:
+        for s, a in np.ndindex(len(part), actions):
+            for target in range(len(part)):
+                dense[start + s, a, start + target] = part[s, min(a, part.shape[1] - 1), target]
+        start += len(part)
+    return dense

@@ -13,6 +13,7 @@ SMALL = {
     "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 0.6, "reach": 1.0, "mean_reversion": 0.4},
     "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
     "left_right": {},
+    "predator_prey": {"size": 3, "horizon": 3, "noise": 0.5, "attraction": 2.0, "discount": 0.9},
     "epidemic": {"num_levels": 3, "horizon": 5},
     "trade_crowding": {"num_states": 11, "max_action": 2, "horizon": 5},
 }

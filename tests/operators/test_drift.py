@@ -20,6 +20,7 @@ SMALL = {
     "carmona_fouque_sun": {"num_steps": 4},
     "linear_quadratic": {"num_states": 15},
     "macro": {"num_wealth": 8, "num_income": 2, "num_actions": 4},
+    "predator_prey": {"size": 3},
 }
 
 

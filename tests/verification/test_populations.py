@@ -28,6 +28,7 @@ SMALL = {
     "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 1.0, "reach": 1.0, "mean_reversion": 0.4},
     "crowd_modelling": {"horizon": 4},
     "left_right": {},
+    "predator_prey": {"size": 3, "horizon": 3},
 }
 UNEVEN = [{"correlation": 0.0, "volatility": 0.5}, {"correlation": 0.6, "volatility": 1.5, "push": 3.5}]
 SAMPLES = SampleSizes(20_000, 128, 1000, 3, 5000, (100, 1000), (16, 16))

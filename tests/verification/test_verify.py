@@ -24,6 +24,7 @@ SMALL = {
     "carmona_fouque_sun": {"num_steps": 6, "terminal_weight": 1.0},
     "crowd_modelling": {"horizon": 4},
     "left_right": {},
+    "predator_prey": {"size": 3, "horizon": 3},
 }
 
 

@@ -7,6 +7,7 @@ from structmfg.games.models._epidemic import Epidemic
 from structmfg.games.models._left_right import LeftRight
 from structmfg.games.models._linear_quadratic import LinearQuadratic
 from structmfg.games.models._macro import Macro
+from structmfg.games.models._predator_prey import PredatorPrey
 from structmfg.games.models._trade_crowding import TradeCrowding
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "LeftRight",
     "LinearQuadratic",
     "Macro",
+    "PredatorPrey",
     "TradeCrowding",
 ]

@@ -100,7 +100,8 @@ def solve(
         - of an infinite horizon: as on trees, and `residual`, ||(A^pi)^T mu - mu||_1 of the policy's mean field.
         - on trees: `returns` and `exploitabilities` for every step in `certified`, of the table reached, by the
           solver's own kind of information. The last of them are those of the policy returned, in JAX's default
-          precision, and so is `exploitability`. `converged` says that it is at most the tolerance.
+          precision, and so is `exploitability`. `converged` says that it is at most the tolerance. Of several
+          populations, `exploitability_by_population` is what an agent of each gains, and each is at most that.
 
     Raises:
         ValueError: A number is out of range, a key is missing, the noise tree does not fit, the snapshots are of

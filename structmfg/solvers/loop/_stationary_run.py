@@ -7,7 +7,7 @@ import numpy as np
 from typing_extensions import override
 
 from structmfg._results import RESULTS
-from structmfg.evaluation import StationaryProblem, settled
+from structmfg.evaluation import StationaryProblem, means_by_population, settled
 from structmfg.games import Game
 from structmfg.policies import Policy, StationaryPolicy
 from structmfg.solvers._base import Solution
@@ -41,14 +41,16 @@ class StationaryRun(TreeRun):
     @override
     def _evaluate(self, policy: Policy) -> Evaluation:
         table, mean_field = settled(self.problem, policy)
-        gain, mean_return, residual, *_ = self.problem.certify(table, mean_field)
+        gain, mean_return, residual, gains, _ = self.problem.certify(table, mean_field)
+        populations = self.problem.game.populations
+        by_population = {name: float(x) for name, x in means_by_population(populations, mean_field * gains).items()}
         fault = self.problem.fault(mean_field)
         is_broken = fault is not None
         if fault is None and not np.isfinite([gain, mean_return]).all():
             fault = "a reward is not finite at the mean field of the policy"
         if -ROUNDING * (1 + abs(mean_return)) <= gain < 0:
             gain = 0.0
-        return Evaluation(gain, mean_return, True, fault, is_broken, residual)
+        return Evaluation(gain, mean_return, True, fault, is_broken, residual, by_population)
 
     @override
     def solutions(self, result: RESULTS) -> list[Solution]:

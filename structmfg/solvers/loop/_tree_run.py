@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -24,6 +26,7 @@ from structmfg.evaluation import (
     describe_nonfinite,
     in_default,
     in_double,
+    means_by_population,
     steps_on_tree,
     unroll_on_tree,
 )
@@ -47,6 +50,7 @@ class Evaluation(NamedTuple):
         fault: Why there is no exploitability, in words, or None.
         is_broken: Whether that is because the game is not one, and not because a number is not finite.
         residual: Of an infinite horizon, how far the mean field is from a stationary one, ||(A^pi)^T mu - mu||_1.
+        by_population: Of each of several populations, by name, the gain of one of its agents; else empty.
     """
 
     gain: float
@@ -55,10 +59,15 @@ class Evaluation(NamedTuple):
     fault: str | None
     is_broken: bool
     residual: float = 0.0
+    by_population: Mapping[str, float] = MappingProxyType({})
 
     def proves(self, tolerance: float) -> bool:
-        """Whether the gain is proven to be at most this; a gain below zero proves nothing."""
-        return self.fault is None and 0 <= self.gain <= tolerance and self.residual <= RESIDUAL
+        """Whether the gain, and that in each population, is proven to be at most this.
+
+        A gain below zero proves nothing.
+        """
+        within = all(0 <= gain <= tolerance for gain in (self.gain, *self.by_population.values()))
+        return self.fault is None and within and self.residual <= RESIDUAL
 
 
 class TreeRun(Run):
@@ -183,9 +192,11 @@ class TreeRun(Run):
     def solutions(self, result: RESULTS) -> list[Solution]:
         self.trim()
         (policy,) = self.policies()
-        exploitability = None
+        exploitability: float | None = None
+        by_population: Mapping[str, float] = {}
         if not self.failures[0]:
             evaluation = self.evaluation()
+            by_population = evaluation.by_population
             self.failures[0], exploitability = evaluation.fault, evaluation.gain
             if evaluation.fault is not None:
                 result = RESULTS.invalid if evaluation.is_broken else RESULTS.nonfinite
@@ -193,7 +204,10 @@ class TreeRun(Run):
                 result = self._success()
             if self._certified and self._certified[-1] == self.step:
                 self._exploitabilities[-1], self._returns[-1] = evaluation.gain, evaluation.mean_return
-        return [Solution(policy, result, {**self.stats(0), **self.histories, "exploitability": exploitability})]
+        stats = {**self.stats(0), **self.histories, "exploitability": exploitability}
+        if self.problem.game.populations:
+            stats["exploitability_by_population"] = by_population
+        return [Solution(policy, result, stats)]
 
     @override
     def trim(self) -> None:
@@ -231,10 +245,12 @@ def tree_policy_at(solver: TreeSolver | None, problem: TreeProblem, state: PyTre
 
 
 @eqx.filter_jit
-def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Table | None, Array, Array, Array]:
+def evaluate_on_tree(
+    problem: TreeProblem, policy: TreePolicy
+) -> tuple[Flow, Table | None, dict[str, Array], Array, Array, Array]:
     """Aggregate states of a policy, its exploitability and return, and whether its exploitability is exact.
 
-    And its table, where the game declares more than (mu, z, t).
+    And its table, where the game declares more than (mu, z, t), and the gain in each of several populations.
 
     A policy that knows the noise finds every node, see `check_noise_is_distinguishable`.
     """
@@ -244,11 +260,13 @@ def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Ta
         flow, table = unroll_on_tree(problem.game, problem.tree, policy)
     values, _, losses, exact = best_values(problem, flow, table)
     mean_fields = problem.mean_fields(flow)
-    gain = jnp.sum(problem.weights[:, None] * mean_fields[: problem.tree.num_decisions] * losses)
+    lost = problem.weights[:, None] * mean_fields[: problem.tree.num_decisions] * losses
+    gain = jnp.sum(lost)
     start = jnp.where(problem.tree.slot_time == 0, problem.tree.probability, 0)
     return (
         flow,
         table if problem.game.declared else None,
+        means_by_population(problem.game.populations, jnp.sum(lost, axis=0)) if problem.game.populations else {},
         gain,
         jnp.sum(start[:, None] * mean_fields * values) - gain,
         exact,
@@ -257,7 +275,7 @@ def evaluate_on_tree(problem: TreeProblem, policy: TreePolicy) -> tuple[Flow, Ta
 
 def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
     with jax.enable_x64(True):
-        flow, table, *numbers = evaluate_on_tree(problem, in_double(policy))
+        flow, table, gains, *numbers = evaluate_on_tree(problem, in_double(policy))
         gain, mean_return, exact = (x.item() for x in numbers)
         steps, fault, is_broken = steps_on_tree(problem.game, problem.tree, flow), None, False
         try:
@@ -270,6 +288,9 @@ def _evaluate(problem: TreeProblem, policy: Policy) -> Evaluation:
             fault, is_broken = str(error), True
         if fault is None and not np.isfinite([gain, mean_return]).all():
             fault = describe_nonfinite(problem.game, steps) or "the sum of all rewards overflows"
-    if -ROUNDING * (1 + abs(mean_return)) <= gain < 0:
-        gain = 0.0
-    return Evaluation(gain, mean_return, exact, fault, is_broken)
+
+    def rounded(gain: float) -> float:
+        return 0.0 if -ROUNDING * (1 + abs(mean_return)) <= gain < 0 else gain
+
+    by_population = {each.name: rounded(float(gains[each.name])) for each in problem.game.populations}
+    return Evaluation(rounded(gain), mean_return, exact, fault, is_broken, by_population=by_population)

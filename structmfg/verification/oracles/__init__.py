@@ -26,7 +26,13 @@ from structmfg.verification.oracles._stationary import (
     SISEpidemic,
     TwoBeachBars,
 )
-from structmfg.verification.oracles._variants import BeachBarCrowded, CarmonaFouqueSun, CrowdModelling, LeftRight
+from structmfg.verification.oracles._variants import (
+    BeachBarCrowded,
+    CarmonaFouqueSun,
+    CrowdModelling,
+    LeftRight,
+    PredatorPrey,
+)
 
 MODELS: dict[str, type[Listed]] = {
     "beach_bar": BeachBar,
@@ -39,6 +45,7 @@ MODELS: dict[str, type[Listed]] = {
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
+    "predator_prey": PredatorPrey,
     "rock_paper_scissors": RockPaperScissors,
     "sis": SISEpidemic,
     "trade_crowding": TradeCrowding,
@@ -74,6 +81,7 @@ __all__ = [
     "Listed",
     "Macro",
     "Model",
+    "PredatorPrey",
     "PrivateHistory",
     "RockPaperScissors",
     "Rollout",

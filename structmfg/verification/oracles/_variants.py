@@ -118,3 +118,42 @@ class CarmonaFouqueSun(Listed):
 
     def observe(self, mu: Array, z: Any, t: int) -> list[float]:
         return [self.mean(mu)]
+
+
+class PredatorPrey(Listed):
+    """See `games.PredatorPrey`."""
+
+    def start(self, z: Any) -> Array:
+        g, cells = self.game, self.game.size**2
+        mass = np.zeros(self.num_states)
+        for i, corner in enumerate([(0, 0), (0, g.size - 1), (g.size - 1, 0)][: g.num_populations]):
+            mass[i * cells + corner[0] * g.size + corner[1]] = 1 / g.num_populations
+        return mass
+
+    def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
+        n, noise = self.game.size, self.game.noise
+        steps = ((0, 0), (1, 0), (0, 1), (0, -1), (-1, 0))
+        for i in range(self.game.num_populations):
+            for r in range(n):
+                for c in range(n):
+                    for a, (dr, dc) in enumerate(steps):
+                        for e, (er, ec) in enumerate(steps):
+                            target = i * n * n + (r + dr + er) % n * n + (c + dc + ec) % n
+                            yield i * n * n + r * n + c, a, target, noise / 4 if e else 1 - noise
+
+    def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
+        g, cells = self.game, self.game.size**2
+        pairs = ((0, 1),) if g.num_populations == 2 else ((0, 2), (1, 0), (2, 1))  # who likes whom, who avoids them
+        reward = np.zeros((self.num_states, 5))
+        for i in range(g.num_populations):
+            for cell in range(cells):
+                share = [g.num_populations * mu[j * cells + cell] for j in range(g.num_populations)]
+                paid = -g.congestion * math.log(share[i] + 1e-25)
+                for hunter, hunted in pairs:
+                    paid += g.attraction * share[hunted] if i == hunter else 0
+                    paid -= g.attraction * share[hunter] if i == hunted else 0
+                reward[i * cells + cell] = paid
+        return reward
+
+    def observe(self, mu: Array, z: Any, t: int) -> Array:
+        return mu
