@@ -26,6 +26,8 @@ SIZES: dict[str, tuple[dict[str, Any], ...]] = {
     "carmona_fouque_sun": ({}, {"num_steps": 32}, {"num_steps": 48}),
     "crowd_modelling": ({}, {"num_states": 1000}, {"num_states": 2000}),
     "epidemic": ({}, {"num_levels": 1000}, {"num_levels": 3000}),
+    "huggett_shocks": ({}, {"num_assets": 400}, {"num_assets": 800}),
+    "krusell_smith": ({}, {"num_assets": 400}, {"num_assets": 1000}),
     # This game has one size: the number of agents of its solver grows instead.
     "left_right": (
         {},

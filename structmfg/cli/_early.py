@@ -23,6 +23,8 @@ GAME_NAMES = (
     "epidemic",
     "four_rooms",
     "lasry_lions",
+    "huggett_shocks",
+    "krusell_smith",
     "left_right",
     "linear_quadratic",
     "macro",

@@ -14,11 +14,11 @@ depends on z alone.
 import dataclasses
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain, plain_fields
+from structmfg._checks import check_integer, check_positive, plain_fields
 from structmfg.economies._economy import check_assets
+from structmfg.games import KrusellSmithCalibration
 from structmfg.operators import ArbitraryGrid, ControlledOperator, GeometricGrid, KroneckerOperator, LotteryKernel
 
 Phase = int | Int[Array, ""]
@@ -26,15 +26,15 @@ Pair = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class KrusellSmith:
+class KrusellSmith(KrusellSmithCalibration):
     """Phases z are 0, bad, and 1, good; pairs of parameters are in this order. A period is a quarter.
 
     State (a, e), e = 0 unemployed, e = 1 employed, has index asset_index * 2 + e. The mean length of a phase is
     `phase_duration`, that of unemployment while the phase stays `unemployment_duration`. Where the phase changes to z',
     the unemployed stay so with `unemployed_on_change`[z'] times the probability of phases that stay z'; what the
     employed do follows, as the unemployed must be `unemployment`[z'] afterwards. So e' is drawn once z' is known, and a
-    step of the mean field needs both phases (see `operator`). This is no `Game`: the kernel of one knows z, not z'; its
-    noise would have to be (z, z'), drawn a period ahead, with z' hidden from the public.
+    step of the mean field needs both phases (see `operator`). The kernel of a `Game` knows z, not z':
+    `games.KrusellSmithGame` says how the same economy is one.
 
     `hours` of an employed household, 0.3271 as in the paper, set the unit of capital: at beta (1 + r) = 1 the ratio K/L
     is 38, and mean L is 0.304, so K is about 11.6. The unemployed receive `benefit` wages, which a tax on the wages of
@@ -45,17 +45,6 @@ class KrusellSmith:
     within `capital_range` times `steady_capital`.
     """
 
-    discount: float = 0.99
-    risk_aversion: float = 1.0
-    capital_share: float = 0.36
-    depreciation: float = 0.025
-    productivity: Pair = (0.99, 1.01)
-    unemployment: Pair = (0.10, 0.04)
-    unemployment_duration: Pair = (2.5, 1.5)
-    unemployed_on_change: Pair = (1.25, 0.75)
-    phase_duration: float = 8.0
-    hours: float = 0.3271
-    benefit: float = 0.0
     num_assets: int = 200
     max_assets: float = 200.0
     pivot: float = 0.25
@@ -64,41 +53,12 @@ class KrusellSmith:
 
     def __post_init__(self) -> None:
         plain_fields(self)
-        check_positive("discount", self.discount)
-        check_positive("1 - discount", 1 - self.discount)
-        check_between("depreciation", self.depreciation, 0, 1, open_low=True)
-        for name in ("risk_aversion", "capital_share", "hours"):
-            check_positive(name, getattr(self, name))
-        check_positive("1 - capital_share", 1 - self.capital_share)
-        check_between("phase_duration", self.phase_duration, 1, np.inf)
-        for name in ("productivity", "unemployment", "unemployment_duration", "unemployed_on_change", "capital_range"):
-            if not isinstance(pair := getattr(self, name), tuple | list | np.ndarray) or len(pair) != 2:
-                raise ValueError(f"{name} must be a tuple of two numbers, but is {pair!r}")
-            object.__setattr__(self, name, tuple(map(plain, pair)))
-        for z in (0, 1):
-            check_positive(f"productivity[{z}]", self.productivity[z])
-            check_between(f"unemployment[{z}]", self.unemployment[z], 0, 1)
-            check_positive(f"1 - unemployment[{z}]", 1 - self.unemployment[z])
-            check_between(f"unemployment_duration[{z}]", self.unemployment_duration[z], 1, np.inf)
+        self.check_calibration()
+        self.check_pair("capital_range")
         check_assets(self.num_assets, self.max_assets, 0.0, self.pivot)
         check_integer("num_capital", self.num_capital, at_least=2)
         check_positive("capital_range[0]", self.capital_range[0])
         check_positive("capital_range[1] - capital_range[0]", self.capital_range[1] - self.capital_range[0])
-        check_between("benefit", self.benefit, 0, float(np.min(self.incomes()[:, 1])))
-        check_rows("transition probabilities of employment", self.employment())
-
-    def phases(self) -> Float[np.ndarray, "2 2"]:
-        """The transition probabilities of the phase, [z, z']."""
-        change = 1 / self.phase_duration
-        return np.array([[1 - change, change], [change, 1 - change]])
-
-    def employment(self) -> Float[np.ndarray, "2 2 2 2"]:
-        """The transition probabilities of employment between phases z and z', [z, z', e, e']."""
-        staying = 1 - 1 / np.array(self.unemployment_duration)
-        out_of_work = np.where(np.eye(2), 1.0, self.unemployed_on_change) * staying  # [z, z'], of the unemployed
-        before, after = np.array(self.unemployment)[:, None], np.array(self.unemployment)
-        losing_work = (after - before * out_of_work) / (1 - before)
-        return np.stack([np.stack([p, 1 - p], -1) for p in (out_of_work, losing_work)], -2)
 
     @property
     def grid(self) -> GeometricGrid:
@@ -110,36 +70,6 @@ class KrusellSmith:
         """The grid of mean assets, on which households forecast."""
         low, high = self.capital_range
         return ArbitraryGrid(self.steady_capital * jnp.linspace(low, high, self.num_capital))
-
-    @property
-    def steady_capital(self) -> float:
-        """Capital where beta (1 + r) = 1, at mean productivity and labour."""
-        cost = 1 / self.discount - 1 + self.depreciation
-        ratio = (self.capital_share * np.mean(self.productivity) / cost) ** (1 / (1 - self.capital_share))
-        return float(ratio * np.mean(self.labour()))
-
-    def labour(self) -> Float[np.ndarray, "2"]:
-        """Mean hours in each phase."""
-        return self.hours * (1 - np.array(self.unemployment))
-
-    def incomes(self) -> Float[np.ndarray, "2 2"]:
-        """Labour income y_e, in wages, [z, e]; its mean is labour."""
-        out_of_work = np.array(self.unemployment)
-        taxed = self.hours - self.benefit * out_of_work / (1 - out_of_work)
-        return np.stack([np.full(2, self.benefit), taxed], -1)
-
-    def output(self, capital: Float[Array, "*shape"], phase: Phase) -> Float[Array, "*shape"]:
-        """Output Y at capital K in a phase."""
-        labour = jnp.asarray(self.labour())[phase]
-        return jnp.asarray(self.productivity)[phase] * capital**self.capital_share * labour ** (1 - self.capital_share)
-
-    def prices(
-        self, capital: Float[Array, "*shape"], phase: Phase
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """The interest rate r, net of depreciation, and the wage w."""
-        output = self.output(capital, phase)
-        interest = self.capital_share * output / capital - self.depreciation
-        return interest, (1 - self.capital_share) * output / jnp.asarray(self.labour())[phase]
 
     def cash(self, capital: Float[Array, ""], phase: Phase) -> Float[Array, "assets 2"]:
         """Cash on hand (1 + r) a + w y_e, [a, e]."""

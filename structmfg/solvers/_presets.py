@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from structmfg._checks import check_integer, check_kind, check_name
-from structmfg.games import BeachBar, BeachBarCrowded, Game, LinearQuadratic, Macro
+from structmfg.games import BeachBar, BeachBarCrowded, Game, HuggettShocks, KrusellSmithGame, LinearQuadratic, Macro
 from structmfg.policies import (
     BinnedPolicy,
     BinnedSettings,
@@ -71,6 +71,8 @@ _NETWORKS: dict[type[Game], dict[str, Any]] = {
     BeachBar: {"frequencies": 16},
     BeachBarCrowded: {"frequencies": 16},
     Macro: {"head": "ordered", "frequencies": 4},
+    HuggettShocks: {"head": "ordered", "frequencies": 4},
+    KrusellSmithGame: {"head": "ordered", "frequencies": 4},
 }
 _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {
@@ -96,6 +98,15 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
         "max_steps": 400,
     },
 }
+_STRUCTURAL[HuggettShocks] = {
+    "num_paths": 4,
+    "learning_rate": 1e-2,
+    "temperature": 0.03,
+    "final_temperature": 1e-4,
+    "gradient_discount": 0.99,
+    "max_steps": 350,
+}
+_STRUCTURAL[KrusellSmithGame] = {**_STRUCTURAL[HuggettShocks], "max_steps": 600}
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
 _WINDOWED: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: _STRUCTURAL[LinearQuadratic],

@@ -12,13 +12,14 @@ from helpers.small_games import SMALL, acted
 import structmfg as smfg
 from structmfg.verification.oracles import MODELS, Common, rollout
 
-PATHS = {
+PATHS = {  # of the games without markets, whose paths `rollout` in NumPy can follow
     "linear_quadratic": [[-1] * 7, [1] * 7],
     "beach_bar": [[(2, 1)] * 7, [(5, 1)] * 3 + [(5, 0)] * 4],
     "macro": [[0.0, 0.05, -0.1, 0.02, 0.2, 0.3]],
     "beach_bar_crowded": [[(3, 1)] * 3 + [(3, 0)] * 4],
     "carmona_fouque_sun": [[0, 1, 0, -1, 0], [0, -1, 0, -1, 0]],
     "crowd_modelling": [[0] * 5],
+    "krusell_smith": [[0, 1, 1, 0, 1]],
     "left_right": [[0] * 2],
     "predator_prey": [[0] * 4],
     "epidemic": [[0, 1, 1, 0, 1, 1]],
@@ -99,7 +100,7 @@ def test_both_structures_of_linear_quadratic_are_tested():
     assert noises == {"LatticeNoise", "ControlledOperator"}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", PATHS)
 def test_initial_state(name, double):
     game = smfg.games.make(name, **SMALL[name])
     aggregate = game.initial(jax.random.key(3))
@@ -113,7 +114,7 @@ def test_initial_state(name, double):
     assert game.observation_size == len(model.observe(start, z, 0))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", PATHS)
 def test_kernels_are_valid_at_every_time(name, double):
     game = smfg.games.make(name, **SMALL[name])
     for time, z in list(enumerate(PATHS[name][0]))[::4]:
@@ -122,8 +123,8 @@ def test_kernels_are_valid_at_every_time(name, double):
 
 def test_figures_have_axes_and_labels():
     labels = set()
-    for name, parameters in SMALL.items():
-        game = smfg.games.make(name, **parameters)
+    for name in PATHS:
+        game = smfg.games.make(name, **SMALL[name])
         noise = noise_of(game, PATHS[name][-1])
         labels.add(game.noise_label(noise))
         for (axis, coordinate), size in ((game.state_axis(), game.num_states), (game.action_axis(), game.num_actions)):
@@ -135,6 +136,7 @@ def test_figures_have_axes_and_labels():
     assert labels == {"z = +1", "bar at 5, closes", "bar at 3, closes", "shifts --", "no common noise", ""} | {
         "high contagion in 4 of 6 periods",
         "signal up in 4 of 6 steps",
+        "60% of the quarters good",
     }
 
 
@@ -195,8 +197,8 @@ def test_bad_parameters(name, parameters, message, unchecked):
 def test_aggregates_are_all_that_agents_see_of_each_other(double):
     """Mean fields with the same aggregates give the same rewards and moves."""
     rng = np.random.default_rng(0)
-    for name, parameters in SMALL.items():
-        game = smfg.games.make(name, **parameters)
+    for name in PATHS:
+        game = smfg.games.make(name, **SMALL[name])
         z, next_z = PATHS[name][0][0], PATHS[name][0][1]
         one, other = MODELS[name](game).start(z), rng.dirichlet(np.ones(game.num_states))
         weights = np.vstack([np.asarray(jax.vmap(game.aggregates)(jnp.eye(game.num_states))).T, np.ones_like(one)])

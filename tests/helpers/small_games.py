@@ -12,6 +12,8 @@ SMALL = {
     "beach_bar_crowded": {"num_states": 9, "max_action": 2, "horizon": 6, "crowd_aversion": 0.7},
     "carmona_fouque_sun": {"num_steps": 4, "terminal_weight": 0.6, "reach": 1.0, "mean_reversion": 0.4},
     "crowd_modelling": {"num_states": 7, "horizon": 4, "discount": 0.9},
+    "huggett_shocks": {"num_assets": 5, "num_actions": 3, "horizon": 4, "max_assets": 25.0, "min_share": 0.1},
+    "krusell_smith": {"num_assets": 5, "num_actions": 3, "horizon": 4, "max_assets": 40.0, "min_share": 0.05},
     "left_right": {},
     "predator_prey": {"size": 3, "horizon": 3, "noise": 0.5, "attraction": 2.0, "discount": 0.9},
     "epidemic": {"num_levels": 3, "horizon": 5},

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.small_games import acted
 from helpers.tiny_game import Coin, CoinByHand
 
 import structmfg as smfg
@@ -23,8 +24,9 @@ def points(game, times):
     rng = np.random.default_rng(0)
 
     def at(time):
-        mean_field = rng.dirichlet(np.ones(game.num_states))
-        return game.aggregate(mean_field=mean_field, noise=jax.tree.map(lambda z: z[time], noise), time=time)
+        mean_field, z = rng.dirichlet(np.ones(game.num_states)), jax.tree.map(lambda z: z[time], noise)
+        public = game.initial_public(z)
+        return acted(game, game.aggregate(mean_field=mean_field, noise=z, time=time, public=public))
 
     return [(at(time), at(time + 1)) for time in times]
 

@@ -23,6 +23,8 @@ SMALL = {
     "beach_bar_crowded": {"num_states": 12, "horizon": 4},
     "carmona_fouque_sun": {"num_steps": 6, "terminal_weight": 1.0},
     "crowd_modelling": {"horizon": 4},
+    "huggett_shocks": {"num_assets": 6, "num_actions": 3, "horizon": 3, "max_assets": 20.0},
+    "krusell_smith": {"num_assets": 5, "num_actions": 3, "horizon": 3, "max_assets": 40.0},
     "left_right": {},
     "predator_prey": {"size": 3, "horizon": 3},
 }

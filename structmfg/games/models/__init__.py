@@ -4,6 +4,8 @@ from structmfg.games.models._beach_bar import BeachBar, BeachBarCrowded, BeachNo
 from structmfg.games.models._carmona_fouque_sun import CarmonaFouqueSun
 from structmfg.games.models._crowd_modelling import CrowdModelling
 from structmfg.games.models._epidemic import Epidemic
+from structmfg.games.models._huggett_shocks import HuggettShocks
+from structmfg.games.models._krusell_smith import KrusellSmithCalibration, KrusellSmithGame
 from structmfg.games.models._left_right import LeftRight
 from structmfg.games.models._linear_quadratic import LinearQuadratic
 from structmfg.games.models._macro import Macro
@@ -17,6 +19,9 @@ __all__ = [
     "CarmonaFouqueSun",
     "CrowdModelling",
     "Epidemic",
+    "HuggettShocks",
+    "KrusellSmithCalibration",
+    "KrusellSmithGame",
     "LeftRight",
     "LinearQuadratic",
     "Macro",

@@ -7,6 +7,7 @@ they check. A model of your own for your own game is any object with the methods
 from typing import Any
 
 from structmfg.verification.oracles._declared import Epidemic, TradeCrowding
+from structmfg.verification.oracles._economists import HuggettShocks, KrusellSmithGame
 from structmfg.verification.oracles._faced_population import FacedPopulation, faced_population, known_by, policy_values
 from structmfg.verification.oracles._histories import (
     Histories,
@@ -42,6 +43,8 @@ MODELS: dict[str, type[Listed]] = {
     "epidemic": Epidemic,
     "four_rooms": FourRooms,
     "lasry_lions": LasryLionsChain,
+    "huggett_shocks": HuggettShocks,
+    "krusell_smith": KrusellSmithGame,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
@@ -76,6 +79,8 @@ __all__ = [
     "FourRooms",
     "Histories",
     "LasryLionsChain",
+    "HuggettShocks",
+    "KrusellSmithGame",
     "LeftRight",
     "LinearQuadratic",
     "Listed",
