@@ -85,10 +85,7 @@ class BondsAtADiscount(Huggett):
 
 @pytest.mark.slow
 def test_rate_without_shocks():
-    """By the endogenous grid method, and by the exact equilibrium of the game in the middle of its horizon.
-
-    The published rate is 0.024695, on a grid of which the method is not known: it differs by 5e-5 from the first.
-    """
+    """By the endogenous grid method. The published rate is 0.024695, by a method that is not known; it is near."""
     from structmfg.games.models._huggett_shocks import _INCOME_CHAIN
 
     levels = smfg.games.HuggettShocks.income_levels()
