@@ -18,6 +18,8 @@ SMALL = {
     "beach_bar": {"num_states": 12},
     "beach_bar_crowded": {"num_states": 12},
     "carmona_fouque_sun": {"num_steps": 4},
+    "huggett_shocks": {"num_assets": 8, "num_actions": 4},
+    "krusell_smith": {"num_assets": 8, "num_actions": 4},
     "linear_quadratic": {"num_states": 15},
     "macro": {"num_wealth": 8, "num_income": 2, "num_actions": 4},
     "predator_prey": {"size": 3},
