@@ -30,7 +30,7 @@ def test_every_solver_runs(name):
     chosen = preset(game, name, **SMALL.get(name, {}))
     assert estimate_memory(game, chosen.solver, max_steps=3).total > 0
     solution = solve(game, chosen.solver, max_steps=3, key=jax.random.key(0), throw=False)
-    assert solution.result.name in ("completed", "max_steps", "uncertified")
+    assert solution.result.name in ("completed", "not_converged")
     value = exploitability(game, solution.policy, kind="non_anticipative").value
     assert 0 <= value < 3 * exploitability(game, uniform(game), kind="non_anticipative").value
 
@@ -46,7 +46,7 @@ def test_many_players_come_near_to_the_mean_field(double):
     for found in (few, many):
         assert (
             abs(found.mean_return.value - found.mean_field_return)
-            < 4 * found.mean_return.stderr + 1 / found.num_players
+            < 4 * found.mean_return.stderr + 4 / found.num_players
         )
     assert abs(many.gain.value - limit) < 4 * many.gain.stderr + 0.02
     with pytest.raises(ValueError, match="not available where a game declares actions, price, public"):

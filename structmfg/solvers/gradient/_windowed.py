@@ -172,7 +172,9 @@ class WindowedRSPG(StructuralSolver):
             to_come = now.mean_field @ policy_values(game, aggregates, probabilities, form=self.form)[time]
             so_far = start.mean_return - game.discount**time * to_come
             hidden, critic_hidden = (_hidden_before(network, observations, time) for network in (policy, critic))
-            return PathState(Position(now, hidden), critic_hidden, noise, so_far, start.mean_return), values
+            return PathState(
+                Position(now.before_acting(), hidden), critic_hidden, noise, so_far, start.mean_return
+            ), values
 
         path_state, values = jax.lax.map(begin, (paths.noise, first_times))
         values = jnp.pad(values, ((0, 0), (0, 1), (0, 0)))
