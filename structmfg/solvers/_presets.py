@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from structmfg._checks import check_integer, check_kind, check_name
-from structmfg.games import BeachBar, BeachBarCrowded, Game, HuggettShocks, KrusellSmithGame, LinearQuadratic, Macro
+from structmfg.games import (
+    BeachBar,
+    BeachBarCrowded,
+    Epidemic,
+    Game,
+    HuggettShocks,
+    KrusellSmithGame,
+    LinearQuadratic,
+    Macro,
+)
 from structmfg.policies import (
     BinnedPolicy,
     BinnedSettings,
@@ -108,6 +117,13 @@ _STRUCTURAL[HuggettShocks] = {
 }
 _STRUCTURAL[KrusellSmithGame] = {**_STRUCTURAL[HuggettShocks], "max_steps": 600}
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
+_STRUCTURAL[Epidemic] = {
+    "num_paths": 16,
+    "learning_rate": 5e-3,
+    "temperature": 0.2,
+    "final_temperature": 1e-3,
+    "max_steps": 1000,
+}
 _WINDOWED: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: _STRUCTURAL[LinearQuadratic],
     BeachBar: _STRUCTURAL[BeachBar],

@@ -14,7 +14,8 @@ from structmfg.solvers import ExactEquilibrium, solve
 @pytest.fixture(scope="module")
 def short():
     """A certified equilibrium on a short tree."""
-    game = smfg.games.make("epidemic", horizon=6)
+    severe = {"contagion": (0.3, 1.2), "recovery": 0.25, "illness": 3.0, "infected": 0.02}
+    game = smfg.games.make("epidemic", horizon=6, num_levels=5, **severe)
     solution = solve(game, ExactEquilibrium(tolerance=1e-6), max_steps=500)
     return game, solution
 

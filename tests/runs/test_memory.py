@@ -25,7 +25,6 @@ ABSURD: dict[str, dict[str, int]] = {
     "crowd_modelling": {"num_states": 5 * 10**8},
     "linear_quadratic": {"num_states": 3 * 10**8},
     "macro": {"num_wealth": 2 * 10**7},
-    "predator_prey": {"size": 5000},
 }
 GIB = 2**30
 

@@ -57,15 +57,15 @@ class Epidemic(Game):
         discount: Weight of the next reward relative to this one.
     """
 
-    num_levels: int = 5
+    num_levels: int = 3
     least_contact: float = 0.2
-    contagion: tuple[float, float] = (0.3, 1.2)
-    recovery: float = 0.25
-    waning: float = 0.02
-    illness: float = 3.0
-    adjustment: float = 0.02
-    persistence: float = 0.9
-    infected: float = 0.02
+    contagion: tuple[float, float] = (0.02, 0.6)
+    recovery: float = 0.1
+    waning: float = 0.05
+    illness: float = 1.2
+    adjustment: float = 0.0
+    persistence: float = 0.95
+    infected: float = 0.1
     horizon: int = 40
     discount: float = 0.97
 
