@@ -10,7 +10,7 @@ from structmfg.evaluation._paths import rollout, steps
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.policies import Policy, TabularPolicy
 
-MARKET_TOLERANCE = 1e-6  # of the excess demand that is left, relative to that at the ends of the bracket (at least 1)
+MARKET_TOLERANCE = 1e-6  # of the excess demand that is left, relative to the smaller one at the ends (at least 1)
 
 
 @eqx.filter_jit
@@ -21,7 +21,12 @@ def market_residuals(game: Game, policy: Policy, noise: Noise) -> Float[Array, "
         game: A game with markets.
         policy: The policy of the population.
         noise: The noise, leading axes (N, T+1).
+
+    Raises:
+        ValueError: If the game has no markets.
     """
+    if "price" not in game.declared:
+        raise ValueError(f"{type(game).__name__} has no markets: it declares no price_bracket")
 
     def along(path: Noise) -> Array:
         trajectory = rollout(game, policy, path)
@@ -117,8 +122,8 @@ def _check_roots(game: Game, nodes: AggregateState) -> None:
     node, market = map(int, faults[times[faults[:, 0]].argmin()])
     low, high = (np.asarray(x)[market] for x in _bracket(game, jax.tree.map(lambda x: x[node], nodes)))
     raise ValueError(
-        f"market {market} has no price {place(nodes, node)}: excess demand has the same sign at both ends of the "
-        f"bracket [{low:g}, {high:g}] of price_bracket"
+        f"market {market} has no price {place(nodes, node)}: excess demand has the same sign, or is zero, at both ends "
+        f"of the bracket [{low:g}, {high:g}] of price_bracket"
     )
 
 
@@ -131,14 +136,14 @@ def place(nodes: AggregateState, node: int) -> str:
 
 
 def _market(game: Game, aggregate: AggregateState, table: Float[Array, "states actions"]) -> tuple[Array, Array]:
-    """Excess demand (P,) at the price, and the largest at the ends of the bracket, all at what is played there."""
+    """Excess demand (P,) at the price, and the smaller of the two at the ends of the bracket, at what is played."""
     before = aggregate.before_acting()
     joint = aggregate.mean_field[:, None] * table
     bracket = game.price_bracket(before)
     assert bracket is not None
     assert aggregate.price is not None
     ends = [jnp.abs(game.excess_demand(before, jnp.asarray(price, float), joint)) for price in bracket]
-    return game.excess_demand(before, aggregate.price, joint), jnp.maximum(*ends)
+    return game.excess_demand(before, aggregate.price, joint), jnp.minimum(*ends)
 
 
 @eqx.filter_jit

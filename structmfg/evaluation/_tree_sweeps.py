@@ -62,9 +62,9 @@ def _forward(
 
     def public_at(noise: Any, before: Array, noise_before: Any, time: Array) -> Any:
         """The public state at a node, given the vector and the noise of its parent."""
-        first = game.initial_public(noise)
+        first = game.first_public(noise)
         later = game.next_public(from_vector(game, before, noise_before, time - 1), noise)
-        return jax.tree.map(lambda x, y: jnp.where(time == 0, x, y), first, later)
+        return jax.tree.map(lambda x, y: jnp.where(time == 0, x, jnp.asarray(y, x.dtype)), first, later)
 
     def step(carry: tuple[Array, Any, PyTree[Array]], inputs: tuple[Any, ...]) -> tuple[Any, Any]:
         next_mean_fields, vectors, hidden = carry

@@ -15,7 +15,6 @@ is small and takes all of them as given: no gradient passes through them.
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -25,7 +24,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole, finite_horizon
 from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, Population, PublicState
-from structmfg.games._content import digest_at_first_use
+from structmfg.games._content import digest_at_first_use, within_a_class
 from structmfg.games._display import Displayed
 from structmfg.games._market import clear
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
@@ -36,16 +35,6 @@ MAX_HORIZON = 10**6
 Declared = Literal["public", "actions", "price", "allowed"]
 Respond = Callable[[AggregateState], tuple[Float[Array, "states actions"], Any]]
 FORBIDDEN_REWARD = -1e30  # of an action that is not allowed: finite, so that zero times it is zero
-
-
-def _within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """An `__eq__` for objects of one class only: JAX's caches compare a game with games of any other class."""
-
-    @functools.wraps(equal)
-    def __eq__(self: Any, other: Any) -> Any:  # noqa: N807
-        return equal(self, other) if type(self) is type(other) else NotImplemented
-
-    return __eq__
 
 
 class Game(Displayed, abc.ABC):
@@ -71,7 +60,7 @@ class Game(Displayed, abc.ABC):
         if "_own_equality" not in vars(cls):  # `dataclass(slots=True)` makes the class a second time
             cls._own_equality = frozenset({"__eq__", "__hash__"} & vars(cls).keys())
             if "__eq__" in cls._own_equality:
-                cls.__eq__ = _within_a_class(vars(cls)["__eq__"])  # type: ignore[method-assign]
+                cls.__eq__ = within_a_class(vars(cls)["__eq__"])  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Remove the equality that `dataclass` adds, which would fail on arrays, before the first object is made."""
@@ -218,9 +207,7 @@ class Game(Displayed, abc.ABC):
     ) -> Float[Array, " statistics"] | None:
         """The statistics n_t (N,) of what the population does, through which alone its actions matter; none by default.
 
-        Args:
-            aggregate: The aggregate state at t, with its price.
-            joint: The share (S, A) of the population in each state that takes each action.
+        `joint` (S, A) is the share of the population in each state that takes each action.
         """
         return None
 
@@ -311,9 +298,16 @@ class Game(Displayed, abc.ABC):
         for leaf in jax.tree.leaves(own):
             check_reals("noise", leaf)
         if public is None:
-            own = (own[0], self.initial_public(own[0]))
+            own = (own[0], self.first_public(own[0]))
         vectors = (None if given is None else jnp.asarray(given, float) for given in (actions, price))
         return AggregateState(mean_field, own[0], jnp.asarray(time), own[1], *vectors)
+
+    def first_public(self, noise: Noise) -> PublicState | None:
+        """x_0 as arrays, whose real numbers have JAX's default precision."""
+        return jax.tree.map(
+            lambda x: jnp.asarray(x, float) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else jnp.asarray(x),
+            self.initial_public(noise),
+        )
 
     def decide(
         self, aggregate: AggregateState, respond: Respond
@@ -369,7 +363,10 @@ class Game(Displayed, abc.ABC):
         self, aggregate: AggregateState, mean_field: Float[Array, " states"], next_noise: Noise
     ) -> AggregateState:
         """The aggregate state at t+1 with a given mean field, from the one at t with its price and actions."""
-        public = self.next_public(aggregate, next_noise) if "public" in self.declared else None
+        public = None
+        if "public" in self.declared:
+            new = self.next_public(aggregate, next_noise)
+            public = jax.tree.map(lambda x, before: jnp.asarray(x, before.dtype), new, aggregate.public)
         return AggregateState(mean_field, next_noise, aggregate.time + 1, public)
 
     def follow(
@@ -389,7 +386,13 @@ class Game(Displayed, abc.ABC):
     @property
     def observation_size(self) -> int:
         """The number of entries of a public observation."""
-        shape = jax.eval_shape(lambda key: self.observe(self.initial(key)), jax.random.key(0)).shape
+
+        def observed(key: PRNGKeyArray) -> Array:
+            start = self.initial(key)
+            bracket = self.price_bracket(start)
+            return self.observe(start if bracket is None else dataclasses.replace(start, price=bracket[0]))
+
+        shape = jax.eval_shape(observed, jax.random.key(0)).shape
         if len(shape) != 1:
             raise ValueError(
                 f"observe must return an array of shape (observations,), but returned one of shape {shape}"

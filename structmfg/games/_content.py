@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import types
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -276,3 +276,13 @@ def _belongs_to_module(value: Any, module: str | None) -> bool:
     if isinstance(value, (*_DATA, types.SimpleNamespace)):
         return True
     return module in (getattr(value, "__module__", None), type(value).__module__)
+
+
+def within_a_class(equal: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """An `__eq__` for objects of one class only: JAX's caches compare a game with games of any other class."""
+
+    @functools.wraps(equal)
+    def __eq__(self: Any, other: Any) -> Any:  # noqa: N807
+        return equal(self, other) if type(self) is type(other) else NotImplemented
+
+    return __eq__

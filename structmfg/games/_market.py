@@ -44,7 +44,7 @@ def clear(excess: Excess, low: Float[Array, " markets"], high: Float[Array, " ma
         high: The highest prices (P,).
 
     Returns:
-        The prices; NaN where excess demand has the same sign, or is not a number, at both ends of the bracket.
+        The prices; NaN where excess demand has the same sign, is zero or is not a number at both ends of the bracket.
     """
     low, high = jnp.asarray(low, float), jnp.asarray(high, float)
 
@@ -52,7 +52,8 @@ def clear(excess: Excess, low: Float[Array, " markets"], high: Float[Array, " ma
         for market in range(low.shape[0]):
 
             def one(price: Array, market: int = market, prices: Array = prices) -> Array:
-                return excess(prices.at[market].set(price))[market]
+                known = jnp.where(jnp.isnan(prices), (low + high) / 2, prices)  # a market without a price stays alone
+                return excess(known.at[market].set(price))[market]
 
             prices = prices.at[market].set(root(one, low[market], high[market]))
         return prices
@@ -105,7 +106,7 @@ def root(
         jnp.zeros((), int),
         (at_low == 0) | (at_high == 0),
     )
-    bracketed = (at_low <= 0) & (at_high >= 0) | (at_low >= 0) & (at_high <= 0)
+    bracketed = ((at_low <= 0) & (at_high >= 0) | (at_low >= 0) & (at_high <= 0)) & ((at_low != 0) | (at_high != 0))
     end = jax.lax.while_loop(
         lambda state: ~state.done & (state.evaluations < _MAX_EVALUATIONS) & bracketed, step, start
     )

@@ -110,7 +110,7 @@ class PopulationGame:
         """Draw a population at t = 0, given the common noise z_0."""
         mass = self.game.initial_mean_field(noise)
         agents = jax.random.choice(key, self.game.num_states, (self.num_agents,), p=mass)
-        aggregate = AggregateState(self._mean_field(agents), noise, jnp.zeros((), int), self.game.initial_public(noise))
+        aggregate = AggregateState(self._mean_field(agents), noise, jnp.zeros((), int), self.game.first_public(noise))
         return PopulationState(agents, self._with_price(aggregate, respond))
 
     def advance(

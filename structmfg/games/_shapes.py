@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from structmfg._checks import brief, check_shape
 from structmfg.games._aggregate import AggregateState
@@ -43,6 +44,11 @@ def _failing_line(error: TypeError) -> str:
 def shapes_of(tree: Any) -> str:
     """The structure of a tree, with the shape and the type of each array, as text."""
     return str(jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), tree))
+
+
+def _kinds_of(tree: Any) -> str:
+    """The structure of a tree, with the shape of each array and whether its numbers are whole, real or booleans."""
+    return str(jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf).kind), tree))
 
 
 def check_shapes(game: Game, noise: Any, next_noise: Any) -> None:
@@ -92,7 +98,10 @@ def _declared_shapes(
             return eqx.filter_eval_shape(getattr(game, name), *arguments)
 
     known = mean_field, noise, jax.ShapeDtypeStruct((), int)
-    public = returned("initial_public", noise) if "public" in game.declared else None
+    public = None
+    if "public" in game.declared:
+        with naming_method("initial_public"):
+            public = eqx.filter_eval_shape(game.first_public, noise)
     price = actions = None
     aggregate = _shape_of_state(*known, public)
     if "price" in game.declared:
@@ -103,6 +112,8 @@ def _declared_shapes(
             raise ValueError(
                 f"the two arrays of price_bracket must have one shape, but have {[x.shape for x in bracket]}"
             )
+        if type(game).excess_demand is Game.excess_demand:
+            raise ValueError(f"{type(game).__name__} has a price_bracket, and needs excess_demand as well")
         excess = returned("excess_demand", aggregate, bracket[0], shares)
         if getattr(excess, "shape", None) != bracket[0].shape:
             raise ValueError(f"excess_demand must return {bracket[0].shape}, as price_bracket, not {_describe(excess)}")
@@ -117,10 +128,13 @@ def _declared_shapes(
         if len(getattr(actions, "shape", ())) != 1:
             raise ValueError(f"action_statistics must return an array of shape (n,), but returned {_describe(actions)}")
         aggregate = _shape_of_state(*known, public, actions, price)
-    if public is not None and (given := shapes_of(returned("next_public", aggregate, next_noise))) != shapes_of(public):
-        raise ValueError(
-            f"next_public must return a state like initial_public, {shapes_of(public)}, but returned {given}"
-        )
+    if public is not None:
+        following = returned("next_public", aggregate, next_noise)
+        if _kinds_of(following) != _kinds_of(public):
+            raise ValueError(
+                f"next_public must return a state like initial_public, {shapes_of(public)}, but returned "
+                f"{shapes_of(following)}"
+            )
     return aggregate
 
 

@@ -24,6 +24,7 @@ from structmfg._checks import (
     plain,
 )
 from structmfg.games._aggregate import (
+    AggregateState,
     Noise,
     NoisePaths,
     check_block_masses,
@@ -350,4 +351,17 @@ def check_stationary(game: Game) -> Noise:
                 f"{len(values)} values: give it a finite horizon, or see solvers.master_equation"
             )
     check_shapes(game, point, point)
+    first, later = (jax.tree.map(np.asarray, _pieces_at(game, point, jnp.asarray(t))) for t in (0, 3))
+    for name, one, other in zip(("kernel", "reward"), first, later, strict=True):
+        if not np.array_equal(one, other, equal_nan=True):
+            raise ValueError(f"a game that goes on for ever may not read the time, but its {name} is another at t = 3")
     return point
+
+
+@eqx.filter_jit
+def _pieces_at(game: Game, noise: Noise, time: Array) -> tuple[Array, Array]:
+    """Expectations of two functions of the next state, and rewards, at the initial mean field."""
+    mean_field, states = game.initial_mean_field(noise), jnp.arange(game.num_states)
+    now, then = (AggregateState(mean_field, noise, t) for t in (time, time + 1))
+    kernel = game.kernel(now)
+    return jnp.stack([kernel.expect(states * 1.0), kernel.expect(jnp.cos(states**2.0))]), game.reward(now, then)

@@ -9,7 +9,8 @@ import pytest
 from helpers.declared_games import ACTIONS, DISCOUNT, HORIZON, PARTS, STATES, Plain, tiny_game
 
 from structmfg.evaluation import best_response, exploitability, market_residuals, policy_gradient, rollout
-from structmfg.games import NoisePaths, PopulationGame, as_vector, from_vector, noise_tree, num_entries
+from structmfg.games import Game, NoisePaths, PopulationGame, as_vector, from_vector, noise_tree, num_entries
+from structmfg.games._market import clear
 from structmfg.policies import TabularPolicy, from_functions, uniform
 from structmfg.solvers import RSPG, ExactEquilibrium, FictitiousPlay, FixedPoint, OnlineMirrorDescent, solve
 
@@ -250,6 +251,7 @@ def test_mass_on_what_is_not_allowed_is_refused(table):
         ("price_bracket", lambda self, a: (jnp.array([3.0]), jnp.array([4.0])), NO_PRICE),
         ("excess_demand", lambda self, a, p, joint: jnp.sign(p - 0.3), "market 0 does not clear at time 0"),
         ("excess_demand", lambda self, a, p, joint: p[0], "excess_demand must return"),
+        ("excess_demand", Game.excess_demand, "has a price_bracket, and needs excess_demand as well"),
         ("next_public", lambda self, a, z: {"level": jnp.zeros(2)}, "next_public must return a state like"),
     ],
 )  # fmt: skip
@@ -260,6 +262,45 @@ def test_faulty_declarations_are_refused(method, given, message):
         exploitability(faulty, uniform(faulty), kind="non_anticipative")
     with pytest.raises(ValueError, match=message):
         exploitability(faulty, uniform(faulty))
+
+
+def test_a_steep_end_of_the_bracket_does_not_hide_what_is_left():
+    """Excess demand jumps over zero; at the lower end it is a million."""
+    members = {
+        "excess_demand": lambda self, a, p, joint: jnp.where(p < 1.3, 0.3 / p, -0.2),
+        "price_bracket": lambda self, a: (jnp.array([1e-7]), jnp.array([4.0])),
+    }
+    game = type("Steep", (type(tiny_game("price")),), members)(1.0)
+    with pytest.raises(ValueError, match="market 0 does not clear at time 0"):
+        exploitability(game, uniform(game), kind="non_anticipative")
+
+
+def test_two_markets_clear_together_and_the_one_without_a_root_is_named():
+    low, high = jnp.full(2, 0.01), jnp.full(2, 50.0)
+    both = clear(lambda p: jnp.stack([3 - p[0] - 0.1 * p[1], 2 + 0.1 * p[0] - p[1]]), low, high)
+    np.testing.assert_allclose(both, [2.8 / 1.01, 2.3 / 1.01], rtol=1e-12)
+    one = clear(lambda p: jnp.stack([1 / p[0] - p[0] + 0.1 * p[1], 1 + p[1]]), low, high)
+    assert np.isnan(one).tolist() == [False, True]
+    assert np.isnan(clear(lambda p: 0 * p, low[:1], high[:1])).all()  # any price would do, so none is the price
+
+
+def test_public_states_of_any_numbers():
+    """Python's numbers, and arrays in single precision, on a tree in double precision."""
+    members = {
+        "initial_public": lambda self, noise: {"level": np.float32(0.25), "count": 0},
+        "next_public": lambda self, a, z: {"level": 0.5 * a.public["level"] + a.mean_field[0], "count": 1},
+    }
+    game = type("Plain", (type(tiny_game("public")),), members)(1.0)
+    assert exploitability(game, uniform(game), kind="non_anticipative").value > 0
+    assert rollout(game, uniform(game), jnp.zeros(4, int)).aggregates.public["level"].dtype == "float64"
+
+
+def test_what_agents_observe_has_a_size_before_there_is_a_price():
+    observe = {"observe": lambda self, a: jnp.stack([a.price[0], a.mean_field[0]])}
+    game = type("Seen", (type(tiny_game("price")),), observe)(1.0)
+    assert game.observation_size == 2
+    with pytest.raises(ValueError, match="has no markets"):
+        market_residuals(tiny_game("public"), uniform(game), game.scenarios().noise)
 
 
 def test_paths_alone_are_checked_as_the_tree_is():

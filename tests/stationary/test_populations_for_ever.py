@@ -2,11 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from structmfg.evaluation import best_response
 from structmfg.games import NoiselessGame, Population
 from structmfg.operators import DenseKernel, direct_sum
 from structmfg.policies import uniform
+from structmfg.solvers import StationaryMeanFieldEquilibrium, solve
 
 
 def test_for_ever_too_gains_are_told_by_population(double):
@@ -15,6 +17,13 @@ def test_for_ever_too_gains_are_told_by_population(double):
     response = best_response(game, uniform(game))
     np.testing.assert_allclose(list(response.by_population.values()), _gains_for_ever(), atol=1e-12)
     assert abs(response.exploitability - np.array([0.01, 0.99]) @ _gains_for_ever()) < 1e-12
+
+
+def test_newton_is_for_one_population():
+    with pytest.raises(ValueError, match="method 'newton' is for one population, but the game has 2"):
+        solve(Forever(), StationaryMeanFieldEquilibrium(), max_steps=3)
+    solution = solve(Forever(), StationaryMeanFieldEquilibrium(method="policy_iteration", tolerance=1e-10), max_steps=9)
+    assert solution.result.name == "converged"
 
 
 def _gains_for_ever():

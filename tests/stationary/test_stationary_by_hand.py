@@ -10,7 +10,7 @@ import pytest
 
 import structmfg as smfg
 from structmfg.evaluation import StationaryProblem
-from structmfg.games import NoiseChain, NoiselessGame
+from structmfg.games import NoiseChain, NoiselessGame, from_arrays
 from structmfg.operators import DenseKernel
 from structmfg.policies import StationaryPolicy
 from structmfg.solvers import StationaryMeanFieldEquilibrium, best_response, exploitability
@@ -331,3 +331,19 @@ def test_truncated_games_approach_the_endless_one():
         found = best_response(short, policy.table).mean_return
         assert found == pytest.approx(endless * (1 - 0.8**horizon), rel=1e-6)
     assert game.horizon is None
+
+
+def test_the_clock_is_refused_for_ever():
+    """A kernel, or a reward, that reads the time has no stationary equilibrium."""
+    stay = np.broadcast_to(np.eye(2)[:, None], (2, 2, 2))
+
+    def moving(aggregate):
+        return jnp.roll(jnp.asarray(stay), aggregate.time, axis=2)
+
+    def growing(now, then):
+        return (1.0 + now.time) * jnp.ones((2, 2))
+
+    rewards = np.zeros((2, 2))
+    for name, pieces in (("kernel", (moving, rewards)), ("reward", (stay, growing))):
+        with pytest.raises(ValueError, match=f"may not read the time, but its {name} is another"):
+            from_arrays(*pieces, horizon=None, discount=0.9, initial=[0.5, 0.5])

@@ -14,7 +14,7 @@ from structmfg._checks import brief, check_kind, check_rows
 from structmfg.games._aggregate import AggregateState, Noise, Population, check_blocks_closed, kept_in_blocks
 from structmfg.games._base import Declared, Game
 from structmfg.games._noise_chain import NoiseChain
-from structmfg.games._validate import check_definition, check_game
+from structmfg.games._validate import check_definition, check_game, check_stationary
 from structmfg.games.arrays._laws import TOLERANCE, Function, check_count, law_of, picked
 from structmfg.operators import TransitionKernel
 
@@ -30,7 +30,7 @@ class ArrayGame(Game):
 
     num_states: int
     num_actions: int
-    horizon: int
+    horizon: Any
     discount: float
     populations: tuple[Population, ...]
 
@@ -39,7 +39,7 @@ class ArrayGame(Game):
         *,
         kernel: Any = None,
         reward: Any = None,
-        horizon: int = 1,
+        horizon: int | None = 1,
         discount: float = 1.0,
         initial: Any = None,
         noise: NoiseChain | None = None,
@@ -91,16 +91,23 @@ class ArrayGame(Game):
         if self._initial is not None:
             check_rows("initial", self._initial, tolerance=TOLERANCE)
         if isinstance(self._reward, np.ndarray):
-            _check_entries("reward", np.isfinite(self._reward), self._reward, "be finite")
+            allowed = self._allowed if isinstance(self._allowed, np.ndarray) else True
+            _check_entries("reward", np.isfinite(self._reward) | ~np.asarray(allowed), self._reward, "be finite")
         if isinstance(self._allowed, np.ndarray) and len(faults := np.argwhere(~self._allowed.any(-1))):
             raise ValueError(f"allowed must allow an action in every state, but allows none in state {faults[0][1]}")
         if callable(self._reward) or callable(self._allowed) or isinstance(self._law, Function) or self.populations:
             self._check_at_start()
         else:
+            self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        if self.horizon is None:
+            check_stationary(self)
+        else:
             check_definition(self, sampled=False)
 
     def _check_at_start(self) -> None:
-        check_definition(self, sampled=False)
+        self._check_shapes()
         for state in range(self.noise.num_states):
             noise = jax.tree.map(lambda values, i=state: jnp.asarray(values)[i], self.noise.values)
             sums, least, kept, rewards = jax.tree.map(np.asarray, _at_start(self, noise))
@@ -182,7 +189,7 @@ def from_arrays(
     kernel: Any,
     reward: Any,
     *,
-    horizon: int,
+    horizon: int | None,
     discount: float,
     initial: Any = None,
     noise: NoiseChain | None = None,
@@ -201,7 +208,7 @@ def from_arrays(
             distribution of the next state; or a `TransitionKernel`; or a function of the aggregate state that returns
             an array (S, A, S) or a kernel.
         reward: (S, A), or a function of the aggregate states at t and at t+1 that returns it.
-        horizon: The number of steps T.
+        horizon: The number of steps T; None for a game that goes on for ever.
         discount: The weight of the next reward relative to this one, in (0, 1].
         initial: mu_0 (S,); uniform by default. It must be given where kernel and reward are both functions.
         noise: The common noise as a chain of Z states; none by default. Then every array above and below may have a

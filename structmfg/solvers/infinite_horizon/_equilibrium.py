@@ -94,6 +94,11 @@ class StationaryMeanFieldEquilibrium(StationarySolver):
     @override
     def init(self, problem: Any) -> StationaryState:
         states, actions = problem.uniform().shape
+        if self.method == "newton" and len(problem.game.populations) > 1:
+            raise ValueError(
+                "method 'newton' is for one population, but the game has "
+                f"{len(problem.game.populations)}: take another method, such as mirror_descent"
+            )
         if self.method == "newton" and states * actions * states > _MAX_DENSE:
             raise ValueError(
                 f"method 'newton' holds (S A, S) numbers, at most {_MAX_DENSE}, but the game has {states} states and "

@@ -103,7 +103,7 @@ def _simulate(
         return (following, hidden, arrived, returns), counts
 
     within_steps = None if within is None else steps(within)
-    first = AggregateState(start / num_agents, z0, jnp.zeros((), int), game.initial_public(z0))
+    first = AggregateState(start / num_agents, z0, jnp.zeros((), int), game.first_public(z0))
     if within_steps is not None:
         first = jax.tree.map(lambda x: x[0], within_steps[0]).before_acting()
     split = [jax.random.split(k, game.horizon) for k in keys]
