@@ -140,7 +140,10 @@ def test_certified_equilibria_are_those_of_numpy(parts):
     assert abs(found.mean_return - plain.mean(plain.own)) < 1e-9
 
 
-@pytest.mark.parametrize("solver", [FixedPoint(0.2, 0.05), FictitiousPlay(), OnlineMirrorDescent(0.5)], ids=type)
+SLOW = [pytest.param(solver, marks=pytest.mark.slow) for solver in (FictitiousPlay(), OnlineMirrorDescent(0.5))]
+
+
+@pytest.mark.parametrize("solver", [FixedPoint(0.2, 0.05), *SLOW], ids=type)
 def test_classical_iterations_come_nearer(solver):
     """And what they report is the exploitability of the policy that they return."""
     game = tiny_game(*PARTS)
@@ -183,6 +186,7 @@ def test_gradients_are_those_of_one_agent(parts, table):
         assert abs(gradient[entry] - quotient) < 1e-9
 
 
+@pytest.mark.slow
 def test_training_sees_what_the_game_declares():
     """RSPG on the tiny game comes nearer to equilibrium, without a gradient through price, actions or public state."""
     from structmfg.policies import recurrent

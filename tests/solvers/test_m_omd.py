@@ -157,8 +157,9 @@ def test_exploration():
     given = [float(chosen._exploration(jnp.asarray(step), 100)) for step in (0, 25, 50, 100)]
     np.testing.assert_allclose(given, [1, 0.55, 0.1, 0.1], rtol=1e-6)
     logits = jnp.broadcast_to(jnp.log(jnp.array([0.7, 0.2, 0.1])), (30_000, 3))
+    observed = Observation(jnp.zeros(30_000, int), jnp.zeros(1), jnp.zeros((), int))
     for share in (0.0, 0.5, 1.0):
-        drawn = explore(logits, jnp.asarray(share), KEY)
+        drawn = explore(logits, observed, jnp.asarray(share), KEY)
         expected = share / 3 + (1 - share) * np.array([0.7, 0.2, 0.1])
         np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 30_000, expected, atol=0.012)
 

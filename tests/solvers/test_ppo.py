@@ -112,7 +112,9 @@ def test_values_end_with_the_horizon(second_rollout):
     ending = np.asarray(batch.observed.time == GAME.horizon - 1)
     values, populations = bind(chosen.policy, state.parameters)[1], state.populations
     choose = lambda memory, observed, key: (memory + 1, batch.actions[memory], None)  # noqa: E731
-    _, _, steps, _ = _experience.play(played, populations, 0, choose, jax.random.key(7), chosen.rollout)
+    _, _, steps, _ = _experience.play(
+        played, populations, 0, choose, lambda *_: None, jax.random.key(7), chosen.rollout
+    )
     np.testing.assert_array_equal(steps.observed.states, batch.observed.states)  # the same keys, the same moves
     np.testing.assert_allclose(batch.values[ending], (steps.rewards / state.scale)[ending], rtol=1e-5, atol=1e-6)
     estimates = along(values, state.hidden.critic, batch.observed)

@@ -78,7 +78,7 @@ class Epidemic(Game):
         for name in ("recovery", "waning", "persistence"):
             check_between(name, getattr(self, name), 0, 1)
         check_between("infected", self.infected, 0, 1)
-        if len(self.contagion) != 2:
+        if not isinstance(self.contagion, tuple | list) or len(self.contagion) != 2:
             raise ValueError(f"contagion must hold two rates, of the low and the high regime, but is {self.contagion}")
         for rate in self.contagion:
             check_positive("contagion", rate)

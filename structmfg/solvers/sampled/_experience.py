@@ -80,7 +80,9 @@ def play(
         def step_one(key: PRNGKeyArray, state: PopulationState, actions: Array, memory: Any) -> Any:
             return game.step(key, state, actions, functools.partial(respond, memory))
 
-        following, populations, rewards, done = jax.vmap(step_one)(jnp.stack(keys), populations, actions, memory)
+        own = 0 if "price" in game.game.declared else None  # whose memory `respond` is given: each population's own
+        step_all = jax.vmap(step_one, (0, 0, 0, own))
+        following, populations, rewards, done = step_all(jnp.stack(keys), populations, actions, memory)
         return (populations, memory), (Transitions(observed, actions, rewards, following, done), recorded)
 
     keys = jax.random.split(key, num_steps)
