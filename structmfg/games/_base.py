@@ -225,7 +225,7 @@ class Game(Displayed, abc.ABC):
         self, aggregate: AggregateState, price: Float[Array, " markets"], joint: Float[Array, "states actions"]
     ) -> Float[Array, " markets"]:
         """Demand less supply (P,) at given prices, given the shares (S, A) that take each action at these prices."""
-        raise NotImplementedError(f"{type(self).__name__} has a price_bracket, and needs excess_demand as well")
+        raise ValueError(f"{type(self).__name__} has a price_bracket, and needs excess_demand as well")
 
     def allowed(self, aggregate: AggregateState) -> Bool[Array, "states actions"] | None:
         """Which actions (S, A) are allowed in each state, at least one; None, the default, for all.

@@ -1,15 +1,17 @@
 """Every solver, and games of N players, on a tiny game that declares all that a game can."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from helpers.declared_games import PARTS, tiny_game
 
-from structmfg.evaluation import exploitability
+from structmfg.evaluation import exploitability, policy_values, rollout
 from structmfg.policies import uniform
 from structmfg.solvers import SOLVERS, players, preset, solve
 from structmfg.solvers.loop import estimate_memory
-from structmfg.verification import verify
+from structmfg.verification import laws, verify
 
 SMALL = {
     "ippo": {"num_populations": 2, "num_agents": 32, "rollout": 6, "num_minibatches": 2},
@@ -64,3 +66,27 @@ def test_verify_passes_and_names_what_is_wrong():
     wrong = type("NeverClears", (type(game),), {"excess_demand": without_jump})(1.0)
     failed = [result for result in verify(wrong).results if not result.passed]
     assert any("market 0 has no price" in result.where for result in failed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leak", [None, "actions", "public"])
+def test_a_gradient_through_what_the_population_does_is_caught(leak):
+    """By the law that `verify` checks; a price is found by a loop that reverse mode cannot pass at all."""
+    game = tiny_game("public", "actions")
+
+    def loss_gradient(solver, game, parameters, trajectories, paths):
+        def loss(parameters):
+            policy = solver.policy.with_parameters(parameters)
+
+            def along(held, noise):
+                moved = rollout(game, policy, noise).aggregates
+                aggregates = dataclasses.replace(held.aggregates, **({leak: getattr(moved, leak)} if leak else {}))
+                table = jax.nn.softmax(policy.unroll(held.observations))
+                return aggregates.mean_field[0] @ policy_values(game, aggregates, table)[0]
+
+            return -paths.probabilities @ jax.vmap(along)(trajectories, paths.noise)
+
+        return jax.grad(loss, allow_int=True)(parameters)
+
+    result = laws.no_gradient_through_the_mean_field(game, jax.random.key(0), loss_gradient=loss_gradient)
+    assert result.passed == (leak is None), result
