@@ -14,10 +14,10 @@ from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
 from structmfg.games._aggregate import Agents, AggregateState
-from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain
 from structmfg.games._sampling import draw_categorical
 from structmfg.games._validate import check_game
+from structmfg.games.models._saving import SavingGame
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
 _PRODUCTIVITY = np.array([0.9139, 0.9560, 1.0, 1.0460, 1.0942])
@@ -42,7 +42,7 @@ def _stationary(chain: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class HuggettShocks(Game):
+class HuggettShocks(SavingGame):
     """Households trade a bond in fixed supply, and the interest rate clears its market in every period.
 
     State (assets a, income e), index = asset_index * 3 + income_index. z is productivity, a chain of five states, the
@@ -101,16 +101,12 @@ class HuggettShocks(Game):
         """S = num_assets * 3."""
         return self.num_assets * len(_INCOME)
 
-    @property
-    def asset_grid(self) -> GeometricGrid:
-        """The grid of assets, from 0 to max_assets."""
-        return GeometricGrid(self.num_assets, 0.0, self.max_assets, 0.25)
-
     @staticmethod
     def income_levels() -> Float[np.ndarray, "3"]:
         """The levels of income, in units of their stationary mean."""
         return _INCOME / (_stationary(_INCOME_CHAIN) @ _INCOME)
 
+    @override
     def shares(self) -> Float[Array, " actions"]:
         """The share of a + z e that each action consumes."""
         return jnp.asarray(np.geomspace(self.min_share, self.max_share, self.num_actions), float)
@@ -155,12 +151,9 @@ class HuggettShocks(Game):
         grid, levels = self.asset_grid.points(), jnp.asarray(self.income_levels(), float)
         assets, income = states // 3, states % 3
         kept = (1 - self.shares()[actions]) * (grid[assets] + aggregate.noise * levels[income])
-        bought = jnp.clip((1 + self.interest(aggregate)) * kept, grid[0], grid[-1])
-        below = jnp.clip(jnp.searchsorted(grid, bought, side="right") - 1, 0, self.num_assets - 2)
         place, luck = jax.random.split(key)
-        drawn = jax.random.uniform(place, states.shape) * (grid[below + 1] - grid[below])
         following = draw_categorical(luck, jnp.asarray(_INCOME_CHAIN, float)[income])
-        return (below + (drawn < bought - grid[below])) * 3 + following
+        return self.draw_assets((1 + self.interest(aggregate)) * kept, place) * 3 + following
 
     def terminal_values(self) -> Float[Array, " states"]:
         """The value (S,) of consuming mean income and 1 - discount of all assets for ever."""
@@ -205,29 +198,14 @@ class HuggettShocks(Game):
 
     @override
     def initial_mean_field(self, noise: Float[Array, ""]) -> Float[Array, " states"]:
-        points = np.geomspace(0.25, self.max_assets + 0.25, self.num_assets) - 0.25
-        points[0] = 0.0
-        density = points ** (_INITIAL_SHAPE - 1) * np.exp(-_INITIAL_SHAPE * points / self.bond_supply)
-        mass = density * np.gradient(points)
-        return jnp.asarray(np.outer(mass / mass.sum(), _stationary(_INCOME_CHAIN)).ravel(), float)
-
-    @override
-    def state_features(self) -> Float[Array, "states features"]:
-        index = jnp.arange(self.num_states)
-        return jnp.stack([2 * (index // 3) / (self.num_assets - 1) - 1, index % 3 - 1.0], axis=-1)
+        return jnp.asarray(
+            np.outer(self.gamma_assets(self.bond_supply, _INITIAL_SHAPE), _stationary(_INCOME_CHAIN)).ravel(), float
+        )
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
         assets = aggregate.mean_field @ jnp.repeat(self.asset_grid.points(), 3)
         return {"interest rate": self.interest(aggregate), "productivity": aggregate.noise, "mean assets": assets}
-
-    @override
-    def action_axis(self) -> tuple[str, np.ndarray]:
-        return "mean share of cash on hand consumed", np.asarray(self.shares())
-
-    @override
-    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        return "assets", jnp.repeat(self.asset_grid.points(), 3)
 
     @override
     def state_axes(self) -> list[tuple[str, GeometricGrid | np.ndarray]]:

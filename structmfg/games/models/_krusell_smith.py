@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, check_rows, plain, plain_fields
 from structmfg.games._aggregate import Agents, AggregateState
-from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain
 from structmfg.games._sampling import draw_categorical
 from structmfg.games._validate import check_game
+from structmfg.games.models._saving import SavingGame
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
 Phase = int | Int[Array, ""]
@@ -116,7 +116,7 @@ class KrusellSmithCalibration:
 
 
 @dataclasses.dataclass(frozen=True)
-class KrusellSmithGame(Game):
+class KrusellSmithGame(SavingGame):
     """Households save in capital, and productivity and employment move together.
 
     State (assets a, work u), index = asset_index * 3 + u. z is the phase, 0 bad and 1 good, from either with
@@ -189,11 +189,6 @@ class KrusellSmithGame(Game):
         """S = num_assets * 3."""
         return self.num_assets * 3
 
-    @property
-    def asset_grid(self) -> GeometricGrid:
-        """The grid of assets, from 0 to max_assets."""
-        return GeometricGrid(self.num_assets, 0.0, self.max_assets, 0.25)
-
     @staticmethod
     def employed() -> Int[np.ndarray, "2 3"]:
         """Whether a household has work, [z, u]."""
@@ -206,6 +201,7 @@ class KrusellSmithGame(Game):
         check_rows("transition probabilities of u", chain := np.stack([good, bad - good, 1 - bad], axis=-1))
         return chain
 
+    @override
     def shares(self) -> Float[Array, " actions"]:
         """The share of cash on hand that each action consumes."""
         return jnp.asarray(np.geomspace(self.min_share, 1.0, self.num_actions), float)
@@ -232,13 +228,10 @@ class KrusellSmithGame(Game):
     @override
     def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """Savings go to a neighbouring grid point, up or down at random such that their mean is kept."""
-        grid, cash = self.asset_grid.points(), self.cash_on_hand(aggregate)[states]
-        saved = jnp.clip(cash * (1 - self.shares()[actions]), grid[0], grid[-1])
-        below = jnp.clip(jnp.searchsorted(grid, saved, side="right") - 1, 0, self.num_assets - 2)
         place, luck = jax.random.split(key)
-        drawn = jax.random.uniform(place, states.shape) * (grid[below + 1] - grid[below])
+        saved = self.cash_on_hand(aggregate)[states] * (1 - self.shares()[actions])
         chances = jnp.asarray(self.work_chain(), float)[aggregate.noise]
-        return (below + (drawn < saved - grid[below])) * 3 + draw_categorical(luck, chances[states % 3])
+        return self.draw_assets(saved, place) * 3 + draw_categorical(luck, chances[states % 3])
 
     def terminal_values(self) -> Float[Array, " states"]:
         """The value (S,) of consuming mean labour income and the interest on assets for ever."""
@@ -288,30 +281,16 @@ class KrusellSmithGame(Game):
     @override
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
         """The same in both phases, as u is: the shares out of work are those of the bad and the good phase."""
-        points = np.geomspace(0.25, self.max_assets + 0.25, self.num_assets) - 0.25
-        points[0] = 0.0
         mean = self.initial_capital * self.calibration.steady_capital
-        mass = (points / mean) ** (_INITIAL_SHAPE - 1) * np.exp(-_INITIAL_SHAPE * points / mean) * np.gradient(points)
         bad, good = self.calibration.unemployment
-        return jnp.asarray(np.outer(mass / mass.sum(), [good, bad - good, 1 - bad]).ravel(), float)
-
-    @override
-    def state_features(self) -> Float[Array, "states features"]:
-        index = jnp.arange(self.num_states)
-        return jnp.stack([2 * (index // 3) / (self.num_assets - 1) - 1, index % 3 - 1.0], axis=-1)
+        return jnp.asarray(
+            np.outer(self.gamma_assets(mean, _INITIAL_SHAPE), [good, bad - good, 1 - bad]).ravel(), float
+        )
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
         interest, wage = self.prices(aggregate)
         return {"mean assets": self.aggregates(aggregate.mean_field)[0], "interest rate": interest, "wage": wage}
-
-    @override
-    def action_axis(self) -> tuple[str, np.ndarray]:
-        return "mean share of cash on hand consumed", np.asarray(self.shares())
-
-    @override
-    def state_axis(self) -> tuple[str, Float[Array, " states"]]:
-        return "assets", jnp.repeat(self.asset_grid.points(), 3)
 
     @override
     def state_axes(self) -> list[tuple[str, GeometricGrid | np.ndarray]]:
