@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from structmfg._version import __version__
 
 if TYPE_CHECKING:
-    from structmfg import economies, evaluation, games, linear, operators, policies, solvers, verification
+    from structmfg import economies, evaluation, games, linear, operators, parallel, policies, solvers, verification
     from structmfg.games import AggregateState, Game, NoisePaths
     from structmfg.runs import load, report, save
 
@@ -21,6 +21,7 @@ __all__ = [
     "linear",
     "load",
     "operators",
+    "parallel",
     "policies",
     "report",
     "reports",

@@ -24,7 +24,7 @@ GROUND = [
     "_pages",
     "_statistics",
 ]
-ROOMS = ["operators", "linear", "games", "policies", "economies", "evaluation", "solvers"]
+ROOMS = ["operators", "linear", "parallel", "games", "policies", "economies", "evaluation", "solvers"]
 ROOMS += ["verification", "reports", "runs", "benchmarks", "cli"]
 LAYERS = GROUND + ROOMS
 FILES = sorted(PACKAGE.rglob("*.py"))
