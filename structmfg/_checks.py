@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from structmfg._flags import known_at_once
 from structmfg._text import brief as brief
 from structmfg._text import check_name as check_name
 from structmfg._text import printable as printable
@@ -155,7 +156,7 @@ def check_entries(name: str, values: Any, low: float, high: float, *, hint: str 
     known = known_values(values)
     if known is None or not known.size:
         return
-    with jax.ensure_compile_time_eval():  # inside jit, too, on another device
+    with known_at_once():  # inside jit, too, on another device
         least, most = known.min().item(), known.max().item()  # in Python, as `high` may be beyond their type
     if least >= low and most <= high:
         return
@@ -199,7 +200,7 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 
 def _are_distributions(known: np.ndarray | jax.Array, tolerance: float, least: float) -> bool:
     """Whether all rows are distributions, by sums in single precision; NaN and infinity show in the sum of a row."""
     sums: Any
-    with np.errstate(all="ignore"), jax.ensure_compile_time_eval():
+    with np.errstate(all="ignore"), known_at_once():
         if isinstance(known, np.ndarray):
             flat = known.reshape(-1, known.shape[-1])
             if flat.dtype not in (np.float32, np.float64):

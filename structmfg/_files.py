@@ -107,6 +107,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         ValueError: One is of something else than numbers, or they are so many that the file could not be read.
     """
+    write_bytes(path, pack_arrays(arrays))
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of the file of `write_arrays`, whose errors it raises; `unpack_arrays` gives the arrays again."""
     # In C order: safetensors writes the memory of an array as it lies there.
     ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     for name, array in ordered.items():
@@ -119,7 +124,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         raise ValueError(
             f"{len(ordered)} arrays need a header of {size} bytes, of at most {_MAX_HEADER_BYTES} that are read"
         )
-    write_bytes(path, data)
+    return bytes(data)
+
+
+def unpack_arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The arrays that `pack_arrays` of this package was given."""
+    return dict(safetensors.numpy.load(data))
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:

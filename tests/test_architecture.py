@@ -15,8 +15,8 @@ GROUND = [
     "_version",
     "_text",
     "_import",
-    "_checks",
     "_flags",
+    "_checks",
     "_memory",
     "_results",
     "_files",
@@ -24,7 +24,7 @@ GROUND = [
     "_pages",
     "_statistics",
 ]
-ROOMS = ["operators", "linear", "parallel", "games", "policies", "economies", "evaluation", "solvers"]
+ROOMS = ["operators", "linear", "games", "parallel", "policies", "economies", "evaluation", "solvers"]
 ROOMS += ["verification", "reports", "runs", "benchmarks", "cli"]
 LAYERS = GROUND + ROOMS
 FILES = sorted(PACKAGE.rglob("*.py"))

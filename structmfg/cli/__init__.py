@@ -13,10 +13,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from structmfg.cli._main import run  # imported here, as it takes seconds: first of all there must be a folder
 
-        return run(argv, early)
+        code = run(argv, early)
     finally:
         if early:
             early.drop()
+    if "--distributed" in argv:
+        from structmfg.parallel import end_at_once
+
+        end_at_once(code)
+    return code
 
 
 __all__ = ["main"]

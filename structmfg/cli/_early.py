@@ -34,7 +34,7 @@ GAME_NAMES = (
     "trade_crowding",
     "two_beach_bars",
 )
-STARTS_NO_RUN = ("--resume", "--help", "-h", "--version", "--config", "--set", "--sweep")
+STARTS_NO_RUN = ("--resume", "--help", "-h", "--version", "--config", "--set", "--sweep", "--distributed")
 _MAX_NUMBER = 1000  # appended to a folder's name
 
 

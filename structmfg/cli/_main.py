@@ -18,6 +18,7 @@ from structmfg.cli.arguments import parse
 # The module and the function of a command, where they are called otherwise.
 _PLACES = {"games": ("lists", "games"), "solvers": ("lists", "solvers")}
 _PLACES |= {"open": ("pages", "open_report"), "report": ("pages", "report")}
+_LOST = "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot"
 
 
 def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
@@ -49,6 +50,8 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "JaxRuntimeError":
             return _fail(str(error), 1)
+        if "--distributed" in argv:
+            return _fail(f"{_LOST} ({str(error).splitlines()[0]:.200})", 1)
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"too large for this machine: {error}", 2)

@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 
-from structmfg import reports, runs, solvers
+from structmfg import parallel, reports, runs, solvers
 from structmfg._checks import check_positive, check_seed, printable
 from structmfg._files import to_json, write_json
+from structmfg.cli import _processes as processes
 from structmfg.cli import _sweep as sweeps
 from structmfg.cli._early import Terminated
 from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name, user_functions
@@ -29,6 +30,7 @@ from structmfg.cli._progress import Display, Interrupt
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
 from structmfg.games import Game, make
+from structmfg.parallel import in_use
 from structmfg.solvers import RESULTS, Solution
 from structmfg.solvers.loop import Snapshots
 
@@ -40,14 +42,22 @@ def solve(arguments: Arguments) -> int:
     check_positive("snapshot_seconds", arguments.snapshot_seconds)
     if arguments.max_seconds is not None:
         check_positive("max_seconds", arguments.max_seconds)
+    arguments.mesh = processes.start(arguments)
+    if not parallel.is_first():
+        return _follow(arguments)
+    with processes.leading(arguments.mesh):
+        code = _solve(arguments)
+    parallel.leave()
+    return code
+
+
+def _solve(arguments: Arguments) -> int:
     arguments = original_arguments(arguments)
+    if arguments.sweep and arguments.distributed:
+        raise ValueError("the runs of a sweep share nothing: spread them by --scheduler, not --distributed")
     if arguments.sweep:
         return _sweep(arguments)
-    if arguments.resume is not None:
-        own = import_own(arguments)
-        for folder in (Path(arguments.resume), *Path(arguments.resume).glob("seed-*")):
-            runs.name_own(folder, **own)
-    saved = None if arguments.resume is None else load_runs(Path(arguments.resume))
+    saved = None if arguments.resume is None else _load_saved(arguments)
     job, results, finished = _run_or_load(arguments, saved)
     try:
         result = seeds_object(results, out=str(job.folder)) if job.many else results[0]
@@ -61,6 +71,31 @@ def solve(arguments: Arguments) -> int:
     if arguments.json:
         print_json(result)
     return _exit_code(results)
+
+
+def _follow(arguments: Arguments) -> int:
+    """Take part in the solve that the first process leads; exit code 0."""
+    with processes.following(arguments) as own:
+        if own is not None:
+            saved = _load_saved(own)
+            with jax.enable_x64(saved[0][1].precision == "float64"), Interrupt() as interrupt:
+                job = resume(own, saved)
+                with Display(quiet=True, max_seconds=None) as display, Snapshots(job.folder / "snapshots") as snapshots:
+                    _check_memory(own, job, display)
+                    solutions = _train(own, job, snapshots, display, interrupt)
+                with in_use(arguments.mesh):
+                    for solution in solutions:
+                        reports.evaluate(job.game, solution.policy)
+    parallel.leave()
+    return 0
+
+
+def _load_saved(arguments: Arguments) -> list[SeedRun]:
+    """The runs to go on with, of games and functions of the user's own as well."""
+    own = import_own(arguments)
+    for folder in (Path(arguments.resume), *Path(arguments.resume).glob("seed-*")):
+        runs.name_own(folder, **own)
+    return load_runs(Path(arguments.resume))
 
 
 def _exit_code(results: Sequence[dict[str, Any]]) -> int:
@@ -79,6 +114,8 @@ def _run_or_load(
     with jax.enable_x64(precision == "float64"), Interrupt() as interrupt:
         job = begin(arguments) if saved is None else resume(arguments, saved)
         finished = job.results_if_finished()
+        if arguments.distributed and not finished:
+            processes.tell(job.folder, arguments.mesh)
         results = finished or _run(arguments, job, interrupt)
         if finished:  # a kill between the report and the end left them
             job.remove_snapshots()
@@ -168,7 +205,8 @@ def _check_memory(arguments: Arguments, job: Job, display: Display) -> solvers.M
 
     display.stage("estimating memory")
     seeds = len(job.runs) if job.many else None
-    estimate = runs.check_memory(job.game, job.solver, max_steps=settings.max_steps, num_seeds=seeds, fitted=fitted)
+    with in_use(arguments.mesh):
+        estimate = runs.check_memory(job.game, job.solver, max_steps=settings.max_steps, num_seeds=seeds, fitted=fitted)
     total, available = map(runs.gibibytes, (estimate.total, estimate.available))
     console(arguments).print(f"memory: about {total} of {available} available")
     return estimate
@@ -195,6 +233,7 @@ def _train(
         "evaluations": _EVALUATIONS,
         "callback": follow,
         "snapshots": snapshots,
+        "mesh": arguments.mesh,
     }
     if not isinstance(job.solver, solvers.TreeSolver):  # which certifies its own steps
         options["evaluate"] = reports.checkpoint_evaluation(job.game)
@@ -237,7 +276,8 @@ def _report(arguments: Arguments, job: Job, solutions: Sequence[Solution], displ
 
     for (path, settings), solution in zip(job.runs, solutions, strict=True):
         display.stage("evaluating")
-        evaluation = reports.evaluate(job.game, solution.policy)
+        with in_use(arguments.mesh):
+            evaluation = reports.evaluate(job.game, solution.policy)
         kinds = tuple(kind for kind, estimate in evaluation.exploitability.items() if estimate)
         reference = _reference_values(job.game, settings, kinds, log)
         display.stage("writing the report")

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
+from structmfg.parallel import map_over_paths
 from structmfg.policies import Policy
 
 _MAX_BATCH = 4  # noise paths that are evaluated side by side
@@ -23,11 +24,11 @@ def _batch_size(game: Game) -> int:
 def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateState, Float[Array, "paths states"]]:
     """The aggregate states along N noise paths, and the values (N, S) of a policy at t = 0."""
 
-    def along(path: Noise) -> tuple[AggregateState, Array]:
+    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array]:
         trajectory = rollout(game, policy, path)
         return trajectory.aggregates, policy_values(game, trajectory.aggregates, trajectory.policy)[0]
 
-    return jax.lax.map(along, noise, batch_size=_batch_size(game))
+    return map_over_paths(along, noise, policy, batch_size=_batch_size(game))
 
 
 @eqx.filter_jit
@@ -39,14 +40,14 @@ def clairvoyant_gains(
     With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
     """
 
-    def along(path: Noise) -> tuple[AggregateState, Array, Array]:
+    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Array]:
         trajectory = rollout(game, policy, path)
         values, gains, later = _clairvoyant_gains_along(
             game, trajectory.aggregates, trajectory.policy, at_all_times=at_all_times
         )
         return trajectory.aggregates, values, gains if later is None else later
 
-    return jax.lax.map(along, noise, batch_size=_batch_size(game))
+    return map_over_paths(along, noise, policy, batch_size=_batch_size(game))
 
 
 @eqx.filter_jit
@@ -56,12 +57,12 @@ def clairvoyant_gains_on_tree(
     """The clairvoyant best values and gains, both (N, S), along every path of a tree."""
     times = jnp.arange(game.horizon + 1)
 
-    def along(path: tuple[Noise, Array]) -> tuple[Array, Array]:
+    def along(path: tuple[Noise, Array], flow: Flow, table: Table) -> tuple[Array, Array]:
         noise, nodes = path
         aggregates = jax.vmap(lambda vector, z, t: from_vector(game, vector, z, t))(flow[nodes], noise, times)
         return _clairvoyant_gains_along(game, aggregates, table[nodes[:-1]])[:2]
 
-    return jax.lax.map(along, (noise, tree.nodes.T), batch_size=_batch_size(game))
+    return map_over_paths(along, (noise, tree.nodes.T), flow, table, batch_size=_batch_size(game))
 
 
 def _clairvoyant_gains_along(

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import as_reals, check_kind, check_reals, check_rows, check_shape, check_whole, finite_horizon
+from structmfg._flags import constants, known_at_once
 from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, Population, PublicState
 from structmfg.games._content import digest_at_first_use, within_a_class
 from structmfg.games._display import Displayed
@@ -154,7 +155,7 @@ class Game(Displayed, abc.ABC):
 
         By default they are the paths of `noise_chain`, at most `MAX_SCENARIOS` of them.
         """
-        with jax.ensure_compile_time_eval():  # a chain of JAX arrays is known inside `jit`, too
+        with known_at_once():  # a chain of JAX arrays is known inside `jit`, too
             chain = self.noise_chain()
         if chain is None:
             return None
@@ -180,9 +181,8 @@ class Game(Displayed, abc.ABC):
 
     def action_positions(self) -> Float[Array, " actions"]:
         """Increasing positions of the actions in (0, 1), for ordered policies; midpoints of equal bins by default."""
-        with jax.ensure_compile_time_eval():
-            edges = jnp.linspace(0.0, 1.0, self.num_actions + 1)
-            return (edges[1:] + edges[:-1]) / 2
+        edges = constants(lambda: jnp.linspace(0.0, 1.0, self.num_actions + 1))
+        return constants(lambda: (edges[1:] + edges[:-1]) / 2)
 
     def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
         """An observation scaled to order one, the input of policy networks; unchanged by default."""

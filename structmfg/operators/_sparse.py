@@ -17,6 +17,7 @@ from jax.experimental.sparse import BCSR as BCSR
 from jaxtyping import Array, Float, Int
 
 from structmfg._checks import as_indices, check_rows_of_matrix, concrete
+from structmfg._flags import constants
 from structmfg.operators._rows import Rows, grouped
 
 # Outside jit, a function below is one program instead of one for each of its operations; inside, it is spelled out.
@@ -225,5 +226,4 @@ def known_rows(matrix: BCOO) -> Rows | None:
     row, column = places[used].T
     if np.count_nonzero(np.bincount(np.bincount(row, minlength=matrix.shape[0]))) > _MOST_LENGTHS:
         return None
-    with jax.ensure_compile_time_eval():
-        return grouped(data[used], row, column, matrix.shape[0])
+    return constants(lambda: grouped(data[used], row, column, matrix.shape[0]))

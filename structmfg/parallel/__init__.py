@@ -1,5 +1,21 @@
-"""Solves on several devices and in several processes, by JAX's own runtime: the only room that knows of meshes."""
+"""Solves on several devices and in several processes, by JAX's own runtime: the only room that knows of meshes.
 
-from structmfg.parallel._mesh import PATHS, STATES, axis_size, make_mesh
+What is imported under its own name, `x as x`, serves other rooms of the package and may change.
+"""
+# ruff: isort: skip_file
 
-__all__ = ["PATHS", "STATES", "axis_size", "make_mesh"]
+from structmfg.parallel._mesh import PATHS as PATHS, STATES as STATES, axis_size, in_use as in_use, make_mesh
+from structmfg.parallel._paths import map_over_paths, sum_over_paths
+from structmfg.parallel._processes import (
+    agree as agree,
+    any_process as any_process,
+    check_same as check_same,
+    end_at_once as end_at_once,
+    from_first as from_first,
+    is_first,
+    join,
+    leave,
+    wait_for_all as wait_for_all,
+)
+
+__all__ = ["axis_size", "is_first", "join", "leave", "make_mesh", "map_over_paths", "sum_over_paths"]

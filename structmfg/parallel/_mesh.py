@@ -1,10 +1,12 @@
 """The mesh of devices that a solve runs on: noise paths on one axis, individual states on the other."""
 
+import contextlib
 import math
+from typing import Any
 
 import jax
 
-from structmfg._checks import check_integer
+from structmfg._checks import check_integer, check_kind
 
 PATHS, STATES = "paths", "states"
 
@@ -36,3 +38,21 @@ def make_mesh(*, paths: int = 1, states: int = 1) -> jax.sharding.Mesh:
 def axis_size(axis: str) -> int:
     """Over how many devices the mesh in use (`jax.set_mesh`) spreads an axis; 1 where no mesh is in use."""
     return int(jax.sharding.get_abstract_mesh().shape.get(axis, 1))
+
+
+def in_use(mesh: jax.sharding.Mesh | None) -> contextlib.AbstractContextManager[Any]:
+    """A context in which this mesh is in use; for None, that which is in use already.
+
+    Raises:
+        ValueError: The mesh has other axes than those of `make_mesh`, or leaves out the devices of a process.
+    """
+    if mesh is None:
+        return contextlib.nullcontext()
+    check_kind("mesh", mesh, jax.sharding.Mesh)
+    automatic = all(kind == jax.sharding.AxisType.Auto for kind in mesh.axis_types)
+    if mesh.axis_names != (PATHS, STATES) or not automatic:
+        raise ValueError(f"mesh must be made by parallel.make_mesh, but has the axes {mesh.axis_names}")
+    idle = set(range(jax.process_count())) - {device.process_index for device in mesh.devices.flat}
+    if idle:
+        raise ValueError(f"mesh must have devices of every process, but has none of the processes {sorted(idle)}")
+    return jax.set_mesh(mesh)

@@ -85,6 +85,7 @@ class TrainingSolver(Solver):
         recurrent: Whether it trains recurrent or memoryless networks; None for both.
         trains: The kind of policy.
         also_trains: Other kinds of policy that it trains when it is given one.
+        on_mesh: Whether its steps share noise paths among the devices of a mesh (`parallel.sum_over_paths`).
     """
 
     policy: eqx.AbstractVar[ParametricPolicy]
@@ -92,6 +93,7 @@ class TrainingSolver(Solver):
     recurrent: ClassVar[bool | None] = None
     trains: ClassVar[type[ParametricPolicy]] = NetworkPolicy
     also_trains: ClassVar[tuple[type[ParametricPolicy], ...]] = ()
+    on_mesh: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         name, policy = type(self).__name__, self.policy

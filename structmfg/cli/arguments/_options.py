@@ -93,6 +93,8 @@ SOLVE = [
     ),
     _out("runs/GAME-SOLVER-SEED"),
     Option("resume", str, "go on with a run that was cut short", metavar="RUN"),
+    Option("devices", str, "share noise paths among N devices, or 4x2: 4 for paths, 2 for states", metavar="N"),
+    Option("distributed", bool, "this is one of the processes that share the run; see docs/devices.md", default=False),
     Option("snapshot_seconds", float, "between two snapshots, from which --resume goes on", 60.0, "60"),
 ]
 EVALUATE = [

@@ -13,13 +13,13 @@ late report are ours.
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
+from structmfg._flags import constants
 from structmfg.games._aggregate import AggregateState
 from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain
@@ -180,9 +180,11 @@ class Epidemic(Game):
 
     @override
     def state_features(self) -> Float[Array, "states features"]:
-        with jax.ensure_compile_time_eval():
+        def features() -> Array:
             level = jnp.linspace(-1.0, 1.0, self.num_levels)[np.arange(self.num_states) % self.num_levels]
             return jnp.concatenate([jnp.eye(3)[self._compartment], level[:, None]], axis=1)
+
+        return constants(features)
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:

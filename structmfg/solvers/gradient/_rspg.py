@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from structmfg.evaluation import Backward, Trajectory, rollout
 from structmfg.games import Game, NoisePaths
+from structmfg.parallel import sum_over_paths
 from structmfg.policies import BinnedPolicy, FunctionPolicy, ParametricPolicy
 from structmfg.solvers._base import Metrics
 from structmfg.solvers._learning import descend
@@ -43,6 +44,8 @@ class StructuralPolicyGradient(StructuralSolver):
     See `StructuralSolver` for the fields.
     """
 
+    on_mesh = True
+
     @override
     def init(self, game: Game, key: PRNGKeyArray) -> TrainingState:
         parameter_key, key = jax.random.split(key)
@@ -57,13 +60,20 @@ class StructuralPolicyGradient(StructuralSolver):
     @override
     def step(self, game: Game, state: TrainingState, max_steps: int) -> tuple[TrainingState, Metrics]:
         key, noise_key = jax.random.split(state.key)
-        paths, policy = self.draw_noise_paths(game, noise_key), self.policy_at(game, state)
-        trajectories = over_paths(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
-        temperature = self._temperature(state.step, max_steps)
-        returns, gradient = self.returns_and_loss_gradient(game, state.parameters, trajectories, paths, temperature)
+        paths, temperature = self.draw_noise_paths(game, noise_key), self._temperature(state.step, max_steps)
+
+        def of_some(paths: NoisePaths, parameters: PyTree[Array], temperature: Array) -> tuple[Array, PyTree[Array]]:
+            policy = self.policy.with_parameters(parameters)
+            trajectories = over_paths(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
+            returns, gradient = self.returns_and_loss_gradient(game, parameters, trajectories, paths, temperature)
+            return paths.probabilities @ returns, gradient
+
+        mean_return, gradient = sum_over_paths(
+            of_some, paths, state.parameters, temperature, deterministic=self.deterministic
+        )
         optimiser = self._optimiser(max_steps, self.learning_rate)
         parameters, optimiser_state = descend(optimiser, gradient, state.optimiser, state.parameters)
-        metrics = Metrics(paths.probabilities @ returns, optax.tree.norm(gradient))
+        metrics = Metrics(mean_return, optax.tree.norm(gradient))
         return TrainingState(parameters, optimiser_state, key, state.step + 1), metrics
 
     def returns_and_loss_gradient(

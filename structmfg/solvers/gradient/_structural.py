@@ -86,6 +86,8 @@ class StructuralSolver(TrainingSolver):
         form: Form of the operators.
         optimiser: Optax optimiser of the clipped gradients in place of Adam. A function that makes it, given the
             learning rate as a schedule: `optax.lion`, or one of your own.
+        deterministic: Whether the gradients of fixed blocks of paths are added up in one order, so that the number of
+            devices (`solve(mesh=...)`) does not change a bit of the parameters. It costs time; see `docs/devices.md`.
 
     Raises:
         ValueError: A setting is out of range, or the policy is of another kind than the solver trains.
@@ -104,6 +106,7 @@ class StructuralSolver(TrainingSolver):
     gradient_discount: float | None = None
     form: Form = eqx.field(static=True, default="matrix_free")
     optimiser: Optimiser | None = eqx.field(static=True, default=None)
+    deterministic: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from structmfg._checks import check_integer, check_kind, check_positive
-from structmfg._files import machine_memory, open_arrays, to_json, write_arrays
+from structmfg._files import machine_memory, open_arrays, pack_arrays, to_json, unpack_arrays, write_bytes
+from structmfg.parallel import from_first, is_first
 
 _RECORD, _SUFFIX = "record", ".safetensors"
 _MAX_RECORD_BYTES = 2**24
@@ -39,7 +40,8 @@ class Snapshot(NamedTuple):
 class Snapshots:
     """The snapshots of one solve, in a folder of their own: give it to `solve`, which goes on from the latest.
 
-    The folder belongs to one process at a time, until `close` or the end of a `with` block.
+    The folder belongs to one process at a time, until `close` or the end of a `with` block. Where several processes
+    share a solve, the first of them reads and writes, and tells the others.
 
     Args:
         folder: The folder, which is made where there is none.
@@ -67,6 +69,9 @@ class Snapshots:
         self.folder, self._log, self._needed = Path(folder).absolute(), log, needed
         self._saved: tuple[int, float] | None = None  # the step, and when
         self._opened = time.monotonic()
+        self._open, self._stack, self._is_first = True, contextlib.ExitStack(), is_first()
+        if not self._is_first:
+            return
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +80,6 @@ class Snapshots:
             except OSError as error:
                 raise ValueError(f"cannot write to {self.folder}: {error.strerror or error}") from error
             self._stack = stack.pop_all()
-        self._open = True
 
     def __enter__(self) -> "Snapshots":
         return self
@@ -105,11 +109,10 @@ class Snapshots:
         if self._saved and self._saved[0] == snapshot.step:
             return
         self._saved = snapshot.step, time.monotonic()
-        content = {**snapshot.record, "step": snapshot.step}
-        text = to_json({**content, "digest": _digest(snapshot.arrays, content)})
-        record = np.frombuffer(text.encode(), np.uint8)
+        if not self._is_first:
+            return
         try:
-            write_arrays(self._path(snapshot.step), {**snapshot.arrays, _RECORD: record})
+            write_bytes(self._path(snapshot.step), _pack(snapshot))
             for step in self.steps[: -self._keep]:
                 self._path(step).unlink()
         except Exception as error:  # a solve must not end because its state cannot be kept
@@ -133,6 +136,12 @@ class Snapshots:
             ValueError: The snapshot is of another solve, or there is none although one is `needed`.
         """
         self._check_open()
+        found = from_first(lambda: self._latest(solve, check, max_bytes), _pack, _unpack)
+        if found is not None:
+            self._saved = found.step, time.monotonic()
+        return found
+
+    def _latest(self, solve: Mapping[str, Any], check: Callable[[Snapshot], None], max_bytes: int) -> Snapshot | None:
         for step in reversed(self.steps):
             try:
                 snapshot = self._read(step, max(max_bytes, machine_memory() // 4))
@@ -143,7 +152,6 @@ class Snapshots:
                 continue
             if snapshot.record["solve"] != solve:
                 raise ValueError(f"{self.folder} is of another solve: {_differences(snapshot.record['solve'], solve)}")
-            self._saved = step, time.monotonic()
             return snapshot
         if self._needed:
             raise ValueError(
@@ -172,13 +180,12 @@ class Snapshots:
         with open_arrays(self._path(step), max_bytes=max_bytes) as file:
             if math.prod(file.headers[_RECORD].shape) > _MAX_RECORD_BYTES:
                 raise ValueError(f"its record has more than {_MAX_RECORD_BYTES} bytes")
-            arrays = file.read()
-        record = json.loads(arrays.pop(_RECORD).tobytes())
-        if record.pop("digest") != _digest(arrays, record) or record.pop("step") != step:
+            snapshot = _of_arrays(file.read())
+        if snapshot.step != step:
             raise ValueError("its content was changed")
-        if not isinstance(record["solve"], dict):
+        if not isinstance(snapshot.record["solve"], dict):
             raise ValueError("its record does not say of which solve it is")
-        return Snapshot(step, arrays, record)
+        return snapshot
 
     def _set_aside(self, step: int, error: Exception) -> None:
         """Move a damaged snapshot out of the way of a new one of that number."""
@@ -187,6 +194,27 @@ class Snapshots:
             number += 1
         self._path(step).rename(aside)
         self._log(f"the state after update {step} is damaged ({_first_line(error)}), and was moved to {aside}")
+
+
+def _pack(snapshot: Snapshot | None) -> bytes:
+    """The content of a snapshot's file; empty for None."""
+    if snapshot is None:
+        return b""
+    content = {**snapshot.record, "step": snapshot.step}
+    text = to_json({**content, "digest": _digest(snapshot.arrays, content)})
+    return pack_arrays({**snapshot.arrays, _RECORD: np.frombuffer(text.encode(), np.uint8)})
+
+
+def _unpack(content: bytes) -> Snapshot | None:
+    return _of_arrays(unpack_arrays(content)) if content else None
+
+
+def _of_arrays(arrays: dict[str, np.ndarray]) -> Snapshot:
+    """The snapshot that a file with these arrays holds. `ValueError` where they are not those of its digest."""
+    record = json.loads(arrays.pop(_RECORD).tobytes())
+    if record.pop("digest") != _digest(arrays, record):
+        raise ValueError("its content was changed")
+    return Snapshot(record.pop("step"), arrays, record)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from structmfg._flags import own_rules
 from structmfg._results import RESULTS
 from structmfg.evaluation import Estimate, check_game_along, describe_nonfinite, sampled_steps
 from structmfg.games import Game, as_game, check_definition, check_game
+from structmfg.parallel import any_process, check_same, in_use, wait_for_all
 from structmfg.policies import ParametricPolicy, Policy
 from structmfg.solvers._base import (
     AnySolver,
@@ -64,6 +65,7 @@ def solve(
     callback: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Progress], None]] = (),
     snapshots: Snapshots | None = None,
+    mesh: jax.sharding.Mesh | None = None,
     throw: bool = True,
 ) -> Solution:
     """Improve a policy by at most `max_steps` steps of a solver.
@@ -86,6 +88,8 @@ def solve(
             `WandbCallback`, or your own.
         snapshots: Keeps the state on disk from time to time and at the end. Where it holds a snapshot of this same
             solve, the solve goes on from there, to the same numbers as without an interruption.
+        mesh: Devices that share the noise paths and the states (`parallel.make_mesh`), of one process or of several
+            that all call `solve` alike.
         throw: Whether to raise `RuntimeError` where a number is not finite, or the game is not one under the policy
             reached.
 
@@ -111,7 +115,7 @@ def solve(
     game, solver = _checked(game, solver)
     options = _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
     keys = None if key is None else _checked_keys("key", key, 0)[None]
-    (solution,) = _drive(game, solver, keys, options)
+    (solution,) = _on_mesh(mesh, game, solver, keys, options)
     if solution.result is RESULTS.nonfinite and isinstance(solver, TrainingSolver):
         fault = describe_nonfinite(game, sampled_steps(game))
         solution.stats["failure"] += f": {fault}" if fault else ""
@@ -133,6 +137,7 @@ def solve_seeds(
     callback: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Progress], None]] = (),
     snapshots: Snapshots | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> list[Solution]:
     """Train a policy from each of the `keys` (K,), all in one program.
 
@@ -149,6 +154,7 @@ def solve_seeds(
         callback: See `solve`.
         callbacks: See `solve`.
         snapshots: See `solve`.
+        mesh: See `solve`.
 
     Returns:
         A solution for each of the keys, as of `solve` with `throw` False.
@@ -159,12 +165,28 @@ def solve_seeds(
     check_kind("solver", solver, TrainingSolver)
     game, solver = _checked(game, solver)
     keys = _checked_keys("keys", keys, 1)
-    return _drive(
-        game,
-        solver,
-        keys,
-        _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots),
-    )
+    options = _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
+    return _on_mesh(mesh, game, solver, keys, options)
+
+
+def _on_mesh(
+    mesh: jax.sharding.Mesh | None,
+    game: Game,
+    solver: AnySolver,
+    keys: Key[Array, " keys"] | None,
+    options: LoopOptions,
+) -> list[Solution]:
+    """The solutions, whose policies belong to no mesh."""
+    _check_mesh(solver, mesh)
+    with in_use(mesh):
+        found = _drive(game, solver, keys, options)
+    if mesh is None:
+        return found
+    return [solution._replace(policy=jax.tree.map(_on_one_device, solution.policy)) for solution in found]
+
+
+def _on_one_device(leaf: Any) -> Any:
+    return jax.numpy.asarray(np.asarray(leaf)) if isinstance(leaf, jax.Array) else leaf
 
 
 def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
@@ -182,6 +204,15 @@ def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
     check_definition(game, sampled=True)
     check_game_along(game, sampled_steps(game), max_checked=_MAX_CHECKED)
     return game, solver
+
+
+def _check_mesh(solver: AnySolver, mesh: jax.sharding.Mesh | None) -> None:
+    """Raise `ValueError` where several devices are to share a solve of which they cannot."""
+    if mesh is not None and mesh.size > 1 and not (isinstance(solver, TrainingSolver) and solver.on_mesh):
+        raise ValueError(
+            f"{type(solver).__name__} runs on one device: give no mesh (--devices, --distributed), or take RSPG, SPG "
+            "or TabularSPG, whose noise paths are shared among devices"
+        )
 
 
 def _all(
@@ -221,6 +252,7 @@ def _options(
 def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
     """Make all planned steps, unless the solve ends in another way."""
     described = _description(game, solver, keys, options.max_steps)
+    check_same("the solve", described)
     if isinstance(solver, StationarySolver):
         run: Run = StationaryRun(game, solver)
     elif isinstance(solver, TreeSolver):
@@ -231,6 +263,7 @@ def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, opti
         run = TrainingRun(game, solver, keys, options.max_steps)
     if options.snapshots:
         run.restore(options.snapshots, described)
+    wait_for_all()
     try:
         while (result := _pause(run, options, described)) is None:
             stop = next((step for step in options.evaluation_steps if step > run.step), options.max_steps)
@@ -251,15 +284,24 @@ def _pause(run: Run, options: LoopOptions, described: dict[str, Any]) -> RESULTS
         run.measure(options.evaluate)
     if options.snapshots and options.snapshots.due:
         run.save(options.snapshots, described)
-    if options.callbacks and run.step:
-        now = (run.train_seconds, run.mean_return, run.measured(), run.exploitability)
-        for callback in options.callbacks:
-            callback(Progress(run.step, options.max_steps, *now))
+    if options.callbacks and run.step and any_process(_is_interrupted(run, options)):
+        return RESULTS.interrupted
     if (ended := run.ended) is not None:
         return ended
     if run.step == options.max_steps:
         return run.planned_end
     return RESULTS.time_limit if run.train_seconds >= options.max_seconds else None
+
+
+def _is_interrupted(run: Run, options: LoopOptions) -> bool:
+    """Call the callbacks; whether one of them asked for an end."""
+    now = (run.train_seconds, run.mean_return, run.measured(), run.exploitability)
+    try:
+        for callback in options.callbacks:
+            callback(Progress(run.step, options.max_steps, *now))
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _checked_keys(name: str, keys: Any, ndim: int) -> Key[Array, "*keys"]:

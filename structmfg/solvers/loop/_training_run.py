@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from structmfg._results import RESULTS
 from structmfg.games import Game
+from structmfg.parallel import agree
 from structmfg.policies import Policy
 from structmfg.solvers._base import Metrics, Solution, TrainingSolver
 from structmfg.solvers.loop._run import LoopState, Run
@@ -75,7 +76,7 @@ class TrainingRun(Run):
         state, metrics, redone = jax.block_until_ready(
             self._compiled(game, solver, self.reached.state, max_steps, jnp.asarray(until))
         )
-        seconds = self.train_seconds + time.perf_counter() - began
+        seconds = agree(self.train_seconds + time.perf_counter() - began)
         returns, norms, steps = *map(np.asarray, metrics), state.step.tolist()
         for i, step in enumerate(steps):
             if state.failed[i] and self.failures[i] is None:
