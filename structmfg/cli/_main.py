@@ -27,7 +27,7 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         arguments = parse(argv)
         arguments.early = early
         # Imported here, as --help should not wait for it.
-        from structmfg.cli._cache import keep_compiled_programs
+        from structmfg._flags import keep_compiled_programs
 
         keep_compiled_programs()
         module, function = _PLACES.get(arguments.command, (arguments.command, arguments.command))

@@ -56,7 +56,7 @@ def join() -> None:
     except RuntimeError as error:
         address = os.environ.get("JAX_COORDINATOR_ADDRESS", "the address that the cluster gives")
         raise RuntimeError(
-            f"not all processes came together at {address} within {_START_SECONDS} s: {str(error).splitlines()[0]}"
+            f"the processes did not come together at {address} within {_START_SECONDS} s: {str(error).splitlines()[0]}"
         ) from error
     _joined = True
     multihost_utils.sync_global_devices("start")  # the first message may take at most 30 s, and later ones any time

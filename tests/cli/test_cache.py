@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from structmfg.cli._cache import keep_compiled_programs
+from structmfg._flags import keep_compiled_programs
 
 NAME = "jax_compilation_cache_dir"
 
