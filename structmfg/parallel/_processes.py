@@ -8,7 +8,9 @@ mesh of several processes is in use, and all of these processes must call them; 
 import hashlib
 import json
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -35,10 +37,14 @@ def join() -> None:
 
     Raises:
         ValueError: Nothing says who takes part, or a variable is not such a number.
-        RuntimeError: The processes do not find each other within two minutes.
+        RuntimeError: Nothing answers at `JAX_COORDINATOR_ADDRESS` within two minutes. Where the first process waits as
+            long for the others, JAX ends it with a message of its own.
     """
     global _joined
     number, count = _variable("JAX_PROCESS_ID", at_least=0), _variable("JAX_NUM_PROCESSES", at_least=1)
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address is not None and number != 0:
+        _wait_for(address)
     jax.config.update("jax_enable_preemption_service", False)  # `solve` agrees on signals itself
     try:
         jax.distributed.initialize(
@@ -53,13 +59,24 @@ def join() -> None:
             "nothing says which processes take part: start them by srun, mpirun or a Kubernetes job, or set "
             f"JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID for each ({error})"
         ) from error
-    except RuntimeError as error:
-        address = os.environ.get("JAX_COORDINATOR_ADDRESS", "the address that the cluster gives")
-        raise RuntimeError(
-            f"the processes did not come together at {address} within {_START_SECONDS} s: {str(error).splitlines()[0]}"
-        ) from error
     _joined = True
     multihost_utils.sync_global_devices("start")  # the first message may take at most 30 s, and later ones any time
+
+
+def _wait_for(address: str) -> None:
+    """Wait until something answers at host:port. `ValueError` on another form, `RuntimeError` where nothing answers."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError(f"JAX_COORDINATOR_ADDRESS must be host:port of the first process, but is {address!r:.80}")
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise RuntimeError(f"no answer from {address} within {_START_SECONDS} s ({error})") from error
+            time.sleep(0.5)
 
 
 def leave() -> None:
