@@ -177,7 +177,10 @@ class Game(Displayed, abc.ABC):
 
     def state_features(self) -> Float[Array, "states features"]:
         """Features of the individual states for policy networks, of order one; the relative index by default."""
-        return jnp.linspace(-1.0, 1.0, self.num_states)[:, None]
+        # What `jnp.linspace` computes, without joining its last point to the others: that would gather spread states.
+        index = jnp.arange(self.num_states)
+        share = index / max(self.num_states - 1, 1)
+        return jnp.where(index == self.num_states - 1, 1.0, share - (1 - share))[:, None]
 
     def action_positions(self) -> Float[Array, " actions"]:
         """Increasing positions of the actions in (0, 1), for ordered policies; midpoints of equal bins by default."""
@@ -377,7 +380,9 @@ class Game(Displayed, abc.ABC):
         Its mean field is mu' = (A^pi)^T mu, scaled such that errors of rounding do not add up over time.
         """
         aggregate, policy, _ = self.decide(aggregate, lambda _: (policy, None))
-        return self.advance(aggregate, self.kernel(aggregate).under(policy).move(aggregate.mean_field), next_noise)
+        return self.advance(
+            aggregate, self.kernel(aggregate).under(policy).move(aggregate.mean_field), next_noise
+        )
 
     def is_last(self, aggregate: AggregateState) -> Array:
         """Whether the step that starts at this aggregate state reaches T; never so where the game goes on for ever."""
