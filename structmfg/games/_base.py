@@ -380,9 +380,7 @@ class Game(Displayed, abc.ABC):
         Its mean field is mu' = (A^pi)^T mu, scaled such that errors of rounding do not add up over time.
         """
         aggregate, policy, _ = self.decide(aggregate, lambda _: (policy, None))
-        return self.advance(
-            aggregate, self.kernel(aggregate).under(policy).move(aggregate.mean_field), next_noise
-        )
+        return self.advance(aggregate, self.kernel(aggregate).under(policy).move(aggregate.mean_field), next_noise)
 
     def is_last(self, aggregate: AggregateState) -> Array:
         """Whether the step that starts at this aggregate state reaches T; never so where the game goes on for ever."""

@@ -4,7 +4,14 @@ What is imported under its own name, `x as x`, serves other rooms of the package
 """
 # ruff: isort: skip_file
 
-from structmfg.parallel._mesh import PATHS as PATHS, STATES as STATES, axis_size, in_use as in_use, make_mesh, over_states
+from structmfg.parallel._mesh import (
+    PATHS as PATHS,
+    STATES as STATES,
+    axis_size,
+    in_use as in_use,
+    make_mesh,
+    over_states,
+)
 from structmfg.parallel._paths import map_over_paths, sum_over_paths
 from structmfg.parallel._processes import (
     agree as agree,
