@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
@@ -45,6 +44,7 @@ from structmfg.operators import (
     Successors,
     TransitionKernel,
     TransitionOperator,
+    delegate,
     without_ends,
 )
 from structmfg.parallel._mesh import STATES, axis_size
@@ -151,25 +151,10 @@ class SpreadKernel(TransitionKernel):
     law: TransitionKernel
     entries: Entries | None = None
 
-    @property
-    @override
-    def num_states(self) -> int:
-        return self.law.num_states
-
-    @property
-    @override
-    def num_actions(self) -> int:
-        return self.law.num_actions
-
-    @property
-    @override
-    def branching(self) -> int:
-        return self.law.branching
-
-    @property
-    @override
-    def span(self) -> int | None:
-        return self.law.span
+    num_states = delegate("law.num_states")
+    num_actions = delegate("law.num_actions")
+    branching = delegate("law.branching")
+    span = delegate("law.span")
 
     @property
     @override
@@ -205,25 +190,10 @@ class SpreadOperator(TransitionOperator):
     law: TransitionOperator
     entries: Entries | None = None
 
-    @property
-    @override
-    def num_states(self) -> int:
-        return self.law.num_states
-
-    @property
-    @override
-    def dtype(self) -> np.dtype:
-        return self.law.dtype
-
-    @property
-    @override
-    def branching(self) -> int:
-        return self.law.branching
-
-    @property
-    @override
-    def span(self) -> int | None:
-        return self.law.span
+    num_states = delegate("law.num_states")
+    dtype = delegate("law.dtype")
+    branching = delegate("law.branching")
+    span = delegate("law.span")
 
     @property
     @override
