@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
-from structmfg.parallel import map_over_paths
+from structmfg.parallel import map_over_paths, spread
 from structmfg.policies import Policy
 
 _MAX_BATCH = 4  # noise paths that are evaluated side by side
@@ -82,7 +82,7 @@ def _clairvoyant_gains_along(
         carry: tuple[Array, Array, Array], inputs: tuple[AggregateState, AggregateState, Array]
     ) -> tuple[tuple[Array, Array, Array], Array | None]:
         (values, gains, constant), (now, then, probabilities) = carry, inputs
-        kernel, rewards = game.kernel(now), game.reward_of_allowed(now, then)
+        kernel, rewards = spread(game.kernel(now)), game.reward_of_allowed(now, then)
         greatest = jnp.max(rewards)
         q = rewards - greatest + game.discount * kernel.expect(values)
         best = jnp.max(q, axis=-1)

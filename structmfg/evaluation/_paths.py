@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.operators import TransitionKernel, TransitionOperator
+from structmfg.parallel import over_states, spread
 from structmfg.policies import Critic, Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
@@ -99,20 +100,20 @@ def rollout_from(
         def respond(aggregate: AggregateState) -> tuple[Array, tuple[Array, Hidden]]:
             observation = game.observe(aggregate)
             hidden = policy.update(before, policy.signal(aggregate, observation), aggregate.time)
-            return jax.nn.softmax(policy.decode(prepared, hidden)), (observation, hidden)
+            return over_states(jax.nn.softmax(policy.decode(prepared, hidden))), (observation, hidden)
 
         aggregate, probabilities, (observation, hidden) = game.decide(aggregate, respond)
-        kernel = game.kernel(aggregate) if kernel is None else kernel
+        kernel = spread(game.kernel(aggregate)) if kernel is None else kernel
         operator: TransitionOperator = kernel.under(probabilities)
         if form == "explicit":
             operator = operator.explicit()
         following = game.advance(aggregate, operator.move(aggregate.mean_field), next_noise)
-        next_kernel = game.kernel(following) if kernel_comes_first else None
+        next_kernel = spread(game.kernel(following)) if kernel_comes_first else None
         return (following, next_kernel, hidden), (aggregate, observation, probabilities)
 
     carry = (
         position.aggregate.before_acting(),
-        game.kernel(position.aggregate) if kernel_comes_first else None,
+        spread(game.kernel(position.aggregate)) if kernel_comes_first else None,
         position.hidden,
     )
     (last, _, hidden), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, noise)
@@ -154,7 +155,7 @@ def policy_values(
     def step(values: Array, inputs: tuple[AggregateState, AggregateState, Array]) -> tuple[Array, Array]:
         aggregate, following, probabilities = inputs
         rewards = jnp.sum(probabilities * game.reward_of_allowed(aggregate, following), axis=-1)
-        operator: TransitionOperator = game.kernel(aggregate).under(probabilities)
+        operator: TransitionOperator = spread(game.kernel(aggregate)).under(probabilities)
         if form == "explicit":
             operator = operator.explicit()
         values = rewards + game.discount * operator.mv(values)
@@ -275,11 +276,11 @@ def gradient_along(
         weight = weighting**aggregate.time * aggregate.mean_field
         gradient = weight[:, None] * probabilities * (soft_q - soft_values[:, None])
         start = Backward(soft_values, mean_reward + game.discount * mean_return)
-        return (start, game.kernel(preceding)), (gradient, soft_values)
+        return (start, spread(game.kernel(preceding))), (gradient, soft_values)
 
     now, following = steps(aggregates)
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
-    last = game.kernel(jax.tree.map(lambda x: x[-1], now))  # the kernel is carried as in `rollout_from`
+    last = spread(game.kernel(jax.tree.map(lambda x: x[-1], now)))  # the kernel is carried as in `rollout_from`
     inputs = (preceding, now, following, logits, critic)
     (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True)
     return start, gradient, values

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from structmfg.games import AggregateState, Game, NoiseTree, as_vector, from_vector, num_entries
+from structmfg.parallel import spread
 from structmfg.policies import Policy
 
 Decide = Callable[[PyTree[Array], AggregateState, PyTree[Array]], tuple[PyTree[Array], Array]]
@@ -82,7 +83,7 @@ def _forward(
                 return probabilities, now
 
             aggregate, probabilities, now = game.decide(AggregateState(mean_field, noise, time, public), respond)
-            following = game.kernel(aggregate).under(probabilities).T.mv(mean_field)
+            following = spread(game.kernel(aggregate)).under(probabilities).T.mv(mean_field)
             return following, now, probabilities, as_vector(game, aggregate)
 
         before = jax.tree.map(lambda x: x[parent], hidden)
@@ -135,7 +136,7 @@ def backward(
             q = (
                 rewards
                 - greatest
-                + game.discount * game.kernel(aggregate).expect(branch_probability @ values[children])
+                + game.discount * spread(game.kernel(aggregate)).expect(branch_probability @ values[children])
             )
             return q, greatest + game.discount * (branch_probability @ constants[children])
 
@@ -163,7 +164,7 @@ def accumulate_losses(
         own = jax.tree.map(lambda x: _block(x, start, size), (flow, tree.noise, tree.children, tree.branch_probability))
 
         def node(policy_at_node: Array, vector: Array, noise: Any, children: Array, branch_probability: Array) -> Array:
-            operator = game.kernel(from_vector(game, vector, noise, time)).under(policy_at_node)
+            operator = spread(game.kernel(from_vector(game, vector, noise, time))).under(policy_at_node)
             return operator.mv(branch_probability @ sums[children])
 
         return _put(sums, lost + game.discount * jax.vmap(node)(policy_at_nodes, *own), start), None

@@ -26,7 +26,7 @@ from structmfg._checks import as_reals, check_kind, check_reals, check_rows, che
 from structmfg._flags import constants, known_at_once
 from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, Population, PublicState
 from structmfg.games._content import digest_at_first_use, within_a_class
-from structmfg.games._display import Displayed
+from structmfg.games._display import Displayed, evenly_spaced
 from structmfg.games._market import clear
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._sampling import draw_categorical
@@ -177,7 +177,7 @@ class Game(Displayed, abc.ABC):
 
     def state_features(self) -> Float[Array, "states features"]:
         """Features of the individual states for policy networks, of order one; the relative index by default."""
-        return jnp.linspace(-1.0, 1.0, self.num_states)[:, None]
+        return evenly_spaced(self.num_states)[:, None]
 
     def action_positions(self) -> Float[Array, " actions"]:
         """Increasing positions of the actions in (0, 1), for ordered policies; midpoints of equal bins by default."""

@@ -11,6 +11,16 @@ from structmfg.games._aggregate import AggregateState, Noise
 from structmfg.operators import Grid
 
 
+def evenly_spaced(count: int) -> Float[Array, " points"]:
+    """The numbers of `jnp.linspace(-1, 1, count)`, but for the last point not joined to the others.
+
+    Where states are spread over devices, joining would gather them all.
+    """
+    index = jnp.arange(count)
+    share = index / max(count - 1, 1)
+    return jnp.where(index == count - 1, 1.0, share - (1 - share)) if count > 1 else -jnp.ones(1)
+
+
 class Displayed:
     """The names, axes and captions of a game's figures, with their defaults."""
 

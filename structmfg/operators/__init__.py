@@ -1,5 +1,7 @@
 """Transition kernels and operators, explicit (BCOO, BCSR) and matrix-free. Nothing here imports a game."""
 
+from structmfg.operators._base import delegate as delegate
+from structmfg.operators._base import without_ends as without_ends
 from structmfg.operators._composite import DirectSumKernel, MixtureKernel, PatchedKernel, direct_sum
 from structmfg.operators._cost import Cost, cost
 from structmfg.operators._from_scipy import from_scipy

@@ -62,6 +62,14 @@ def as_vector(owner: Any, name: str, values: Any) -> jax.Array:
     return as_reals(name, values, allowed)
 
 
+def without_ends(mass: Vector, margin: int) -> Vector:
+    """Mass (S,) without that of the first and the last `margin` states."""
+    if not margin:
+        return mass
+    states = jnp.arange(mass.shape[0])
+    return jnp.where((states >= margin) & (states < mass.shape[0] - margin), mass, 0)
+
+
 def takes_vectors(product: Callable[..., Any], axes: Sequence[int]) -> Callable[..., Any]:
     """Make a product take any arrays of numbers or nested sequences of them, and check their shapes.
 

@@ -96,6 +96,10 @@ class MixtureKernel(TransitionKernel):
         return self._sum(lambda kernel, weight: kernel.push_under(policy, weight * mass))
 
     @override
+    def push_inside(self, policy: Table, mass: Vector, margin: int) -> Vector:
+        return self._sum(lambda kernel, weight: kernel.push_inside(policy, weight * mass, margin))
+
+    @override
     def successors(self) -> Successors:
         parts = [kernel.successors() for kernel in self.kernels]
         indices = jnp.concatenate([part.indices for part in parts], -1)
@@ -111,7 +115,7 @@ class PatchedKernel(TransitionKernel):
     Args:
         base: The kernel of all other states.
         other: A kernel on the same states and actions.
-        state: The number of the state; may be traced.
+        state: The number of the state; may be traced. A traced S is no state: then all move as in `base`.
         checks: Whether to refuse a state outside 0..S-1.
     """
 
@@ -169,9 +173,16 @@ class PatchedKernel(TransitionKernel):
     @override
     def push_under(self, policy: Table, mass: Vector) -> Vector:
         """Take the mass of the state out, and send it on its own."""
+        return self.push_inside(policy, mass, 0)
+
+    @override
+    def push_inside(self, policy: Table, mass: Vector, margin: int) -> Vector:
         row = self._row
-        sent = (mass[self.state] * policy[self.state])[:, None] * row.probabilities
-        arrived = self.base.push_under(policy, mass.at[self.state].set(0, unique_indices=True))
+        taken = mass.at[self.state].get(mode="fill", fill_value=0)
+        if margin:
+            taken = jnp.where((self.state >= margin) & (self.state < self.num_states - margin), taken, 0)
+        sent = (taken * policy[self.state])[:, None] * row.probabilities
+        arrived = self.base.push_inside(policy, mass.at[self.state].set(0, unique_indices=True), margin)
         return arrived.at[row.indices].add(sent)
 
     @override

@@ -34,6 +34,7 @@ from structmfg.operators._base import (
     branching_in_a_row,
     delegate,
     span_in_a_row,
+    without_ends,
 )
 from structmfg.operators._operator import TransitionOperator
 from structmfg.operators._sparse import BCOO, Successors
@@ -110,6 +111,14 @@ class TransitionKernel(Transitions):
     def push_under(self, policy: Table, mass: Vector) -> Vector:
         """Return (A^pi)^T mu (S,), the mean field one step later under a policy: the adjoint of `expect_under`."""
         return self.push(mass[:, None] * policy)
+
+    def push_inside(self, policy: Table, mass: Vector, margin: int) -> Vector:
+        """Return `push_under` of the mass without that of the first and the last `margin` states.
+
+        On a line whose states are spread over devices, the mass of the states near the ends of a device is sent on its
+        own (see `structmfg.parallel`). A class may override it where that saves a copy of the mass.
+        """
+        return self.push_under(policy, without_ends(mass, margin))
 
     def __rshift__(self, noise: TransitionOperator) -> "FactoredKernel":
         """Follow this move by noise that nobody controls: `move >> noise`."""
@@ -235,6 +244,10 @@ class FactoredKernel(TransitionKernel):
     @override
     def push_under(self, policy: Table, mass: Vector) -> Vector:
         return self.noise.rmv(self.move.push_under(policy, mass))
+
+    @override
+    def push_inside(self, policy: Table, mass: Vector, margin: int) -> Vector:
+        return self.noise.rmv(self.move.push_inside(policy, mass, margin))
 
     @override
     def successors(self) -> Successors:

@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import as_array, as_indices, as_reals, check_integer, check_rows, check_shape, concrete
-from structmfg.operators._base import ROUNDING, Table, Vector
+from structmfg.operators._base import ROUNDING, Table, Vector, without_ends
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._operator import TransitionOperator
 from structmfg.operators._sparse import Successors
@@ -137,13 +137,18 @@ class LatticeKernel(TransitionKernel):
     @override
     def push_under(self, policy: Table, mass: Vector) -> Vector:
         """Sum shifted copies, and send row by row what they miss near the walls."""
+        return self.push_inside(policy, mass, 0)
+
+    @override
+    def push_inside(self, policy: Table, mass: Vector, margin: int) -> Vector:
         line = self._line
-        if line.short:
+        if line.short or (margin and self.num_states <= 2 * margin + 6 * line.reach):
+            mass = without_ends(mass, margin)
             arrived = jnp.zeros(self.num_states, jnp.result_type(policy, mass))
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * policy)
         far, near = line.split(mass)
         offsets, max_shift = self._known_moves
-        first = line.reach + max_shift  # what arrives in first..last-1 before the shift is summed up by slices
+        first = margin + line.reach + max_shift  # what arrives in first..last-1 before the shift is summed up by slices
         last = self.num_states - first
         sums = _total(policy[first - o : last - o, a] * far[first - o : last - o] for a, o in enumerate(offsets))
         if max_shift:
@@ -151,13 +156,15 @@ class LatticeKernel(TransitionKernel):
             arrived = lax.dynamic_update_slice_in_dim(room, sums, first + self.shift, 0)
         else:  # zeros at both ends that XLA does not know to be; see `expect_under`
             arrived = jnp.concatenate([0 * far[:first], sums, 0 * far[last:]])
-        for start, size in line.ends(first + line.reach):
+        for start, size in line.ends(first + line.reach, margin):
             states = jnp.asarray(start) + jnp.arange(size)
             before = states[:, None] + np.array(offsets)
             missing = (before < first) | (before >= last)
             moving = (far[states][:, None] * policy[states]) * missing
             arrived = arrived.at[self._targets(states)].add(moving)
         for states, taken in near:
+            if margin:
+                taken = jnp.where((states >= margin) & (states < self.num_states - margin), taken, 0)
             arrived = arrived.at[self._targets(states)].add(taken[:, None] * policy[states])
         return arrived
 

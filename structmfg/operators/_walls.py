@@ -65,9 +65,9 @@ class Line(NamedTuple):
         apart = max(offsets) - min(offsets)
         return max(apart, 2 * self.reach) if self.barriers.shape[0] else apart
 
-    def ends(self, width: int) -> list[tuple[ArrayLike, int]]:
-        """Windows (first state, number of states): `width` states at each end."""
-        return [(0, width), (self.num_states - width, width)]
+    def ends(self, width: int, margin: int = 0) -> list[tuple[ArrayLike, int]]:
+        """Windows (first state, number of states): `width` states at each end, less the outermost `margin`."""
+        return [(margin, width - margin), (self.num_states - width, width - margin)]
 
     def at_barriers(self) -> list[tuple[ArrayLike, int]]:
         """Windows of all states within reach of a barrier; they may overlap each other, and the ends."""

@@ -4,7 +4,14 @@ What is imported under its own name, `x as x`, serves other rooms of the package
 """
 # ruff: isort: skip_file
 
-from structmfg.parallel._mesh import PATHS as PATHS, STATES as STATES, axis_size, in_use as in_use, make_mesh
+from structmfg.parallel._mesh import (
+    PATHS as PATHS,
+    STATES as STATES,
+    axis_size,
+    in_use as in_use,
+    make_mesh,
+    over_states,
+)
 from structmfg.parallel._paths import map_over_paths, sum_over_paths
 from structmfg.parallel._processes import (
     agree as agree,
@@ -17,5 +24,16 @@ from structmfg.parallel._processes import (
     leave,
     wait_for_all as wait_for_all,
 )
+from structmfg.parallel._states import spread
 
-__all__ = ["axis_size", "is_first", "join", "leave", "make_mesh", "map_over_paths", "sum_over_paths"]
+__all__ = [
+    "axis_size",
+    "is_first",
+    "join",
+    "leave",
+    "make_mesh",
+    "map_over_paths",
+    "over_states",
+    "spread",
+    "sum_over_paths",
+]

@@ -35,6 +35,19 @@ def make_mesh(*, paths: int = 1, states: int = 1) -> jax.sharding.Mesh:
     return jax.make_mesh(shape, (PATHS, STATES), axis_types=types, devices=devices[:needed])
 
 
+def over_states(array: jax.Array, axis: int = 0) -> jax.Array:
+    """The same array, with this axis of states spread over the devices of the mesh in use.
+
+    The compiler keeps arrays where they are made unless it is told. Where the mesh has one device for states, or there
+    is no mesh, nothing is told.
+    """
+    if axis_size(STATES) == 1:
+        return array
+    anywhere = jax.sharding.PartitionSpec.UNCONSTRAINED
+    places = [STATES if i == axis % array.ndim else anywhere for i in range(array.ndim)]
+    return jax.lax.with_sharding_constraint(array, jax.sharding.PartitionSpec(*places))
+
+
 def axis_size(axis: str) -> int:
     """Over how many devices the mesh in use (`jax.set_mesh`) spreads an axis; 1 where no mesh is in use."""
     return int(jax.sharding.get_abstract_mesh().shape.get(axis, 1))

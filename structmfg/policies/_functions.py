@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import Game
+from structmfg.parallel import over_states
 from structmfg.policies._base import Head, Hidden, ordered_logits
 
 Architecture = Literal["factored", "joint"]
@@ -93,7 +94,7 @@ class Functions:
         joint = hk.nets.MLP([*layers, outputs], activation=jax.nn.silu, name="joint")
 
         def prepare() -> Array:
-            features = _harmonics(jnp.asarray(game.state_features(), float), frequencies)
+            features = _harmonics(over_states(jnp.asarray(game.state_features(), float)), frequencies)
             if architecture == "joint":
                 return features
             return trunk(features).reshape(game.num_states, outputs, rank + 1)

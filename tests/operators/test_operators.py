@@ -20,6 +20,8 @@ from helpers.kernels import (
     made,
 )
 
+from structmfg.operators import PatchedKernel
+
 FORMS = ("matrix_free", "explicit")
 
 
@@ -69,6 +71,28 @@ def test_kernel_products(kernel, kernel_name, close):
     expected, arrived = jax.jit(lambda kernel, v, m: (kernel.expect(v), kernel.push(m)))(kernel, values, mass)
     close(expected, np.einsum("sat,t->sa", twin, VALUES))
     close(arrived, np.einsum("sa,sat->t", JOINT_MASS, twin))
+
+
+def test_the_mass_inside(double):
+    """`push_inside` leaves out the states near the ends; a patch of no state, S, changes nothing."""
+    names = ("lattice_walls", "lattice_down_walls", "factored_walls", "mixture_even", "patched", "lottery")
+    kernels = {name: made("kernel", name, "matrix_free", True) for name in names}
+
+    @jax.jit
+    def pushed(kernels, nowhere):
+        patched = kernels["patched"]
+        kernels |= {"nowhere": PatchedKernel(patched.base, patched.other, nowhere, checks=False)}
+        return {
+            name: [kernel.push_inside(jnp.asarray(POLICY), jnp.asarray(MASS), margin) for margin in (0, 2, 8, 12)]
+            for name, kernel in kernels.items()
+        }
+
+    found = pushed(kernels, S)
+    for name, arrived in found.items():
+        twin = KERNELS["factored_walls" if name == "nowhere" else name].twin
+        for margin, actual in zip((0, 2, 8, 12), arrived, strict=True):
+            inside = np.where((np.arange(S) >= margin) & (np.arange(S) < S - margin), MASS, 0)
+            assert_close(actual, np.einsum("s,sa,sat->t", inside, POLICY, twin), "float64")
 
 
 def test_explicit_kernel(kernel_name, precision, close):

@@ -6,6 +6,8 @@ The push is revealed only through the mean position: an agent must infer it.
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,14 @@ from structmfg.operators import (
     TransitionKernel,
     TransitionOperator,
 )
+
+_LONG = 2**20  # positions to which single precision adds the noise with an error of less than a tenth of a cell
+_PIECE = 2**20  # positions looked at at once
+
+
+def _pieces(first: int, end: int) -> Iterator[Int[np.ndarray, " places"]]:
+    """The whole numbers first..end - 1, some at a time."""
+    return (np.arange(start, min(start + _PIECE, end)) for start in range(first, end, _PIECE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,41 +82,62 @@ class LinearQuadratic(DisplacementGame):
         check_between("correlation", self.correlation, 0, 1)
         check_between("push", self.push, 0, math.inf)
 
-    @functools.cached_property
-    def _moves(self) -> tuple[np.ndarray, ...]:
-        """Targets (S, A) of the move, for eps = -push, 0, +push, in single precision as the game is defined."""
-        start = (np.arange(self.num_states)[:, None] + self.actions).astype(np.float32)
-        drift = np.float32(self.volatility * self.correlation * self.push)
-        return tuple(np.clip(start + sign * drift, 0, self.num_states - 1).astype(np.int64) for sign in (-1, 0, 1))
+    @property
+    def _real(self) -> type[np.floating]:
+        """The precision of positions: single, as the game is defined, but on lines too long for it."""
+        return np.float32 if self.num_states <= _LONG else np.float64
+
+    def _moved(self, places: Int[np.ndarray, "*shape"], sign: int) -> Int[np.ndarray, "*shape"]:
+        """Where the move ends from s + a = `places`, for eps = `sign` * push."""
+        drift = sign * self._real(self.volatility * self.correlation * self.push)
+        return np.clip(places.astype(self._real) + drift, 0, self.num_states - 1).astype(np.int64)
+
+    def _scattered(self, places: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape 7"]:
+        """Where the idiosyncratic noise leads from `places`, for every k."""
+        targets = places[..., None].astype(self._real) + self._noise_scale * np.arange(-3, 4).astype(self._real)
+        return np.clip(np.round(targets), 0, self.num_states - 1).astype(np.int64)
 
     @functools.cached_property
     def _noise(self) -> tuple[np.ndarray, np.ndarray]:
-        """Targets (S, 7) and probabilities (7,) of the idiosyncratic noise, rounded in single precision."""
-        k = np.arange(-3, 4)
-        weights = np.exp(-0.5 * k**2)
-        scale = np.float32(self.volatility * math.sqrt(1 - self.correlation**2))
-        targets = np.arange(self.num_states, dtype=np.float32)[:, None] + scale * k.astype(np.float32)
-        return np.clip(np.round(targets), 0, self.num_states - 1).astype(np.int64), weights / weights.sum()
+        """Targets (S, 7) and probabilities (7,) of the idiosyncratic noise."""
+        return self._scattered(np.arange(self.num_states)), self._noise_probabilities
+
+    @property
+    def _noise_probabilities(self) -> Float[np.ndarray, "7"]:
+        weights = np.exp(-0.5 * np.arange(-3, 4) ** 2)
+        return weights / weights.sum()
+
+    @property
+    def _noise_scale(self) -> Any:
+        return self._real(self.volatility * math.sqrt(1 - self.correlation**2))
 
     @functools.cached_property
     def _shifts(self) -> tuple[int, ...] | None:
         """The common displacement for eps = -push, 0, +push where the move is a shift with walls, else None."""
         drift = self.volatility * self.correlation * self.push
         shifts = tuple(math.floor(round(sign * drift, 6)) for sign in (-1, 0, 1))
-        start = np.arange(self.num_states)[:, None] + self.actions
         fits = (
-            (np.clip(start + shift, 0, self.num_states - 1) == move).all()
-            for shift, move in zip(shifts, self._moves, strict=True)
+            (np.clip(places + shift, 0, self.num_states - 1) == self._moved(places, sign)).all()
+            for places in _pieces(-self.max_action, self.num_states + self.max_action)
+            for sign, shift in zip((-1, 0, 1), shifts, strict=True)
         )
         return shifts if all(fits) else None
 
+    @functools.cached_property
+    def _noise_offsets(self) -> tuple[int, ...] | None:
+        """The displacements by the noise where they are the same for all states, else None."""
+        offsets = np.round(self._noise_scale * np.arange(-3, 4)).astype(int)
+        fits = (
+            (np.clip(places[:, None] + offsets, 0, self.num_states - 1) == self._scattered(places)).all()
+            for places in _pieces(0, self.num_states)
+        )
+        return tuple(offsets.tolist()) if all(fits) else None
+
     def _idiosyncratic(self) -> TransitionOperator:
-        targets, probabilities = self._noise
-        offsets = np.round(np.float32(self.volatility * math.sqrt(1 - self.correlation**2)) * np.arange(-3, 4))
-        shifted = np.clip(np.arange(self.num_states)[:, None] + offsets, 0, self.num_states - 1)
-        if (shifted == targets).all():
-            return LatticeNoise(self.num_states, offsets.astype(int).tolist(), probabilities)
+        if self._noise_offsets is not None:
+            return LatticeNoise(self.num_states, self._noise_offsets, self._noise_probabilities)
         # Ties round to even, so the displacement depends on the parity of the position.
+        targets, probabilities = self._noise
         kernel = SuccessorKernel(jnp.asarray(targets)[:, :, None], jnp.ones((*targets.shape, 1)))
         return kernel.under(jnp.broadcast_to(jnp.asarray(probabilities), targets.shape))
 
@@ -121,7 +152,8 @@ class LinearQuadratic(DisplacementGame):
         which = self._direction(aggregate) + 1
         move: TransitionKernel
         if self._shifts is None:
-            targets = jnp.asarray(np.stack(self._moves))[which]
+            places = np.arange(self.num_states)[:, None] + self.actions
+            targets = jnp.asarray(np.stack([self._moved(places, sign) for sign in (-1, 0, 1)]))[which]
             move = SuccessorKernel(targets[:, :, None], jnp.ones((*targets.shape, 1)))
         else:
             move = LatticeKernel(

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from structmfg._checks import check_between, check_name, check_positive
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
+from structmfg.parallel import STATES, axis_size, over_states
 from structmfg.policies import Hidden, ParametricPolicy
 from structmfg.solvers._base import TrainingSolver
 from structmfg.solvers._learning import Optimiser, Rate, Schedule, check_optimiser, check_settings, clipped, progress
@@ -177,7 +178,7 @@ class StructuralSolver(TrainingSolver):
         ) -> Float[Array, "paths chunk states actions"]:
             policy = self.policy.with_parameters(parameters)
             hidden = eqx.combine(smooth, discrete)
-            return jax.vmap(jax.vmap(lambda h: policy.decode(prepared, h)))(hidden)
+            return jax.vmap(jax.vmap(lambda h: over_states(policy.decode(prepared, h))))(hidden)
 
         def gradient_in_logits(
             path: tuple[AggregateState, Array, Backward, Array | None],
@@ -217,16 +218,20 @@ class StructuralSolver(TrainingSolver):
 
     def _chunk_steps(self, game: Game, num_steps: int) -> int:
         """The most steps, a divisor of `num_steps`, whose logits (and a joint network's units) fit into one array."""
-        numbers = self.num_paths * game.num_states * (game.num_actions + self.policy.units)
+        numbers = self.num_paths * _states_of_a_device(game) * (game.num_actions + self.policy.units)
         allowed = max(1, _MAX_CHUNK_NUMBERS // numbers)
         return max(chunk for chunk in range(1, num_steps + 1) if num_steps % chunk == 0 and chunk <= allowed)
 
 
 def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
     """Map a function of one path over all: side by side for a small game, one after the other for a large one."""
-    if game.num_states * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
+    if _states_of_a_device(game) * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
         return jax.vmap(function)(paths)
     return jax.lax.map(function, paths)
+
+
+def _states_of_a_device(game: Game) -> int:
+    return -(-game.num_states // axis_size(STATES))
 
 
 def slice_times(tree: Any, first: Int[Array, ""], size: int, axis: int = 1) -> Any:
