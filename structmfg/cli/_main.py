@@ -30,7 +30,8 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         from structmfg._flags import keep_compiled_programs
 
         keep_compiled_programs()
-        module, function = _PLACES.get(arguments.command, (arguments.command, arguments.command))
+        command = "sweep" if getattr(arguments, "sweep", ()) else arguments.command
+        module, function = _PLACES.get(command, (command, command))
         return int(getattr(importlib.import_module(f"structmfg.cli._{module}"), function)(arguments))
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)

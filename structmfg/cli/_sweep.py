@@ -1,12 +1,17 @@
 """`structmfg solve --sweep`: a run for every combination of values, in one folder, with one table and one figure."""
 
+import contextlib
 import copy
+import csv
 import hashlib
+import io
 import itertools
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +21,21 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
-from structmfg._checks import check_name
-from structmfg._files import file_name, new_folder, read_json, write_bytes, write_json
+from structmfg import parallel, solvers
+from structmfg._checks import check_name, check_positive, check_seed
+from structmfg._files import drop_folder, file_name, new_folder, read_json, write_bytes, write_json
+from structmfg._import import fault_of_user
 from structmfg._pages import COLOURS, STYLE, Picture, page, picture
-from structmfg.cli._job import short_name
-from structmfg.cli._output import number
+from structmfg._text import printable
+from structmfg.cli._early import Terminated
+from structmfg.cli._job import load_runs, prepare_worker, short_name, to_worker, user_functions
+from structmfg.cli._output import console, number, print_json
+from structmfg.cli._progress import Interrupt
+from structmfg.cli._solve import check_times, exit_code, run_or_load
 from structmfg.cli.arguments import SOLVE, Arguments, Option, members, read_value
 from structmfg.cli.arguments.config import read_assignments
-from structmfg.runs import save_figures
+from structmfg.games import make
+from structmfg.runs import display_name, save_figures
 
 _FILE = "sweep.json"
 _MAX_RUNS = 256
@@ -52,6 +64,139 @@ class Point(NamedTuple):
     values: dict[str, Any]
     arguments: Arguments
     folder: Path
+
+
+def sweep(arguments: Arguments) -> int:
+    """Run every point of a sweep that has not ended, and write what they have in common.
+
+    Returns:
+        Exit code 0, or 1 where a run failed, or 2 where its input was bad; the other runs are made all the same.
+    """
+    check_times(arguments)
+    axes = read_axes(arguments)
+    if arguments.scheduler is not None:
+        parallel.check_scheduler(arguments.scheduler)
+    _check_points(arguments, axes)
+    out = console(arguments)
+    with parallel.open_executor(arguments.scheduler) as executor:
+        folder = open_folder(arguments, axes)
+        hint = f"the same command with --out {folder} goes on from there"
+        try:
+            rows, failures = _run_all(arguments, axes, folder, executor)
+        except Terminated:
+            raise Terminated(f"terminated; {hint}") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {hint}") from None
+    failed = {name: printable(" ".join(str(error).split()))[:1000] for name, error in failures.items()}
+    result = summarise(folder, axes, rows, failed, title=_title(arguments))
+    if rows:
+        out.print(table(axes, rows))
+    out.print(f"report: {result['report']}", soft_wrap=True)
+    if arguments.json:
+        print_json(result)
+    for name, message in failed.items():
+        print(f"structmfg: {name}: {message}; {hint}", file=sys.stderr)
+    bad = [2 if isinstance(error, ValueError) else 1 for error in failures.values()]
+    return max([exit_code([row["result"] for row in rows]), *bad])
+
+
+def _title(arguments: Arguments) -> str:
+    return f"{short_name(arguments.game)}, {display_name(short_name(arguments.solver))}"
+
+
+def _check_points(arguments: Arguments, axes: Sequence[Axis]) -> None:
+    """Raise `ValueError` before there is a folder where a game or a solver of the sweep cannot be made."""
+    policy, functions = user_functions(arguments)
+    for point in points(arguments, axes, Path()):
+        chosen, game = point.arguments, make(arguments.game, **point.arguments.game_parameters)
+        solvers.preset(game, chosen.solver, chosen.preset, policy=policy, **functions, **chosen.overrides)
+        check_seed(chosen.seed)
+        if chosen.max_seconds is not None:
+            check_positive("max_seconds", chosen.max_seconds)
+
+
+def _run_all(
+    arguments: Arguments, axes: Sequence[Axis], folder: Path, executor: Executor | None
+) -> tuple[list[dict[str, Any]], dict[str, Exception]]:
+    """The rows of the runs in the order of the points, and the error of each run that failed, by its folder.
+
+    The rows so far are in table.csv.
+    """
+    out = console(arguments)
+    planned = list(points(arguments, axes, folder))
+    rows: dict[int, dict[str, Any]] = {}
+    failures: dict[int, Exception] = {}
+    tasks = [(to_worker(point.arguments),) for point in planned]
+    signals = contextlib.nullcontext() if executor is None else Interrupt(at_once=True)  # a run has its own
+    with signals:
+        for place, outcome in parallel.outcomes(executor, _run_point, tasks):
+            point = planned[place]
+            name = point.folder.name
+            if executor is None:
+                out.print(f"run {place + 1} of {len(planned)}: {name}", soft_wrap=True)
+            try:
+                result = outcome()
+            except Exception as error:
+                if executor is None and not isinstance(error, ValueError | RuntimeError):
+                    raise
+                failures[place] = error
+                out.print(f"{name}: failed", soft_wrap=True)
+                continue
+            rows[place] = {"values": point.values, "result": result, "folder": name}
+            ordered = [rows[place] for place in sorted(rows)]
+            _write_table(folder / "table.csv", axes, ordered)
+            out.print(f"{len(rows)} of {len(planned)} done: {name}: {_in_short(result)}", soft_wrap=True)
+    failed = {planned[place].folder.name: failures[place] for place in sorted(failures)}
+    return [rows[place] for place in sorted(rows)], failed
+
+
+def _run_point(values: dict[str, Any]) -> dict[str, Any]:
+    """Make one run of a sweep, or go on with it, or read it where it has ended: what its result.json holds.
+
+    Raises:
+        ValueError: The input was bad.
+        RuntimeError: Something else went wrong.
+        KeyboardInterrupt: It was interrupted.
+    """
+    arguments = prepare_worker(values)
+    folder = Path(arguments.out)
+    begun = (folder / "settings.json").is_file()
+    if folder.is_dir() and not begun:  # a process was killed that had just made it
+        drop_folder(folder)
+    arguments.resume = str(folder) if begun else None
+    try:
+        _, (result,), _ = run_or_load(arguments, load_runs(folder) if begun else None)
+    except (ValueError, RuntimeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else RuntimeError  # not all are made of one text
+        raise kind(fault_of_user(error) or str(error)) from error
+    except Exception as error:
+        if (fault := fault_of_user(error)) is None or os.environ.get("STRUCTMFG_TRACEBACK"):
+            raise
+        raise ValueError(fault) from error
+    if result["result"] == "interrupted":
+        raise KeyboardInterrupt
+    return result
+
+
+def _in_short(result: Mapping[str, Any]) -> str:
+    """What a run reached, in a line."""
+    gains = {kind: value for kind, value in result["exploitability"].items() if value is not None}
+    numbers = [f"return {number(result['return'])}", *(f"{kind} {number(value)}" for kind, value in gains.items())]
+    return f"{result['result']} in {result['train_seconds']:.1f} s, {', '.join(numbers)}"
+
+
+def _write_table(path: Path, axes: Sequence[Axis], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows so far as comma-separated values."""
+    kinds = sorted({kind for row in rows for kind in row["result"]["exploitability"]})
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["folder", *(axis.name for axis in axes), "result", "return", *kinds, "train_seconds"])
+    for row in rows:
+        result = row["result"]
+        gains = [result["exploitability"].get(kind) for kind in kinds]
+        swept = [row["values"][axis.name] for axis in axes]
+        writer.writerow([row["folder"], *swept, result["result"], result["return"], *gains, result["train_seconds"]])
+    write_bytes(path, lines.getvalue().encode())
 
 
 def read_axes(arguments: Arguments) -> list[Axis]:
@@ -138,26 +283,32 @@ def _short(name: str) -> str:
     return f"{start}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
 
 
-def summarise(folder: Path, axes: Sequence[Axis], rows: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
+def summarise(
+    folder: Path, axes: Sequence[Axis], rows: Sequence[dict[str, Any]], failed: Mapping[str, str], *, title: str
+) -> dict[str, Any]:
     """Write result.json, the figure and report.html of a sweep; what result.json holds.
 
     Args:
         folder: The folder of the sweep.
         axes: What was swept.
         rows: For every run that has ended, its `values` by axis and its `result`.
+        failed: The message of every run that failed, by its folder.
         title: The game and the solver.
     """
     kinds = _kinds(rows)
     result = {
         "axes": {axis.name: axis.values for axis in axes},
         "runs": [{"values": row["values"], **row["result"]} for row in rows],
+        "failed": dict(failed),
         "out": str(folder),
         "report": str(folder / "report.html"),
     }
     pictures = [_draw(axes, rows, kinds, title)] if kinds else []
     save_figures(folder, pictures)
     names = [axis.name for axis in axes]
-    report = page("structmfg.cli", "sweep.html", pictures, title=title, names=names, kinds=kinds, rows=rows)
+    report = page(
+        "structmfg.cli", "sweep.html", pictures, title=title, names=names, kinds=kinds, rows=rows, failed=failed
+    )
     write_bytes(folder / "report.html", report.encode())
     write_json(folder / "result.json", result)
     return result

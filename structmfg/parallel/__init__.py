@@ -1,9 +1,10 @@
-"""Solves on several devices and in several processes, by JAX's own runtime: the only room that knows of meshes.
+"""Solves on several devices and in several processes, and many solves at once: the only room that knows of meshes and schedulers.
 
 What is imported under its own name, `x as x`, serves other rooms of the package and may change.
 """
 # ruff: isort: skip_file
 
+from structmfg.parallel._executor import check_scheduler, open_executor, outcomes, stopping
 from structmfg.parallel._mesh import PATHS as PATHS, STATES as STATES, axis_size, in_use as in_use, make_mesh
 from structmfg.parallel._paths import map_over_paths, sum_over_paths
 from structmfg.parallel._processes import (
@@ -18,4 +19,5 @@ from structmfg.parallel._processes import (
     wait_for_all as wait_for_all,
 )
 
-__all__ = ["axis_size", "is_first", "join", "leave", "make_mesh", "map_over_paths", "sum_over_paths"]
+__all__ = ["axis_size", "check_scheduler", "is_first", "join", "leave", "make_mesh", "map_over_paths", "open_executor"]
+__all__ += ["outcomes", "stopping", "sum_over_paths"]
