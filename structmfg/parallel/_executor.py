@@ -147,8 +147,9 @@ class _LocalWorkers(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
             self._stopping = True
+            self._threads.shutdown(wait=False, cancel_futures=True)
             self._writer.close()
-        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        self._threads.shutdown(wait)
         while not self._idle.empty():
             self._idle.get()[1].shutdown(wait)
         self._writer.close()
