@@ -1,4 +1,4 @@
-"""Solves on several devices and in several processes, and many solves at once: the only room that knows of meshes and schedulers.
+"""Solves on several devices, in several processes, and many at once: the room that knows of meshes and schedulers.
 
 What is imported under its own name, `x as x`, serves other rooms of the package and may change.
 """

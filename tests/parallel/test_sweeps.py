@@ -166,7 +166,7 @@ def test_a_run_that_fails_loses_no_other(tmp_path, capsys, monkeypatch):
             None,
         )
 
-    monkeypatch.setattr("structmfg.cli._sweep.run_or_load", run)
+    monkeypatch.setattr("structmfg.cli.sweeps._run.run_or_load", run)
     assert main([*SMALL, "--sweep", "seed=0..2", "--out", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert "structmfg: seed=1: too large; the same command with --out" in captured.err
@@ -203,7 +203,8 @@ def test_sixteen_runs_on_two_workers_of_which_one_is_killed(tmp_path):
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            lines.append(line)
+            if " done: " in line:
+                lines.append(line)
             if len(lines) == 4:
                 os.kill(workers_of(process)[0], signal.SIGKILL)
             if len(lines) == 10:
