@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
 QUICK = ("scipy_operators",)
-COVERED = ("operators", "linear", "parallel", "games", "policies", "economies", "evaluation", "solvers", "verification")
+COVERED = ("operators", "linear", "games", "policies", "economies", "evaluation", "solvers", "verification")
 COVERED += ("_checks", "_text", "_import")
 FENCE = re.compile(r"^( *)```(\w*).*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
