@@ -87,7 +87,7 @@ def original_arguments(arguments: Arguments) -> Arguments:
         return arguments
     with file_error_context(folder / COMMAND, "does not describe a run"):
         original = parse(command)
-    for name in ("json", "quiet", "snapshot_seconds", "devices", "distributed"):
+    for name in ("json", "quiet", "snapshot_seconds", "devices", "distributed", "mesh"):
         setattr(original, name, getattr(arguments, name))
     if arguments.max_seconds is not None:
         original.max_seconds = arguments.max_seconds
