@@ -203,8 +203,9 @@ def test_sixteen_runs_on_two_workers_of_which_one_is_killed(tmp_path):
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if " done: " in line:
-                lines.append(line)
+            if " done: " not in line:
+                continue
+            lines.append(line)
             if len(lines) == 4:
                 os.kill(workers_of(process)[0], signal.SIGKILL)
             if len(lines) == 10:

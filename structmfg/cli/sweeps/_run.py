@@ -3,10 +3,12 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from structmfg import parallel, solvers
 from structmfg._checks import check_positive, check_seed
@@ -42,17 +44,16 @@ def sweep(arguments: Arguments) -> int:
         parallel.check_scheduler(arguments.scheduler)
     _check_points(arguments, axes)
     out = console(arguments)
-    with parallel.open_executor(arguments.scheduler) as executor:
-        folder = open_folder(arguments, axes)
-        hint = f"the same command with --out {folder} goes on from there"
-        try:
+    hint = "nothing has begun"
+    try:
+        with parallel.open_executor(arguments.scheduler) as executor:
+            folder = open_folder(arguments, axes)
+            hint = f"the same command with --out {folder} goes on from there"
             rows, failures = _run_all(arguments, axes, folder, executor)
-        except Terminated:
-            raise Terminated(f"terminated; {hint}") from None
-        except KeyboardInterrupt:
-            if executor is not None:
-                out.print("interrupted: the runs save what they have, which may take half a minute")
-            raise KeyboardInterrupt(f"interrupted; {hint}") from None
+    except Terminated:
+        raise Terminated(f"terminated; {hint}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {hint}") from None
     failed = {name: printable(" ".join(str(error).split()))[:1000] for name, error in failures.items()}
     result = summarise(folder, axes, rows, failed, title=_title(arguments))
     if rows:
@@ -93,8 +94,7 @@ def _run_all(
     rows: dict[int, dict[str, Any]] = {}
     failures: dict[int, Exception] = {}
     tasks = [(to_worker(point.arguments),) for point in planned]
-    signals = contextlib.nullcontext() if executor is None else Interrupt(at_once=True)  # a run has its own
-    with signals:
+    with _signals(out, executor):
         for place, outcome in parallel.outcomes(executor, _run_point, tasks):
             point = planned[place]
             name = point.folder.name
@@ -114,6 +114,20 @@ def _run_all(
             out.print(f"{len(rows)} of {len(planned)} done: {name}: {in_short(result)}", soft_wrap=True)
     failed = {planned[place].folder.name: failures[place] for place in sorted(failures)}
     return [rows[place] for place in sorted(rows)], failed
+
+
+@contextlib.contextmanager
+def _signals(out: Console, executor: Executor | None) -> Iterator[None]:
+    """Raise on Ctrl-C and SIGTERM while workers make the runs, and say that they need time; a run here does its own."""
+    if executor is None:
+        yield
+        return
+    try:
+        with Interrupt(at_once=True):
+            yield
+    except KeyboardInterrupt:
+        out.print("ending: the runs save what they have, which may take half a minute")
+        raise
 
 
 def _run_point(values: dict[str, Any]) -> dict[str, Any]:
