@@ -375,11 +375,11 @@ def _new_numbered_folder(path: Path) -> Path:
 
 
 def drop_folder(folder: Path, *, keep: bool = False) -> None:
-    """Remove a folder in which nothing but settings was written; with `keep`, only the settings."""
-    names = ("settings.json", "run.toml")
-    if all(path.name in names for path in folder.iterdir()):
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
+    """Remove a folder in which nothing but settings was written, be it in part; with `keep`, only the settings."""
+    written = list(folder.iterdir())
+    if all(re.fullmatch(r"(settings\.json|run\.toml)|\.(settings\.json|run\.toml)\.\d+\.tmp", p.name) for p in written):
+        for path in written:
+            path.unlink(missing_ok=True)
         if not keep:
             folder.rmdir()
 

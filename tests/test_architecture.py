@@ -133,6 +133,10 @@ def test_jax_sparse_stays_behind_one_module():
     assert users("jax.experimental.sparse") == {"operators/_sparse.py"}
 
 
+def test_dask_stays_behind_one_module():
+    assert users("distributed") == {"parallel/_executor.py"}
+
+
 def test_oracles_share_no_code_with_what_they_judge():
     """NumPy and the standard library, and each other."""
     oracles = sorted((PACKAGE / "verification" / "oracles").glob("*.py"))

@@ -1,6 +1,7 @@
 """`structmfg compare`: several solvers on one clock, over seeds."""
 
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -10,16 +11,16 @@ import jax
 from rich.table import Table
 from rich.text import Text
 
-from structmfg import runs
+from structmfg import parallel, runs
 from structmfg._checks import check_positive
 from structmfg._files import output_folder
 from structmfg.benchmarks import comparison
-from structmfg.cli._job import short_name
+from structmfg.cli._job import prepare_worker, short_name, to_worker
 from structmfg.cli._output import console, number, print_json
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import solver_class
-from structmfg.games import make
+from structmfg.games import Game, make
 from structmfg.solvers.loop import Progress
 
 
@@ -32,11 +33,14 @@ def compare(arguments: Arguments) -> int:
     for name in names:
         solver_class(name)
     game = make(arguments.game, **arguments.game_parameters)
+    if arguments.scheduler is not None:
+        parallel.check_scheduler(arguments.scheduler)
     out = console(arguments)
     display = Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds)
     with (
         jax.enable_x64(arguments.precision == "float64"),
-        Interrupt() as interrupt,
+        Interrupt(at_once=arguments.scheduler is not None) as interrupt,
+        parallel.open_executor(arguments.scheduler) as executor,
         _folder(arguments) as folder,
         display,
     ):
@@ -58,6 +62,8 @@ def compare(arguments: Arguments) -> int:
                 max_seconds=arguments.max_seconds,
                 log=log,
                 callback=follow,
+                executor=executor,
+                make_game=functools.partial(_make_game, to_worker(arguments)),
             )
         except KeyboardInterrupt:
             done = len(list(folder.glob("runs/*/learning_curve.json")))
@@ -79,6 +85,14 @@ def compare(arguments: Arguments) -> int:
     if broken:
         print(f"structmfg: not finite: {', '.join(broken)}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def _make_game(values: dict[str, Any]) -> Game:
+    """The game of these arguments, in a worker, where its class and those of the solvers are registered."""
+    arguments = prepare_worker(values)
+    for name in arguments.solvers.split(","):
+        solver_class(name.strip())
+    return make(arguments.game, **arguments.game_parameters)
 
 
 def _folder(arguments: Arguments) -> contextlib.AbstractContextManager[Path]:

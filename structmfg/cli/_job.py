@@ -16,6 +16,7 @@ from structmfg import solvers
 from structmfg._checks import check_integer, check_positive, check_seed
 from structmfg._files import check_no_link, check_types, file_error_context, new_folder, read_json, write_json
 from structmfg._import import import_object
+from structmfg.cli._cache import keep_compiled_programs
 from structmfg.cli._early import COMMAND, STARTS_NO_RUN, EarlyFolder
 from structmfg.cli.arguments import Arguments, parse
 from structmfg.cli.arguments.fields import import_own
@@ -86,7 +87,7 @@ def original_arguments(arguments: Arguments) -> Arguments:
         return arguments
     with file_error_context(folder / COMMAND, "does not describe a run"):
         original = parse(command)
-    for name in ("json", "quiet", "snapshot_seconds", "devices", "distributed"):
+    for name in ("json", "quiet", "snapshot_seconds", "devices", "distributed", "mesh"):
         setattr(original, name, getattr(arguments, name))
     if arguments.max_seconds is not None:
         original.max_seconds = arguments.max_seconds
@@ -177,6 +178,20 @@ def resume(arguments: Arguments, runs: list[SeedRun]) -> Job:
         print(f"structmfg: begun with {settings.versions}: numbers may differ in rounding", file=sys.stderr)
     many = (folder / _SEEDS).is_file()
     return Job(folder, game, settings.build_solver(game), runs, many, new=False, made=False)
+
+
+def to_worker(arguments: Arguments) -> dict[str, Any]:
+    """Arguments as names and numbers, for `prepare_worker`, which may be called in another process."""
+    values = {**vars(arguments), "fields": {}, "early": None}
+    return values if arguments.scheduler is None else {**values, "quiet": True}
+
+
+def prepare_worker(values: dict[str, Any]) -> Arguments:
+    """The arguments of `to_worker`, in a process where what they name of the user's own is imported."""
+    keep_compiled_programs()
+    arguments = Arguments(**values)
+    import_own(arguments)
+    return arguments
 
 
 def user_functions(arguments: Arguments) -> tuple[Any, dict[str, Any]]:

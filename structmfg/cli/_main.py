@@ -16,8 +16,8 @@ from structmfg.cli._early import EarlyFolder, Terminated
 from structmfg.cli.arguments import parse
 
 # The module and the function of a command, where they are called otherwise.
-_PLACES = {"games": ("lists", "games"), "solvers": ("lists", "solvers")}
-_PLACES |= {"open": ("pages", "open_report"), "report": ("pages", "report")}
+_PLACES = {"games": ("_lists", "games"), "solvers": ("_lists", "solvers"), "sweep": ("sweeps", "sweep")}
+_PLACES |= {"open": ("_pages", "open_report"), "report": ("_pages", "report")}
 _LOST = "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot"
 
 
@@ -30,8 +30,9 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         from structmfg._flags import keep_compiled_programs
 
         keep_compiled_programs()
-        module, function = _PLACES.get(arguments.command, (arguments.command, arguments.command))
-        return int(getattr(importlib.import_module(f"structmfg.cli._{module}"), function)(arguments))
+        command = "sweep" if getattr(arguments, "sweep", ()) else arguments.command
+        module, function = _PLACES.get(command, (f"_{command}", command))
+        return int(getattr(importlib.import_module(f"structmfg.cli.{module}"), function)(arguments))
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)
     except KeyboardInterrupt as interrupt:

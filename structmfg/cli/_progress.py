@@ -7,7 +7,7 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from structmfg import solvers
+from structmfg import parallel, solvers
 from structmfg.cli._early import Terminated
 
 
@@ -66,11 +66,12 @@ class Interrupt:
     """Delay the first Ctrl-C until `check` is called between two updates; a second Ctrl-C takes effect at once.
 
     An interrupt in the midst of an update would lose that update, and one in the midst of saving would lose the run.
-    SIGTERM is delayed while there are updates to be made (`updating`), and takes effect at once at other times.
+    SIGTERM is delayed while there are updates to be made (`updating`), and takes effect at once at other times. With
+    `at_once` so does the first Ctrl-C. A task of an executor that is to stop is treated as terminated.
     """
 
-    def __init__(self) -> None:
-        self.requested = self.terminated = self.updating = False
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.requested, self.terminated, self.updating = at_once, False, False
         self._in_main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "Interrupt":
@@ -95,7 +96,9 @@ class Interrupt:
         self.requested = True
 
     def check(self, progress: solvers.Progress) -> None:
-        """Raise `KeyboardInterrupt` if Ctrl-C or SIGTERM came and there is training left."""
+        """Raise `KeyboardInterrupt` if Ctrl-C, SIGTERM or the end of an executor came and there is training left."""
+        if parallel.stopping():
+            self.requested = self.terminated = True
         self.updating = progress.step < progress.max_steps
         if self.requested and self.updating:
             raise KeyboardInterrupt

@@ -10,12 +10,11 @@ from typing import Any
 import jax
 
 from structmfg import parallel, reports, runs, solvers
-from structmfg._checks import check_positive, check_seed, printable
+from structmfg._checks import check_positive, printable
 from structmfg._files import to_json, write_json
 from structmfg.cli import _processes as processes
-from structmfg.cli import _sweep as sweeps
 from structmfg.cli._early import Terminated
-from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume, short_name, user_functions
+from structmfg.cli._job import Job, SeedRun, begin, load_runs, original_arguments, resume
 from structmfg.cli._output import (
     basis,
     console,
@@ -29,7 +28,7 @@ from structmfg.cli._output import (
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import import_own
-from structmfg.games import Game, make
+from structmfg.games import Game
 from structmfg.parallel import in_use
 from structmfg.solvers import RESULTS, Solution
 from structmfg.solvers.loop import Snapshots
@@ -39,9 +38,9 @@ _EVALUATIONS = 12
 
 def solve(arguments: Arguments) -> int:
     """Exit code 0, or 1 where the numbers did not stay finite or the tolerance was not reached."""
-    check_positive("snapshot_seconds", arguments.snapshot_seconds)
-    if arguments.max_seconds is not None:
-        check_positive("max_seconds", arguments.max_seconds)
+    check_times(arguments)
+    if arguments.scheduler is not None:
+        raise ValueError("--scheduler spreads the runs of --sweep, and there is one run")
     arguments.mesh = processes.start(arguments)
     if not parallel.is_first():
         return _follow(arguments)
@@ -53,12 +52,8 @@ def solve(arguments: Arguments) -> int:
 
 def _solve(arguments: Arguments) -> int:
     arguments = original_arguments(arguments)
-    if arguments.sweep and arguments.distributed:
-        raise ValueError("the runs of a sweep share nothing: spread them by --scheduler, not --distributed")
-    if arguments.sweep:
-        return _sweep(arguments)
     saved = None if arguments.resume is None else _load_saved(arguments)
-    job, results, finished = _run_or_load(arguments, saved)
+    job, results, finished = run_or_load(arguments, saved)
     try:
         result = seeds_object(results, out=str(job.folder)) if job.many else results[0]
         _print_summary(arguments, job, results)
@@ -70,7 +65,7 @@ def _solve(arguments: Arguments) -> int:
         write_json(job.folder / "result.json", result)
     if arguments.json:
         print_json(result)
-    return _exit_code(results)
+    return exit_code(results)
 
 
 def _follow(arguments: Arguments) -> int:
@@ -98,7 +93,14 @@ def _load_saved(arguments: Arguments) -> list[SeedRun]:
     return load_runs(Path(arguments.resume))
 
 
-def _exit_code(results: Sequence[dict[str, Any]]) -> int:
+def check_times(arguments: Arguments) -> None:
+    """Raise `ValueError` unless the times that were given are above zero."""
+    check_positive("snapshot_seconds", arguments.snapshot_seconds)
+    if arguments.max_seconds is not None:
+        check_positive("max_seconds", arguments.max_seconds)
+
+
+def exit_code(results: Sequence[dict[str, Any]]) -> int:
     """1 where a run failed, which is said on standard error."""
     failed = [result for result in results if not RESULTS[result["result"]].succeeded]
     for result in failed:
@@ -106,7 +108,7 @@ def _exit_code(results: Sequence[dict[str, Any]]) -> int:
     return 1 if failed else 0
 
 
-def _run_or_load(
+def run_or_load(
     arguments: Arguments, saved: list[SeedRun] | None
 ) -> tuple[Job, list[dict[str, Any]], list[dict[str, Any]]]:
     """Start a solve, or go on with one; the results, and those that were there before."""
@@ -120,46 +122,6 @@ def _run_or_load(
         if finished:  # a kill between the report and the end left them
             job.remove_snapshots()
     return job, results, finished
-
-
-def _sweep(arguments: Arguments) -> int:
-    """Run every point of a sweep that has not ended, and write what they have in common."""
-    axes = sweeps.read_axes(arguments)
-    policy, functions = user_functions(arguments)
-    for point in sweeps.points(arguments, axes, Path()):  # raises before there is a folder
-        chosen, game = point.arguments, make(arguments.game, **point.arguments.game_parameters)
-        solvers.preset(game, chosen.solver, chosen.preset, policy=policy, **functions, **chosen.overrides)
-        check_seed(chosen.seed)
-        if chosen.max_seconds is not None:
-            check_positive("max_seconds", chosen.max_seconds)
-    out = console(arguments)
-    folder = sweeps.open_folder(arguments, axes)
-    rows: list[dict[str, Any]] = []
-    hint = f"the same command with --out {folder} goes on from there"
-    planned = list(sweeps.points(arguments, axes, folder))
-    for count, point in enumerate(planned, start=1):
-        out.print(f"run {count} of {len(planned)}: {point.folder.name}", soft_wrap=True)
-        begun = (point.folder / "settings.json").is_file()
-        try:
-            point.arguments.resume = str(point.folder) if begun else None
-            _, (result,), _ = _run_or_load(point.arguments, load_runs(point.folder) if begun else None)
-        except Terminated:
-            raise Terminated(f"terminated; {hint}") from None
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted; {hint}") from None
-        except (ValueError, RuntimeError) as error:
-            kind = ValueError if isinstance(error, ValueError) else RuntimeError  # not all are made of one text
-            raise kind(f"{point.folder.name}: {error}; {hint}") from error
-        if result["result"] == "interrupted":
-            raise KeyboardInterrupt(f"interrupted in run {count} of {len(planned)}; {hint}")
-        rows.append({"values": point.values, "result": result, "folder": point.folder.name})
-    title = f"{short_name(arguments.game)}, {runs.display_name(short_name(arguments.solver))}"
-    result = sweeps.summarise(folder, axes, rows, title)
-    out.print(sweeps.table(axes, rows))
-    out.print(f"report: {result['report']}", soft_wrap=True)
-    if arguments.json:
-        print_json(result)
-    return _exit_code([row["result"] for row in rows])
 
 
 def _run(arguments: Arguments, job: Job, interrupt: Interrupt) -> list[dict[str, Any]]:

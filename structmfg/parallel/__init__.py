@@ -1,9 +1,15 @@
-"""Solves on several devices and in several processes, by JAX's own runtime: the only room that knows of meshes.
+"""Solves on several devices, in several processes, and many at once: the room that knows of meshes and schedulers.
 
 What is imported under its own name, `x as x`, serves other rooms of the package and may change.
 """
 # ruff: isort: skip_file
 
+from structmfg.parallel._executor import (
+    check_scheduler as check_scheduler,
+    open_executor as open_executor,
+    outcomes as outcomes,
+    stopping as stopping,
+)
 from structmfg.parallel._mesh import (
     PATHS as PATHS,
     STATES as STATES,

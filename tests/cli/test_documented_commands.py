@@ -48,7 +48,7 @@ def test_commands_of_the_pages_are_parsed(page, tmp_path, monkeypatch):
     Path("runs/macro").mkdir(parents=True)
     Path("runs/macro/run.toml").write_text('[game]\nname = "macro"\n[solver]\nname = "spg"\n')
     for words in FOUND[page]:
-        for place, name in (word.split(":") for word in words if ":" in word):
+        for place, name in (word.split(":") for word in words if ":" in word and "://" not in word):
             file = Path(place if place.endswith(".py") else f"{place}.py")
             file.parent.mkdir(exist_ok=True)
             file.write_text(OWN.format(name=name))

@@ -13,8 +13,8 @@ import pytest
 
 import structmfg as smfg
 from structmfg.cli import main
-from structmfg.cli._sweep import points, read_axes
 from structmfg.cli.arguments import parse
+from structmfg.cli.sweeps import points, read_axes
 
 pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures")
 SMALL = ["--iterations", "2", "--hidden", "4", "--width", "4", "--quiet"]

@@ -4,19 +4,20 @@ import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from structmfg import reports
+from structmfg import parallel, reports
 from structmfg._files import write_bytes, write_json
 from structmfg._statistics import mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._figures import figures
 from structmfg.benchmarks.comparison._plan import ClockPlan, planned
 from structmfg.benchmarks.comparison._report import render
-from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, finished, train
+from structmfg.benchmarks.comparison._runs import ClockedRun, as_object, end_when_stopped, finished, train_once
 from structmfg.games import Game
 from structmfg.runs import reference_object, save_figures
 from structmfg.solvers.loop import Progress
@@ -47,8 +48,12 @@ def compare(
     max_seconds: float = 60.0,
     log: Callable[[str], None] = lambda _: None,
     callback: TrainingCallback | None = None,
+    executor: Executor | None = None,
+    make_game: Callable[[], Game] | None = None,
 ) -> Comparison:
     """Train several solvers with several seeds for the same time each, and compare them.
+
+    Runs that share a machine are slower than one that has it alone: compare only what was trained side by side.
 
     Args:
         game: The game.
@@ -59,27 +64,49 @@ def compare(
         seeds: The number of seeds; they are 0..`seeds`-1.
         max_seconds: The seconds of training of each run.
         log: Called with a line whenever something happens.
-        callback: Called during training with solver, seed and progress.
+        callback: Called during training with solver, seed and progress. Not with an executor.
+        executor: The workers that train, of `parallel.open_executor` or another one; by default this process does.
+        make_game: With an executor, a function of a module, or a `functools.partial` of one, that makes the game in a
+            worker. By default the game is pickled.
 
     Returns:
         The plan, the runs and the summary.
 
     Raises:
         ValueError: If a solver is unknown, a number is out of range, or the folder has a comparison of something else.
+        RuntimeError: If runs fail in workers; the others are made all the same.
     """
-    plan = planned(game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, log=log)
-    by_solver: dict[str, list[ClockedRun]] = {solver: [] for solver in plan.solvers}
-    for seed in plan.seeds:
-        for solver in plan.solvers:
-            run = finished(folder, solver, seed)
-            if run is None:
-                if solver not in solvers or seed >= seeds:
-                    continue
-                run = train(game, plan, folder, solver, seed, callback and functools.partial(callback, solver, seed))
-                jax.clear_caches()  # programs of many solvers would exhaust the memory maps of the process
-                log(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
-            by_solver[solver].append(run)
-    runs = {solver: trained for solver, trained in by_solver.items() if trained}
+    make_game = make_game or functools.partial(_itself, game)
+    plan = planned(
+        game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, log=log, executor=executor,
+        make_game=make_game,
+    )  # fmt: skip
+    known = {(solver, seed): finished(folder, solver, seed) for seed in plan.seeds for solver in plan.solvers}
+    missing = [
+        (solver, seed) for (solver, seed), run in known.items() if run is None and solver in solvers and seed < seeds
+    ]
+    tasks = []
+    for solver, seed in missing:
+        follow = callback and functools.partial(callback, solver, seed)
+        tasks.append(
+            (make_game, plan._asdict(), folder, solver, seed, follow if executor is None else end_when_stopped)
+        )
+    failures = []
+    for place, outcome in parallel.outcomes(executor, train_once, tasks):
+        solver, seed = missing[place]
+        try:
+            run = known[solver, seed] = outcome()
+        except Exception as error:
+            if executor is None:
+                raise
+            failures.append(f"{solver}, seed {seed} failed: {error}")
+            log(failures[-1])
+            continue
+        log(f"{solver}, seed {seed}: {run.exploitability:.4g} after {run.train_seconds:.1f} s")
+    if failures:
+        raise RuntimeError(f"{'; '.join(failures)}; the runs that ended are kept in {folder}")
+    runs = {solver: [run for seed in plan.seeds if (run := known[solver, seed])] for solver in plan.solvers}
+    runs = {solver: of_solver for solver, of_solver in runs.items() if of_solver}
     log("reference values and report")
     reference_values = reports.reference_values(game, reference(runs), kinds=["clairvoyant"])
     result = summarise(game, plan, runs, reference_values)
@@ -89,6 +116,10 @@ def compare(
     write_bytes(folder / "report.html", render(result, pictures).encode())
     write_json(folder / "result.json", result)
     return Comparison(plan, runs, result)
+
+
+def _itself(game: Game) -> Game:
+    return game
 
 
 def reference(runs: dict[str, list[ClockedRun]]) -> str:

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import jax
 
+from structmfg import parallel
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
 from structmfg._files import check_types, file_error_context, read_json, write_json
 from structmfg.games import Game
@@ -46,7 +48,15 @@ class ClockPlan(NamedTuple):
 
 
 def planned(
-    game: Game, folder: Path, *, solvers: Sequence[str], seeds: int, max_seconds: float, log: Callable[[str], None]
+    game: Game,
+    folder: Path,
+    *,
+    solvers: Sequence[str],
+    seeds: int,
+    max_seconds: float,
+    log: Callable[[str], None],
+    executor: Executor | None,
+    make_game: Callable[[], Game],
 ) -> ClockPlan:
     """The plan in the folder, with the given solvers and seeds added; a new plan where there is none.
 
@@ -65,10 +75,14 @@ def planned(
         plan = _continued(folder, plan)
     solvers = list(dict.fromkeys([*plan.solvers, *solvers]))
     steps = dict(plan.steps)
-    for solver in solvers:
-        if solver not in steps:
-            log(f"timing {solver}")
-            steps[solver] = steps_within(game, solver, max_seconds)
+    new = [solver for solver in solvers if solver not in steps]
+    if executor is not None:  # on the workers, as they share a machine
+        log(f"timing {', '.join(new)}")
+    calls = [(make_game, precision, solver, max_seconds) for solver in new]
+    for place, outcome in parallel.outcomes(executor, _time_solver, calls):
+        if executor is None:
+            log(f"timing {new[place]}")
+        steps[new[place]] = outcome()
     plan = plan._replace(solvers=solvers, seeds=sorted({*plan.seeds, *range(seeds)}), steps=steps)
     write_json(folder / FILE, plan._asdict())
     return plan
@@ -104,6 +118,12 @@ def _apart(found: Any, given: Any) -> str:
         return f"{found} there, {given} now"
     names = [name for name in {**found, **given} if found.get(name) != given.get(name)]
     return ", ".join(f"{name} {found.get(name)} there, {given.get(name)} now" for name in names)
+
+
+def _time_solver(make_game: Callable[[], Game], precision: str, solver: str, seconds: float) -> int:
+    """`steps_within` as a task, maybe in another process."""
+    with jax.enable_x64(precision == "float64"):
+        return steps_within(make_game(), solver, seconds)
 
 
 def steps_within(game: Game, solver: str, seconds: float) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from structmfg import reports, runs
+from structmfg import parallel, reports, runs
 from structmfg._checks import check_name
 from structmfg._files import check_no_link, check_types, file_error_context, read_json, subfolder, write_json
 from structmfg._results import SOLVE_RESULTS
@@ -134,7 +134,28 @@ def train(
     numbers = (solution.result.name, stats["steps"], stats["train_seconds"], stats["compile_seconds"])
     write_json(path / FILE, dict(zip(_FIELDS, (*numbers, curve), strict=True)))
     shutil.rmtree(path / "snapshots")
+    jax.clear_caches()  # programs of many solvers would exhaust the memory maps of the process
     return ClockedRun(solver, seed, *numbers, curve, path)
+
+
+def train_once(
+    make_game: Callable[[], Game],
+    plan: dict[str, Any],
+    folder: Path,
+    solver: str,
+    seed: int,
+    callback: Callable[[Progress], None] | None,
+) -> ClockedRun:
+    """`train` as a task, maybe in another process; a run that has ended is read."""
+    with jax.enable_x64(plan["precision"] == "float64"):
+        game = make_game()
+        return finished(folder, solver, seed) or train(game, ClockPlan(**plan), folder, solver, seed, callback)
+
+
+def end_when_stopped(progress: Progress) -> None:
+    """Raise `KeyboardInterrupt` where the executor of this task ends."""
+    if parallel.stopping() and progress.step < progress.max_steps:
+        raise KeyboardInterrupt
 
 
 def _final(game: Game, policy: Policy) -> tuple[float, float]:

@@ -63,6 +63,12 @@ OUTPUT = [
     Option("json", bool, "one JSON object on the last line; the rest to stderr", default=False),
     Option("quiet", bool, "print nothing else", default=False),
 ]
+_SCHEDULER = Option(
+    "scheduler",
+    str,
+    "several runs at once: on N processes, or on the workers of a dask scheduler",
+    metavar="N|tcp://...",
+)
 _PRECISION = Option("precision", str, "of all numbers", "float32", "float32", "{float32,float64}")
 
 
@@ -91,6 +97,7 @@ SOLVE = [
         metavar="KEY=VALUES",
         looks=_KEY,
     ),
+    _SCHEDULER,
     _out("runs/GAME-SOLVER-SEED"),
     Option("resume", str, "go on with a run that was cut short", metavar="RUN"),
     Option("devices", str, "share noise paths among N devices, or 4x2: 4 for paths, 2 for states", metavar="N"),
@@ -124,6 +131,7 @@ COMPARE = [
     Option("seeds", int, "the seeds 0..N-1", 3, "3"),
     Option("max_seconds", float, "of training for every solver and seed", 60.0, "60"),
     _PRECISION,
+    _SCHEDULER,
     _out("runs/compare-GAME", ", or that of a comparison to go on with"),
 ]
 VERIFY = [

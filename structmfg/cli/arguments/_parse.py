@@ -25,7 +25,7 @@ _OF_A_GAME = ("solve", "compare", "verify")
 # Where the options of a solve stand in a configuration file; the others are in [run] by their names.
 _PLACES = {"game": ("game", "name"), "solver": ("solver", "name")}
 _PLACES |= {name: ("solver", name) for name in ("preset", "policy", "optimiser")}
-_ONLY_TYPED = ("config", "set", "sweep", "out", "resume", "json", "quiet", "devices", "distributed")
+_ONLY_TYPED = ("config", "set", "sweep", "scheduler", "out", "resume", "json", "quiet", "devices", "distributed")
 _WITH_RESUME = ["game", "solver", "policy", "optimiser", "resume", "json", "quiet", "max_seconds", "snapshot_seconds"]
 _WITH_RESUME += ["devices", "distributed"]
 

@@ -1,4 +1,4 @@
-"""`structmfg solve --sweep`: a run for every combination of values, in one folder, with one table and one figure."""
+"""What is swept, and the runs that this makes, each with a folder of its own."""
 
 import copy
 import hashlib
@@ -6,24 +6,15 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.figure import Figure
-from rich.table import Table
-from rich.text import Text
-
 from structmfg._checks import check_name
-from structmfg._files import file_name, new_folder, read_json, write_bytes, write_json
-from structmfg._pages import COLOURS, STYLE, Picture, page, picture
+from structmfg._files import file_name, new_folder, read_json, write_json
 from structmfg.cli._job import short_name
-from structmfg.cli._output import number
 from structmfg.cli.arguments import SOLVE, Arguments, Option, members, read_value
 from structmfg.cli.arguments.config import read_assignments
-from structmfg.runs import save_figures
 
 _FILE = "sweep.json"
 _MAX_RUNS = 256
@@ -136,90 +127,3 @@ def _short(name: str) -> str:
         return name
     start = os.fsencode(name)[: _MAX_NAME - 13].decode(errors="ignore")
     return f"{start}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
-
-
-def summarise(folder: Path, axes: Sequence[Axis], rows: Sequence[dict[str, Any]], title: str) -> dict[str, Any]:
-    """Write result.json, the figure and report.html of a sweep; what result.json holds.
-
-    Args:
-        folder: The folder of the sweep.
-        axes: What was swept.
-        rows: For every run that has ended, its `values` by axis and its `result`.
-        title: The game and the solver.
-    """
-    kinds = _kinds(rows)
-    result = {
-        "axes": {axis.name: axis.values for axis in axes},
-        "runs": [{"values": row["values"], **row["result"]} for row in rows],
-        "out": str(folder),
-        "report": str(folder / "report.html"),
-    }
-    pictures = [_draw(axes, rows, kinds, title)] if kinds else []
-    save_figures(folder, pictures)
-    names = [axis.name for axis in axes]
-    report = page("structmfg.cli", "sweep.html", pictures, title=title, names=names, kinds=kinds, rows=rows)
-    write_bytes(folder / "report.html", report.encode())
-    write_json(folder / "result.json", result)
-    return result
-
-
-def _kinds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The kinds of exploitability that every run has."""
-    measured = [{kind for kind, value in row["result"]["exploitability"].items() if value is not None} for row in rows]
-    return sorted(set.intersection(*measured)) if measured else []
-
-
-def table(axes: Sequence[Axis], rows: Sequence[dict[str, Any]]) -> Table:
-    """A table with a row for every run."""
-    kinds = _kinds(rows)
-    drawn = Table(*(axis.name for axis in axes), "return", *kinds, "seconds", "result", box=None, padding=(0, 3, 0, 0))
-    for column in drawn.columns[:-1]:
-        column.justify = "right"
-    for row in rows:
-        result = row["result"]
-        measured = (Text(number(result["exploitability"][kind]), style="bold") for kind in kinds)
-        swept = (str(row["values"][axis.name]) for axis in axes)
-        seconds = f"{result['train_seconds']:.1f}"
-        drawn.add_row(*swept, number(result["return"]), *measured, seconds, result["result"])
-    return drawn
-
-
-def _draw(axes: Sequence[Axis], rows: Sequence[dict[str, Any]], kinds: Sequence[str], title: str) -> Picture:
-    """Exploitability over the first axis but the seed, a line for each combination of the others, means over seeds."""
-    first = next((axis for axis in axes if axis.name != "seed"), axes[0])
-    others = [axis for axis in axes if axis is not first and axis.name != "seed"]
-    numeric = all(isinstance(value, int | float) for value in first.values)
-    x = np.array(first.values, float) if numeric else np.arange(len(first.values))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * len(kinds), 3.4), layout="constrained")
-        panels = figure.subplots(1, len(kinds), squeeze=False)[0]
-        for axes_of_kind, kind in zip(panels, kinds, strict=True):
-            for i, combination in enumerate(itertools.product(*(axis.values for axis in others))):
-                wanted = dict(zip((axis.name for axis in others), combination, strict=True))
-                samples = [_samples(rows, kind, {**wanted, first.name: value}) for value in first.values]
-                means = [np.mean(sample) if sample else np.nan for sample in samples]
-                label = ", ".join(f"{name}={value}" for name, value in wanted.items()) or None
-                style = ("-", "--", ":", "-.")[i % 4]
-                colour = COLOURS[i % len(COLOURS)]
-                axes_of_kind.plot(x, means, style, marker="o", color=colour, label=label)
-                for place, sample in zip(x, samples, strict=True):
-                    axes_of_kind.plot([place] * len(sample), sample, "_", color=colour, alpha=0.7)
-            axes_of_kind.set_title(kind)
-            axes_of_kind.set_xlabel(first.name)
-            axes_of_kind.grid(color="#e3e6ea", linewidth=0.8)
-            if not numeric:
-                axes_of_kind.set_xticks(x, [str(value) for value in first.values])
-        panels[0].set_ylabel("exploitability (units of the return)")
-        if others:
-            panels[0].legend()
-        caption = f"{title}: exploitability over {first.name}. Dots are means over seeds, dashes are single runs."
-        return picture("sweep", caption, figure)
-
-
-def _samples(rows: Sequence[Mapping[str, Any]], kind: str, wanted: Mapping[str, Any]) -> list[float]:
-    """The exploitability of all runs with these values, whatever their seed."""
-    return [
-        row["result"]["exploitability"][kind]
-        for row in rows
-        if all(row["values"][name] == value for name, value in wanted.items())
-    ]
