@@ -15,8 +15,8 @@ from jaxtyping import Array, Key
 from structmfg import solvers
 from structmfg._checks import check_integer, check_positive, check_seed
 from structmfg._files import check_no_link, check_types, file_error_context, new_folder, read_json, write_json
+from structmfg._flags import keep_compiled_programs
 from structmfg._import import import_object
-from structmfg.cli._cache import keep_compiled_programs
 from structmfg.cli._early import COMMAND, STARTS_NO_RUN, EarlyFolder
 from structmfg.cli.arguments import Arguments, parse
 from structmfg.cli.arguments.fields import import_own
