@@ -7,8 +7,8 @@ it on log N with weights R. (For independent agents the mean of N ||.||^2 is 1 -
 
 "Large" depends on the game. Where a handful of agents matters, such as the first infected of an epidemic, a hundred
 agents are few: the law above is that of a game linearised at the mean field, and what is left out bends the line at its
-lower end. So where the fitted rate is not 1/2, it is fitted anew at sizes that are ten times as large. An error that does
-not vanish, or falls at another rate, shows the more at larger N.
+lower end. So where the fitted rate is not 1/2, it is fitted anew at sizes that are ten times as large. An error that
+does not vanish, or falls at another rate, shows the more at larger N.
 """
 
 from collections.abc import Sequence
