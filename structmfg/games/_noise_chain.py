@@ -64,7 +64,8 @@ class NoiseChain(NamedTuple):
                 )
             if any(part.dtype.kind in "iu" and (part != whole).any() for part, whole in zip(rounded, row, strict=True)):
                 raise ValueError(
-                    f"whole numbers of the noise chain must fit into 32 bits, but that of state {state} is {_shown(row)}"
+                    f"whole numbers of the noise chain must fit into 32 bits, but that of state {state} is "
+                    f"{_shown(row)}"
                 )
             other = first.setdefault(b"".join(part.tobytes() for part in rounded), state)
             if other != state:
