@@ -117,7 +117,8 @@ def _check_roots(game: Game, nodes: AggregateState) -> None:
     if not len(faults):
         return
     node, market = map(int, faults[times[faults[:, 0]].argmin()])
-    if (count := np.shape(nodes.price)[-1]) > 1:
+    assert nodes.price is not None
+    if (count := nodes.price.shape[-1]) > 1:
         raise ValueError(
             f"market {market} has no price {place(nodes, node)}: no prices were found within the brackets of "
             f"price_bracket at which all {count} markets clear"

@@ -123,7 +123,8 @@ def name_own(
     optimiser: Callable[..., Any] | None = None,
 ) -> None:
     """Give what is the user's own the names that it has in a run folder, so that the run can be loaded; see `load`."""
-    for name, kind in (("game", game), ("solver", solver)):
+    kinds: dict[str, Any] = {"game": game, "solver": solver}
+    for name, kind in kinds.items():
         if kind is not None and not isinstance(kind, type):
             given = type(kind).__name__
             raise ValueError(f"{name} must be the class of the run's {name}, but is an instance of {given}")
