@@ -190,7 +190,7 @@ def check_rows(name: str, rows: Any, *, tolerance: float = 1e-5, least: float = 
         good = (exact >= least).all(-1) & (np.abs(exact.sum(-1) - 1) <= tolerance)
         if not good.all():
             row = tuple(int(i) for i in np.argwhere(~good)[0])
-            where = f"row {row[0] if len(row) == 1 else row}" if good.size > 1 else "their row"
+            where = f"row {row[0] if len(row) == 1 else row}" if good.size > 1 else "the whole"
             raise ValueError(
                 f"{name} must be nonnegative and sum to 1 within {tolerance:g}, but {where} is {_list(exact[row])}, "
                 f"with sum {exact[row].sum():.8g}"

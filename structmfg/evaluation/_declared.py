@@ -7,10 +7,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from structmfg.evaluation._paths import rollout, steps
-from structmfg.games import AggregateState, Game, Noise
+from structmfg.games import AggregateState, Game, Noise, market_tolerance
 from structmfg.policies import Policy, TabularPolicy
-
-MARKET_TOLERANCE = 1e-6  # of the excess demand that is left, relative to the smaller one at the ends (at least 1)
 
 
 @eqx.filter_jit
@@ -92,8 +90,7 @@ def _check_mass(nodes: AggregateState, table: np.ndarray, allowed: np.ndarray) -
 
 def _check_markets(game: Game, nodes: AggregateState, tables: Float[Array, "nodes states actions"]) -> None:
     _check_roots(game, nodes)
-    residuals, at_ends = map(np.asarray, _markets(game, nodes, tables))
-    tolerance = (MARKET_TOLERANCE + 64 * np.finfo(residuals.dtype).eps) * np.maximum(1, at_ends)
+    residuals, tolerance = map(np.asarray, _markets(game, nodes, tables))
     if len(faults := np.argwhere(~(np.abs(residuals) <= tolerance))):
         node, market = map(int, faults[0])
         prices = np.asarray(nodes.price)
@@ -120,6 +117,12 @@ def _check_roots(game: Game, nodes: AggregateState) -> None:
     if not len(faults):
         return
     node, market = map(int, faults[times[faults[:, 0]].argmin()])
+    assert nodes.price is not None
+    if (count := nodes.price.shape[-1]) > 1:
+        raise ValueError(
+            f"market {market} has no price {place(nodes, node)}: no prices were found within the brackets of "
+            f"price_bracket at which all {count} markets clear"
+        )
     low, high = (np.asarray(x)[market] for x in _bracket(game, jax.tree.map(lambda x: x[node], nodes)))
     raise ValueError(
         f"market {market} has no price {place(nodes, node)}: excess demand has the same sign, or is zero, at both ends "
@@ -136,14 +139,14 @@ def place(nodes: AggregateState, node: int) -> str:
 
 
 def _market(game: Game, aggregate: AggregateState, table: Float[Array, "states actions"]) -> tuple[Array, Array]:
-    """Excess demand (P,) at the price, and the smaller of the two at the ends of the bracket, at what is played."""
+    """Excess demand (P,) at the price, and up to which one the market counts as cleared, at what is played."""
     before = aggregate.before_acting()
     joint = aggregate.mean_field[:, None] * table
     bracket = game.price_bracket(before)
     assert bracket is not None
     assert aggregate.price is not None
-    ends = [jnp.abs(game.excess_demand(before, jnp.asarray(price, float), joint)) for price in bracket]
-    return game.excess_demand(before, aggregate.price, joint), jnp.minimum(*ends)
+    at_ends = [game.excess_demand(before, jnp.asarray(price, float), joint) for price in bracket]
+    return game.excess_demand(before, aggregate.price, joint), market_tolerance(*at_ends)
 
 
 @eqx.filter_jit

@@ -83,27 +83,25 @@ def _check_rows(game: Game, steps: Steps, max_checked: int) -> None:
     count = int(np.clip(max_checked // size, 1, len(nodes)))
     nodes = nodes[np.unique(np.linspace(0, len(nodes) - 1, count).round().astype(int))]
     checked = jax.tree.map(lambda x: x[nodes], steps.nodes)
-    sums, least, kept = jax.tree.map(np.asarray, _rows(game, checked, max(1, min(len(nodes), _MAX_AT_ONCE // size))))
+    at_once = max(1, min(len(nodes), _MAX_AT_ONCE // size))
+    rows, sums, least, kept = jax.tree.map(np.asarray, _rows(game, checked, at_once))
     for node, staying in enumerate(() if kept is None else kept):
         check_blocks_closed(game.populations, staying, f" {place(checked, node)}")
-    tolerance = ROW_TOLERANCE + _rounding(sums, game.num_states)
-    bad = ~((np.abs(sums - 1) <= tolerance) & (least >= -tolerance))
-    if not bad.any():
+    if not len(faults := np.flatnonzero(rows >= 0)):
         return
-    faults = np.argwhere(bad)
-    node, state, action = map(int, faults[np.asarray(checked.time)[faults[:, 0]].argmin()])
+    node = int(faults[np.asarray(checked.time)[faults].argmin()])
+    state, action = divmod(int(rows[node]), game.num_actions)
     where = f"in state {state} under action {action} {place(checked, node)}"
-    total, low = sums[node, state, action], least[node, state, action]
     raise ValueError(
-        f"the rows of kernel must be nonnegative and sum to 1, but {where} the sum is {total:.6g} and the least "
-        f"probability {low:.6g}"
+        f"the rows of kernel must be nonnegative and sum to 1, but {where} the sum is {sums[node]:.6g} and the least "
+        f"probability {least[node]:.6g}"
     )
 
 
 def check_masses(aggregates: AggregateState) -> None:
     """Raise `ValueError` unless all mean fields (*batch, S) are distributions, within the tolerance of rows a step."""
     fields, times = np.asarray(aggregates.mean_field), np.asarray(aggregates.time)
-    tolerance = (1 + times) * ROW_TOLERANCE + _rounding(fields, fields.shape[-1])
+    tolerance = (1 + times) * ROW_TOLERANCE + _rounding(fields.dtype, fields.shape[-1])
     total, least = fields.sum(-1, dtype=float), fields.min(-1)
     bad = ~((np.abs(total - 1) <= tolerance) & (least >= -tolerance))
     if not bad.any():
@@ -165,9 +163,9 @@ def check_observations(game: Game, tree: NoiseTree, flow: Flow) -> None:
         )
 
 
-def _rounding(array: np.ndarray, size: int) -> float:
+def _rounding(dtype: np.dtype, size: int) -> float:
     """What rounding may add to a sum of `size` entries that is about one."""
-    return 16 * float(np.finfo(array.dtype).eps) * float(np.sqrt(size))
+    return 16 * float(np.finfo(dtype).eps) * float(np.sqrt(size))
 
 
 def _size_of_kernel(game: Game, steps: Steps) -> int:
@@ -180,17 +178,20 @@ def _size_of_kernel(game: Game, steps: Steps) -> int:
 @eqx.filter_jit
 def _rows(
     game: Game, nodes: AggregateState, at_once: int
-) -> tuple[Float[Array, "nodes states actions"], Array, Array | None]:
-    """The sum and the least entry of every row of the kernels, and what of it stays in the state's own population."""
+) -> tuple[Int[Array, " nodes"], Float[Array, " nodes"], Float[Array, " nodes"], Array | None]:
+    """The flat index of the first faulty row of every kernel, or -1, with the sum and the least entry of that row.
 
-    def at(node: AggregateState) -> tuple[Array, Array, Array | None]:
+    And what of each row stays in the state's own population, where there are several.
+    """
+
+    def at(node: AggregateState) -> tuple[Array, Array, Array, Array | None]:
         kernel = game.kernel(node)
         probabilities = kernel.successors().probabilities
-        return (
-            jnp.sum(probabilities, axis=-1),
-            jnp.min(probabilities, axis=-1, initial=0),
-            kept_in_blocks(game.populations, kernel),
-        )
+        sums, least = jnp.ravel(jnp.sum(probabilities, axis=-1)), jnp.ravel(jnp.min(probabilities, axis=-1, initial=0))
+        tolerance = ROW_TOLERANCE + _rounding(sums.dtype, game.num_states)
+        bad = ~((jnp.abs(sums - 1) <= tolerance) & (least >= -tolerance))
+        row = jnp.argmax(bad)
+        return jnp.where(jnp.any(bad), row, -1), sums[row], least[row], kept_in_blocks(game.populations, kernel)
 
     return jax.lax.map(at, nodes, batch_size=at_once)
 

@@ -18,6 +18,7 @@ from structmfg.games._aggregate import (
 )
 from structmfg.games._base import FORBIDDEN_REWARD, Game
 from structmfg.games._kinds import NoiselessGame
+from structmfg.games._market import market_tolerance
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain, rouwenhorst, tauchen
 from structmfg.games._noise_paths import Sampling, innovations, noise_path, noise_paths
 from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, tree_of
@@ -114,6 +115,7 @@ __all__ = [
     "innovations",
     "kept_in_blocks",
     "make",
+    "market_tolerance",
     "noise_path",
     "noise_paths",
     "noise_tree",

@@ -14,9 +14,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 _MAX_EVALUATIONS = 100
-_MAX_ROUNDS = 100  # over several markets
+_MAX_ROUNDS = 20  # over several markets, one by one
+_MAX_STEPS = 50  # of all prices at once
+_HALVINGS = 8  # of such a step
+_TOLERANCE = 1e-6
 
 Excess = Callable[[Float[Array, " markets"]], Float[Array, " markets"]]
+
+
+def market_tolerance(at_low: Float[Array, "*at"], at_high: Float[Array, "*at"]) -> Float[Array, "*at"]:
+    """The excess demand up to which a market counts as cleared, given that at both ends of its bracket.
+
+    It is 1e-6, and 64 units of rounding, of the smaller one of the two, or of 1 where that is larger or infinite.
+    """
+    smaller = jnp.minimum(jnp.abs(at_low), jnp.abs(at_high))
+    smaller = jnp.where(jnp.isinf(smaller), 1, smaller)
+    return (_TOLERANCE + 64 * jnp.finfo(smaller.dtype).eps) * jnp.maximum(1, smaller)
 
 
 class _Bracket(NamedTuple):
@@ -36,7 +49,9 @@ class _Bracket(NamedTuple):
 def clear(excess: Excess, low: Float[Array, " markets"], high: Float[Array, " markets"]) -> Float[Array, " markets"]:
     """The prices (P,) at which excess demand is zero.
 
-    With several markets each is cleared in turn at the prices of the others, until none moves (Gauss and Seidel).
+    With several markets each is cleared in turn at the prices of the others, until none moves (Gauss and Seidel). Where
+    that goes round in circles, or some market has no root at the prices of the others, steps of Newton's method move
+    all prices at once.
 
     Args:
         excess: Excess demand (P,) at given prices.
@@ -44,7 +59,8 @@ def clear(excess: Excess, low: Float[Array, " markets"], high: Float[Array, " ma
         high: The highest prices (P,).
 
     Returns:
-        The prices; NaN where excess demand has the same sign, is zero or is not a number at both ends of the bracket.
+        The prices. That of a single market is NaN where excess demand has the same sign, is zero or is not a number at
+        both ends of the bracket; of several markets, the prices of those that do not clear are NaN.
     """
     low, high = jnp.asarray(low, float), jnp.asarray(high, float)
 
@@ -52,23 +68,63 @@ def clear(excess: Excess, low: Float[Array, " markets"], high: Float[Array, " ma
         for market in range(low.shape[0]):
 
             def one(price: Array, market: int = market, prices: Array = prices) -> Array:
-                known = jnp.where(jnp.isnan(prices), (low + high) / 2, prices)  # a market without a price stays alone
-                return excess(known.at[market].set(price))[market]
+                return excess(_known(prices, low, high).at[market].set(price))[market]
 
             prices = prices.at[market].set(root(one, low[market], high[market]))
         return prices
 
     if low.shape[0] == 1:
         return round_of(low)
-    tolerance = 8 * jnp.finfo(low.dtype).eps * (high - low)
+    least_move = 8 * jnp.finfo(low.dtype).eps * (high - low)
 
     def moves(state: tuple[Array, Array, Array]) -> Array:
         prices, before, rounds = state
-        return (rounds < _MAX_ROUNDS) & jnp.any(jnp.abs(prices - before) > tolerance)
+        return (rounds < _MAX_ROUNDS) & jnp.any(jnp.abs(prices - before) > least_move)
 
     start = (round_of((low + high) / 2), (low + high) / 2, jnp.zeros((), int))
     prices, *_ = jax.lax.while_loop(moves, lambda state: (round_of(state[0]), state[0], state[2] + 1), start)
-    return prices
+    tolerance = market_tolerance(excess(low), excess(high))
+    together, left = _newton(lambda p: excess(p) / tolerance, _known(prices, low, high), low, high)
+    alone = jnp.where(jnp.abs(excess(_known(prices, low, high))) <= tolerance, prices, jnp.nan)
+    return jnp.where(left <= 1, together, alone)
+
+
+def _known(prices: Array, low: Array, high: Array) -> Array:
+    """The prices, with the middles of the brackets for those that are NaN."""
+    return jnp.where(jnp.isnan(prices), (low + high) / 2, prices)
+
+
+def _newton(
+    excess: Excess, start: Float[Array, " markets"], low: Float[Array, " markets"], high: Float[Array, " markets"]
+) -> tuple[Float[Array, " markets"], Float[Array, ""]]:
+    """Prices by damped steps of Newton's method from `start`, and the largest excess demand at them.
+
+    There is none where the largest excess demand is at most 1. They stop where no share of a step brings it down, or,
+    below 1, to less than half. Derivatives are differences: a policy lets none through from what it observes.
+    """
+    small = jnp.finfo(low.dtype).eps ** 0.5 * (high - low)
+
+    def largest(value: Array) -> Array:
+        return jnp.where(jnp.all(jnp.isfinite(value)), jnp.max(jnp.abs(value)), jnp.inf)
+
+    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        prices, left, _, count = state
+        value, moved = excess(prices), jnp.where(prices + small > high, -small, small)
+        rows = jax.lax.map(lambda move: excess(prices + move) - value, jnp.diag(moved)) / moved[:, None]
+        direction = -jnp.linalg.solve(rows.T, value)
+        shares = 0.5 ** jnp.arange(_HALVINGS, dtype=low.dtype)
+        tries = jnp.clip(prices + shares[:, None] * direction, low, high)
+        found = jax.lax.map(lambda prices: largest(excess(prices)), tries)
+        best = jnp.argmin(found)
+        better = found[best] < jnp.where(left > 1, left, left / 2)
+        return jnp.where(better, tries[best], prices), jnp.where(better, found[best], left), better, count + 1
+
+    def goes_on(state: tuple[Array, Array, Array, Array]) -> Array:
+        return state[2] & (state[3] < _MAX_STEPS)
+
+    left = largest(excess(start))
+    prices, left, *_ = jax.lax.while_loop(goes_on, step, (start, left, left > 1, jnp.zeros((), int)))
+    return prices, left
 
 
 def root(

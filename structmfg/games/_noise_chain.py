@@ -56,11 +56,17 @@ class NoiseChain(NamedTuple):
         rows = [[np.ravel(leaf[state]) for leaf in jax.tree.leaves(values)] for state in range(self.num_states)]
         first: dict[bytes, int] = {}
         for state, row in enumerate(rows):
-            if not all(np.isfinite(part).all() for part in row):
+            with np.errstate(over="ignore"):
+                rounded = [part.astype(jax.dtypes.canonicalize_dtype(part.dtype)) + 0 for part in row]
+            if not all(np.isfinite(part).all() for part in rounded):
                 raise ValueError(
                     f"values of the noise chain must be finite, but that of state {state} is {_shown(row)}"
                 )
-            rounded = [part.astype(jax.dtypes.canonicalize_dtype(part.dtype)) + 0 for part in row]
+            if any(part.dtype.kind in "iu" and (part != whole).any() for part, whole in zip(rounded, row, strict=True)):
+                raise ValueError(
+                    f"whole numbers of the noise chain must fit into 32 bits, but that of state {state} is "
+                    f"{_shown(row)}"
+                )
             other = first.setdefault(b"".join(part.tobytes() for part in rounded), state)
             if other != state:
                 raise ValueError(
@@ -102,12 +108,17 @@ class NoiseChain(NamedTuple):
 
     def state_of(self, noise: Any) -> Array:
         """The state whose value is nearest to `noise`."""
-        distances = jax.tree.map(lambda values, z: abs(jnp.asarray(values) - z), self.values, noise)
+        distances = jax.tree.map(lambda values, z: abs(_as_array(values) - z), self.values, noise)
         flat = [distance.reshape(self.num_states, -1).sum(1) for distance in jax.tree.leaves(distances)]
         return jnp.argmin(sum(flat))
 
     def _value(self, state: Array) -> Any:
-        return jax.tree.map(lambda values: jnp.asarray(values)[state], self.values)
+        return jax.tree.map(lambda values: _as_array(values)[state], self.values)
+
+
+def _as_array(values: Any) -> Array:
+    """The values in JAX's default precision now: without a dtype, JAX may give what they were in another precision."""
+    return jnp.asarray(values, jax.dtypes.canonicalize_dtype(np.result_type(values)))
 
 
 def _divided_by_sum(rows: Any) -> Any:

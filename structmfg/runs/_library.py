@@ -106,7 +106,7 @@ def load(
         The run: `game`, `policy`, `settings`, `result`, `metrics` and `trajectories`.
 
     Raises:
-        ValueError: A file is missing or damaged, or the run is of a class that was not given.
+        ValueError: A file is missing or damaged, the run is of a class that was not given, or an instance of it was.
     """
     name_own(path, game=game, solver=solver, policy=policy, optimiser=optimiser)
     settings = load_settings(path)
@@ -123,6 +123,11 @@ def name_own(
     optimiser: Callable[..., Any] | None = None,
 ) -> None:
     """Give what is the user's own the names that it has in a run folder, so that the run can be loaded; see `load`."""
+    kinds: dict[str, Any] = {"game": game, "solver": solver}
+    for name, kind in kinds.items():
+        if kind is not None and not isinstance(kind, type):
+            given = type(kind).__name__
+            raise ValueError(f"{name} must be the class of the run's {name}, but is an instance of {given}")
     path = Path(path)
     saved = read_json(path / SETTINGS_FILE) if (path / SETTINGS_FILE).is_file() else {}
     network, chosen = saved.get("network"), saved.get("hyper_parameters")

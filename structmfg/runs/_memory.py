@@ -31,7 +31,7 @@ from structmfg.solvers.loop import (
 
 AnySolver = TrainingSolver | TreeSolver
 
-_SMALL_PROGRAMS = SMALL_PROGRAMS + 3 * 2**26  # bytes: the evaluation and the drawing too, measured on linear_quadratic
+_SMALL_PROGRAMS = SMALL_PROGRAMS + 6 * 2**26  # bytes: evaluation, checks and drawing too, measured on seven games
 _FILLED = 0.8  # the share of the memory left that a suggested setting fills
 _LOWER_BOUNDS = 8  # a run that has not been estimated takes about so many times the lower bound
 _SQUARE_BELOW = 1 / 64  # where so small a share would fit, some matrix is taken to have the square of the size

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from structmfg import reports
 from structmfg.benchmarks import comparison
 from structmfg.benchmarks.comparison import _plan, _runs
 from structmfg.benchmarks.comparison._compare import summarise
@@ -17,6 +18,24 @@ from structmfg.runs import load_run
 from structmfg.solvers import Estimate
 
 GAME = make("left_right")
+pytestmark = pytest.mark.usefixtures("blank_figures", "measured_once")
+
+
+@pytest.fixture(scope="module")
+def measured_once():
+    """What exploitabilities are compared with is the same in all comparisons here, all of which are of one game."""
+    measure, known = reports.reference_values, {}
+
+    def once(game, solver, *, kinds):
+        assert game == GAME
+        key = (solver, *kinds)
+        if key not in known:
+            known[key] = measure(game, solver, kinds=kinds)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, "reference_values", once)
+        yield
 
 
 def curve(*points):

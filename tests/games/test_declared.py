@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from helpers.declared_games import ACTIONS, DISCOUNT, HORIZON, PARTS, STATES, Plain, tiny_game
 
 from structmfg.evaluation import best_response, exploitability, market_residuals, policy_gradient, rollout
@@ -286,6 +287,40 @@ def test_two_markets_clear_together_and_the_one_without_a_root_is_named():
     one = clear(lambda p: jnp.stack([1 / p[0] - p[0] + 0.1 * p[1], 1 + p[1]]), low, high)
     assert np.isnan(one).tolist() == [False, True]
     assert np.isnan(clear(lambda p: 0 * p, low[:1], high[:1])).all()  # any price would do, so none is the price
+
+
+def rotation(turn, beside):
+    """Excess demand of two markets, of which each answers to the other `turn` times as strongly as to itself."""
+
+    def excess(p, numbers=jnp):
+        own, other = p - numbers.array([0.5, 0.7]), numbers.tanh(p[::-1] - numbers.array([0.7, 0.5]))
+        return numbers.array([-1, 1]) * turn * other - own + beside * numbers.sin(3 * p)
+
+    return excess
+
+
+def test_markets_that_go_round_in_circles_clear_as_in_scipy():
+    """One by one, the markets converge with 0.5, move for ever with 1, and leave their brackets with 2."""
+    low, high = jnp.full(2, -1.5), jnp.full(2, 1.5)
+    found = jax.jit(lambda turn, beside: clear(rotation(turn, beside), low, high))
+    for turn, beside in itertools.product((0.5, 1.0, 2.0), (0.0, 0.2)):
+        excess = rotation(turn, beside)
+        wanted = scipy.optimize.root(lambda p, excess=excess: excess(p, np), np.zeros(2), tol=1e-12)
+        assert wanted.success
+        np.testing.assert_allclose(found(turn, beside), wanted.x, atol=1e-9)
+
+
+def test_two_markets_that_never_clear_together_have_no_price():
+    """Each has a root at any price of the other, but p0 = p1 and p0 = p1 + 1/2 exclude each other."""
+    both = (jnp.full(2, -4.0), jnp.full(2, 4.0))
+    assert np.isnan(clear(lambda p: jnp.stack([p[1] - p[0], p[0] - p[1] - 0.5]), *both)).any()
+    members = {
+        "price_bracket": lambda self, a: both,
+        "excess_demand": lambda self, a, p, joint: jnp.stack([p[1] - p[0], p[0] - p[1] - 0.5]),
+    }
+    game = type("Apart", (type(tiny_game("price")),), members)(1.0)
+    with pytest.raises(ValueError, match=r"market \d has no price at time 0 .*: no prices .* all 2 markets clear"):
+        exploitability(game, uniform(game), kind="non_anticipative")
 
 
 def test_public_states_of_any_numbers():

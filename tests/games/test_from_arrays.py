@@ -14,6 +14,7 @@ from structmfg.operators import DenseKernel, LatticeKernel, direct_sum, from_sci
 from structmfg.policies import tabular
 from structmfg.solvers import ExactEquilibrium, solve
 
+pytestmark = pytest.mark.filterwarnings("error:Explicitly requested dtype")  # numbers of another precision than JAX's
 S, A, Z, T, GAMMA = 4, 3, 2, 3, 0.9
 rng = np.random.default_rng(3)
 KERNEL = rng.dirichlet(np.ones(S), (Z, S, A)) * (rng.random((Z, S, A, S)) < 0.7)
@@ -180,6 +181,8 @@ def test_run_folders_of_arrays_and_of_populations(tmp_path):
     """They hold the report, which tells the gains by population; a class of one's own can be loaded."""
     solution = solve(Mine(), ExactEquilibrium(tolerance=1e-4), max_steps=500)
     run = smfg.save(Mine(), solution, tmp_path / "mine")
+    with pytest.raises(ValueError, match="game must be the class of the run's game, but is an instance of Mine"):
+        smfg.load(tmp_path / "mine", game=Mine())
     loaded = smfg.load(tmp_path / "mine", game=Mine)
     assert loaded.game == Mine()
     told = loaded.result["populations"]

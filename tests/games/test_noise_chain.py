@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.small_games import CHAIN
 
-from structmfg.games import rouwenhorst, tauchen
+from structmfg.games import NoiseChain, rouwenhorst, tauchen
 
 
 def stationary(transition):
@@ -27,6 +27,18 @@ def test_widths_are_the_numbers_of_distinct_histories(horizon):
     ]
     assert probabilities.sum() == pytest.approx(1)
     assert CHAIN.widths(400)[-1] > 2**64  # without overflow
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([0, 2**40]), "whole numbers of the noise chain must fit into 32 bits, but that of state 1"),
+        (np.array([0.0, 1e300]), "values of the noise chain must be finite, but that of state 1"),
+    ],
+)
+def test_values_that_single_precision_cannot_hold_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        NoiseChain(values, np.full(2, 0.5), np.full((2, 2), 0.5)).validate()
 
 
 def test_sampling_follows_the_chain(double):

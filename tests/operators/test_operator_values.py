@@ -76,7 +76,7 @@ REFUSED = {
         lambda **o: ops.LatticeKernel(4, (0,), shift=np.int8(-128), max_shift=127, **o),
         "within max_shift, 127, of 0, but is -128",
     ),
-    "noise": (lambda **o: ops.LatticeNoise(4, (0, 1), (1.5, -0.5), **o), r"their row is \[1.5, -0.5\]"),
+    "noise": (lambda **o: ops.LatticeNoise(4, (0, 1), (1.5, -0.5), **o), r"the whole is \[1.5, -0.5\]"),
     "a chain": (lambda **o: ops.KroneckerOperator(4, [[1, 0], [1, 1]], **o), r"row 1 is \[1, 1\], with sum 2"),
     "a chain of a product": (lambda **o: ops.kron(_line, [[0.5, 0.6], [1, 0]], **o), r"row 0 is \[0.5, 0.6\]"),
     "weights of a mixture": (

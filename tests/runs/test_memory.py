@@ -25,6 +25,7 @@ ABSURD: dict[str, dict[str, int]] = {
     "crowd_modelling": {"num_states": 5 * 10**8},
     "linear_quadratic": {"num_states": 3 * 10**8},
     "macro": {"num_wealth": 2 * 10**7},
+    "predator_prey": {"size": 10**4},
 }
 GIB = 2**30
 
@@ -180,15 +181,27 @@ def test_every_solver_is_estimated_and_refused(solver: str) -> None:
     assert resident_memory() < 3 * GIB  # and no estimate has made arrays of the size of the game
 
 
-@pytest.mark.parametrize(("game", "noise"), [("beach_bar", (500, 1)), ("crowd_modelling", 0)])
-def test_no_program_holds_tables_of_the_game(game: str, noise: Any) -> None:
+@pytest.mark.parametrize(
+    ("game", "size"),
+    [
+        ("beach_bar", {"num_states": 10**5}),
+        ("crowd_modelling", {"num_states": 10**5}),
+        ("epidemic", {"num_levels": 30_000}),
+        ("predator_prey", {"size": 180}),
+        ("trade_crowding", {"num_states": 10**5}),
+    ],
+)
+def test_no_program_holds_tables_of_the_game(game: str, size: dict[str, int]) -> None:
     """A table made by NumPy would be a constant of every program, and the estimate would hold all of them."""
-    built = make(game, num_states=10**5)
+    built = make(game, **size)
 
     def once(mean_field: jax.Array) -> Any:
-        aggregate = built.aggregate(mean_field=mean_field, noise=noise, time=0)
-        mass = jax.numpy.tile(mean_field[:, None], built.num_actions)
-        return built.kernel(aggregate).push(mass), built.reward(aggregate, aggregate)
+        noise = built.initial_noise(jax.numpy.asarray(0.5))
+        start = built.aggregate(mean_field=mean_field, noise=noise, time=0)
+        table = jax.numpy.full((built.num_states, built.num_actions), 1 / built.num_actions)
+        aggregate, policy, _ = built.decide(start, lambda _: (table, None))
+        following = built.advance(aggregate, built.kernel(aggregate).under(policy).move(mean_field), noise)
+        return built.reward(aggregate, following), built.initial_mean_field(noise), built.state_features()
 
     text = jax.jit(once).lower(jax.ShapeDtypeStruct((built.num_states,), np.float32)).as_text()
     assert len(text) < built.num_states

@@ -211,10 +211,10 @@ def test_interacting_agents_make_their_own_prices():
     assert float(among.returns.mean()) != pytest.approx(total, rel=1e-4)
 
 
-def rate_of(game, policy=None):
+def rate_of(game, policy=None, sizes=(100, 1000), replicates=(16, 16), **options):
     given, noise = around(game)
-    key = jax.random.key(0)
-    return rate_of_convergence(game, policy or given, noise, key=key, sizes=(100, 1000), replicates=(16, 16))
+    options = {"sizes": sizes, "replicates": replicates, "largest": max(sizes), **options}
+    return rate_of_convergence(game, policy or given, noise, key=jax.random.key(0), **options)
 
 
 def test_rate_of_convergence():
@@ -224,6 +224,45 @@ def test_rate_of_convergence():
     assert right.low < 0.5 < right.high
     assert right.stderr <= 0.011
     assert wrong.rate < 0.2
+    assert not populations.rate_is_one_half(wrong).passed
+
+
+class Rumour(smfg.games.NoiselessGame):
+    """One in ten knows a rumour and tells it on. With `root`, the share told is not smooth at half of all."""
+
+    num_states, num_actions, horizon, discount = 2, 1, 6, 1.0
+
+    def __init__(self, root=False):
+        self.root, self.first = root, 0.5 if root else 0.1
+
+    def initial_mean_field(self, noise):
+        return jnp.array([1 - self.first, self.first])
+
+    def kernel(self, aggregate):
+        know = aggregate.mean_field[1]
+        told = jnp.sqrt(jnp.abs(know - 0.5)) if self.root else -jnp.expm1(-2 * know)
+        return DenseKernel(jnp.array([[[1 - told, told]], [[0.0, 1.0]]]))
+
+    def reward(self, aggregate, following):
+        return jnp.zeros((2, 1))
+
+    def observe(self, aggregate):
+        return aggregate.mean_field
+
+
+def test_rate_is_fitted_to_larger_populations_where_twenty_agents_are_few():
+    """Two of twenty agents know the rumour: its first tellings matter more than in the linearised game."""
+    right = rate_of(Rumour(), sizes=(20, 200), replicates=(200, 200), largest=2000, stderr=0.02)
+    assert right.sizes == (200, 2000)  # as the rate was not one half between 20 and 200
+    assert populations.rate_is_one_half(right).passed
+
+
+@pytest.mark.parametrize(("game", "most"), [(Wrong(fault="shifted"), 0.05), (Rumour(root=True), 0.3)])
+def test_larger_populations_hide_neither_a_bias_nor_a_slower_rate(game, most):
+    """The root of an error of size N^(-1/2) is one of size N^(-1/4), and its root is larger still."""
+    wrong = rate_of(game, largest=10**4, stderr=0.02)
+    assert wrong.sizes == (1000, 10**4)
+    assert wrong.rate < most
     assert not populations.rate_is_one_half(wrong).passed
 
 

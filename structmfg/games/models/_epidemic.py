@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive, plain_fields
-from structmfg._flags import constants
 from structmfg.games._aggregate import AggregateState
 from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain
@@ -92,39 +91,43 @@ class Epidemic(Game):
         return 3 * self.num_levels
 
     @property
-    def levels(self) -> np.ndarray:
+    def levels(self) -> Float[Array, " levels"]:
         """The levels of contact (L,)."""
-        return np.linspace(self.least_contact, 1.0, self.num_levels)
+        return jnp.linspace(self.least_contact, 1.0, self.num_levels)
 
     @property
-    def _next_level(self) -> np.ndarray:
-        """The number of the level (S, 3) after every action."""
-        level = np.arange(self.num_states) % self.num_levels
-        return np.clip(level[:, None] + _MOVES, 0, self.num_levels - 1)
+    def _level(self) -> Int[Array, " states"]:
+        return jnp.arange(self.num_states) % self.num_levels
 
     @property
-    def _compartment(self) -> np.ndarray:
-        return np.arange(self.num_states) // self.num_levels
+    def _next_level(self) -> Int[Array, "states 3"]:
+        """The number of the level after every action."""
+        return jnp.clip(self._level[:, None] + jnp.asarray(_MOVES), 0, self.num_levels - 1)
+
+    @property
+    def _compartment(self) -> Int[Array, " states"]:
+        return jnp.arange(self.num_states) // self.num_levels
 
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         assert aggregate.actions is not None
         rate = jnp.asarray(self.contagion)[aggregate.noise]
-        exposure = rate * jnp.asarray(self.levels)[self._next_level] * aggregate.actions[0]
+        exposure = rate * self.levels[self._next_level] * aggregate.actions[0]
         compartment = self._compartment[:, None]
         leaves = jnp.where(
             compartment == 0, -jnp.expm1(-exposure), jnp.where(compartment == 1, self.recovery, self.waning)
         )
         stay = compartment * self.num_levels + self._next_level
         leave = (compartment + 1) % 3 * self.num_levels + self._next_level
-        return SuccessorKernel(np.stack([stay, leave], axis=-1), jnp.stack([1 - leaves, leaves], axis=-1), checks=False)
+        probabilities = jnp.stack([1 - leaves, leaves], axis=-1)
+        return SuccessorKernel(jnp.stack([stay, leave], axis=-1), probabilities, checks=False)
 
     @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
         contact = self.levels[self._next_level]
-        changed = self._next_level != (np.arange(self.num_states) % self.num_levels)[:, None]
+        changed = self._next_level != self._level[:, None]
         ill = (self._compartment == 1)[:, None]
-        return jnp.asarray(np.log(contact) - contact + 1 - self.illness * ill - self.adjustment * changed, float)
+        return jnp.log(contact) - contact + 1 - self.illness * ill - self.adjustment * changed
 
     @override
     def observe(self, aggregate: AggregateState) -> Float[Array, "1"]:
@@ -152,7 +155,7 @@ class Epidemic(Game):
     ) -> Float[Array, " statistics"]:
         """The contact of the infected, and that of all people."""
         contact = joint * self.levels[self._next_level]
-        return jnp.stack([jnp.sum(contact[self._compartment == 1]), jnp.sum(contact)])
+        return jnp.stack([jnp.sum(contact[self.num_levels : 2 * self.num_levels]), jnp.sum(contact)])
 
     @override
     def aggregates(self, mean_field: Float[Array, " states"]) -> Float[Array, "0"]:
@@ -175,16 +178,13 @@ class Epidemic(Game):
     @override
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
         """Everybody at the highest level, a share infected."""
-        top = jnp.arange(self.num_states) % self.num_levels == self.num_levels - 1
+        top = self._level == self.num_levels - 1
         return top * jnp.asarray([1 - self.infected, self.infected, 0.0])[self._compartment]
 
     @override
     def state_features(self) -> Float[Array, "states features"]:
-        def features() -> Array:
-            level = jnp.linspace(-1.0, 1.0, self.num_levels)[np.arange(self.num_states) % self.num_levels]
-            return jnp.concatenate([jnp.eye(3)[self._compartment], level[:, None]], axis=1)
-
-        return constants(features)
+        level = jnp.linspace(-1.0, 1.0, self.num_levels)[self._level]
+        return jnp.concatenate([jnp.eye(3)[self._compartment], level[:, None]], axis=1)
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:

@@ -90,17 +90,16 @@ class PredatorPrey(NoiselessGame):
     @override
     def initial_mean_field(self, noise: Noise) -> Float[Array, " states"]:
         """Each population in a corner of its own."""
-        each = np.zeros((self.num_populations, self.num_cells))
-        for mass, corner in zip(each, (0, self.size - 1, self.num_cells - self.size), strict=False):
-            mass[corner] = 1 / self.num_populations
-        return jnp.asarray(each.ravel(), float)
+        count, cells = self.num_populations, self.num_cells
+        corners = jnp.asarray([0, self.size - 1, cells - self.size][:count])
+        return jnp.zeros(self.num_states).at[jnp.arange(count) * cells + corners].set(1 / count)
 
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         """A step of each population, then chance: 5 + 5 successors a cell instead of 25."""
-        row, column = np.divmod(np.arange(self.num_cells)[:, None], self.size)
+        row, column = jnp.divmod(jnp.arange(self.num_cells)[:, None], self.size)
         targets = (row + _MOVES[:, 0]) % self.size * self.size + (column + _MOVES[:, 1]) % self.size
-        step = SuccessorKernel(jnp.asarray(targets)[:, :, None], jnp.ones((*targets.shape, 1)))
+        step = SuccessorKernel(targets[:, :, None], jnp.ones((*targets.shape, 1)))
         moved = jnp.asarray([1 - self.noise] + 4 * [self.noise / 4], float)
         alone = step >> step.under(jnp.broadcast_to(moved, targets.shape))
         return direct_sum(*[alone] * self.num_populations)
@@ -139,10 +138,10 @@ class PredatorPrey(NoiselessGame):
     @override
     def state_features(self) -> Float[Array, "states features"]:
         """Which population, and the place on the torus as angles."""
-        population, cell = np.divmod(np.arange(self.num_states), self.num_cells)
-        angles = 2 * np.pi * np.stack(np.divmod(cell, self.size), axis=1) / self.size
-        which = population[:, None] == np.arange(self.num_populations)
-        return jnp.asarray(np.concatenate([which, np.cos(angles), np.sin(angles)], axis=1), float)
+        population, cell = jnp.divmod(jnp.arange(self.num_states), self.num_cells)
+        angles = 2 * jnp.pi * jnp.stack(jnp.divmod(cell, self.size), axis=1) / self.size
+        which = population[:, None] == jnp.arange(self.num_populations)
+        return jnp.concatenate([which, jnp.cos(angles), jnp.sin(angles)], axis=1)
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:

@@ -81,9 +81,9 @@ class TradeCrowding(DisplacementGame):
         check_game(self)
 
     @property
-    def inventories(self) -> np.ndarray:
+    def inventories(self) -> Float[Array, " states"]:
         """The inventory (S,) of every state."""
-        return np.linspace(-self.largest / 2, self.largest, self.num_states)
+        return jnp.linspace(-self.largest / 2, self.largest, self.num_states)
 
     @property
     def spacing(self) -> float:
@@ -96,10 +96,11 @@ class TradeCrowding(DisplacementGame):
         return self.final_time / self.horizon
 
     @property
-    def _traded(self) -> np.ndarray:
-        """The change of inventory (S, A), held back at the ends of the grid."""
-        after = np.clip(np.arange(self.num_states)[:, None] + self.actions, 0, self.num_states - 1)
-        return self.inventories[after] - self.inventories[:, None]
+    def _traded(self) -> Float[Array, "states actions"]:
+        """The change of inventory, held back at the ends of the grid."""
+        state = jnp.arange(self.num_states)[:, None]
+        after = jnp.clip(state + jnp.asarray(self.actions), 0, self.num_states - 1)
+        return self.spacing * (after - state)
 
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
@@ -151,9 +152,9 @@ class TradeCrowding(DisplacementGame):
     @override
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
         """A hill of width q_max / 2 around the mean, as near to it as the grid allows."""
-        distance = np.abs(self.inventories - self.mean_inventory) / (self.largest / 4)
-        weights = np.maximum(1 - distance**2, 0)
-        return jnp.asarray(weights / weights.sum(), float)
+        distance = jnp.abs(self.inventories - self.mean_inventory) / (self.largest / 4)
+        weights = jnp.maximum(1 - distance**2, 0)
+        return weights / weights.sum()
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
@@ -164,7 +165,7 @@ class TradeCrowding(DisplacementGame):
 
     @override
     def state_axis(self) -> tuple[str, Any]:
-        return "inventory", jnp.asarray(self.inventories)
+        return "inventory", self.inventories
 
     @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:

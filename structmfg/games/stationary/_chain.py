@@ -20,10 +20,7 @@ _NOISE = np.array([0.025, 0.95, 0.025])
 
 
 class _Chain(NoiselessGame):
-    """Cells 0..S-1, actions -1, 0, 1; the next cell is clip(s + a + e), e = -1, 0, 1 with probability .025, .95, .025.
-
-    Observation: the mean field.
-    """
+    """The cells, actions and moves that `LasryLionsChain` describes. Observation: the mean field."""
 
     num_actions = len(_STEPS)
 
@@ -70,7 +67,7 @@ class LasryLionsChain(_Chain):
     """Agents on a chain are drawn to its middle and avoid the crowd there, for ever.
 
     Cells 0..S-1, actions -1, 0, 1; the next cell is clip(s + a + e), e = -1, 0, 1 with probability .025, .95, .025.
-    Reward: -movement_cost |a| - attraction (s - c)^2 - crowd_aversion mu(s), with c = S // 2.
+    Reward: -movement_cost |a| - attraction (s - c)^2 - crowd_aversion mu(s), with c = S // 2. Observation: mu.
 
     Rewards fall in mu(s) and moves do not depend on mu: the game is monotone (Lasry & Lions 2007,
     doi:10.1007/s11537-007-0657-8), so its equilibrium mean field is the only one. Agents mix in some cells, so
@@ -113,7 +110,7 @@ class LasryLionsChain(_Chain):
 class TwoBeachBars(_Chain):
     """Agents on a beach are drawn to the nearer of two bars, and to company, for ever.
 
-    Cells 0..S-1, actions -1, 0, 1; the next cell is clip(s + a + e), e = -1, 0, 1 with probability .025, .95, .025.
+    Cells, actions and moves are those of `LasryLionsChain`.
     Reward: -movement_cost |a| - attraction min(|s - left|, |s - right|) + company mu(s).
 
     Rewards grow with mu(s), so there are several equilibria: everybody at either bar, and a mixture of both that no
