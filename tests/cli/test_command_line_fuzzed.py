@@ -17,9 +17,9 @@ from helpers.command_lines import command_lines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from structmfg import benchmarks, reports
+from structmfg import _flags, benchmarks, reports
 from structmfg.benchmarks.comparison import _plan
-from structmfg.cli import _cache, _evaluate, _verify, main
+from structmfg.cli import _evaluate, _verify, main
 from structmfg.evaluation._tree_problem import TreeProblem
 from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None, blan
     (folder / "occupied" / "file").write_text("mine")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(_cache, "keep_compiled_programs", lambda: None)
+        patch.setattr(_flags, "keep_compiled_programs", lambda: None)
         assert main(["solve", *TINY, "--quiet", "--out", "run"]) == 0
         yield folder
 

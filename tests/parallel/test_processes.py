@@ -13,8 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers.on_devices import vector
-from helpers.one_of_two import training
+from helpers.on_devices import training, vector
 
 from structmfg import evaluation, solvers
 from structmfg._files import open_arrays
@@ -56,7 +55,7 @@ def wait(started, seconds):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    started = processes(2, [sys.executable, "-m", "helpers.one_of_two", str(tmp_path)], each=2, folder=tmp_path)
+    started = processes(2, [sys.executable, "-m", "helpers.on_devices", str(tmp_path)], each=2, folder=tmp_path)
     codes = wait(started, 300)
     said = [(tmp_path / f"{number}.out").read_text() for number in (0, 1)]
     assert codes == [0, 0], said
