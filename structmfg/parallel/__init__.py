@@ -6,8 +6,8 @@ What is imported under its own name, `x as x`, serves other rooms of the package
 
 from structmfg.parallel._executor import (
     check_scheduler as check_scheduler,
-    open_executor as open_executor,
-    outcomes as outcomes,
+    open_executor,
+    outcomes,
     stopping as stopping,
 )
 from structmfg.parallel._mesh import (
@@ -39,6 +39,8 @@ __all__ = [
     "leave",
     "make_mesh",
     "map_over_paths",
+    "open_executor",
+    "outcomes",
     "over_states",
     "spread",
     "sum_over_paths",
