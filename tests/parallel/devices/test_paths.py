@@ -14,8 +14,6 @@ from structmfg import evaluation, games, parallel, policies, solvers
 from structmfg.games import NoisePaths
 from structmfg.parallel import make_mesh, map_over_paths, sum_over_paths
 
-NAMES = ("beach_bar", "linear_quadratic", "macro")
-
 
 def trained(name, mesh, steps=4, **settings):
     """The parameters after a few updates with 8 paths, as one vector, and the solution."""
@@ -25,7 +23,7 @@ def trained(name, mesh, steps=4, **settings):
     return vector(solution.policy), solution
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["beach_bar", "macro", pytest.param("linear_quadratic", marks=pytest.mark.slow)])
 def test_training_does_not_depend_on_the_number_of_devices(name):
     alone, _ = trained(name, None, sampling="iid")
     shared, solution = trained(name, make_mesh(paths=4), sampling="iid")
@@ -51,7 +49,7 @@ def test_an_update_sends_one_message():
     assert collectives(text) == ["all-reduce"]
 
 
-@pytest.mark.parametrize("num_paths", [1, 5, 8, 11])
+@pytest.mark.parametrize("num_paths", [5, 8])
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_sums_over_any_number_of_paths(num_paths, deterministic):
     """Paths that fill up the last device have probability zero."""
@@ -62,15 +60,14 @@ def test_sums_over_any_number_of_paths(num_paths, deterministic):
         return {"sum": paths.probabilities @ paths.noise, "squares": scale * (paths.probabilities @ paths.noise**2)}
 
     expected = jax.tree.map(np.asarray, weighted(paths, 3.0))
-    for devices in (1, 2, 3, 4, 8):
+    for devices in (1, 3, 8):
         with parallel.in_use(make_mesh(paths=devices)):
             found = jax.jit(lambda p: sum_over_paths(weighted, p, jnp.asarray(3.0), deterministic=deterministic))(paths)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), found, expected)
 
 
-@pytest.mark.parametrize("num_paths", [1, 5, 8])
-def test_maps_over_any_number_of_paths_keep_their_order(num_paths):
-    numbers = jnp.arange(float(num_paths))
+def test_maps_over_paths_keep_their_order():
+    numbers = jnp.arange(5.0)
     with parallel.in_use(make_mesh(paths=4)):
         found = jax.jit(lambda x, y: map_over_paths(lambda path, shift: 2 * path + shift, x, y, batch_size=2))(
             numbers, jnp.asarray(1.0)
