@@ -30,9 +30,11 @@ from structmfg.parallel._processes import (
     leave,
     wait_for_all as wait_for_all,
 )
+from structmfg.parallel._program import ProgramCost, program_cost
 from structmfg.parallel._states import spread
 
 __all__ = [
+    "ProgramCost",
     "axis_size",
     "is_first",
     "join",
@@ -42,6 +44,7 @@ __all__ = [
     "open_executor",
     "outcomes",
     "over_states",
+    "program_cost",
     "spread",
     "sum_over_paths",
 ]

@@ -11,6 +11,7 @@ from structmfg.solvers.loop._memory import (
     MemoryProfiler as MemoryProfiler,
     estimate_memory,
     least_bytes as least_bytes,
+    lower_update as lower_update,
     profile_clairvoyant as profile_clairvoyant,
     profile_informed as profile_informed,
     profile_solve as profile_solve,

@@ -21,7 +21,7 @@ from structmfg._memory import memory_left, memory_use
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
 from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree, num_entries
 from structmfg.policies import Policy
-from structmfg.solvers._base import AnySolver, StationarySolver, TreeSolver
+from structmfg.solvers._base import AnySolver, StationarySolver, TrainingSolver, TreeSolver
 from structmfg.solvers.gradient import StructuralSolver
 from structmfg.solvers.loop._training_run import lower_chunk, start, state_of
 from structmfg.solvers.loop._tree_run import evaluate_on_tree, first_state, steps_to_certificate, tree_policy_at
@@ -165,6 +165,15 @@ def estimate_memory(game: Game, solver: AnySolver, *, max_steps: int, num_seeds:
         return profiler.estimate()
     profile_solve(profiler, game, solver, max_steps, num_seeds)
     return profiler.estimate()
+
+
+def lower_update(game: Game, solver: TrainingSolver) -> Any:
+    """The program of one update for the mesh in use, to be compiled; none of its arrays is made."""
+    state = results(solver.init, game, jax.random.key(0))
+    update = eqx.filter_jit(lambda game, solver, state: solver.step(game, state, 1))
+    with own_rules():
+        lowered: Any = update.lower(game, solver, state)
+    return lowered.lowered
 
 
 def least_bytes(game: Game, solver: AnySolver, *, evaluated: bool = False) -> int:
