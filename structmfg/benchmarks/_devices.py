@@ -21,8 +21,9 @@ class Device(NamedTuple):
         memory: Bytes that a program may have.
         link: Bytes that it sends to another machine in a second.
         latency: Seconds that a short message takes.
-        launch: Seconds from the start of a short instruction to the start of the next.
-        measured: Whether flops, bandwidth and launch were measured now on this machine.
+        launch: Seconds from the start of a short instruction to the start of the next; zero for a processor, where they
+            are below a microsecond.
+        measured: Whether flops and bandwidth were measured now on this machine.
     """
 
     name: str
@@ -54,7 +55,7 @@ CPU = "cpu"
 # Of a message between two processes by gloo, as measured in `docs/devices.md`; and of a network card of 10 Gbit/s.
 _GLOO_LATENCY, _TEN_GIGABIT = 1e-3, 1.25e9
 _SECONDS = 0.4  # of each measurement
-_NUMBERS, _SIDE, _TURNS = 2**24, 1024, 10_000
+_NUMBERS, _SIDE, _TURNS = 2**24, 1024, 4
 
 
 def device(name: str) -> Device:
@@ -69,12 +70,12 @@ def device(name: str) -> Device:
 
 def _this_processor() -> Device:
     vector, matrix = jnp.ones(_NUMBERS), jnp.ones((_SIDE, _SIDE))
-    copy = _least_seconds(lambda x: jax.lax.fori_loop(0, 4, lambda _, y: y + 1, x), vector) / 4
+    # In a loop, as the room of every new array would have to be found.
+    copies = _least_seconds(lambda x: jax.lax.fori_loop(0, _TURNS, lambda _, y: y + 1, x), vector)
     product = _least_seconds(lambda x: x @ x, matrix)
-    loop = _least_seconds(lambda x: jax.lax.fori_loop(0, _TURNS, lambda _, y: jnp.sort(y), x), jnp.ones(4))
     available = float(memory_use().resident + memory_left())
-    bandwidth, flops = 2 * vector.nbytes / copy, 2 * _SIDE**3 / product
-    return Device(CPU, flops, bandwidth, available, _TEN_GIGABIT, _GLOO_LATENCY, loop / _TURNS / 3, measured=True)
+    bandwidth, flops = 2 * _TURNS * vector.nbytes / copies, 2 * _SIDE**3 / product
+    return Device(CPU, flops, bandwidth, available, _TEN_GIGABIT, _GLOO_LATENCY, 0.0, measured=True)
 
 
 def _least_seconds(function: Callable[[Any], Any], argument: Any) -> float:

@@ -1,4 +1,7 @@
-"""`structmfg bench`: time operators, training and other libraries, and compare the figures with the targets."""
+"""`structmfg bench`: time operators, training and other libraries, and compare the figures with the targets.
+
+`structmfg plan`: predict what an update costs on several devices.
+"""
 
 from typing import Any
 
@@ -6,11 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from structmfg import benchmarks
+from structmfg import benchmarks, solvers
+from structmfg._checks import check_integer
 from structmfg._files import output_folder
 from structmfg.benchmarks import Case, Row, describe
-from structmfg.cli._output import console, print_json
+from structmfg.cli._output import console, print_json, table_of_numbers
 from structmfg.cli.arguments import Arguments
+from structmfg.games import Game, make
+from structmfg.runs import gibibytes
 
 
 def bench(arguments: Arguments) -> int:
@@ -59,3 +65,67 @@ def _counts(result: dict[str, Any]) -> str:
     stated = [f"{targets.count(status)} {status}" for status in ("met", "missed", "not measured")]
     measured = [f"{count} {status}" for status, count in result["counts"].items()]
     return f"targets: {', '.join(stated)}; measurements: {', '.join(measured)}"
+
+
+def plan(arguments: Arguments) -> int:
+    """Print the cost of an update for every split of the devices; exit code 0, also where no split fits."""
+    check_integer("devices", arguments.devices, at_least=1, at_most=benchmarks.MAX_DEVICES)
+    overrides = dict(arguments.overrides)
+    if arguments.paths is not None:
+        overrides["num_paths"] = check_integer("paths", arguments.paths, at_least=1)
+    device = benchmarks.device(arguments.device)
+    out = console(arguments)
+
+    def made(num_states: int | None) -> tuple[Game, Any]:
+        sized = {} if num_states is None else {"num_states": num_states}
+        game = make(arguments.game, **{**arguments.game_parameters, **sized})
+        return game, solvers.preset(game, "rspg", **overrides).solver
+
+    planned = benchmarks.plan_update(
+        made,
+        arguments.game_parameters.get("num_states"),
+        devices=arguments.devices,
+        device=device,
+        callback=lambda paths, states: out.print(f"compiling {paths} x {states}"),
+    )
+    out.print(_plan_table(planned))
+    out.print(_plan_notes(arguments, planned, device), soft_wrap=True)
+    if arguments.json:
+        print_json({"game": arguments.game, "devices": arguments.devices, **benchmarks.plan_object(planned, device)})
+    return 0
+
+
+def _plan_table(planned: benchmarks.UpdatePlan) -> Table:
+    columns = ("Gflop", "GB moved", "instructions", "messages", "MB sent", "memory", "seconds")
+    table = table_of_numbers("paths x states", *columns, "bound by", "")
+    table.columns[-2].justify = table.columns[-1].justify = "left"
+    for split in planned.splits:
+        name = f"{split.paths} x {split.states}"
+        if split.refused:
+            table.add_row(name, *["–"] * len(columns), "", Text(split.refused))
+            continue
+        cost = split.cost
+        counted = (cost.flops / 1e9, cost.bytes_moved / 1e9, cost.kernels, cost.messages, cost.bytes_sent / 1e6)
+        figures = [f"{figure:.4g}" for figure in counted]
+        verdict = "best" if split is planned.best else "" if split.fits else "does not fit"
+        style = "bold" if split is planned.best else ""
+        seconds = f"{split.seconds:.3g}"
+        table.add_row(name, *figures, gibibytes(split.memory), seconds, split.bound, verdict, style=style)
+    return table
+
+
+def _plan_notes(arguments: Arguments, planned: benchmarks.UpdatePlan, device: benchmarks.Device) -> str:
+    """What the figures are, and what they rest on."""
+    notes = [
+        f"\none update of RSPG on {planned.num_paths} noise paths and {planned.num_states} states, by one of "
+        f"{arguments.devices} devices ({device.name}), with {gibibytes(device.memory)} for a program",
+        f"seconds: {benchmarks.basis(device)}",
+    ]
+    if planned.extrapolated_from:
+        sizes = " and ".join(map(str, planned.extrapolated_from))
+        notes.append(f"extrapolated: compiled for {sizes} states a device; all but messages grows linearly with them")
+    if any(split.cost.open_loops for split in planned.splits):
+        notes.append("too low: some loops run as long as they need, and are counted once")
+    if planned.best is None:
+        notes.append("no split fits: take more devices, or a smaller network (--rank, --width)")
+    return "\n".join(notes)

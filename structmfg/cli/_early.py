@@ -70,7 +70,7 @@ def prepare(argv: Sequence[str]) -> EarlyFolder | None:
     if any(":" in word for word in argv):  # code of the user's own, which --resume must not import unasked
         return None
     try:
-        out = _option(argv, "out")
+        out = option_value(argv, "out")
         if out is not None:
             return _use_folder(Path(out), argv)
         name = _folder_name(argv)
@@ -79,7 +79,7 @@ def prepare(argv: Sequence[str]) -> EarlyFolder | None:
         return None
 
 
-def _option(argv: Sequence[str], name: str) -> str | None:
+def option_value(argv: Sequence[str], name: str) -> str | None:
     """The last value given for an option."""
     last = None
     for word, following in zip(argv, [*argv[1:], None], strict=True):
@@ -92,7 +92,11 @@ def _option(argv: Sequence[str], name: str) -> str | None:
 def _folder_name(argv: Sequence[str]) -> str | None:
     """The name that `begin` would give the folder; None where the parser has to be asked."""
     games = [word for word in argv[1:] if word in GAME_NAMES]
-    solver, seed, seeds = _option(argv, "solver") or "rspg", _option(argv, "seed") or "0", _option(argv, "seeds")
+    solver, seed, seeds = (
+        option_value(argv, "solver") or "rspg",
+        option_value(argv, "seed") or "0",
+        option_value(argv, "seeds"),
+    )
     plain = re.fullmatch("[a-z_]+", solver) and all(re.fullmatch("[0-9]{1,10}", n) for n in (seed, seeds or "1"))
     if len(games) != 1 or not plain:
         return None

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "train several solvers on one clock, over seeds, with a figure and a table",
     "verify": "check a game against its laws, Monte Carlo populations and more, with a report",
     "bench": "time operators, training and other libraries, with a report",
+    "plan": "what an update would cost on several devices, and how to split it among them",
     "completion": "print a script that completes commands and options in a shell",
 }
 PRECISIONS = ("float32", "float64")
@@ -152,6 +153,12 @@ BENCH = [
     Option("seed", int, "of policies, noise and training", 0, "0"),
     _out("runs/bench"),
 ]
+PLAN = [
+    SOLVE[0],
+    Option("devices", int, "how many devices there are", 1, "1", "N"),
+    Option("device", str, "what each is; cpu is measured here", "cpu", "cpu", "{h100,h200,a100,cpu}"),
+    Option("paths", int, "noise paths of an update", shown="the preset's"),
+]
 COMPLETION = [Option("shell", str, "of which shell", metavar="{bash,zsh,fish}", positional=True)]
 OPTIONS = {
     "games": [],
@@ -163,6 +170,7 @@ OPTIONS = {
     "compare": COMPARE,
     "verify": VERIFY,
     "bench": BENCH,
+    "plan": PLAN,
     "completion": COMPLETION,
 }
 
