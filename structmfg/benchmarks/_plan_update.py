@@ -21,10 +21,10 @@ from structmfg.parallel import ProgramCost, make_mesh, program_cost
 from structmfg.solvers.gradient import StructuralSolver
 from structmfg.solvers.loop import lower_update
 
-MAX_DEVICES = 1024
+MAX_DEVICES = 256  # with so many a game of some actions can still be compiled, to be extrapolated
 _MAX_SPLITS = 12
 _MAX_COMPILED = 2**24  # states of a game that is compiled as it is
-_OWN_STATES = 2**17, 2**18  # of a device, from which the cost of more is extrapolated
+_OWN_STATES = 2**18, 2**19  # of a device, from which the cost of more is extrapolated
 
 Make = Callable[[int | None], tuple[Game, StructuralSolver]]
 
@@ -39,7 +39,7 @@ class Split(NamedTuple):
         cost: What the device does.
         memory: The bytes that it holds.
         seconds: The seconds that an update takes.
-        bound: What takes most of them: "flops", "memory bandwidth", "launches", "latency" or "link".
+        bound: What takes most of them: "flops", "bandwidth", "launches", "latency" or "link".
         fits: Whether the device has so much memory.
     """
 
@@ -138,7 +138,7 @@ def predicted(cost: ProgramCost, device: Device) -> tuple[float, str]:
     """The seconds that a device takes, and what takes most of them."""
     work = {
         "flops": cost.flops / device.flops,
-        "memory bandwidth": cost.bytes_moved / device.bandwidth,
+        "bandwidth": cost.bytes_moved / device.bandwidth,
         "launches": cost.kernels * device.launch,
     }
     sent = {"latency": cost.messages * device.latency, "link": cost.bytes_sent / device.link}

@@ -96,16 +96,18 @@ def plan(arguments: Arguments) -> int:
 
 
 def _plan_table(planned: benchmarks.UpdatePlan) -> Table:
-    columns = ("Gflop", "GB moved", "instructions", "messages", "MB sent", "memory", "seconds")
+    columns = ("Gflop", "GB moved", "messages", "MB sent", "memory", "seconds")
     table = table_of_numbers("paths x states", *columns, "bound by", "")
     table.columns[-2].justify = table.columns[-1].justify = "left"
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for split in planned.splits:
         name = f"{split.paths} x {split.states}"
         if split.refused:
             table.add_row(name, *["–"] * len(columns), "", Text(split.refused))
             continue
         cost = split.cost
-        counted = (cost.flops / 1e9, cost.bytes_moved / 1e9, cost.kernels, cost.messages, cost.bytes_sent / 1e6)
+        counted = (cost.flops / 1e9, cost.bytes_moved / 1e9, cost.messages, cost.bytes_sent / 1e6)
         figures = [f"{figure:.4g}" for figure in counted]
         verdict = "best" if split is planned.best else "" if split.fits else "does not fit"
         style = "bold" if split is planned.best else ""

@@ -20,6 +20,7 @@ from structmfg.cli.arguments import parse
 # The module and the function of a command, where they are called otherwise.
 _PLACES = {"games": ("_lists", "games"), "solvers": ("_lists", "solvers"), "sweep": ("sweeps", "sweep")}
 _PLACES |= {"plan": ("_bench", "plan"), "open": ("_pages", "open_report"), "report": ("_pages", "report")}
+_MAX_DEVICES = 256  # of `structmfg plan`
 _LOST = "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot"
 
 
@@ -75,7 +76,7 @@ def _count_as_devices(number: str) -> None:
     with contextlib.suppress(RuntimeError):  # where something has been computed, there are as many as there are
         jax.config.update("jax_platforms", "cpu")
         if re.fullmatch("[0-9]{1,4}", number) and int(number) > 1:
-            jax.config.update("jax_num_cpu_devices", min(int(number), 1024))
+            jax.config.update("jax_num_cpu_devices", min(int(number), _MAX_DEVICES))
 
 
 def _fail(message: str, code: int) -> int:

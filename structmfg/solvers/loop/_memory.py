@@ -170,10 +170,9 @@ def estimate_memory(game: Game, solver: AnySolver, *, max_steps: int, num_seeds:
 def lower_update(game: Game, solver: TrainingSolver) -> Any:
     """The program of one update for the mesh in use, to be compiled; none of its arrays is made."""
     state = results(solver.init, game, jax.random.key(0))
-    update = eqx.filter_jit(lambda game, solver, state: solver.step(game, state, 1))
+    update: Any = eqx.filter_jit(lambda game, solver, state: solver.step(game, state, 1))
     with own_rules():
-        lowered: Any = update.lower(game, solver, state)
-    return lowered.lowered
+        return update.lower(game, solver, state).lowered
 
 
 def least_bytes(game: Game, solver: AnySolver, *, evaluated: bool = False) -> int:
