@@ -160,8 +160,8 @@ def _shapes(devices: int, num_paths: int, num_states: int) -> list[tuple[int, in
     if not allowed:
         fewer = next(n for n in range(devices - 1, 0, -1) if any(_dividing(n, num_paths, num_states)))
         raise ValueError(
-            f"{devices} devices are too many for {num_paths} noise paths and {num_states} states, which they must "
-            f"divide: the next number that fits is {fewer}"
+            f"{devices} devices cannot share {num_paths} noise paths and {num_states} states, as each needs a path and "
+            f"as many states as the others: the next number of devices that fits is {fewer}"
         )
     places = np.unique(np.linspace(0, len(allowed) - 1, _MAX_SPLITS).round().astype(int))
     return [allowed[place] for place in places]

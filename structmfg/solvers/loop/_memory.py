@@ -170,9 +170,14 @@ def estimate_memory(game: Game, solver: AnySolver, *, max_steps: int, num_seeds:
 def lower_update(game: Game, solver: TrainingSolver) -> Any:
     """The program of one update for the mesh in use, to be compiled; none of its arrays is made."""
     state = results(solver.init, game, jax.random.key(0))
-    update: Any = eqx.filter_jit(lambda game, solver, state: solver.step(game, state, 1))
+    program: Any = _update
     with own_rules():
-        return update.lower(game, solver, state).lowered
+        return program.lower(game, solver, state).lowered
+
+
+@eqx.filter_jit
+def _update(game: Game, solver: TrainingSolver, state: Any) -> Any:
+    return solver.step(game, state, 1)
 
 
 def least_bytes(game: Game, solver: AnySolver, *, evaluated: bool = False) -> int:
