@@ -69,6 +69,8 @@ def _counts(result: dict[str, Any]) -> str:
 
 def plan(arguments: Arguments) -> int:
     """Print the cost of an update for every split of the devices; exit code 0, also where no split fits."""
+    if arguments.game is None:
+        raise ValueError("plan needs a GAME (see structmfg games)")
     check_integer("devices", arguments.devices, at_least=1, at_most=benchmarks.MAX_DEVICES)
     overrides = dict(arguments.overrides)
     if arguments.paths is not None:
