@@ -98,6 +98,8 @@ def plan_update(
     check_integer("devices", devices, at_least=1, at_most=MAX_DEVICES)
     extrapolate = num_states is not None and num_states > _MAX_COMPILED
     game, solver = make(_OWN_STATES[0] if extrapolate else num_states)
+    if extrapolate and game.num_states != _OWN_STATES[0]:  # the parameter of this name says something else
+        extrapolate, (game, solver) = False, make(num_states)
     total = num_states if num_states is not None and extrapolate else game.num_states
     drawn = jax.eval_shape(lambda key: solver.draw_noise_paths(game, key).probabilities, jax.random.key(0))
     num_paths = int(drawn.shape[0])
