@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-from structmfg.cli._early import prepare
+from structmfg.cli._early import count_as_devices, prepare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process, and return its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        argv = sys.argv[1:]
+        count_as_devices(argv)
+    argv = list(argv)
     early = prepare(argv)
     try:
         from structmfg.cli._main import run  # imported here, as it takes seconds: first of all there must be a folder

@@ -5,6 +5,7 @@ that time. Only the standard library is imported here. A command that is not pla
 games is left to the parser, which makes the folder itself or says what is wrong.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -70,7 +71,7 @@ def prepare(argv: Sequence[str]) -> EarlyFolder | None:
     if any(":" in word for word in argv):  # code of the user's own, which --resume must not import unasked
         return None
     try:
-        out = option_value(argv, "out")
+        out = _option(argv, "out")
         if out is not None:
             return _use_folder(Path(out), argv)
         name = _folder_name(argv)
@@ -79,7 +80,18 @@ def prepare(argv: Sequence[str]) -> EarlyFolder | None:
         return None
 
 
-def option_value(argv: Sequence[str], name: str) -> str | None:
+def count_as_devices(argv: Sequence[str]) -> None:
+    """For `structmfg plan`, let the processor count as `--devices`; later it would have counted as one."""
+    number = _option(argv, "devices") or ""
+    if argv[:1] == ["plan"] and re.fullmatch("[0-9]{1,3}", number) and int(number) > 1:
+        import jax
+
+        with contextlib.suppress(RuntimeError):  # something has been computed already
+            jax.config.update("jax_platforms", "cpu")
+            jax.config.update("jax_num_cpu_devices", int(number))
+
+
+def _option(argv: Sequence[str], name: str) -> str | None:
     """The last value given for an option."""
     last = None
     for word, following in zip(argv, [*argv[1:], None], strict=True):
@@ -92,11 +104,7 @@ def option_value(argv: Sequence[str], name: str) -> str | None:
 def _folder_name(argv: Sequence[str]) -> str | None:
     """The name that `begin` would give the folder; None where the parser has to be asked."""
     games = [word for word in argv[1:] if word in GAME_NAMES]
-    solver, seed, seeds = (
-        option_value(argv, "solver") or "rspg",
-        option_value(argv, "seed") or "0",
-        option_value(argv, "seeds"),
-    )
+    solver, seed, seeds = _option(argv, "solver") or "rspg", _option(argv, "seed") or "0", _option(argv, "seeds")
     plain = re.fullmatch("[a-z_]+", solver) and all(re.fullmatch("[0-9]{1,10}", n) for n in (seed, seeds or "1"))
     if len(games) != 1 or not plain:
         return None

@@ -6,29 +6,24 @@ there was a report, 143 terminated.
 The library raises `ValueError` on bad input; here it becomes one line on standard error.
 """
 
-import contextlib
 import importlib
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 from structmfg._text import printable
-from structmfg.cli._early import EarlyFolder, Terminated, option_value
+from structmfg.cli._early import EarlyFolder, Terminated
 from structmfg.cli.arguments import parse
 
 # The module and the function of a command, where they are called otherwise.
 _PLACES = {"games": ("_lists", "games"), "solvers": ("_lists", "solvers"), "sweep": ("sweeps", "sweep")}
 _PLACES |= {"plan": ("_bench", "plan"), "open": ("_pages", "open_report"), "report": ("_pages", "report")}
-_MAX_DEVICES = 256  # of `structmfg plan`
 _LOST = "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot"
 
 
 def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
     """Run the command, in the folder that was made early if there is one, and return its exit code."""
     try:
-        if argv[:1] == ["plan"]:
-            _count_as_devices(option_value(argv, "devices") or "")
         arguments = parse(argv)
         arguments.early = early
         # Imported here, as --help should not wait for it.
@@ -67,16 +62,6 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         if os.environ.get("STRUCTMFG_TRACEBACK") or (fault := fault_of_user(error)) is None:
             raise
         return _fail(f"{fault} (STRUCTMFG_TRACEBACK=1 shows the whole traceback)", 2)
-
-
-def _count_as_devices(number: str) -> None:
-    """Let the processor count as so many devices, before anything of JAX is computed."""
-    import jax
-
-    with contextlib.suppress(RuntimeError):  # where something has been computed, there are as many as there are
-        jax.config.update("jax_platforms", "cpu")
-        if re.fullmatch("[0-9]{1,4}", number) and int(number) > 1:
-            jax.config.update("jax_num_cpu_devices", min(int(number), _MAX_DEVICES))
 
 
 def _fail(message: str, code: int) -> int:

@@ -24,7 +24,7 @@ def test_a_program_without_loops_costs_what_xla_says():
 
 
 def test_the_body_of_a_loop_counts_as_often_as_it_runs():
-    """Also within another, and of arrays of which a turn reads or writes a slice only that slice."""
+    """Also within another."""
 
     def rows(a, x):
         def inner(x, row):
@@ -39,6 +39,11 @@ def test_the_body_of_a_loop_counts_as_often_as_it_runs():
     assert 1 < cost.bytes_moved / (5 * 7 * once.bytes_moved) < 1.25
     assert program.cost_analysis()["flops"] < cost.flops / 20  # which counts bodies once
     assert cost.open_loops == 0
+
+
+def test_a_turn_reads_and_writes_no_more_than_its_row():
+    program = compiled(lambda rows: jax.lax.scan(lambda x, row: (x, jnp.sin(row)), 0.0, rows)[1], (500, 64))
+    assert 2 < program_cost(program.as_text()).bytes_moved / (500 * 64 * 4) < 8
 
 
 def test_a_loop_of_unknown_length_is_told():

@@ -11,8 +11,9 @@ from helpers.on_devices import NETWORK, vector
 from helpers.small_games import SMALL
 
 from structmfg import evaluation, games, parallel, policies, solvers
+from structmfg.benchmarks import DEVICES, _plan_update, plan_update, update_cost
 from structmfg.games import NoisePaths
-from structmfg.parallel import make_mesh, map_over_paths, sum_over_paths
+from structmfg.parallel import make_mesh, map_over_paths, program_cost, sum_over_paths
 
 
 def trained(name, mesh, steps=4, **settings):
@@ -108,3 +109,41 @@ def test_solvers_that_share_no_paths_are_refused():
     with pytest.raises(ValueError, match="ExactEquilibrium runs on one device"):
         solvers.solve(game, solvers.ExactEquilibrium(), max_steps=3, mesh=make_mesh(paths=2))
     assert solvers.solve(game, solvers.ExactEquilibrium(), max_steps=3, mesh=make_mesh()).result
+
+
+def test_a_sum_in_a_loop_is_sent_in_every_turn():
+    def total(x):
+        def summed(x):
+            return jax.lax.psum(x * jax.lax.axis_index("paths"), "paths")
+
+        shared = jax.shard_map(summed, in_specs=jax.P(), out_specs=jax.P(), axis_names={"paths"}, check_vma=False)
+        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(shared(x)), x)
+
+    with jax.set_mesh(make_mesh(paths=4)):
+        program = jax.jit(total).lower(jax.ShapeDtypeStruct((100,), jnp.float32)).compile()
+    cost = program_cost(program.as_text())
+    assert cost.messages == 3 * 2 * 2  # up and down a tree of four
+    assert cost.bytes_sent == 3 * 2 * 3 / 4 * 400
+
+
+def small_network(num_states):
+    game = games.make("linear_quadratic", **{**SMALL["linear_quadratic"], "num_states": num_states})
+    return game, solvers.RSPG(policies.recurrent(game, **NETWORK), num_paths=2)
+
+
+def test_an_update_is_planned_on_a_mesh():
+    plan = plan_update(lambda _: small_network(46), None, devices=4, device=DEVICES["h100"])
+    (split,) = plan.splits  # over four devices 46 states cannot be spread
+    assert (split.paths, split.states) == (2, 2)
+    assert split.cost.messages > 0 < split.cost.bytes_sent
+    with pytest.raises(ValueError, match="14 states cannot be planned on 7 devices: a step leads up to"):
+        plan_update(lambda _: small_network(14), None, devices=7, device=DEVICES["h100"])
+
+
+@pytest.mark.slow
+def test_the_cost_of_an_update_is_linear_in_the_states(monkeypatch):
+    monkeypatch.setattr(_plan_update, "_MAX_COMPILED", 2**20)
+    split = plan_update(small_network, 2**21, devices=2, device=DEVICES["h100"]).splits[0]
+    cost, memory = update_cost(*small_network(2**21), states=2)
+    assert tuple(split.cost) == pytest.approx(tuple(cost), rel=1e-6)
+    assert split.memory == pytest.approx(memory, rel=1e-6)

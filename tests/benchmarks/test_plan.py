@@ -1,39 +1,25 @@
-"""The cost of an update on several devices, and the command that prints it."""
+"""The cost of an update by the splits of devices, and the command that prints it."""
 
 import json
+import subprocess
+import sys
 
 import jax
-import jax.numpy as jnp
 import pytest
-from helpers.on_devices import NETWORK
 from helpers.small_games import SMALL
 
 from structmfg import benchmarks, games, policies, solvers
-from structmfg.benchmarks import DEVICES, _plan_update, plan_update, predicted, update_cost
+from structmfg.benchmarks import DEVICES, _plan_update, plan_update, predicted
 from structmfg.cli import main
-from structmfg.parallel import ProgramCost, make_mesh, program_cost
+from structmfg.cli._early import count_as_devices
+from structmfg.parallel import ProgramCost
 
 H100 = DEVICES["h100"]
 
 
-def test_a_sum_in_a_loop_is_sent_in_every_turn():
-    def total(x):
-        def summed(x):
-            return jax.lax.psum(x * jax.lax.axis_index("paths"), "paths")
-
-        shared = jax.shard_map(summed, in_specs=jax.P(), out_specs=jax.P(), axis_names={"paths"}, check_vma=False)
-        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(shared(x)), x)
-
-    with jax.set_mesh(make_mesh(paths=4)):
-        program = jax.jit(total).lower(jax.ShapeDtypeStruct((100,), jnp.float32)).compile()
-    cost = program_cost(program.as_text())
-    assert cost.messages == 3 * 2 * 2  # up and down a tree of four
-    assert cost.bytes_sent == 3 * 2 * 3 / 4 * 400
-
-
 def made(num_states):
     game = games.make("linear_quadratic", **{**SMALL["linear_quadratic"], "num_states": num_states or 48})
-    return game, solvers.RSPG(policies.recurrent(game, **NETWORK), num_paths=2)
+    return game, solvers.RSPG(policies.recurrent(game, hidden=4, width=4, rank=2), num_paths=2)
 
 
 @pytest.fixture
@@ -60,15 +46,6 @@ def test_cost_of_many_states_follows_from_fewer(linear_costs):
     assert plan.best is plan.splits[0]
 
 
-@pytest.mark.slow
-def test_the_cost_of_an_update_is_linear_in_the_states(monkeypatch):
-    monkeypatch.setattr(_plan_update, "_MAX_COMPILED", 2**20)
-    split = plan_update(made, 2**21, devices=2, device=H100).splits[0]
-    cost, memory = update_cost(*made(2**21), states=2)
-    assert tuple(split.cost) == pytest.approx(tuple(cost), rel=1e-6)
-    assert split.memory == pytest.approx(memory, rel=1e-6)
-
-
 def test_seconds_are_those_of_the_slowest_part():
     cost = ProgramCost(flops=67e12, bytes_moved=2 * 3.35e12, kernels=10, messages=100_000, bytes_sent=5e9)
     seconds, bound = predicted(cost, H100)
@@ -83,19 +60,39 @@ def test_what_does_not_fit_is_not_the_best(linear_costs):
     assert not one.splits[0].fits
 
 
+SETTINGS = "--num-states 46 --horizon 3 --first 1 --last 2 --push 2 --hidden 4 --width 4 --rank 2"
+WORDS = f"plan linear_quadratic {SETTINGS} --paths 2 --device h100 --json".split()
+
+
 def test_command(capsys):
-    settings = "--num-states 46 --horizon 3 --first 1 --last 2 --push 2 --hidden 4 --width 4 --rank 2"
-    words = f"plan linear_quadratic {settings} --paths 2 --devices 4 --device h100 --json"
-    assert main(words.split()) == 0
+    assert main(WORDS) == 0
     out, err = capsys.readouterr()
     plan = json.loads(out)
-    assert [(split["paths"], split["states"]) for split in plan["splits"]] == [(2, 2)]
+    assert [(split["paths"], split["states"]) for split in plan["splits"]] == [(1, 1)]
     assert plan["num_paths"] == 2
     assert plan["best"] == plan["splits"][0]
     assert 0 < plan["best"]["seconds"] < 1
-    assert plan["best"]["messages"] > 0
     assert plan["basis"].startswith("predicted, not measured")
     assert "best" in err
+
+
+@pytest.mark.slow
+def test_command_on_several_devices():
+    """In a process of its own, whose processor counts as so many."""
+    command = [sys.executable, "-m", "structmfg", *WORDS, "--devices", "4", "--quiet"]
+    plan = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert [(split["paths"], split["states"]) for split in plan["splits"]] == [(2, 2)]
+    assert plan["best"]["messages"] > 0
+
+
+def test_the_processor_counts_as_devices_for_a_plan_alone(monkeypatch):
+    updates = {}
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+    count_as_devices(["solve", "macro", "--devices", "4"])
+    count_as_devices(["plan", "macro", "--devices", "1"])
+    assert updates == {}
+    count_as_devices(["plan", "macro", "--devices=64"])
+    assert updates == {"jax_platforms": "cpu", "jax_num_cpu_devices": 64}
 
 
 @pytest.mark.parametrize(
@@ -104,10 +101,10 @@ def test_command(capsys):
         ("--num-states 47 --devices 8", "8 devices cannot share 2 noise paths and 47 states"),
         ("--num-states 47 --devices 8", "the next number of devices that fits is 2"),
         ("--devices 257", "devices must be at most 256"),
+        ("--num-states 46 --devices 4", "46 states cannot be planned on 4 devices: a mesh of 2 x 2 needs 4 devices"),
         ("--devices 0", "devices must be a whole number of at least 1"),
         ("--paths 0", "paths must be a whole number of at least 1"),
         ("--device h1", "unknown device 'h1'"),
-        ("--num-states 14 --devices 7 --max-action 3", "14 states cannot be planned on 7 devices"),
     ],
 )
 def test_bad_input(words, message, capsys):
