@@ -18,7 +18,10 @@ from structmfg.cli.arguments import parse
 # The module and the function of a command, where they are called otherwise.
 _PLACES = {"games": ("_lists", "games"), "solvers": ("_lists", "solvers"), "sweep": ("sweeps", "sweep")}
 _PLACES |= {"plan": ("_bench", "plan"), "open": ("_pages", "open_report"), "report": ("_pages", "report")}
-_LOST = "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot"
+_LOST = (
+    "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot, "
+    "where there is one"
+)
 
 
 def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
@@ -43,7 +46,7 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except ValueError as error:
-        return _fail(str(error), 2)
+        return _fail(*_lost(error) if "--distributed" in argv and "Gloo" in str(error) else (str(error), 2))
     except OSError as error:
         return _fail(f"{str(error.filename or '')[:200]}: {error.strerror or error}", 2)
     except (MemoryError, OverflowError) as error:
@@ -51,8 +54,8 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "JaxRuntimeError":
             return _fail(str(error), 1)
-        if "--distributed" in argv:
-            return _fail(f"{_LOST} ({str(error).splitlines()[0]:.200})", 1)
+        if "--distributed" in argv and "RESOURCE_EXHAUSTED" not in str(error):
+            return _fail(*_lost(error))
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _fail(f"too large for this machine: {error}", 2)
@@ -62,6 +65,11 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         if os.environ.get("STRUCTMFG_TRACEBACK") or (fault := fault_of_user(error)) is None:
             raise
         return _fail(f"{fault} (STRUCTMFG_TRACEBACK=1 shows the whole traceback)", 2)
+
+
+def _lost(error: Exception) -> tuple[str, int]:
+    """What to say where messages between processes fail, and the exit code."""
+    return f"{_LOST} ({str(error).splitlines()[0]:.200})", 1
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,7 +1,7 @@
 """`structmfg solve --devices` and `--distributed`: the mesh, and what the processes do that are not the first.
 
 The first process does all that one process alone does. The others get the settings of the run from it, train and
-evaluate in step with it, in a temporary folder, and print nothing.
+evaluate in step with it, in a temporary folder, and print no results.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from structmfg import parallel
 from structmfg.cli.arguments import Arguments
 
 _FILES = ("settings.json", "seeds.json")  # of a run's folder, that say what is solved
+_told: list[Path] = []  # the folders of which the others know
+_OWN = ("early", "fields", "given", "out", "json", "quiet")  # what may differ between processes
 
 
 def start(arguments: Arguments) -> jax.sharding.Mesh | None:
@@ -28,9 +30,17 @@ def start(arguments: Arguments) -> jax.sharding.Mesh | None:
     """
     if arguments.distributed:
         parallel.join()
+    mesh = _mesh(arguments)
+    with parallel.in_use(mesh):
+        asked = {name: repr(value) for name, value in vars(arguments).items() if name not in _OWN}
+        parallel.check_same("the command", asked)
+    return mesh
+
+
+def _mesh(arguments: Arguments) -> jax.sharding.Mesh | None:
     if arguments.devices is None:
         return parallel.make_mesh(paths=jax.device_count()) if arguments.distributed else None
-    shape = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", arguments.devices)
+    shape = re.fullmatch(r"([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", arguments.devices)
     if shape is None:
         raise ValueError(
             f"--devices must be a number for noise paths, such as 8, or one for paths and one for states, such as 4x2, "
@@ -52,9 +62,6 @@ def leading(mesh: jax.sharding.Mesh | None) -> Iterator[None]:
         raise
     if not _told:
         _send({}, mesh)
-
-
-_told: list[Path] = []  # the folders of which the others know
 
 
 def tell(folder: Path, mesh: jax.sharding.Mesh | None) -> None:

@@ -78,6 +78,8 @@ def _follow(arguments: Arguments) -> int:
                 with Display(quiet=True, max_seconds=None) as display, Snapshots(job.folder / "snapshots") as snapshots:
                     _check_memory(own, job, display)
                     solutions = _train(own, job, snapshots, display, interrupt)
+                if _is_terminated(arguments, interrupt):
+                    raise Terminated("terminated, as all processes of this run")
                 with in_use(arguments.mesh):
                     for solution in solutions:
                         reports.evaluate(job.game, solution.policy)
@@ -149,7 +151,7 @@ def _run(arguments: Arguments, job: Job, interrupt: Interrupt) -> list[dict[str,
                 solution.stats["compile_seconds"] += memory.compile_seconds  # of the program that was run
                 runs.save_policy(path, solution)
                 (path / "result.json").unlink(missing_ok=True)  # of an earlier policy
-            if interrupt.terminated:
+            if _is_terminated(arguments, interrupt):
                 raise Terminated
         with _error_hint("the report could not be written", f"the policy is saved in {job.folder}; {hint}"):
             results = _report(arguments, job, solutions, display)
@@ -207,6 +209,15 @@ def _train(
         return [solvers.solve(job.game, job.solver, key=job.keys, throw=False, **options)]
     finally:
         interrupt.updating = False
+
+
+def _is_terminated(arguments: Arguments, interrupt: Interrupt) -> bool:
+    """Whether this process or another of the run has been told to end; they have then parted."""
+    with in_use(arguments.mesh):
+        terminated = parallel.any_process(interrupt.terminated)
+    if terminated:
+        parallel.leave()
+    return terminated
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
-from structmfg.parallel import map_over_paths, spread
+from structmfg.parallel import map_over_paths, spread, whole
 from structmfg.policies import Policy
 
 _MAX_BATCH = 4  # noise paths that are evaluated side by side
@@ -28,7 +28,7 @@ def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateStat
         trajectory = rollout(game, policy, path)
         return trajectory.aggregates, policy_values(game, trajectory.aggregates, trajectory.policy)[0]
 
-    return map_over_paths(along, noise, policy, batch_size=_batch_size(game))
+    return whole(map_over_paths(along, noise, policy, batch_size=_batch_size(game)))
 
 
 @eqx.filter_jit
@@ -47,7 +47,7 @@ def clairvoyant_gains(
         )
         return trajectory.aggregates, values, gains if later is None else later
 
-    return map_over_paths(along, noise, policy, batch_size=_batch_size(game))
+    return whole(map_over_paths(along, noise, policy, batch_size=_batch_size(game)))
 
 
 @eqx.filter_jit
@@ -62,7 +62,7 @@ def clairvoyant_gains_on_tree(
         aggregates = jax.vmap(lambda vector, z, t: from_vector(game, vector, z, t))(flow[nodes], noise, times)
         return _clairvoyant_gains_along(game, aggregates, table[nodes[:-1]])[:2]
 
-    return map_over_paths(along, (noise, tree.nodes.T), flow, table, batch_size=_batch_size(game))
+    return whole(map_over_paths(along, (noise, tree.nodes.T), flow, table, batch_size=_batch_size(game)))
 
 
 def _clairvoyant_gains_along(

@@ -17,6 +17,7 @@ from structmfg.parallel._mesh import (
     in_use as in_use,
     make_mesh,
     over_states,
+    whole as whole,
 )
 from structmfg.parallel._paths import map_over_paths, sum_over_paths
 from structmfg.parallel._processes import (

@@ -4,6 +4,7 @@ import contextlib
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 
 from structmfg._checks import check_integer, check_kind
@@ -69,3 +70,13 @@ def in_use(mesh: jax.sharding.Mesh | None) -> contextlib.AbstractContextManager[
     if idle:
         raise ValueError(f"mesh must have devices of every process, but has none of the processes {sorted(idle)}")
     return jax.set_mesh(mesh)
+
+
+def whole(tree: Any) -> Any:
+    """A tree of arrays of which every process holds the whole, for use inside `jit`; as it is in a single process."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or jax.process_count() == 1:
+        return tree
+    return jax.tree.map(
+        lambda x: jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec()) if eqx.is_array(x) else x, tree
+    )

@@ -24,6 +24,7 @@ _START_SECONDS = 120  # that the processes wait for each other at the start
 _HEARTBEAT_SECONDS = 20  # without a sign of life, after which a process counts as dead, and all others end
 _END_SECONDS = 24 * 3600  # that they wait for the first process at the end, which may still write a report
 
+_LAST_PORT = 65535
 _joined = False
 
 Value = TypeVar("Value")
@@ -42,6 +43,8 @@ def join() -> None:
     """
     global _joined
     number, count = _variable("JAX_PROCESS_ID", at_least=0), _variable("JAX_NUM_PROCESSES", at_least=1)
+    if number is not None and count is not None and number >= count:
+        raise ValueError(f"JAX_PROCESS_ID must be in 0..{count - 1}, as JAX_NUM_PROCESSES is {count}, but is {number}")
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     if address is not None and number != 0:
         _wait_for(address)
@@ -66,7 +69,7 @@ def join() -> None:
 def _wait_for(address: str) -> None:
     """Wait until something answers at host:port. `ValueError` on another form, `RuntimeError` where nothing answers."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not port.isdigit() or int(port) > _LAST_PORT:
         raise ValueError(f"JAX_COORDINATOR_ADDRESS must be host:port of the first process, but is {address!r:.80}")
     until = time.monotonic() + _START_SECONDS
     while True:

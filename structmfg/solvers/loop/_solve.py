@@ -252,7 +252,7 @@ def _options(
 def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, options: LoopOptions) -> list[Solution]:
     """Make all planned steps, unless the solve ends in another way."""
     described = _description(game, solver, keys, options.max_steps)
-    check_same("the solve", described)
+    check_same("the solve", {**described, "max_seconds": options.max_seconds, "evaluations": options.evaluation_steps})
     if isinstance(solver, StationarySolver):
         run: Run = StationaryRun(game, solver)
     elif isinstance(solver, TreeSolver):

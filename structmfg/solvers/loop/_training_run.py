@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from structmfg._results import RESULTS
 from structmfg.games import Game
-from structmfg.parallel import agree
+from structmfg.parallel import agree, whole
 from structmfg.policies import Policy
 from structmfg.solvers._base import Metrics, Solution, TrainingSolver
 from structmfg.solvers.loop._run import LoopState, Run
@@ -183,7 +183,7 @@ def _chunk(
         return jax.lax.while_loop(go_on, body, (guarded, Metrics(rows, rows), jnp.asarray(False)))
 
     found: tuple[GuardedState, Metrics, Array] = _over_keys(steps, guarded)
-    return found
+    return whole(found)
 
 
 def _guard(now: GuardedState, following: Any, measured: Bool[Array, ""], sound: Bool[Array, ""]) -> GuardedState:
