@@ -93,6 +93,20 @@ def test_processes_that_do_not_find_each_other_are_refused(variables, message, c
     assert message in done.stderr
 
 
+def test_processes_with_different_commands_are_refused(tmp_path):
+    started = []
+    common = {**devices(1), "JAX_COORDINATOR_ADDRESS": f"localhost:{free_port()}", "JAX_NUM_PROCESSES": "2"}
+    for number in ("0", "1"):
+        command = [*SOLVE, "beach_bar", "--distributed", "--seed", number, "--out", str(tmp_path / "run")]
+        env = {**common, "JAX_PROCESS_ID": number}
+        started.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    for process in started:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert "the command must be the same in all processes, but process 1 has another ['seed']" in said
+    assert not (tmp_path / "run").exists()
+
+
 # The recipe for two shells on one machine in docs/devices.md, and what happens when one of them dies.
 
 SMALL_RUN = ["beach_bar", "--num-states", "11", "--horizon", "6", "--iterations", "8000", "--hidden", "4"]
@@ -131,3 +145,12 @@ def test_a_killed_process_ends_the_other_and_the_run_goes_on_to_the_same_numbers
 def newest(run):
     """The step of the newest snapshot; -1 where there is none."""
     return max((int(path.stem) for path in (run / "snapshots").glob("[0-9]*.safetensors")), default=-1)
+
+
+@pytest.mark.slow
+def test_states_over_processes(tmp_path):
+    few = [*SOLVE, "beach_bar", "--num-states", "28", *SMALL_RUN[3:5], "--iterations", "20", *SMALL_RUN[7:]]
+    subprocess.run([*few, "--out", str(tmp_path / "alone")], env=devices(1), check=True)
+    command = [*few, "--distributed", "--devices", "1x2", "--out", str(tmp_path / "shared")]
+    assert wait(processes(2, command, folder=tmp_path), 300) == [0, 0], (tmp_path / "0.out").read_text()
+    np.testing.assert_allclose(parameters(tmp_path / "shared"), parameters(tmp_path / "alone"), rtol=0, atol=1e-5)
