@@ -23,7 +23,6 @@ from structmfg._checks import check_integer
 _START_SECONDS = 120  # that the processes wait for each other at the start
 _HEARTBEAT_SECONDS = 20  # without a sign of life, after which a process counts as dead, and all others end
 _END_SECONDS = 24 * 3600  # that they wait for the first process at the end, which may still write a report
-
 _LAST_PORT = 65535
 _joined = False
 
@@ -46,7 +45,7 @@ def join() -> None:
     if number is not None and count is not None and number >= count:
         raise ValueError(f"JAX_PROCESS_ID must be in 0..{count - 1}, as JAX_NUM_PROCESSES is {count}, but is {number}")
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    if address is not None and number != 0:
+    if address is not None and number:  # the first process, or one whose number a cluster gives, is left to JAX
         _wait_for(address)
     jax.config.update("jax_enable_preemption_service", False)  # `solve` agrees on signals itself
     try:
