@@ -218,7 +218,14 @@ def test_a_spoiled_plan_is_refused(tmp_path: Path, change: dict[str, Any], said:
     game = make("left_right")
     plan = ClockPlan("left_right", {}, "float32", 0.2, versions(), ["spg"], [0], {"spg": 3})
     (tmp_path / _plan.FILE).write_text(json.dumps(plan._asdict()))
-    asked: dict[str, Any] = {"solvers": ["spg"], "seeds": 1, "max_seconds": 0.2, "log": print, "executor": None}
+    asked: dict[str, Any] = {
+        "solvers": ["spg"],
+        "seeds": 1,
+        "max_seconds": 0.2,
+        "log": print,
+        "executor": None,
+        "make_game": lambda: game,
+    }
     assert _plan.planned(game, tmp_path, **asked) == plan
     (tmp_path / _plan.FILE).write_text(json.dumps(plan._asdict() | change))
     with pytest.raises(ValueError, match=re.escape(said)) as refused:
