@@ -45,8 +45,10 @@ def join() -> None:
     if number is not None and count is not None and number >= count:
         raise ValueError(f"JAX_PROCESS_ID must be in 0..{count - 1}, as JAX_NUM_PROCESSES is {count}, but is {number}")
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
-    if address is not None and number:  # the first process, or one whose number a cluster gives, is left to JAX
-        _wait_for(address)
+    if address is not None:
+        host, port = _host_and_port(address)
+        if number:  # the first process, or one whose number a cluster gives, is left to JAX
+            _wait_for(host, port)
     jax.config.update("jax_enable_preemption_service", False)  # `solve` agrees on signals itself
     try:
         jax.distributed.initialize(
@@ -65,19 +67,24 @@ def join() -> None:
     multihost_utils.sync_global_devices("start")  # the first message may take at most 30 s, and later ones any time
 
 
-def _wait_for(address: str) -> None:
-    """Wait until something answers at host:port. `ValueError` on another form, `RuntimeError` where nothing answers."""
+def _host_and_port(address: str) -> tuple[str, int]:
+    """The parts of host:port. `ValueError` on another form."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or int(port) > _LAST_PORT:
         raise ValueError(f"JAX_COORDINATOR_ADDRESS must be host:port of the first process, but is {address!r:.80}")
+    return host.strip("[]"), int(port)
+
+
+def _wait_for(host: str, port: int) -> None:
+    """Wait until something answers there. `RuntimeError` where nothing does."""
     until = time.monotonic() + _START_SECONDS
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            socket.create_connection((host, port), timeout=5).close()
             return
         except OSError as error:
             if time.monotonic() > until:
-                raise RuntimeError(f"no answer from {address} within {_START_SECONDS} s ({error})") from error
+                raise RuntimeError(f"no answer from {host}:{port} within {_START_SECONDS} s ({error})") from error
             time.sleep(0.5)
 
 
