@@ -60,13 +60,13 @@ def spread_entries(matrix: Any, devices: int, rows_of_state: int | None) -> Entr
 @functools.singledispatch
 def expect_rows(law: Any, values: Float[Array, " states"], first: Int[Array, ""], size: int) -> Array:
     """The expected values (n, A), of an operator (n,), of n states from `first` on, given the values of all states."""
-    raise NotImplementedError(type(law).__name__)
+    raise NotImplementedError(type(law).__name__)  # `spread` refuses such a law, by name, before it comes here
 
 
 @functools.singledispatch
 def push_rows(law: Any, mass: Array, first: Int[Array, ""], num_states: int) -> Float[Array, " states"]:
     """What arrives in all states from the mass (n, A), of an operator (n,), of n states from `first` on."""
-    raise NotImplementedError(type(law).__name__)
+    raise NotImplementedError(type(law).__name__)  # `spread` refuses such a law, by name, before it comes here
 
 
 @expect_rows.register

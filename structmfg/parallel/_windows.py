@@ -169,7 +169,7 @@ def _times(known: Extent | None, inner: int) -> Extent | None:
 @functools.singledispatch
 def restrict(law: Any, window: Window) -> Any:
     """The law of motion on a window; arrays over states in it are those of the device."""
-    raise NotImplementedError(type(law).__name__)
+    raise NotImplementedError(type(law).__name__)  # `spread` refuses such a law, by name, before it comes here
 
 
 @restrict.register
