@@ -147,3 +147,13 @@ def test_the_cost_of_an_update_is_linear_in_the_states(monkeypatch):
     cost, memory = update_cost(*small_network(2**21), states=2)
     assert tuple(split.cost) == pytest.approx(tuple(cost), rel=1e-6)
     assert split.memory == pytest.approx(memory, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_paths_and_states_at_once():
+    game = games.make("linear_quadratic", **{**SMALL["linear_quadratic"], "num_states": 60})
+    solver = solvers.RSPG(policies.recurrent(game, **NETWORK), num_paths=4, sampling="iid")
+    alone = solvers.solve(game, solver, key=jax.random.key(1), max_steps=3)
+    shared = solvers.solve(game, solver, key=jax.random.key(1), max_steps=3, mesh=make_mesh(paths=2, states=2))
+    np.testing.assert_allclose(vector(shared.policy), vector(alone.policy), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(shared.stats["returns"], alone.stats["returns"], rtol=1e-5)
