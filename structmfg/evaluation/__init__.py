@@ -15,6 +15,7 @@ from structmfg.evaluation._best_response import (
     PathEvaluation,
     means_by_population as means_by_population,
 )
+from structmfg.evaluation._bounds import ExploitabilityBounds, exploitability_bounds
 from structmfg.evaluation._declared import check_declared as check_declared, market_residuals
 from structmfg.evaluation._exploitability import (
     Kind,
@@ -69,6 +70,7 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Estimate",
+    "ExploitabilityBounds",
     "Flow",
     "Form",
     "GainsOverTime",
@@ -85,6 +87,7 @@ __all__ = [
     "best_response_gains",
     "evaluate_paths",
     "exploitability",
+    "exploitability_bounds",
     "greedy",
     "market_residuals",
     "means_by_population",

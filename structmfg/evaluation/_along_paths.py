@@ -15,7 +15,7 @@ _MAX_BATCH = 4  # noise paths that are evaluated side by side
 _MAX_BATCH_ENTRIES = 2**25  # entries of the policies on these paths
 
 
-def _batch_size(game: Game) -> int:
+def batch_size(game: Game) -> int:
     """The number of noise paths to evaluate side by side."""
     return max(1, min(_MAX_BATCH, _MAX_BATCH_ENTRIES // (game.horizon * game.num_states * game.num_actions)))
 
@@ -28,7 +28,7 @@ def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateStat
         trajectory = rollout(game, policy, path)
         return trajectory.aggregates, policy_values(game, trajectory.aggregates, trajectory.policy)[0]
 
-    return whole(map_over_paths(along, noise, policy, batch_size=_batch_size(game)))
+    return whole(map_over_paths(along, noise, policy, batch_size=batch_size(game)))
 
 
 @eqx.filter_jit
@@ -47,7 +47,7 @@ def clairvoyant_gains(
         )
         return trajectory.aggregates, values, gains if later is None else later
 
-    return whole(map_over_paths(along, noise, policy, batch_size=_batch_size(game)))
+    return whole(map_over_paths(along, noise, policy, batch_size=batch_size(game)))
 
 
 @eqx.filter_jit
@@ -62,7 +62,7 @@ def clairvoyant_gains_on_tree(
         aggregates = jax.vmap(lambda vector, z, t: from_vector(game, vector, z, t))(flow[nodes], noise, times)
         return _clairvoyant_gains_along(game, aggregates, table[nodes[:-1]])[:2]
 
-    return whole(map_over_paths(along, (noise, tree.nodes.T), flow, table, batch_size=_batch_size(game)))
+    return whole(map_over_paths(along, (noise, tree.nodes.T), flow, table, batch_size=batch_size(game)))
 
 
 def _clairvoyant_gains_along(

@@ -24,7 +24,13 @@ from structmfg.games._noise_paths import Sampling, innovations, noise_path, nois
 from structmfg.games._noise_tree import NoiseTree, history_indices, noise_tree, tree_of
 from structmfg.games._population import Observation, PopulationGame, PopulationState, sample_next_states
 from structmfg.games._registry import GAMES, game_name, make, parameter_fields, register
-from structmfg.games._sampling import count_agents, draw_actions, draw_categorical
+from structmfg.games._sampling import (
+    count_agents,
+    draw_actions,
+    draw_categorical,
+    inside_unit_interval,
+    normal_quadrature,
+)
 from structmfg.games._shapes import check_kernel
 from structmfg.games._validate import (
     aggregate_functions,

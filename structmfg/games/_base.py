@@ -150,6 +150,13 @@ class Game(Displayed, abc.ABC):
         """The common noise as a Markov chain of finitely many states, the same at all times; None if it is not one."""
         return None
 
+    def innovation_quadrature(self) -> tuple[ArrayLike, ArrayLike] | None:
+        """Nodes in (0, 1) and weights (K,) for means over an innovation of `next_noise`; None where none are known.
+
+        Of smooth functions of z_{t+1} they give the mean: for a normal z_{t+1}, `normal_quadrature(K)`.
+        """
+        return None
+
     def scenarios(self) -> NoisePaths | None:
         """All noise paths with their probabilities; None if they are not finite, or too many.
 

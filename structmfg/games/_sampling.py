@@ -2,7 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from scipy.special import ndtr
+
+from structmfg._checks import check_integer
 
 
 def inside_unit_interval(uniforms: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -48,3 +52,17 @@ def count_agents(states: Int[Array, " agents"], num_states: int) -> Int[Array, "
     """The number (S,) of agents in every state; agents outside 0..S-1 are not counted."""
     inside = jnp.where(states < 0, num_states, states)  # a negative index would count from the end
     return jnp.zeros(num_states, int).at[inside].add(1, mode="drop")
+
+
+def normal_quadrature(num_nodes: int = 7) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """Nodes in (0, 1) and weights (K,) for `Game.innovation_quadrature`, where z_{t+1} is normal given z_t.
+
+    They are those of Gauss and Hermite, with nodes mapped by the normal distribution function: exact for polynomials of
+    degree 2 K - 1 in z_{t+1} = a + b * ndtri(u). With more nodes than 7 the outermost ones need double precision.
+
+    Raises:
+        ValueError: If the number of nodes is not whole, or outside 2..16.
+    """
+    num_nodes = check_integer("num_nodes", num_nodes, at_least=2, at_most=16)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    return ndtr(nodes), weights / weights.sum()

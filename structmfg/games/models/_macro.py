@@ -17,6 +17,7 @@ from structmfg._checks import check_between, check_integer, check_name, check_po
 from structmfg.games._aggregate import Agents, AggregateState
 from structmfg.games._base import Game
 from structmfg.games._noise_chain import NoiseChain, rouwenhorst, tauchen
+from structmfg.games._sampling import normal_quadrature
 from structmfg.games._validate import check_game
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
@@ -199,6 +200,10 @@ class Macro(Game):
         if chain is not None:
             return chain.following(noise, uniform)
         return self.persistence * noise + self.deviation * jax.scipy.special.ndtri(uniform)
+
+    @override
+    def innovation_quadrature(self) -> tuple[np.ndarray, np.ndarray]:
+        return normal_quadrature()
 
     @override
     def state_features(self) -> Float[Array, "states features"]:

@@ -1,0 +1,233 @@
+"""Bounds by information relaxation along noise paths: the regression of values, and the sweeps on fresh paths.
+
+An agent faces the population's mean fields, which it does not change. Let V_t(s) be its best value given the noise so
+far, phi_t the features of the aggregate state (`_basis`), and E_t the mean given all that is known at t.
+
+1. Regression on training paths, from t = T-1 to 0: q_t = E_t r_t + gamma P_t (E_t phi_{t+1} . beta_{t+1}), and beta_t
+   regresses max_a q_t on phi_t. These targets carry no noise. A second regression, of the values of the policy, serves
+   as a control variate.
+2. On fresh paths phi_{t+1} . beta_{t+1} - E_t phi_{t+1} . beta_{t+1} has mean zero given what is known at t. So
+
+       u_t = max_a [q_t + gamma P_t (u_{t+1} - phi_{t+1} . beta_{t+1})]
+
+   has a mean of at least V_t, whatever beta is, as an agent who sees the whole path does no worse than one who does
+   not. With the action that is greedy in q_t in place of the maximum it has the mean of a policy that knows only the
+   noise so far, which is at most V_t.
+
+References: Rogers 2002, doi:10.1111/1467-9965.02010; Haugh & Kogan 2004, doi:10.1287/opre.1030.0070; Brown, Smith & Sun
+2010, doi:10.1287/opre.1090.0796.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+
+from structmfg.evaluation._along_paths import batch_size
+from structmfg.evaluation._basis import Basis, DescribeState, describe, mean_reward, standardised
+from structmfg.evaluation._paths import Trajectory, rollout, steps
+from structmfg.games import AggregateState, Game, Noise
+from structmfg.parallel import map_over_paths, whole
+from structmfg.policies import Hidden, Policy
+
+_MAX_TABLES = 2**21  # entries of the policies on paths whose bounds are computed side by side
+
+
+class Positions(NamedTuple):
+    """Where a policy leads along N noise paths.
+
+    Attributes:
+        aggregates: (N, T+1, ...).
+        hidden: The policy's hidden states at which it acts (N, T, ...).
+    """
+
+    aggregates: AggregateState
+    hidden: Hidden
+
+
+class FittedValues(NamedTuple):
+    """Values that are linear in features, at t = 0..T, from which a constant a step has been subtracted.
+
+    Attributes:
+        basis: The features.
+        best: beta (T+1, F, S), of the best values.
+        followed: (T+1, F, S), of the values of the policy.
+        constants: (T,); the reward that was subtracted at every step.
+    """
+
+    basis: Basis
+    best: Float[Array, "times features states"]
+    followed: Float[Array, "times features states"]
+    constants: Float[Array, " steps"]
+
+
+class PathBounds(NamedTuple):
+    """What fresh paths give, with a leading axis of paths.
+
+    Attributes:
+        lower: (T,); the gain from t on of the population at t, by the policy that is greedy in the fitted values.
+        upper: (T,); the same by the relaxed problem.
+        clairvoyant: (T,); the same by the best response that knows the path.
+        lower_by_state: (S,); the gain from t = 0 on by individual state.
+        upper_by_state: (S,).
+        losses: (T,); gamma^t mu_t . (max_a q_t - pi_t . q_t), what the policy loses at t, to fitted values.
+        errors: (2, F); the sums over time of phi - E phi and of its square.
+    """
+
+    lower: Float[Array, " steps"]
+    upper: Float[Array, " steps"]
+    clairvoyant: Float[Array, " steps"]
+    lower_by_state: Float[Array, " states"]
+    upper_by_state: Float[Array, " states"]
+    losses: Float[Array, " steps"]
+    errors: Float[Array, "2 features"]
+
+
+def positions(game: Game, policy: Policy, noise: Noise) -> Positions:
+    """Where a policy leads along one noise path; its action probabilities are not kept."""
+    trajectory = rollout(game, policy, noise)
+    now, _ = steps(trajectory.aggregates)
+    signals = jax.vmap(policy.signal)(now.as_observed(), trajectory.observations)
+    return Positions(trajectory.aggregates, policy.histories(signals))
+
+
+def played(
+    game: Game, policy: Policy, prepared: Any, aggregate: AggregateState, hidden: Hidden
+) -> Float[Array, "states actions"]:
+    """The action probabilities (S, A) at an aggregate state, computed again from the hidden state."""
+    return game.restricted(aggregate, jax.nn.softmax(policy.decode(prepared, hidden)))
+
+
+@eqx.filter_jit
+def fit(
+    game: Game,
+    policy: Policy,
+    degree: int,
+    own: DescribeState | None,
+    noise: Noise,
+    key: PRNGKeyArray,
+) -> tuple[FittedValues, AggregateState, Float[Array, "paths times numbers"]]:
+    """The regression on N training paths, leading axes (N, T+1); the aggregate states, and the numbers behind features.
+
+    Args:
+        game: The game.
+        policy: The policy of the population.
+        degree: The degree of the features.
+        own: The user's numbers, or None; see `Basis`.
+        noise: The noise of the training paths.
+        key: A key of `jax.random`.
+    """
+    horizon = game.horizon
+    aggregates, hidden = map_over_paths(
+        lambda path, policy: positions(game, policy, path), noise, policy, batch_size=batch_size(game)
+    )
+    numbers = jax.vmap(jax.vmap(lambda aggregate: describe(game, own, aggregate)[0]))(aggregates)
+    basis = standardised(game, degree, own, numbers)
+    keys = jax.random.split(key, numbers.shape[0])
+    prepared, gamma = policy.prepare(), game.discount
+    features = jax.vmap(jax.vmap(basis))(aggregates)
+    inverses = jax.vmap(jnp.linalg.pinv, in_axes=1)(features)  # (T+1, F, N)
+
+    def step(
+        carry: tuple[Array, Array], time: Int[Array, ""]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+        best, followed = carry
+        now, then = (jax.tree.map(lambda x, i=i: x[:, time + i], aggregates) for i in (0, 1))
+        now_hidden = jax.tree.map(lambda x: x[:, time], hidden)
+        constant = jnp.max(game.reward_of_allowed(*(jax.tree.map(lambda x: x[0], each) for each in (now, then))))
+
+        def targets(path: tuple[AggregateState, AggregateState, Hidden, PRNGKeyArray]) -> tuple[Array, Array]:
+            now, then, hidden, key = path
+            for_features, for_rewards = jax.random.split(jax.random.fold_in(key, time))
+            expected = basis.mean_of_next(now, then.before_acting(), for_features)
+            following = jnp.stack([expected @ best, expected @ followed])
+            rewards = mean_reward(game, now, then.before_acting(), for_rewards) - constant
+            q, q_of_policy = rewards + gamma * jax.vmap(game.kernel(now).expect)(following)
+            return jnp.max(q, axis=-1), jnp.sum(played(game, policy, prepared, now, hidden) * q_of_policy, axis=-1)
+
+        found = jax.lax.map(targets, (now, then, now_hidden, keys), batch_size=batch_size(game))
+        best, followed = (jnp.matmul(inverses[time], each, precision="highest") for each in found)
+        return (best, followed), (best, followed, constant)
+
+    zeros = jnp.zeros((basis.size, game.num_states))
+    _, (best, followed, constants) = jax.lax.scan(step, (zeros, zeros), jnp.arange(horizon), reverse=True)
+    best, followed = (jnp.concatenate([each, zeros[None]]) for each in (best, followed))
+    return whole((FittedValues(basis, best, followed, constants), aggregates, numbers))
+
+
+@eqx.filter_jit
+def bounds_along(
+    game: Game, policy: Policy, fitted: FittedValues, noise: Noise, keys: Key[Array, " paths"]
+) -> PathBounds:
+    """The sweeps of both bounds and of the clairvoyant best response on fresh paths."""
+
+    def along(path: tuple[Noise, PRNGKeyArray], policy: Policy, fitted: FittedValues) -> PathBounds:
+        noise, key = path
+        return _along(game, fitted, rollout(game, policy, noise), key)
+
+    side_by_side = max(1, min(batch_size(game), _MAX_TABLES // (game.horizon * game.num_states * game.num_actions)))
+    return whole(map_over_paths(along, (noise, keys), policy, fitted, batch_size=side_by_side))
+
+
+class _Carry(NamedTuple):
+    """Values (S,) of the step after: of both bounds, and of the policy; and gains of the clairvoyant response."""
+
+    upper: Float[Array, " states"]
+    lower: Float[Array, " states"]
+    followed: Float[Array, " states"]
+    clairvoyant: Float[Array, " states"]
+    clairvoyant_gain: Float[Array, " states"]
+
+
+def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKeyArray) -> PathBounds:
+    basis, gamma, aggregates = fitted.basis, game.discount, trajectory.aggregates
+    features = jax.vmap(basis)(aggregates)
+
+    def step(carry: _Carry, inputs: tuple[Any, ...]) -> tuple[_Carry, tuple[Array, ...]]:
+        now, then, probabilities, key, feature, best, followed, constant = inputs
+        for_features, for_rewards = jax.random.split(key)
+        kernel, expected = game.kernel(now), basis.mean_of_next(now, then, for_features)
+        error = feature - expected
+        following = jnp.stack([
+            expected @ best,
+            carry.upper - feature @ best,
+            carry.lower - feature @ best,
+            carry.followed - error @ followed,
+            carry.clairvoyant,
+            carry.clairvoyant_gain,
+        ])  # fmt: skip
+        fitted_, upper, lower, own, clairvoyant, gained = gamma * jax.vmap(kernel.expect)(following)
+        rewards = game.reward_of_allowed(now, then) - constant
+        mean_rewards = mean_reward(game, now, then, for_rewards) - constant
+        q = mean_rewards + fitted_
+        greedy = jnp.argmax(q, axis=-1)[:, None]
+        known = rewards + clairvoyant
+        most = jnp.max(known, axis=-1)
+        at = _Carry(
+            jnp.max(q + upper, axis=-1),
+            jnp.take_along_axis(q + lower, greedy, axis=-1)[:, 0],
+            jnp.sum(probabilities * (mean_rewards + own), axis=-1),
+            most,
+            jnp.sum(probabilities * (most[:, None] - known + gained), axis=-1),
+        )
+        lost = jnp.max(q, axis=-1) - jnp.sum(probabilities * q, axis=-1)
+        over_population = jnp.stack([at.lower - at.followed, at.upper - at.followed, at.clairvoyant_gain, lost])
+        return at, (jnp.matmul(over_population, now.mean_field, precision="highest"), error)
+
+    zeros = jnp.zeros(game.num_states)
+    now, then = steps(aggregates)
+    keys = jax.random.split(key, game.horizon)
+    inputs = now, then, trajectory.policy, keys, features[1:], fitted.best[1:], fitted.followed[1:], fitted.constants
+    start, (over_population, errors) = jax.lax.scan(step, _Carry(*(zeros,) * 5), inputs, reverse=True)
+    lower, upper, clairvoyant, losses = over_population.T
+    return PathBounds(
+        lower,
+        upper,
+        clairvoyant,
+        start.lower - start.followed,
+        start.upper - start.followed,
+        gamma ** now.time * losses,
+        jnp.stack([jnp.sum(errors, axis=0), jnp.sum(errors**2, axis=0)]),
+    )
