@@ -55,7 +55,9 @@ def mean_and_half_width(
     return mean, np.asarray(student_margin(stderr, count - 1))
 
 
-def bootstrap_interval(sample: Float[np.ndarray, " n"], over: Float[np.ndarray, " n"] | None = None) -> Interval:
+def bootstrap_interval(
+    sample: Float[np.ndarray, " n"], over: Float[np.ndarray, " n"] | None = None, *, level: float = 0.95
+) -> Interval:
     """The mean of a sample, or its ratio to the mean of another paired with it, by the percentile bootstrap."""
     import scipy.stats
 
@@ -68,7 +70,7 @@ def bootstrap_interval(sample: Float[np.ndarray, " n"], over: Float[np.ndarray, 
 
     ends = scipy.stats.bootstrap(
         samples, statistic, n_resamples=_RESAMPLES, paired=True, vectorized=True, method="percentile",
-        rng=np.random.default_rng(0),
+        confidence_level=level, rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return Interval(float(statistic(*samples, axis=0)), float(ends.low), float(ends.high))
 
