@@ -55,9 +55,7 @@ def mean_and_half_width(
     return mean, np.asarray(student_margin(stderr, count - 1))
 
 
-def bootstrap_interval(
-    sample: Float[np.ndarray, " n"], over: Float[np.ndarray, " n"] | None = None, *, level: float = 0.95
-) -> Interval:
+def bootstrap_interval(sample: Float[np.ndarray, " n"], over: Float[np.ndarray, " n"] | None = None) -> Interval:
     """The mean of a sample, or its ratio to the mean of another paired with it, by the percentile bootstrap."""
     import scipy.stats
 
@@ -70,9 +68,25 @@ def bootstrap_interval(
 
     ends = scipy.stats.bootstrap(
         samples, statistic, n_resamples=_RESAMPLES, paired=True, vectorized=True, method="percentile",
-        confidence_level=level, rng=np.random.default_rng(0),
+        rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return Interval(float(statistic(*samples, axis=0)), float(ends.low), float(ends.high))
+
+
+def studentised_interval(sample: Float[np.ndarray, " n"], level: float) -> Interval:
+    """The mean of a sample and its interval by the bootstrap of Student's t, which allows for skewed samples.
+
+    Reference: Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 12.5.
+    """
+    count, mean = len(sample), float(sample.mean())
+    drawn = np.random.default_rng(0).choice(sample, (_RESAMPLES, count))
+    errors = drawn.std(axis=1, ddof=1)
+    usable = errors > 0
+    if not usable.any():
+        return Interval(mean, mean, mean)
+    ratios = (drawn[usable].mean(axis=1) - mean) / errors[usable]
+    high, low = np.quantile(ratios, [(1 + level) / 2, (1 - level) / 2]) * sample.std(ddof=1)
+    return Interval(mean, mean - float(high), mean - float(low))
 
 
 def squared_deviations(replicates: Float[np.ndarray, "replicates coordinates"]) -> Float[np.ndarray, " replicates"]:

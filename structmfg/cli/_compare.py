@@ -104,7 +104,14 @@ def _folder(arguments: Arguments) -> contextlib.AbstractContextManager[Path]:
 
 def _table(result: dict[str, Any]) -> Table:
     reference = runs.display_name(result["reference"])
-    columns = ("solver", "exploitability", f"of {reference}'s", "to half-way", f"{reference} sooner by")
+    columns = (
+        "solver",
+        "exploitability",
+        "non-anticipative",
+        f"of {reference}'s",
+        "to half-way",
+        f"{reference} sooner by",
+    )
     table = Table(*columns, box=None, padding=(0, 3, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
@@ -114,6 +121,7 @@ def _table(result: dict[str, Any]) -> Table:
         table.add_row(
             runs.display_name(row["solver"]),
             Text(f"{row['exploitability']:.4g}{half}", style="bold"),
+            comparison.bracket(row["non_anticipative"]),
             number(row["of_reference"], digits=3),
             "never" if seconds is None else f"{seconds:.2g} s",
             comparison.speed_up(row),

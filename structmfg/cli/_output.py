@@ -39,6 +39,12 @@ def summary(result: dict[str, Any]) -> Table:
         columns.append(f"paper's {display_name(result['solver'])}")
     table = table_of_numbers(*columns)
     for kind, value in result["exploitability"].items():
+        if kind == "non_anticipative" and "bounds" in result:
+            bracket = bracket_text(result["bounds"])
+            unknown = ["–"] * (len(columns) - 5)
+            uniform = number(result["anchors"]["uniform"][kind])
+            table.add_row(kind, Text(bracket, style="bold"), uniform, number(0.0), bracket, *unknown)
+            continue
         if errors[kind] is None:  # not measured
             continue
         excess = None if floors[kind] is None else value - floors[kind]
@@ -114,7 +120,23 @@ def basis(result: dict[str, Any]) -> str:
         floor = f"; the floor is not known: {printable(str(missing['floor']))}"
     paths = result["evaluation"]["noise_paths"]
     exact = result["evaluation"]["exact"]
-    return (f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths") + floor
+    text = (f"exact, over all {paths} noise paths" if exact else f"over {paths} held-out noise paths") + floor
+    if bounds := result.get("bounds"):
+        low, high = bounds["interval"]
+        text += (
+            f"; non_anticipative: between a lower and an upper bound, with their errors from {low:.4g} to {high:.4g}"
+            f"{', and the same for public' if bounds['for_public'] else ''}; foresight is worth at least "
+            f"{number(bounds['foresight'])}{plus_minus(bounds['foresight_stderr'])}"
+        )
+    if "no_bounds" in result:
+        text += f"; non_anticipative has no bounds: {printable(result['no_bounds'])}"
+    return text
+
+
+def bracket_text(bounds: dict[str, Any]) -> str:
+    """The bounds of the non-anticipative exploitability, and whether they say little."""
+    text = f"{number(bounds['lower'])} to {number(bounds['upper'])}"
+    return text if bounds["informative"] else f"{text}, not informative"
 
 
 def number(value: float | None, *, digits: int = 4) -> str:

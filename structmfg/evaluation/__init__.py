@@ -15,7 +15,11 @@ from structmfg.evaluation._best_response import (
     PathEvaluation,
     means_by_population as means_by_population,
 )
-from structmfg.evaluation._bounds import ExploitabilityBounds, exploitability_bounds
+from structmfg.evaluation._bounds import (
+    ExploitabilityBounds,
+    exploitability_bounds,
+    is_informative as is_informative,
+)
 from structmfg.evaluation._declared import check_declared as check_declared, market_residuals
 from structmfg.evaluation._exploitability import (
     Kind,

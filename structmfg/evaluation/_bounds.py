@@ -7,7 +7,7 @@ individual states and actions; the only error is that of a mean over noise paths
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,13 +17,20 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, finite_horizon
 from structmfg._flags import own_rules
-from structmfg._statistics import bootstrap_interval
-from structmfg.evaluation._basis import SHIFTED_POINTS, DescribeState, next_noise_points, noise_chain, num_features, training_noise
+from structmfg._statistics import studentised_interval
+from structmfg.evaluation._basis import (
+    SHIFTED_POINTS,
+    DescribeState,
+    next_noise_points,
+    noise_chain,
+    num_features,
+    training_noise,
+)
 from structmfg.evaluation._best_response import Estimate
 from structmfg.evaluation._declared import check_declared_along
-from structmfg.evaluation._inspection import check_game_along, describe_nonfinite, steps_on_paths
 from structmfg.evaluation._exploitability import in_double
-from structmfg.evaluation._relaxation import PathBounds, bounds_along, fit
+from structmfg.evaluation._inspection import check_game_along, describe_nonfinite, steps_on_paths
+from structmfg.evaluation._relaxation import bounds_along, fit
 from structmfg.games import AggregateState, Game, Noise, as_game, check_definition, noise_paths
 from structmfg.policies import Policy, as_policy
 
@@ -91,14 +98,13 @@ class ExploitabilityBounds(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """From the lower end of a 99 % bootstrap interval of the lower bound to the upper end of that of the upper one.
+        """From the lower end of a 99 % interval of the lower bound to the upper end of that of the upper bound.
 
-        Gains by path are skewed, and few paths hold few of their rare large values, so the interval holds the
-        exploitability less often than in 99 % of all draws; `docs/theory/bounds.md` says how often it did.
+        Gains by path are skewed, so the ends come from the bootstrap of Student's t. Few paths hold few of the rare
+        large gains, so the interval may hold the exploitability less often than in 99 % of all draws:
+        `docs/theory/bounds.md` says how often it did.
         """
-        lower, upper = (
-            bootstrap_interval(each[:, 0], level=_LEVEL) for each in (self.lower_by_path, self.upper_by_path)
-        )
+        lower, upper = (studentised_interval(each[:, 0], _LEVEL) for each in (self.lower_by_path, self.upper_by_path))
         return lower.low, upper.high
 
     @property
@@ -109,12 +115,17 @@ class ExploitabilityBounds(NamedTuple):
     @property
     def informative(self) -> bool:
         """Whether the bracket is no wider than half its upper end."""
-        return bool(self.width <= _INFORMATIVE * self.upper.value)
+        return is_informative(self.lower.value, self.upper.value)
 
     def __str__(self) -> str:
         lower, upper = self.lower, self.upper
         bracket = f"{lower.value:.4g} +- {lower.stderr:.1g} to {upper.value:.4g} +- {upper.stderr:.1g}"
         return bracket if self.informative else f"not informative: between {bracket}"
+
+
+def is_informative(lower: float, upper: float) -> bool:
+    """Whether a bracket is no wider than half its upper end."""
+    return upper - lower <= _INFORMATIVE * upper
 
 
 @own_rules()
@@ -169,8 +180,8 @@ def exploitability_bounds(
     paths = noise_paths(game, key=key, num_paths=num_paths)
     with jax.enable_x64(True):
         keys = jax.random.split(step_key, num_paths)
-        found = bounds_along(game, in_double(faced), in_double(fitted), in_double(paths.noise), keys)
-        found = PathBounds(*map(np.asarray, found))
+        along = bounds_along(game, in_double(faced), in_double(fitted), in_double(paths.noise), keys)
+        found: Any = jax.tree.map(np.asarray, along)
     if not all(np.isfinite(each).all() for each in found):
         raise ValueError("bounds are not finite: the game's rewards or mean fields are not, along some noise path")
     _check_means(found.errors, finite_horizon(game))
@@ -186,7 +197,7 @@ def _keys(key: PRNGKeyArray, training_key: PRNGKeyArray | None) -> tuple[PRNGKey
     if training_key is None:
         training_key = jax.random.fold_in(key, 1)
     check_key(training_key)
-    if np.array_equal(*(np.asarray(_data(each)) for each in (key, training_key))):
+    if np.array_equal(np.asarray(_data(key)), np.asarray(_data(training_key))):
         raise ValueError(
             "training_key must differ from key: bounds hold on paths on which the values have not been fitted"
         )

@@ -28,8 +28,10 @@ from structmfg.games._sampling import (
     count_agents,
     draw_actions,
     draw_categorical,
-    inside_unit_interval,
     normal_quadrature,
+)
+from structmfg.games._sampling import (
+    inside_unit_interval as inside_unit_interval,
 )
 from structmfg.games._shapes import check_kernel
 from structmfg.games._validate import (
@@ -125,6 +127,7 @@ __all__ = [
     "noise_path",
     "noise_paths",
     "noise_tree",
+    "normal_quadrature",
     "num_entries",
     "parameter_fields",
     "register",

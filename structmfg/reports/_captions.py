@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from structmfg.evaluation import GainsOverTime
+from structmfg.evaluation import ExploitabilityBounds, GainsOverTime
 from structmfg.games import Game
 from structmfg.reports._trajectories import Trajectories
 from structmfg.reports._views import Axis, action_axis, levels, marginal, state_axes
@@ -16,6 +16,7 @@ _SHOWS = {
     "quantities": "Aggregate quantities over time, by noise path.",
     "policy": "The policy at chosen times, by noise path.",
     "gains": "The gain of a best response ({kind}) for an agent in a state, by the time from which it is played.",
+    "losses": "What the policy loses at every time, discounted to t = 0, and the sum of this up to every time.",
 }
 _LOOK_AT = {
     "exploitability": "Look at how far the line falls below the uniform policy, and at whether it has become level.",
@@ -25,6 +26,8 @@ _LOOK_AT = {
     "policy": "Look at the thick parts, where the population is, and at how they change with time.",
     "gains": "Look at light places: there the policy leaves most to be gained. Few or no agents may be there; the line "
     "at the top counts all agents where they are.",
+    "losses": "Look at when the policy loses most. Losses are relative to action values fitted on sampled paths, so "
+    "that their sum is near the exploitability, which lies between the bounds up to their errors.",
 }
 _FOR_EVER = {  # of a game that goes on for ever
     "mean_field": "The stationary mean field of the policy. Look at where the population is: it stays so for ever.",
@@ -111,4 +114,14 @@ def gains_text(game: Game, gains: GainsOverTime) -> str:
         f"Over the population it is {gains.total[0]:.4g} at time 0 and {gains.total[middle]:.4g} at time {middle}. The "
         f"largest that is shown is {gains.by_state[time, states[place]]:.4g}, at time {time} and {axes[0].label} "
         f"{point}."
+    )
+
+
+def losses_text(bounds: ExploitabilityBounds) -> str:
+    """The time of the largest loss, and until when half of all is lost."""
+    shares = np.cumsum(bounds.losses) / np.sum(bounds.losses)
+    largest, half = int(np.argmax(bounds.losses)), int(np.searchsorted(shares, 0.5))
+    return (
+        f"The largest loss is {bounds.losses[largest]:.3g}, at time {largest}; half of all is lost up to time {half}. "
+        f"The bounds are {bounds}."
     )

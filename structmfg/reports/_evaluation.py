@@ -13,6 +13,7 @@ from structmfg._checks import check_integer, check_name, check_positive, check_s
 from structmfg.evaluation import (
     BestResponse,
     Estimate,
+    ExploitabilityBounds,
     GainsOverTime,
     Information,
     Kind,
@@ -20,6 +21,7 @@ from structmfg.evaluation import (
     clairvoyant_response_over_time,
     evaluate_paths,
     exploitability,
+    exploitability_bounds,
 )
 from structmfg.games import Game, check_definition, noise_paths, noise_tree
 from structmfg.policies import Policy, TreePolicy, uniform
@@ -65,6 +67,8 @@ class Evaluation(NamedTuple):
         seed: The seed of the held-out paths.
         gains: By kind, the gains of best responses by state and time, where they come with the exploitability.
         populations: What was measured of each of several populations, by name; else empty.
+        bounds: Bounds of the non-anticipative exploitability, where the noise is not finite; else None.
+        no_bounds: Why there are none although the noise is not finite; else empty.
     """
 
     mean_return: Estimate
@@ -74,6 +78,15 @@ class Evaluation(NamedTuple):
     seed: int
     gains: Mapping[str, GainsOverTime] = MappingProxyType({})
     populations: Mapping[str, OfPopulation] = MappingProxyType({})
+    bounds: ExploitabilityBounds | None = None
+    no_bounds: str = ""
+
+    @property
+    def non_anticipative(self) -> tuple[float, float] | None:
+        """Lower and upper bound of the non-anticipative exploitability, equal where it is exact; None if not known."""
+        if estimate := self.exploitability["non_anticipative"]:
+            return estimate.value, estimate.value
+        return (self.bounds.lower.value, self.bounds.upper.value) if self.bounds else None
 
 
 class ReferenceValues(NamedTuple):
@@ -104,6 +117,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure return and exploitability: exactly where the noise is finite, else over held-out noise paths.
 
+    Where the noise is not finite, the non-anticipative exploitability is bounded (`evaluation.exploitability_bounds`).
+
     Args:
         game: The game.
         policy: The policy.
@@ -127,8 +142,16 @@ def evaluate(
     sampled: dict[str, Estimate | None] = dict.fromkeys(KINDS)
     gains: dict[str, GainsOverTime] = {}
     responses: dict[str, BestResponse] = {}
-    for kind in ("clairvoyant",) if kinds is None else kinds:
-        if kind == "clairvoyant" and (game.populations or keeps_gains(game, num_paths)):
+    bounds, no_bounds = None, ""
+    for kind in ("clairvoyant", "non_anticipative") if kinds is None else kinds:
+        if kind == "non_anticipative":
+            try:
+                bounds = exploitability_bounds(game, policy, key=key, num_paths=num_paths)
+            except ValueError as error:
+                if kinds is not None:
+                    raise
+                no_bounds = str(error)
+        elif kind == "clairvoyant" and (game.populations or keeps_gains(game, num_paths)):
             responses[kind] = response = _clairvoyant(game, policy, key, num_paths)
             sampled[kind] = Estimate.of(response.by_path)
             if response.over_time is not None:
@@ -144,7 +167,7 @@ def evaluate(
         )
         for each in game.populations
     }
-    return Evaluation(_mean_of(along.returns), sampled, num_paths, False, seed, gains, populations)
+    return Evaluation(_mean_of(along.returns), sampled, num_paths, False, seed, gains, populations, bounds, no_bounds)
 
 
 def _mean_of(returns: Float[Array, " paths"]) -> Estimate:

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from structmfg._pages import COLOURS, GREY, LINES, STYLE, Picture, picture
-from structmfg.evaluation import GainsOverTime
+from structmfg.evaluation import ExploitabilityBounds, GainsOverTime
 from structmfg.games import Game
 from structmfg.reports._captions import (
     caption,
     exploitability_text,
     gains_text,
     in_words,
+    losses_text,
     mean_field_text,
     policy_text,
     quantities_text,
@@ -42,6 +43,7 @@ def figures(
     *,
     kind: str = "clairvoyant",
     gains: Mapping[str, GainsOverTime] | None = None,
+    bounds: ExploitabilityBounds | None = None,
 ) -> list[Picture]:
     """Draw all figures of a run.
 
@@ -54,9 +56,11 @@ def figures(
         kind: The kind of that exploitability.
         gains: By kind, what a best response gains by state and time, as `reports.evaluate` returns it. The figure
             shows that of `kind` if it is there, else one that does not know the future, else any.
+        bounds: Bounds of the non-anticipative exploitability, for the figure of the losses over time.
 
     Returns:
-        The figures exploitability, mean_field, quantities (if the game has some), policy, and gains (if given).
+        The figures exploitability, mean_field, quantities (if the game has some), policy, and gains and losses (if
+        given).
     """
     gains = gains or {}
     with mpl.rc_context(STYLE):
@@ -71,6 +75,9 @@ def figures(
         if chosen := next((each for each in (kind, "non_anticipative", *gains) if each in gains), None):
             figure, text = draw_gains(game, gains[chosen], in_words(chosen)), gains_text(game, gains[chosen])
             pictures.append(picture("gains", caption(game, "gains", chosen), figure, text))
+        if bounds:
+            figure, text = draw_losses(bounds), losses_text(bounds)
+            pictures.append(picture("losses", caption(game, "losses"), figure, text))
     return pictures
 
 
@@ -120,6 +127,26 @@ def draw_exploitability(solver: str, curve: Sequence[Checkpoint], reference: Ref
 def _level(axes: Axes, value: float, text: str, colour: str, style: str) -> None:
     if value > 0:
         axes.axhline(value, color=colour, linestyle=style, linewidth=1.4, label=text)
+
+
+# Losses.
+
+
+def draw_losses(bounds: ExploitabilityBounds) -> Figure:
+    """Draw what the policy loses at every time, to action values fitted on sampled paths, and their running sum."""
+    figure = Figure(figsize=(7.6, 3.6), layout="constrained")
+    each, total = figure.subplots(1, 2)
+    times = np.arange(len(bounds.losses))
+    each.bar(times, bounds.losses, width=0.9, color=COLOURS[0])
+    each.set_ylabel("loss at this time\n(units of the return)")
+    total.plot(times, np.cumsum(bounds.losses), color=COLOURS[0])
+    total.axhspan(bounds.lower.value, bounds.upper.value, color=COLOURS[1], alpha=0.35, label="lower to upper bound")
+    total.set_ylabel("losses up to this time")
+    total.set_ylim(bottom=0)
+    total.legend(loc="lower right", fontsize=9)
+    for axes in (each, total):
+        axes.set_xlabel("time")
+    return figure
 
 
 # Quantities.

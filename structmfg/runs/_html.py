@@ -14,7 +14,8 @@ _MEANINGS = {
     "clairvoyant": "what a small agent gains by a best response that knows the whole noise path in advance, averaged "
     "over the paths. The paper's measure. Its floor is above zero, as nobody plays as well without knowing the future.",
     "non_anticipative": "what a small agent gains by a best response that knows its own state and the noise so far, "
-    "but not the future noise. Zero exactly at an equilibrium with full information; needs finite noise.",
+    "but not the future noise. Zero exactly at an equilibrium with full information. Exact where the noise is finite; "
+    "otherwise a lower and an upper bound.",
     "public": "what a small agent gains by a best response that knows its own state and the observations so far. Zero "
     "at an equilibrium with public information; needs finite noise, and that its own past tells an agent nothing about "
     "the noise that the observations do not.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from structmfg.evaluation import Estimate
+from structmfg.evaluation import Estimate, ExploitabilityBounds
 from structmfg.reports import Evaluation, ReferenceValues
 from structmfg.runs._settings import Settings
 from structmfg.solvers import Solution
@@ -83,6 +83,23 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
         "exploitability_stderr": errors,
         "evaluation": {"noise_paths": evaluation.num_paths, "exact": evaluation.exact, "seed": evaluation.seed},
         **({"populations": _by_population(evaluation)} if evaluation.populations else {}),
+        **({"bounds": bounds_object(evaluation.bounds)} if evaluation.bounds else {}),
+        **({"no_bounds": evaluation.no_bounds} if evaluation.no_bounds else {}),
+    }
+
+
+def bounds_object(bounds: ExploitabilityBounds) -> dict[str, Any]:
+    """Bounds of the non-anticipative exploitability as in result.json, with what foresight is worth at least."""
+    estimates = {name: getattr(bounds, name) for name in ("lower", "upper", "foresight")}
+    return {
+        **{name: estimate.value for name, estimate in estimates.items()},
+        **{f"{name}_stderr": estimate.stderr for name, estimate in estimates.items()},
+        "interval": list(bounds.interval),
+        "informative": bounds.informative,
+        "for_public": bounds.reveals_noise,
+        "loss_over_time": bounds.losses.tolist(),
+        "training_paths": bounds.num_training_paths,
+        "features": bounds.num_features,
     }
 
 

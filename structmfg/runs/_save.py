@@ -61,7 +61,10 @@ def save_run(
     write_bytes(folder / "metrics.jsonl", _metrics(settings, solution, curve).encode())
     shown = trajectories(game, policy)
     write_npz(folder / TRAJECTORIES_FILE, trajectory_arrays(shown))
-    pictures = figures(game, settings.solver, shown, curve, reference, kind=settings.own_kind, gains=evaluation.gains)
+    pictures = figures(
+        game, settings.solver, shown, curve, reference, kind=settings.own_kind, gains=evaluation.gains,
+        bounds=evaluation.bounds,
+    )  # fmt: skip
     save_figures(folder, pictures)
     report = folder / "report.html"
     result = result_object(settings, solution, evaluation, reference, out=str(folder), report=str(report))

@@ -8,7 +8,7 @@ an interrupt; each run in it is a run folder that `structmfg evaluate` reads.
 from structmfg._statistics import Band, band, mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._compare import Comparison, compare
 from structmfg.benchmarks.comparison._plan import FILE, ClockPlan
-from structmfg.benchmarks.comparison._report import speed_up
+from structmfg.benchmarks.comparison._report import bracket, speed_up
 from structmfg.benchmarks.comparison._runs import ClockedRun
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ClockedRun",
     "Comparison",
     "band",
+    "bracket",
     "compare",
     "mean_and_half_width",
     "speed_up",

@@ -171,11 +171,18 @@ def _row(runs: Sequence[ClockedRun]) -> dict[str, Any]:
         "exploitability": float(mean),
         "half_width": float(half),
         "by_seed": [run.exploitability for run in runs],
+        "non_anticipative": _mean_bounds(runs),
         "train_seconds": _seconds(runs),
         "updates": statistics.median(run.steps for run in runs),
         "seconds_per_update": statistics.median(run.train_seconds / max(run.steps, 1) for run in runs),
         "results": sorted({run.result for run in runs}),
     }
+
+
+def _mean_bounds(runs: Sequence[ClockedRun]) -> list[float] | None:
+    """The means over seeds of the bounds of the non-anticipative exploitability; None where one is not known."""
+    bounds = [run.non_anticipative for run in runs]
+    return None if None in bounds else np.mean(np.array(bounds, float), axis=0).tolist()
 
 
 def _speed_up(seconds: float, of_reference: float, trained: float) -> dict[str, Any]:

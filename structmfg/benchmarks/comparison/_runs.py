@@ -29,6 +29,7 @@ _FIELDS: dict[str, Any] = {
     "compile_seconds": float,
     "curve": list[list[float]],
 }
+_BOUNDS = "non_anticipative"
 
 
 class ClockedRun(NamedTuple):
@@ -43,6 +44,8 @@ class ClockedRun(NamedTuple):
         compile_seconds: The seconds of compilation.
         curve: Clairvoyant exploitability as (seconds of training, value, standard error), the last at the end.
         folder: The run folder.
+        non_anticipative: Lower and upper bound of the non-anticipative exploitability at the end, equal where it is
+            exact; None where it is not known.
     """
 
     solver: str
@@ -53,6 +56,7 @@ class ClockedRun(NamedTuple):
     compile_seconds: float
     curve: list[tuple[float, float, float]]
     folder: Path
+    non_anticipative: tuple[float, float] | None = None
 
     @property
     def exploitability(self) -> float:
@@ -79,12 +83,15 @@ def finished(folder: Path, solver: str, seed: int) -> ClockedRun | None:
         return None
     saved = read_json(path / FILE)
     with file_error_context(path / FILE, "is damaged (remove its folder, and the run is made again)"):
-        check_types(saved, _FIELDS, required=_FIELDS)
+        check_types(saved, {**_FIELDS, _BOUNDS: list[float] | None}, required=_FIELDS)
         result, steps, train_seconds, compile_seconds, points = (saved[name] for name in _FIELDS)
         check_name("result", result, SOLVE_RESULTS)
         if min(steps, train_seconds, compile_seconds) < 0:
             raise ValueError("a negative number of steps or seconds")
-        return ClockedRun(solver, seed, result, steps, train_seconds, compile_seconds, _curve(points), path)
+        if (bounds := saved.get(_BOUNDS)) is not None and len(bounds) != 2:
+            raise ValueError(f"{_BOUNDS} must be two numbers")
+        bounds = bounds and (float(bounds[0]), float(bounds[1]))
+        return ClockedRun(solver, seed, result, steps, train_seconds, compile_seconds, _curve(points), path, bounds)
 
 
 def _curve(points: list[list[float]]) -> list[tuple[float, float, float]]:
@@ -128,14 +135,14 @@ def train(
     if solution.result.name == "interrupted":
         raise KeyboardInterrupt
     runs.save_policy(path, solution)
-    stats, last = solution.stats, _final(game, solution.policy)
+    stats, (last, bounds) = solution.stats, _final(game, solution.policy)
     curve = [(point.train_seconds, point.value, point.stderr) for point in stats["checkpoints"]]
     curve = [*(point for point in curve if point[0] < stats["train_seconds"]), (stats["train_seconds"], *last)]
     numbers = (solution.result.name, stats["steps"], stats["train_seconds"], stats["compile_seconds"])
-    write_json(path / FILE, dict(zip(_FIELDS, (*numbers, curve), strict=True)))
+    write_json(path / FILE, {**dict(zip(_FIELDS, (*numbers, curve), strict=True)), _BOUNDS: bounds})
     shutil.rmtree(path / "snapshots")
     jax.clear_caches()  # programs of many solvers would exhaust the memory maps of the process
-    return ClockedRun(solver, seed, *numbers, curve, path)
+    return ClockedRun(solver, seed, *numbers, curve, path, bounds)
 
 
 def train_once(
@@ -158,10 +165,12 @@ def end_when_stopped(progress: Progress) -> None:
         raise KeyboardInterrupt
 
 
-def _final(game: Game, policy: Policy) -> tuple[float, float]:
-    estimate = reports.evaluate(game, policy, kinds=["clairvoyant"]).exploitability["clairvoyant"]
+def _final(game: Game, policy: Policy) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """The clairvoyant exploitability with its standard error; the bounds of the non-anticipative one."""
+    evaluation = reports.evaluate(game, policy)
+    estimate = evaluation.exploitability["clairvoyant"]
     assert estimate is not None
-    return estimate.value, estimate.stderr
+    return (estimate.value, estimate.stderr), evaluation.non_anticipative
 
 
 def checkpoint_steps(max_steps: int) -> list[int]:
