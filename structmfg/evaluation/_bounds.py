@@ -147,7 +147,8 @@ def exploitability_bounds(
         policy: A `Policy`, or a table (S, A) or (T, S, A).
         key: A key of `jax.random`, for the paths of the bounds.
         training_key: Another key, for the paths on which values are fitted; by default one that is made from `key`.
-        num_paths: The number N of independent paths of the bounds.
+        num_paths: The number N of stratified paths of the bounds (see `games.innovations`). Standard errors are those
+            of independent paths, which are no smaller.
         num_training_paths: The number of paths on which values are fitted, above the number of features. They are
             stratified (see `games.innovations`).
         degree: The largest degree of a monomial of the noise, the public state and the aggregates of the mean field.
@@ -177,7 +178,7 @@ def exploitability_bounds(
     _check_fit(game, aggregates, numbers, fitted.best)
     revealed = bool(_reveals_noise(game, aggregates, check))
     del aggregates
-    paths = noise_paths(game, key=key, num_paths=num_paths)
+    paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified")
     with jax.enable_x64(True):
         keys = jax.random.split(step_key, num_paths)
         along = bounds_along(game, in_double(faced), in_double(fitted), in_double(paths.noise), keys)

@@ -16,7 +16,7 @@ is small and takes all of them as given: no gradient passes through them.
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -151,10 +151,7 @@ class Game(Displayed, abc.ABC):
         return None
 
     def innovation_quadrature(self) -> tuple[ArrayLike, ArrayLike] | None:
-        """Nodes in (0, 1) and weights (K,) for means over an innovation of `next_noise`; None where none are known.
-
-        Of smooth functions of z_{t+1} they give the mean: for a normal z_{t+1}, `normal_quadrature(K)`.
-        """
+        """Nodes in (0, 1) and weights (K,) for means over the innovation of z_{t+1} (`normal_quadrature`), or None."""
         return None
 
     def scenarios(self) -> NoisePaths | None:
@@ -246,14 +243,11 @@ class Game(Displayed, abc.ABC):
     @property
     def declared(self) -> frozenset[Declared]:
         """What the game declares beyond (mu, z, t): "public", "actions", "price", "allowed"."""
-        methods: dict[Declared, str] = {
-            "public": "initial_public",
-            "actions": "action_statistics",
-            "price": "price_bracket",
-            "allowed": "allowed",
-        }
+        methods = ("initial_public", "action_statistics", "price_bracket", "allowed")
         return frozenset(
-            name for name, method in methods.items() if getattr(type(self), method) is not getattr(Game, method)
+            name
+            for name, method in zip(get_args(Declared), methods, strict=True)
+            if getattr(type(self), method) is not getattr(Game, method)
         )
 
     def initial(self, key: PRNGKeyArray) -> AggregateState:
@@ -401,7 +395,5 @@ class Game(Displayed, abc.ABC):
 
         shape = jax.eval_shape(observed, jax.random.key(0)).shape
         if len(shape) != 1:
-            raise ValueError(
-                f"observe must return an array of shape (observations,), but returned one of shape {shape}"
-            )
+            raise ValueError(f"observe must return an array of shape (observations,), but returned shape {shape}")
         return int(shape[0])
