@@ -1,8 +1,9 @@
-"""What the bounds of the non-anticipative exploitability cost, how close they are, and how often they hold.
+"""What bounds of the exploitability cost, how close they are, and how often they hold.
 
-For `macro` under a policy trained by the default settings of each `--solvers`, this prints the bracket by seed, its width
-over the lower bound, and its processor seconds over those of a clairvoyant evaluation on as many paths, both compiled.
-For small games with a finite chain it prints in how many of `--draws` draws the interval holds the exact value.
+For `macro` under a policy trained by the default settings of each of `--solvers`, this prints the bracket by seed, its
+width over the lower bound, and its processor seconds over those of a clairvoyant evaluation on as many paths, after
+compilation. For small games with a finite chain it prints in how many of `--draws` draws the interval holds the exact
+value.
 
     python -m structmfg.benchmarks.bounds --out runs/bounds
 """
@@ -22,7 +23,7 @@ from structmfg.policies import Policy, recurrent
 from structmfg.solvers import preset
 from structmfg.solvers.loop import solve
 
-_SMALL = {"num_wealth": 8, "num_income": 2, "num_actions": 4}
+_SMALL: dict[str, Any] = {"num_wealth": 8, "num_income": 2, "num_actions": 4}
 CHAINS: tuple[dict[str, Any], ...] = (
     {"horizon": 7, "noise_states": 3},
     {"horizon": 7, "noise_states": 3, "deviation": 0.3},
@@ -41,8 +42,8 @@ def brackets(game: Game, label: str, policy: Policy, seeds: Sequence[int], **set
     rows = []
     for seed in seeds:
         key = jax.random.key(seed)
-        ours = _processor_seconds(lambda key=key: exploitability_bounds(game, policy, key=key, **settings))
-        theirs = _processor_seconds(lambda key=key: exploitability(game, policy, key=key))
+        ours = _processor_seconds(exploitability_bounds, game, policy, key=key, **settings)
+        theirs = _processor_seconds(exploitability, game, policy, key=key)
         found = exploitability_bounds(game, policy, key=key, **settings)
         rows.append({
             "policy": label, "seed": seed, "lower": found.lower.value, "upper": found.upper.value,
@@ -67,13 +68,13 @@ def held(parameters: dict[str, Any], draws: int) -> dict[str, Any]:
     return {"game": name, "exact": exact, "held": count, "draws": draws, "width": widths}
 
 
-def _processor_seconds(function: Callable[[], Any]) -> float:
+def _processor_seconds(function: Callable[..., Any], *arguments: Any, **settings: Any) -> float:
     """The processor seconds of a call whose programs have been compiled: the smaller of two."""
-    function()
+    function(*arguments, **settings)
     seconds = []
     for _ in range(2):
         began = time.process_time()
-        function()
+        function(*arguments, **settings)
         seconds.append(time.process_time() - began)
     return min(seconds)
 

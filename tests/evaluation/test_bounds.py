@@ -1,17 +1,22 @@
 """Bounds of the non-anticipative exploitability, held against the exact value where the noise is finite."""
 
 import dataclasses
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 import structmfg as smfg
 from structmfg.benchmarks.bounds import CHAINS, held
+from structmfg.cli._output import summary
 from structmfg.evaluation import exploitability, exploitability_bounds
 from structmfg.evaluation._basis import Basis, mean_reward, next_noise_points, num_features, standardised
 from structmfg.games import Macro, normal_quadrature
+from structmfg.reports._captions import losses_text
+from structmfg.reports._figures import draw_losses
 
 SMALL = {"num_wealth": 8, "num_income": 2, "num_actions": 4}
 CHAIN = {**SMALL, "horizon": 5, "noise_states": 3, "deviation": 0.1}
@@ -119,7 +124,8 @@ def test_continuous_noise():
     game, unknown = (kind(**SMALL, horizon=6, deviation=0.1) for kind in (Macro, UnknownLaw))
     table = np.full((16, 4), 0.25)
     found, again = (exploitability_bounds(each, table, key=jax.random.key(0)) for each in (game, unknown))
-    assert 0 < found.lower.value <= found.upper.value < found.clairvoyant.value
+    assert 0 < found.lower.value <= found.upper.value < 1.001 * found.lower.value
+    assert found.foresight.value > -4 * found.foresight.stderr
     assert found.informative
     assert found.reveals_noise
     assert found.public == (found.lower, found.upper)
@@ -227,3 +233,22 @@ def test_a_wide_bracket_is_called_not_informative():
     assert found.foresight.value == pytest.approx(0.7)
     close = found._replace(upper_by_path=paths + 0.01)
     assert str(close).startswith("0.2 ")
+
+
+def test_reports_tell_the_bracket(tmp_path):
+    """The table, the page and result.json have both bounds, and say where they tell little."""
+    game = Macro(**SMALL, horizon=4)
+    evaluation = smfg.reports.evaluate(game, smfg.policies.uniform(game), kinds=["non_anticipative"], num_paths=8)
+    told = smfg.runs.measures(evaluation)
+    low, high = told["bounds"]["interval"]
+    assert low <= told["bounds"]["lower"] <= told["bounds"]["upper"] <= high
+    assert len(told["bounds"]["loss_over_time"]) == 4
+    far = {**told["bounds"], "upper": 3 * told["bounds"]["lower"], "informative": False}
+    anchors = {"paper": None, "floor": dict.fromkeys(smfg.reports.KINDS), "uniform": dict.fromkeys(smfg.reports.KINDS)}
+    for bounds, says in ((told["bounds"], False), (far, True)):
+        shown = io.StringIO()
+        Console(file=shown, width=120).print(summary({**told, "bounds": bounds, "anchors": anchors, "solver": "rspg"}))
+        assert f"{bounds['lower']:.4g} to {bounds['upper']:.4g}" in shown.getvalue()
+        assert ("not informative" in shown.getvalue()) == says
+    assert f"{evaluation.bounds.losses.max():.3g}" in losses_text(evaluation.bounds)
+    assert len(draw_losses(evaluation.bounds).axes) == 2

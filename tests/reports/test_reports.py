@@ -279,14 +279,20 @@ def test_a_curve_that_cannot_be_drawn_does_no_harm(curve: list[Checkpoint]) -> N
     assert reports.figures(GAME, "spg", shown, curve, NO_REFERENCE)
 
 
-def test_continuous_noise_has_no_non_anticipative_exploitability() -> None:
+def test_continuous_noise_has_bounds_of_the_non_anticipative_exploitability() -> None:
     game = SMALL[2]
+    bounded = reports.evaluate(game, uniform(game), kinds=["non_anticipative"], num_paths=8)
+    assert bounded.exploitability == dict.fromkeys(reports.KINDS)
+    low, high = bounded.non_anticipative
+    assert 0 < low <= high < 1.5 * low
     evaluation = reports.evaluate(game, uniform(game), num_paths=4)
+    assert evaluation.non_anticipative is None
+    assert "num_paths must be a whole number of at least 8" in evaluation.no_bounds
     assert evaluation.exploitability["non_anticipative"] is None
     assert evaluation.exploitability["clairvoyant"].stderr > 0
     assert (evaluation.num_paths, evaluation.exact) == (4, False)
-    with pytest.raises(ValueError, match="continuous"):
-        reports.evaluate(game, uniform(game), kinds=["non_anticipative"])
+    with pytest.raises(ValueError, match="at least 8"):
+        reports.evaluate(game, uniform(game), kinds=["non_anticipative"], num_paths=4)
     other = reports.evaluate(game, uniform(game), num_paths=4, seed=1)
     assert other.exploitability["clairvoyant"] != evaluation.exploitability["clairvoyant"]
 
