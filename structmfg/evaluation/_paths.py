@@ -9,7 +9,7 @@ with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` choo
 matrix-free, and explicit BCOO matrices built at every step.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +94,7 @@ def rollout_from(
 
     def step(
         carry: tuple[AggregateState, TransitionKernel | None, Hidden], next_noise: Noise
-    ) -> tuple[tuple[AggregateState, TransitionKernel | None, Hidden], tuple[AggregateState, Array, Array]]:
+    ) -> tuple[tuple[AggregateState, TransitionKernel | None, Hidden], tuple[Any, Array, Array]]:
         aggregate, kernel, before = carry
 
         def respond(aggregate: AggregateState) -> tuple[Array, tuple[Array, Hidden]]:
@@ -109,17 +109,23 @@ def rollout_from(
             operator = operator.explicit()
         following = game.advance(aggregate, operator.move(aggregate.mean_field), next_noise)
         next_kernel = spread(game.kernel(following)) if kernel_comes_first else None
-        return (following, next_kernel, hidden), (aggregate, observation, probabilities)
+        found = aggregate.mean_field, aggregate.public, (aggregate.actions, aggregate.price)
+        return (following, next_kernel, hidden), (found, observation, probabilities)
 
     carry = (
         position.aggregate.before_acting(),
         spread(game.kernel(position.aggregate)) if kernel_comes_first else None,
         position.hidden,
     )
-    (last, _, hidden), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, noise)
-    unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), (aggregates.actions, aggregates.price))
-    end = AggregateState(last.mean_field, last.noise, last.time, last.public, *unknown)
-    aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, end)
+    (last, _, hidden), (found, observations, probabilities) = jax.lax.scan(step, carry, noise)
+    unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), found[2])
+    mean_field, public, acted = jax.tree.map(
+        lambda x, y: jnp.concatenate([x, y[None]]), found, (last.mean_field, last.public, unknown)
+    )
+    first = position.aggregate
+    path = jax.tree.map(lambda z, later: jnp.concatenate([z[None], later]), first.noise, noise)
+    times = first.time + jnp.arange(observations.shape[0] + 1, dtype=first.time.dtype)
+    aggregates = AggregateState(mean_field, path, times, public, *acted)
     return Trajectory(aggregates, observations, probabilities), Position(last, hidden)
 
 
