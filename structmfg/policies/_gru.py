@@ -42,6 +42,19 @@ def unroll(
     return jax.lax.scan(step, start, inputs)[1]
 
 
+def step(
+    inputs: Float[Array, " gates"], weights: Float[Array, "hidden gates"], hidden: Float[Array, " hidden"]
+) -> Float[Array, " hidden"]:
+    """h' at one time, from x W + b (3 H,), U (H, 3 H) and h.
+
+    Both products are with all of U: to take out the columns that count would be an operation of its own at each time.
+    """
+    given, candidate = _split(inputs)
+    z, r = jnp.split(jax.nn.sigmoid(given + _split(hidden @ weights)[0]), 2, axis=-1)
+    a = jnp.tanh(candidate + _split((r * hidden) @ weights)[1])
+    return (1 - z) * hidden + z * a
+
+
 def _split(weights: Array) -> tuple[Array, Array]:
     """The weights of both gates, and those of the candidate a; of an array (..., 3 H)."""
     both = 2 * (weights.shape[-1] // 3)
