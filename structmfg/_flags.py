@@ -25,6 +25,20 @@ def own_rules() -> Iterator[None]:
         yield
 
 
+def on_processor() -> bool:
+    """Whether JAX computes on a processor by default, and not on a GPU or another accelerator."""
+    return jax.default_backend() == "cpu"
+
+
+def steps_written_out(count: int) -> int:
+    """How many steps of a loop are written out one after the other: `count` on an accelerator, else one.
+
+    On an accelerator every operation has to be started, which takes longer than a small one itself, and XLA joins
+    operations of several steps. On a processor the program would only take longer to compile.
+    """
+    return 1 if on_processor() else count
+
+
 @contextlib.contextmanager
 def known_at_once() -> Iterator[None]:
     """Compute the operations within at once, also inside `jit`, and on one device, also inside `shard_map`."""

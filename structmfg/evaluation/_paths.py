@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from structmfg._flags import steps_written_out
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.operators import TransitionKernel, TransitionOperator
 from structmfg.parallel import over_states, spread
 from structmfg.policies import Critic, Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
+_ROW = 4  # steps that are written out on an accelerator
 FORBIDDEN_LOGIT = -1e9  # its exponential is zero, and zero times it is zero
 
 
@@ -117,7 +119,7 @@ def rollout_from(
         spread(game.kernel(position.aggregate)) if kernel_comes_first else None,
         position.hidden,
     )
-    (last, _, hidden), (found, observations, probabilities) = jax.lax.scan(step, carry, noise)
+    (last, _, hidden), (found, observations, probabilities) = jax.lax.scan(step, carry, noise, unroll=steps_written_out(_ROW))
     unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), found[2])
     mean_field, public, acted = jax.tree.map(
         lambda x, y: jnp.concatenate([x, y[None]]), found, (last.mean_field, last.public, unknown)
@@ -288,5 +290,5 @@ def gradient_along(
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
     last = spread(game.kernel(jax.tree.map(lambda x: x[-1], now)))  # the kernel is carried as in `rollout_from`
     inputs = (preceding, now, following, logits, critic)
-    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True)
+    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True, unroll=steps_written_out(_ROW))
     return start, gradient, values

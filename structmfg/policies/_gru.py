@@ -15,6 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from structmfg._flags import steps_written_out
+
+_ROW = 10  # steps that are written out on an accelerator
 Gates = tuple[Array, Array, Array, Array]
 
 
@@ -39,7 +42,7 @@ def unroll(
         hidden = (1 - z) * hidden + z * a
         return hidden, hidden
 
-    return jax.lax.scan(step, start, inputs)[1]
+    return jax.lax.scan(step, start, inputs, unroll=steps_written_out(_ROW))[1]
 
 
 def step(
@@ -92,7 +95,9 @@ def _backward(known: tuple[Array, Array, Array, Array], in_hidden: Array) -> tup
         carried = in_state * stays + in_kept * reset + in_gates @ of_gates.T
         return carried, jnp.concatenate([in_gates, in_a])
 
-    in_start, in_inputs = jax.lax.scan(step, jnp.zeros_like(start), (in_hidden, *slopes), reverse=True)
+    in_start, in_inputs = jax.lax.scan(
+        step, jnp.zeros_like(start), (in_hidden, *slopes), reverse=True, unroll=steps_written_out(_ROW)
+    )
     in_gates, in_candidate = _split(in_inputs)
     in_weights = jnp.concatenate([before.T @ in_gates, kept.T @ in_candidate], axis=1)
     return in_inputs, in_weights, in_start

@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_name, check_positive
+from structmfg._flags import on_processor
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.parallel import STATES, axis_size, over_states
@@ -222,7 +223,7 @@ class StructuralSolver(TrainingSolver):
     def _chunk_steps(self, game: Game, num_steps: int) -> int:
         """The most steps, a divisor of `num_steps`, whose logits (and a joint network's units) fit into one array."""
         numbers = self.num_paths * _states_of_a_device(game) * (game.num_actions + self.policy.units)
-        most = _MAX_CHUNK_NUMBERS if _on_processor() else _MAX_NUMBERS_ON_ACCELERATOR
+        most = _MAX_CHUNK_NUMBERS if on_processor() else _MAX_NUMBERS_ON_ACCELERATOR
         allowed = max(1, most // numbers)
         return max(chunk for chunk in range(1, num_steps + 1) if num_steps % chunk == 0 and chunk <= allowed)
 
@@ -234,13 +235,9 @@ def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
     """
     pairs, num_paths = _states_of_a_device(game) * game.num_actions, len(jax.tree.leaves(paths)[0])
     few = pairs <= MAX_PAIRS_SIDE_BY_SIDE
-    if few or (not _on_processor() and num_paths * pairs <= _MAX_NUMBERS_ON_ACCELERATOR):
+    if few or (not on_processor() and num_paths * pairs <= _MAX_NUMBERS_ON_ACCELERATOR):
         return jax.vmap(function)(paths)
     return jax.lax.map(function, paths)
-
-
-def _on_processor() -> bool:
-    return jax.default_backend() == "cpu"
 
 
 def _states_of_a_device(game: Game) -> int:
