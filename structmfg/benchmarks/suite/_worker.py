@@ -1,4 +1,7 @@
-"""The process of a case, `python -m structmfg.benchmarks.suite._worker CASE`: prints a JSON object for every row."""
+"""The process of a case, `... -m structmfg.benchmarks.suite._worker CASE PLATFORM`: prints a JSON object for every row.
+
+PLATFORM is that of the device that is to be measured, as JAX calls it.
+"""
 
 import json
 import os
@@ -6,17 +9,22 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+import jax
+
 from structmfg._files import to_json
 from structmfg.benchmarks.suite._bandwidth import copy_bandwidth
 from structmfg.benchmarks.suite._cases import FAILED, NOT_RUN, OK, Case, NotRun, Row
+from structmfg.benchmarks.suite._correctness import check_forms
 from structmfg.benchmarks.suite._forms import operator_forms
 from structmfg.benchmarks.suite._peers import peer_update
-from structmfg.benchmarks.suite._updates import training_curve, update_time
+from structmfg.benchmarks.suite._updates import training_curve, update_time, updates_by_paths
 
 KINDS: dict[str, Callable[..., Callable[..., dict[str, Any]]]] = {
     "copy": copy_bandwidth,
+    "check": check_forms,
     "operator": operator_forms,
     "update": update_time,
+    "paths": updates_by_paths,
     "training": training_curve,
     "peer": peer_update,
 }
@@ -42,6 +50,8 @@ def main() -> None:
     """Print rows to standard output, and send what libraries print there to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if (found := jax.devices()[0].platform) != sys.argv[2]:  # JAX takes the processor where a GPU cannot be reached
+        raise SystemExit(f"JAX computes on a {found} here, and not on a {sys.argv[2]}")
     run(Case(**json.loads(sys.argv[1])), out)
 
 
