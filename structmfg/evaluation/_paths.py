@@ -119,7 +119,8 @@ def rollout_from(
         spread(game.kernel(position.aggregate)) if kernel_comes_first else None,
         position.hidden,
     )
-    (last, _, hidden), (found, observations, probabilities) = jax.lax.scan(step, carry, noise, unroll=steps_written_out(_ROW))
+    row = steps_written_out(_ROW)
+    (last, _, hidden), (found, observations, probabilities) = jax.lax.scan(step, carry, noise, unroll=row)
     unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), found[2])
     mean_field, public, acted = jax.tree.map(
         lambda x, y: jnp.concatenate([x, y[None]]), found, (last.mean_field, last.public, unknown)
@@ -290,5 +291,6 @@ def gradient_along(
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
     last = spread(game.kernel(jax.tree.map(lambda x: x[-1], now)))  # the kernel is carried as in `rollout_from`
     inputs = (preceding, now, following, logits, critic)
-    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True, unroll=steps_written_out(_ROW))
+    row = steps_written_out(_ROW)
+    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True, unroll=row)
     return start, gradient, values

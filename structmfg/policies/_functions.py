@@ -88,7 +88,7 @@ class Functions:
     def histories(
         self, parameters: PyTree[Array], observations: Float[Array, "times observation"], hidden: Hidden
     ) -> Hidden:
-        """The hidden states (T, H) that `update` leads to from one state: what it does without it, at all times at once."""
+        """The hidden states (T, H) that `update` leads to; what does not need them is done for all times at once."""
         embedded = self.parts.embed(parameters, observations)
         if not self.settings.recurrent:
             return embedded
@@ -144,7 +144,7 @@ class _Unit(hk.Module):
         self._size = size
 
     def __call__(self, inputs: Array, state: Hidden) -> Hidden:
-        random = hk.initializers.VarianceScaling()
+        random = hk.initializers.VarianceScaling()  # type: ignore[no-untyped-call]
         w_i = hk.get_parameter("w_i", [inputs.shape[-1], 3 * self._size], inputs.dtype, random)
         w_h = hk.get_parameter("w_h", [self._size, 3 * self._size], inputs.dtype, random)
         b = hk.get_parameter("b", [3 * self._size], inputs.dtype, jnp.zeros)

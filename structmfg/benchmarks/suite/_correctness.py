@@ -9,8 +9,9 @@
 The difference is the largest of all entries, relative to the largest entry; a measurement beyond the tolerance fails.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,10 @@ from jaxtyping import Array, PyTree
 from structmfg._flags import own_rules
 from structmfg.benchmarks.suite._cases import FAILED, OK
 from structmfg.benchmarks.suite._device import CPU
-from structmfg.benchmarks.suite._forms import aggregates_of, allow_cusparse, check_cusparse, prebuild, product_of, successor_kernel
+from structmfg.benchmarks.suite._forms import aggregates_of, allow_cusparse, check_cusparse, prebuild, product_of
 from structmfg.evaluation import rollout
-from structmfg.games import Game, NoisePaths, make, noise_paths
+from structmfg.games import AggregateState, Game, NoisePaths, make, noise_paths
+from structmfg.operators import Successors
 from structmfg.solvers import preset
 from structmfg.solvers.gradient import StructuralPolicyGradient
 
@@ -38,13 +40,15 @@ def check_forms(precision: str, seed: int, parameters: dict[str, dict[str, Any]]
     """A function that checks one form of a game's operators, or an update, in this precision."""
     jax.config.update("jax_enable_x64", precision == "float64")
     games = {name: make(name, **chosen) for name, chosen in parameters.items()}
+    point = functools.cache(lambda game, paths, batch: _Point.of(games[game], paths, batch, seed))
 
     def measure(*, game: str, form: str, kernel: str, direction: str, paths: int, batch: str) -> dict[str, Any]:
         built = games[game]
         if form == "update":
-            return _outcome(_update_difference(built, paths, seed), UPDATES[precision])
+            return {**_outcome(_update_difference(built, paths, seed), UPDATES[precision]), "same_bits_again": None}
         with allow_cusparse(form):
-            difference, repeats = _product_difference(built, form, kernel, direction == "forward", paths, batch, seed)
+            at = point(game, paths, batch)
+            difference, repeats = _product_difference(built, at, form, kernel, direction == "forward", batch)
         tolerance = (KERNELS if kernel == "rebuilt" else PRODUCTS)[precision]
         return {**_outcome(difference, tolerance), "same_bits_again": repeats}
 
@@ -58,22 +62,36 @@ def _outcome(difference: float, tolerance: float) -> dict[str, Any]:
     return {"status": FAILED, "reason": f"wrong by {difference:.2g}, and {tolerance:g} is allowed", **figures}
 
 
+class _Point(NamedTuple):
+    """What products are computed with, on the processor: of one path, or with a leading axis of paths."""
+
+    aggregate: AggregateState
+    policy: Array
+    values: Array
+    successors: Successors
+
+    @classmethod
+    def of(cls, game: Game, paths: int, batch: str, seed: int) -> "_Point":
+        """The initial aggregate state, and a random policy and values."""
+        random = np.random.default_rng(seed)
+        with jax.default_device(jax.devices(CPU)[0]):
+            at = aggregates_of(game, paths, batch, seed)
+            policy = random.dirichlet(np.ones(game.num_actions), at.mean_field.shape)
+            values = jnp.asarray(random.random(at.mean_field.shape), float)
+            successors = _each(lambda at: game.kernel(at).successors(), batch)(at)
+            return cls(at, jnp.asarray(policy, float), values, successors)
+
+
 def _product_difference(
-    game: Game, form: str, kernel: str, forward: bool, paths: int, batch: str, seed: int
+    game: Game, point: _Point, form: str, kernel: str, forward: bool, batch: str
 ) -> tuple[float, bool]:
     """The relative difference of a product, and whether it has the same bits when it is computed again."""
-    device, host = jax.devices()[0], jax.devices(CPU)[0]
-    random = np.random.default_rng(seed)
-    with jax.default_device(host):
-        at = aggregates_of(game, paths, batch, seed)
-        many = at.mean_field.shape[:-1]
-        policy = random.dirichlet(np.ones(game.num_actions), (*many, game.num_states))
-        policy = jnp.asarray(policy, float)
-        vector = at.mean_field if forward else jnp.asarray(random.random(at.mean_field.shape), float)
+    at, policy, values, successors = point
+    vector = at.mean_field if forward else values
+    expected = _by_numpy(*map(np.asarray, (*successors, policy, vector)), forward=forward)
+    with jax.default_device(jax.devices(CPU)[0]):
         made = None if kernel == "rebuilt" else _each(prebuild(game, form), batch)(at, policy)
-        lists = _each(lambda at, policy: successor_kernel(game.kernel(at)).successors(), batch)(at, policy)
-    expected = _by_numpy(*(np.asarray(x) for x in (*lists, policy, vector)), forward)
-    arguments = jax.device_put((made, policy, at, vector), device)
+    arguments = jax.device_put((made, policy, at, vector), jax.devices()[0])
     product = _each(product_of(game, form, kernel, forward), batch)
     if form == "jax_cusparse":
         check_cusparse(product, *arguments)
@@ -88,12 +106,12 @@ def _each(function: Callable[..., Any], batch: str) -> Callable[..., Any]:
 
 
 def _by_numpy(
-    targets: np.ndarray, probabilities: np.ndarray, policy: np.ndarray, vector: np.ndarray, forward: bool
+    targets: np.ndarray, probabilities: np.ndarray, policy: np.ndarray, vector: np.ndarray, *, forward: bool
 ) -> np.ndarray:
     """A^T m (forward) or A v, from the successors (..., S, A, K), the policy (..., S, A) and m or v (..., S)."""
     if vector.ndim > 1:
         each = zip(targets, probabilities, policy, vector, strict=True)
-        return np.stack([_by_numpy(*path, forward) for path in each])
+        return np.stack([_by_numpy(*path, forward=forward) for path in each])
     moves = policy.astype(np.float64)[..., None] * probabilities
     if not forward:
         return (moves * vector[targets]).sum((1, 2), dtype=np.float64)
@@ -133,20 +151,22 @@ def _in_double(array: Array) -> Array:
 def check_keys(games: dict[str, tuple[tuple[str, str], ...]], precision: str, paths: int) -> list[dict[str, Any]]:
     """The keys of all checks: each form, in both directions, along one path and along several at once; an update.
 
+    In double precision there is less to check: one path, and no update.
+
     Args:
         games: By name, the forms, and when their kernels are made.
-        precision: Updates are checked in single precision alone.
+        precision: "float32" or "float64".
         paths: The number of noise paths.
     """
     keys: list[dict[str, Any]] = []
+    batches = ((1, "single"), (paths, "vmap")) if precision in UPDATES else ((1, "single"),)
     for game, forms in games.items():
         for form, kernel in forms:
-            for number, batch in ((1, "single"), (paths, "vmap")):
-                if batch == "single" or not form.startswith("jax"):
+            for number, batch in batches:
+                if batch == "single" or not (form.startswith("jax") or kernel == "rebuilt"):
                     shared = {"form": form, "kernel": kernel, "paths": number, "batch": batch}
                     keys += [{"game": game, "direction": way, **shared} for way in ("forward", "adjoint")]
         if precision in UPDATES:
             whole = {"form": "update", "kernel": "rebuilt", "direction": "backward", "paths": paths, "batch": "vmap"}
             keys.append({"game": game, **whole})
     return keys
-

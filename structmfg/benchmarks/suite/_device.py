@@ -1,4 +1,4 @@
-"""The device that the suite measures on: which one it is, how processes reach it, and how much of its memory is used."""
+"""The device that the suite measures on: which one it is, how processes reach it, and its memory."""
 
 import functools
 import importlib.util
@@ -62,7 +62,12 @@ def find_device(name: str | None) -> SuiteDevice:
 def _platforms(name: str | None) -> dict[str, str]:
     """What JAX finds here, its own choice first: the kind of the device by platform."""
     asked = subprocess.run(
-        [sys.executable, "-c", _ASK], capture_output=True, text=True, check=False, env=environment(name), timeout=_SECONDS
+        [sys.executable, "-c", _ASK],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(name),
+        timeout=_SECONDS,
     )
     if asked.returncode:
         raise ValueError(f"JAX finds no device: {(asked.stderr.strip() or 'no message').splitlines()[-1]}")
@@ -112,5 +117,5 @@ def _bytes_on_device(name: str, of_process: Callable[[], int]) -> int:
 
 @functools.cache
 def steps_between_readings() -> int:
-    """How many turns of a loop run before its condition is looked at: on a GPU each look waits for a copy from there."""
+    """How many turns of a loop run before its condition is looked at: on a GPU each look waits for a copy."""
     return 1 if jax.default_backend() == CPU else 16

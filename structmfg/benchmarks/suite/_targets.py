@@ -47,7 +47,8 @@ _WORDS = {"forward": "A^T mu", "adjoint": "A v"}
 
 def targets(rows: Sequence[Row]) -> list[Target]:
     """All targets, with what the rows say of them."""
-    return [*_differences(rows), *_ratios(rows), *_bandwidth(rows), *_exponents(rows), *_memory(rows), *_peers(rows), *_updates(rows)]
+    groups = _differences, _ratios, _bandwidth, _exponents, _memory, _peers, _updates
+    return [target for group in groups for target in group(rows)]
 
 
 def _target(name: str, wanted: str, measured: float | None, met: Callable[[float], bool]) -> Target:

@@ -75,7 +75,7 @@ def updates_by_paths(
 
     Where an update would take more than `most_seconds`, by the time of those with fewer paths, it is left out.
     """
-    built, memory, times = make(game, **parameters), PeakMemory(), TimingBudget(budget[0], int(budget[1]))
+    built, times = make(game, **parameters), TimingBudget(budget[0], int(budget[1]))
     before: list[tuple[int, float]] = []
 
     def measure(*, num_paths: int) -> dict[str, Any]:
@@ -83,13 +83,13 @@ def updates_by_paths(
             raise NotRun(f"an update would take about {expected:.2g} s, and {most_seconds:g} are allowed")
         solver, max_steps = preset(built, "rspg", num_paths=num_paths, sampling="iid")
         assert isinstance(solver, StructuralPolicyGradient)
-        memory.forget()
         estimate = estimate_memory(built, solver, max_steps=max_steps)
         if not estimate.fits:
             raise NotRun(f"it needs {estimate.total:,} bytes of memory, and {estimate.available:,} are available")
         with own_rules():
             state = start(built, solver, jax.random.split(jax.random.key(seed), 1))
             program = lower_chunk(built, solver, state, max_steps).compile()
+            memory = PeakMemory()
 
             def updates(count: int) -> Any:
                 return program(built, solver, state, max_steps, jnp.asarray(count))
