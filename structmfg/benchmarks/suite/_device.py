@@ -97,6 +97,7 @@ class PeakMemory:
     def __init__(self) -> None:
         jax.block_until_ready(jax.jit(lambda: jax.numpy.ones(8))())  # the client and the compiler are up
         self._before = _bytes_on_device("bytes_in_use", resident_memory)
+        forget_peak()
 
     def forget(self) -> None:
         """Measure from now on, where that can be."""

@@ -46,12 +46,17 @@ def _outcome(measure: Callable[..., dict[str, Any]], key: dict[str, Any]) -> Row
         return {"status": FAILED, "reason": " ".join(f"{type(error).__name__}: {error}".split())[:500]}
 
 
+def check_platform(name: str) -> None:
+    """End the process where JAX computes elsewhere: it takes the processor where a GPU cannot be reached."""
+    if (found := jax.devices()[0].platform) != name:
+        raise SystemExit(f"JAX computes on a {found} here, and not on a {name}")
+
+
 def main() -> None:
     """Print rows to standard output, and send what libraries print there to standard error."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if (found := jax.devices()[0].platform) != sys.argv[2]:  # JAX takes the processor where a GPU cannot be reached
-        raise SystemExit(f"JAX computes on a {found} here, and not on a {sys.argv[2]}")
+    check_platform(sys.argv[2])
     run(Case(**json.loads(sys.argv[1])), out)
 
 
