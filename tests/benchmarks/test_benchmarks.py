@@ -268,7 +268,8 @@ def test_the_command_writes_json_and_a_report(
     saved = json.loads(Path("runs/bench/bench.json").read_text())
     assert printed == saved
     assert saved.keys() == {
-        "format", "machine", "device", "seconds", "measurements", "scaling", "targets", "counts", "settings", "out", "report"
+        "format", "machine", "device", "seconds", "measurements", "scaling", "targets", "counts", "settings", "out",
+        "report",
     }  # fmt: skip
     assert {"processor", "cores", "pinned_to_core", "versions", "date"} <= saved["machine"].keys()
     rows = saved["measurements"]

@@ -71,14 +71,14 @@ ON_A_GPU = """HloModule turns
 
 ENTRY %main (a: (s32[], f32[6])) -> (s32[], f32[6]) {
   %a.2 = (s32[], f32[6]{0}) parameter(0)
-  ROOT %loop = (s32[], f32[6]{0}) while(%a.2), condition=%test, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  ROOT %loop = (s32[], f32[6]{0}) while(%a.2), condition=%test, body=%body, TURNS
 }
 """
 
 
 def test_kernels_of_a_gpu_are_counted():
     """Those on another stream, too, and no condition where the number of turns is known."""
-    cost = program_cost(ON_A_GPU)
+    cost = program_cost(ON_A_GPU.replace("TURNS", 'backend_config={"known_trip_count":{"n":"5"}}'))
     assert (cost.kernels, cost.open_loops) == (5 * 3, 0)
     assert cost.flops == 5 * (6 + 6 + 1)
     assert cost.bytes_moved == 5 * (2 * 2 * 24 + 3 * 4)

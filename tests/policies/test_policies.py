@@ -193,7 +193,7 @@ def test_histories_are_those_of_single_updates(is_recurrent, double):
         parameters = policy.parameters
         states = []
         for step, observation in enumerate(observations):
-            signal = policy._input(observation, time + step)
+            signal = policy._input(observation, jnp.asarray(time + step))
             embedded = policy.network.parts.embed(parameters, signal)
             hidden = unit.apply({"gru": parameters["gru"]}, embedded, hidden)
             states.append(hidden)
