@@ -31,7 +31,8 @@ def own_rules() -> Iterator[None]:
 
 def on_processor() -> bool:
     """Whether JAX computes on a processor by default, and not on a GPU or another accelerator."""
-    return jax.default_backend() == "cpu"
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # a device, the name of a platform, or None
+    return (getattr(chosen, "platform", chosen) or jax.default_backend()) == "cpu"
 
 
 def steps_written_out(count: int) -> int:

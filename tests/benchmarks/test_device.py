@@ -110,7 +110,7 @@ KEYS = _correctness.check_keys(
     },
     "float32",
     2,
-)
+) + [_correctness.update_key(game, 2) for game in GAMES]
 
 
 def words(key):

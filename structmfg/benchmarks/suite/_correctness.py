@@ -149,9 +149,9 @@ def _in_double(array: Array) -> Array:
 
 
 def check_keys(games: dict[str, tuple[tuple[str, str], ...]], precision: str, paths: int) -> list[dict[str, Any]]:
-    """The keys of all checks: each form, in both directions, along one path and along several at once; an update.
+    """The keys of all checks: each form, in both directions, along one path and along several at once.
 
-    In double precision there is less to check: one path, and no update.
+    In double precision one path suffices.
 
     Args:
         games: By name, the forms, and when their kernels are made.
@@ -159,14 +159,17 @@ def check_keys(games: dict[str, tuple[tuple[str, str], ...]], precision: str, pa
         paths: The number of noise paths.
     """
     keys: list[dict[str, Any]] = []
-    batches = ((1, "single"), (paths, "vmap")) if precision in UPDATES else ((1, "single"),)
+    batches = ((1, "single"), (paths, "vmap")) if precision == "float32" else ((1, "single"),)
     for game, forms in games.items():
         for form, kernel in forms:
             for number, batch in batches:
                 if batch == "single" or not (form.startswith("jax") or kernel == "rebuilt"):
                     shared = {"form": form, "kernel": kernel, "paths": number, "batch": batch}
                     keys += [{"game": game, "direction": way, **shared} for way in ("forward", "adjoint")]
-        if precision in UPDATES:
-            whole = {"form": "update", "kernel": "rebuilt", "direction": "backward", "paths": paths, "batch": "vmap"}
-            keys.append({"game": game, **whole})
     return keys
+
+
+def update_key(game: str, paths: int) -> dict[str, Any]:
+    """The key of the check of an update, along so many paths."""
+    whole = {"form": "update", "kernel": "rebuilt", "direction": "backward", "paths": paths, "batch": "vmap"}
+    return {"game": game, **whole}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from structmfg._checks import check_integer, check_name, check_seed
 from structmfg.benchmarks._training_run import SHORT
 from structmfg.benchmarks.suite._cases import Case
-from structmfg.benchmarks.suite._correctness import PRODUCTS, check_keys
+from structmfg.benchmarks.suite._correctness import PRODUCTS, check_keys, update_key
 from structmfg.benchmarks.suite._forms import EXPLICIT
 from structmfg.benchmarks.suite._peers import BUILT_IN, check_peer
 from structmfg.benchmarks.suite._updates import UPDATES
@@ -35,6 +35,7 @@ class Plan(NamedTuple):
         paths: Numbers of noise paths with which updates are timed, in ascending order.
         update_seconds: The most that such an update may take.
         checked: Parameters by game, of which all forms are checked against the processor.
+        checked_updates: The games of which an update is checked.
         seconds: The time of the whole run; what is not measured by then is left out.
     """
 
@@ -52,6 +53,7 @@ class Plan(NamedTuple):
     paths: tuple[int, ...]
     update_seconds: float
     checked: dict[str, dict[str, int]]
+    checked_updates: tuple[str, ...]
     seconds: float
 
 
@@ -78,6 +80,7 @@ QUICK = Plan(
     paths=(1, 32, 1024),
     update_seconds=1.0,
     checked=_CHECKED,
+    checked_updates=GAMES[:1],  # two programs are compiled for each
     seconds=570,
 )
 FULL = Plan(
@@ -103,6 +106,7 @@ FULL = Plan(
     paths=(1, 8, 32, 128, 1024),
     update_seconds=20.0,
     checked=_CHECKED,
+    checked_updates=GAMES,
     seconds=math.inf,
 )
 
@@ -139,6 +143,7 @@ def cases(
     checked = {game: plan.checked[game] for game in games if game in plan.checked}
     planned += [_checks(checked, precision, seed) for precision in PRODUCTS if checked]
     planned += [_paths(plan, game, seed) for game in games if plan.paths]
+    planned += [_update_check(game, checked[game], seed) for game in plan.checked_updates if game in checked]
     for game in games:
         chosen = sorted(set(sizes or plan.sizes[game]))
         least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
@@ -200,6 +205,11 @@ def _checks(checked: dict[str, dict[str, int]], precision: str, seed: int) -> Ca
     keys = check_keys({game: tuple(dict.fromkeys(each)) for game, each in forms.items()}, precision, _CHECKED_PATHS)
     arguments = {"precision": precision, "seed": seed, "parameters": checked}
     return Case("check", {"precision": precision}, arguments, keys)
+
+
+def _update_check(game: str, chosen: dict[str, int], seed: int) -> Case:
+    arguments = {"precision": "float32", "seed": seed, "parameters": {game: chosen}}
+    return Case("check", {"precision": "float32"}, arguments, [update_key(game, _CHECKED_PATHS)])
 
 
 def _paths(plan: Plan, game: str, seed: int) -> Case:
