@@ -15,14 +15,33 @@ import numpy as np
 def own_rules() -> Iterator[None]:
     """Set JAX's default rules of promoting types and axes; for a `with`, or as the decorator of a function.
 
+    Matrix products are in full precision unless the user has chosen another one (`jax_default_matmul_precision`): GPUs
+    would round the numbers of a product to 11 bits (TF32), those of a policy's network included.
+
     `jax_debug_infs` is off, too: the logarithm of a probability of zero is infinite, and so is a gap that is not known
     yet. A solve ends with a status of its own where a number should be finite and is not.
 
     A user's game is called under these rules as well. A user who sets strict rules of promotion has them applied to
     their own calls of the game's methods, and not to the calls that a solve makes.
     """
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), jax.debug_infs(False):
+    precision = jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest")  # type: ignore[attr-defined]
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), jax.debug_infs(False), precision:
         yield
+
+
+def on_processor() -> bool:
+    """Whether JAX computes on a processor by default, and not on a GPU or another accelerator."""
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # a device, the name of a platform, or None
+    return (getattr(chosen, "platform", chosen) or jax.default_backend()) == "cpu"
+
+
+def steps_written_out(count: int) -> int:
+    """How many steps of a loop are written out one after the other: `count` on an accelerator, else one.
+
+    On an accelerator every operation has to be started, which takes longer than a small one itself, and XLA joins
+    operations of several steps. On a processor the program would only take longer to compile.
+    """
+    return 1 if on_processor() else count
 
 
 @contextlib.contextmanager

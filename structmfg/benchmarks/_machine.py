@@ -9,12 +9,12 @@ from typing import Any
 from structmfg.runs import versions
 
 
-def machine() -> dict[str, Any]:
-    """The processor, cores, versions and date, for JSON."""
+def machine(*, pinned: bool = True) -> dict[str, Any]:
+    """The processor, cores, versions and date, for JSON; whether the measurements are on one core."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "pinned_to_core": core(),
+        "pinned_to_core": core() if pinned else None,
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

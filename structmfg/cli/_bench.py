@@ -5,6 +5,7 @@
 
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,21 +21,30 @@ from structmfg.runs import gibibytes
 
 
 def bench(arguments: Arguments) -> int:
-    """Exit code 0 unless nothing could be measured; a target that is missed is printed as missed."""
+    """Exit code 0 unless something is computed wrongly, or nothing could be measured; a missed target is printed."""
+    jax.config.update("jax_platforms", "cpu")  # of this process: one that finds a GPU keeps some of its memory
     plan = benchmarks.QUICK if arguments.quick else benchmarks.FULL
     planned = benchmarks.cases(
         plan, games=arguments.games or None, sizes=arguments.sizes or None, peers=arguments.peer, seed=arguments.seed
     )
     out = console(arguments)
     with output_folder(arguments.out, "bench") as folder:
-        result = benchmarks.run(planned, timeout=plan.timeout, callback=lambda *case: _print_case(out, *case))
-        settings = {name: getattr(arguments, name) for name in ("quick", "games", "sizes", "seed")}
+        result = benchmarks.run(
+            planned,
+            timeout=plan.timeout,
+            seconds=plan.seconds,
+            device=arguments.device,
+            callback=lambda *case: _print_case(out, *case),
+        )
+        settings = {name: getattr(arguments, name) for name in ("quick", "device", "games", "sizes", "seed")}
         result = {**result, "settings": settings, "out": str(folder), "report": str(folder / "report.html")}
         benchmarks.save(folder, result)
     out.print(_targets(result))
     out.print(f"\n{_counts(result)}; report: {result['report']}", soft_wrap=True)
     if arguments.json:
         print_json(result)
+    if wrong := [describe(row) for row in result["measurements"] if row["status"] == "failed" and "difference" in row]:
+        raise RuntimeError(f"{len(wrong)} forms are wrong on this device, the first of them {wrong[0]}")
     if not result["counts"]["ok"]:
         raise RuntimeError(f"nothing could be measured; the reasons are in {folder / 'bench.json'}")
     return 0
@@ -98,7 +108,7 @@ def plan(arguments: Arguments) -> int:
 
 
 def _plan_table(planned: benchmarks.UpdatePlan) -> Table:
-    columns = ("Gflop", "GB moved", "messages", "MB sent", "memory", "seconds")
+    columns = ("Gflop", "GB moved", "kernels", "messages", "MB sent", "memory", "seconds")
     table = table_of_numbers("paths x states", *columns, "bound by", "")
     table.columns[-2].justify = table.columns[-1].justify = "left"
     for column in table.columns[:-1]:
@@ -109,8 +119,8 @@ def _plan_table(planned: benchmarks.UpdatePlan) -> Table:
             table.add_row(name, *["–"] * len(columns), "", Text(split.refused))
             continue
         cost = split.cost
-        counted = (cost.flops / 1e9, cost.bytes_moved / 1e9, cost.messages, cost.bytes_sent / 1e6)
-        figures = [f"{figure:.4g}" for figure in counted]
+        counted = (cost.flops / 1e9, cost.bytes_moved / 1e9, cost.kernels, cost.messages, cost.bytes_sent / 1e6)
+        figures = [f"{figure:.5g}" for figure in counted]
         verdict = "best" if split is planned.best else "" if split.fits else "does not fit"
         style = "bold" if split is planned.best else ""
         seconds = f"{split.seconds:.3g}"
@@ -125,6 +135,11 @@ def _plan_notes(arguments: Arguments, planned: benchmarks.UpdatePlan, device: be
         f"{arguments.devices} devices ({device.name}), with {gibibytes(device.memory)} for a program",
         f"seconds: {benchmarks.basis(device)}",
     ]
+    if device.launch:
+        launch = f"{1e6 * device.launch:g} us"
+        notes.append(
+            f"kernels: each is started by itself, {launch}; counted in the program for a processor, see gpu.md"
+        )
     if planned.extrapolated_from:
         sizes = " and ".join(map(str, planned.extrapolated_from))
         notes.append(f"extrapolated: compiled for {sizes} states a device; all but messages grows linearly with them")

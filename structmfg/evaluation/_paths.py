@@ -9,18 +9,20 @@ with r_t(s) = sum_a pi_t(a | s) r_t(s, a). The return is mu_0 . v_0. `form` choo
 matrix-free, and explicit BCOO matrices built at every step.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from structmfg._flags import steps_written_out
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.operators import TransitionKernel, TransitionOperator
 from structmfg.parallel import over_states, spread
 from structmfg.policies import Critic, Hidden, Policy
 
 Form = Literal["matrix_free", "explicit"]
+_ROW = 4  # steps that are written out on an accelerator
 FORBIDDEN_LOGIT = -1e9  # its exponential is zero, and zero times it is zero
 
 
@@ -94,7 +96,7 @@ def rollout_from(
 
     def step(
         carry: tuple[AggregateState, TransitionKernel | None, Hidden], next_noise: Noise
-    ) -> tuple[tuple[AggregateState, TransitionKernel | None, Hidden], tuple[AggregateState, Array, Array]]:
+    ) -> tuple[tuple[AggregateState, TransitionKernel | None, Hidden], tuple[Any, Array, Array]]:
         aggregate, kernel, before = carry
 
         def respond(aggregate: AggregateState) -> tuple[Array, tuple[Array, Hidden]]:
@@ -109,17 +111,24 @@ def rollout_from(
             operator = operator.explicit()
         following = game.advance(aggregate, operator.move(aggregate.mean_field), next_noise)
         next_kernel = spread(game.kernel(following)) if kernel_comes_first else None
-        return (following, next_kernel, hidden), (aggregate, observation, probabilities)
+        found = aggregate.mean_field, aggregate.public, (aggregate.actions, aggregate.price)
+        return (following, next_kernel, hidden), (found, observation, probabilities)
 
     carry = (
         position.aggregate.before_acting(),
         spread(game.kernel(position.aggregate)) if kernel_comes_first else None,
         position.hidden,
     )
-    (last, _, hidden), (aggregates, observations, probabilities) = jax.lax.scan(step, carry, noise)
-    unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), (aggregates.actions, aggregates.price))
-    end = AggregateState(last.mean_field, last.noise, last.time, last.public, *unknown)
-    aggregates = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), aggregates, end)
+    row = steps_written_out(_ROW)
+    (last, _, hidden), (found, observations, probabilities) = jax.lax.scan(step, carry, noise, unroll=row)
+    unknown = jax.tree.map(lambda x: jnp.full_like(x[0], jnp.nan), found[2])
+    mean_field, public, acted = jax.tree.map(
+        lambda x, y: jnp.concatenate([x, y[None]]), found, (last.mean_field, last.public, unknown)
+    )
+    first = position.aggregate
+    path = jax.tree.map(lambda z, later: jnp.concatenate([z[None], later]), first.noise, noise)
+    times = first.time + jnp.arange(observations.shape[0] + 1, dtype=first.time.dtype)
+    aggregates = AggregateState(mean_field, path, times, public, *acted)
     return Trajectory(aggregates, observations, probabilities), Position(last, hidden)
 
 
@@ -282,5 +291,6 @@ def gradient_along(
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
     last = spread(game.kernel(jax.tree.map(lambda x: x[-1], now)))  # the kernel is carried as in `rollout_from`
     inputs = (preceding, now, following, logits, critic)
-    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True)
+    row = steps_written_out(_ROW)
+    (start, _), (gradient, values) = jax.lax.scan(step, (end, last), inputs, reverse=True, unroll=row)
     return start, gradient, values

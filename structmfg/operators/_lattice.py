@@ -21,7 +21,7 @@ from structmfg.operators._base import ROUNDING, Table, Vector, without_ends
 from structmfg.operators._kernel import TransitionKernel
 from structmfg.operators._operator import TransitionOperator
 from structmfg.operators._sparse import Successors
-from structmfg.operators._walls import MOST_STATES, Line, as_barriers, as_offsets
+from structmfg.operators._walls import MOST_STATES, Line, as_barriers, as_offsets, states_of
 
 _LONG = 2**24  # beyond it, XLA's convolution on CPU returns zeros at the end of a signal of 4 n + 1 or 4 n + 2 entries
 
@@ -127,12 +127,10 @@ class LatticeKernel(TransitionKernel):
         )
         # Joined with anything and overwritten: written into zeros, it would become a `pad`, and slow down its loop.
         expected = jnp.concatenate([around[:first], sums, around[: line.reach]])
-        for start, size in [*line.ends(line.reach), *line.at_barriers()]:
-            states = jnp.asarray(start) + jnp.arange(size)
-            targets = self._targets(states)
-            reached = around[targets + max_shift - self.shift] if max_shift else values[targets]
-            expected = expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1), unique_indices=True)
-        return expected
+        states = line.near_walls
+        targets = self._targets(states)
+        reached = around[targets + max_shift - self.shift] if max_shift else values[targets]
+        return expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1), unique_indices=line.is_open)
 
     @override
     def push_under(self, policy: Table, mass: Vector) -> Vector:
@@ -156,17 +154,16 @@ class LatticeKernel(TransitionKernel):
             arrived = lax.dynamic_update_slice_in_dim(room, sums, first + self.shift, 0)
         else:  # zeros at both ends that XLA does not know to be; see `expect_under`
             arrived = jnp.concatenate([0 * far[:first], sums, 0 * far[last:]])
-        for start, size in line.ends(first + line.reach, margin):
-            states = jnp.asarray(start) + jnp.arange(size)
-            before = states[:, None] + np.array(offsets)
-            missing = (before < first) | (before >= last)
-            moving = (far[states][:, None] * policy[states]) * missing
-            arrived = arrived.at[self._targets(states)].add(moving)
-        for states, taken in near:
+        states = states_of(line.ends(first + line.reach, margin))
+        before = states[:, None] + np.array(offsets)
+        missing = (before < first) | (before >= last)
+        moving = [(far[states][:, None] * policy[states]) * missing]
+        for around, taken in near:
             if margin:
-                taken = jnp.where((states >= margin) & (states < self.num_states - margin), taken, 0)
-            arrived = arrived.at[self._targets(states)].add(taken[:, None] * policy[states])
-        return arrived
+                taken = jnp.where((around >= margin) & (around < self.num_states - margin), taken, 0)
+            moving.append(taken[:, None] * policy[around])
+        states = jnp.concatenate([states, *(around for around, _ in near)])
+        return arrived.at[self._targets(states)].add(jnp.concatenate(moving))
 
     @property
     def _known_moves(self) -> tuple[tuple[int, ...], int]:
@@ -266,10 +263,8 @@ class LatticeNoise(TransitionOperator):
         if line.short:
             return near(jnp.arange(self.num_states))
         expected = self._correlate(values, 1)
-        for first, size in [*line.ends(line.reach), *line.at_barriers()]:
-            states = jnp.asarray(first) + jnp.arange(size)  # as a slice, it would make XLA copy the convolution first
-            expected = expected.at[states].set(near(states), unique_indices=True)
-        return expected
+        # By their numbers, as slices would make XLA copy the convolution first.
+        return expected.at[line.near_walls].set(near(line.near_walls), unique_indices=line.is_open)
 
     @override
     def rmv(self, mass: Vector) -> Vector:
@@ -280,14 +275,13 @@ class LatticeNoise(TransitionOperator):
             return arrived.at[self._targets(jnp.arange(self.num_states))].add(mass[:, None] * self.probabilities[None])
         far, near = line.split(mass)
         arrived = self._correlate(far, -1)  # all but what would leave the line
-        for start, size in line.ends(line.reach):
-            states = jnp.asarray(start) + jnp.arange(size)
-            beyond = states[:, None] + np.array(self.offsets)
-            missing = (beyond < 0) | (beyond >= self.num_states)
-            arrived = arrived.at[self._targets(states)].add(far[states][:, None] * self.probabilities * missing)
-        for states, taken in near:
-            arrived = arrived.at[self._targets(states)].add(taken[:, None] * self.probabilities)
-        return arrived
+        states = states_of(line.ends(line.reach))
+        beyond = states[:, None] + np.array(self.offsets)
+        missing = (beyond < 0) | (beyond >= self.num_states)
+        moving = [far[states][:, None] * self.probabilities * missing]
+        moving += [taken[:, None] * self.probabilities for _, taken in near]
+        states = jnp.concatenate([states, *(around for around, _ in near)])
+        return arrived.at[self._targets(states)].add(jnp.concatenate(moving))
 
     @override
     def successors(self) -> Successors:

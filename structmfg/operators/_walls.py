@@ -74,6 +74,16 @@ class Line(NamedTuple):
         around = min(2 * self.reach + 1, self.num_states)
         return [(jnp.clip(b - self.reach, 0, self.num_states - around), around) for b in self.barriers]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there are no barriers, so that no state is in two windows."""
+        return not self.barriers.shape[0]
+
+    @property
+    def near_walls(self) -> Int[Array, " some"]:
+        """The states that may be clipped, window by window: all get their rows in one operation."""
+        return states_of([*self.ends(self.reach), *self.at_barriers()])
+
     def split(self, mass: Float[Array, " states"]) -> tuple[Array, list[tuple[Array, Array]]]:
         """The mass out of reach of any barrier, and the rest as (states, mass), counted in the first window it is in.
 
@@ -88,6 +98,11 @@ class Line(NamedTuple):
             near.append((states, jnp.where(jnp.any(jnp.array(counted), axis=0), 0, taken) if counted else taken))
             far = lax.dynamic_update_slice_in_dim(far, jnp.zeros_like(taken), first, 0)
         return far, near
+
+
+def states_of(windows: Sequence[tuple[ArrayLike, int]]) -> Int[Array, " some"]:
+    """The states in windows, one window after the other."""
+    return jnp.concatenate([jnp.asarray(first) + jnp.arange(size) for first, size in windows])
 
 
 def as_barriers(num_states: int, barriers: ArrayLike | Sequence[ArrayLike], checks: bool) -> Int[Array, " barriers"]:

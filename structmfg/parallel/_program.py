@@ -18,6 +18,7 @@ _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "afte
 _MOVES = {"broadcast", "iota", "copy", "reshape", "transpose", "slice", "dynamic-slice", "dynamic-update-slice", "pad"}
 _MOVES |= {"gather", "concatenate", "reverse", "custom-call", "optimization-barrier", "copy-start"}
 _SENDS = ("collective-permute", "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all")
+_TRIPS = r'"known_trip_count":\{"n":"([0-9]+)"'
 _READS_PART = {"dynamic-slice", "slice", "gather"}
 
 
@@ -28,7 +29,7 @@ class ProgramCost(NamedTuple):
         flops: Arithmetic operations: two for each product of a matrix product, one for each number that another
             instruction computes, whatever its type.
         bytes_moved: Bytes that instructions read and write; those within a fusion read and write nothing.
-        kernels: Instructions that are run one after the other, a fusion being one.
+        kernels: Instructions that are run one after the other, a fusion being one: on a GPU each is a launch.
         messages: Messages, one after the other: one for a permutation, and as many as a binary tree of the devices has
             levels for a gather or a sum in parts, twice as many for a sum.
         bytes_sent: Bytes that the device sends.
@@ -133,10 +134,11 @@ class _Counter:
     def _of(self, each: _Instruction, known: dict[str, _Instruction]) -> ProgramCost:
         called = {text.split("=")[0]: text.split("=%")[-1] for text in re.findall(r"\w+=%[\w.\-]+", each.attributes)}
         if each.kind == "while":
-            turn = self.of_computation(called["body"]).plus(self.of_computation(called["condition"]))
-            trips = re.search(r'"known_trip_count":\{"n":"([0-9]+)"', each.attributes)
-            cost = ProgramCost().plus(turn, float(trips[1]) if trips else 1.0)
-            return cost if trips else cost._replace(open_loops=cost.open_loops + 1)
+            turn, trips = self.of_computation(called["body"]), re.search(_TRIPS, each.attributes)
+            if trips:  # the condition need not be looked at
+                return ProgramCost().plus(turn, float(trips[1]))
+            cost = turn.plus(self.of_computation(called["condition"]))
+            return cost._replace(open_loops=cost.open_loops + 1)
         if each.kind in ("call", "async-start"):
             return self.of_computation(called.get("to_apply") or called["calls"])
         if each.kind == "conditional":
@@ -147,7 +149,7 @@ class _Counter:
             return max(map(self.of_computation, branches), key=lambda cost: cost.flops + cost.bytes_moved)
         if each.kind in _FREE or each.kind.endswith("-done"):
             return ProgramCost()
-        if each.kind == "fusion":
+        if each.kind in ("fusion", "fusion-start"):  # the second on another stream of a GPU
             inner = self._computations[called["calls"]]
             flops = sum(self._flops(other, inner) for other in inner.values())
             return ProgramCost(flops, _bytes_of_fusion(inner), 1.0)

@@ -13,6 +13,7 @@ from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import Game
 from structmfg.parallel import over_states
 from structmfg.policies._base import Head, Hidden, ordered_logits
+from structmfg.policies._gru import step, unroll
 
 Architecture = Literal["factored", "joint"]
 
@@ -58,6 +59,7 @@ class _Parts(NamedTuple):
 
     prepare: Callable[..., Any]
     start: Callable[..., Any]
+    embed: Callable[..., Any]
     update: Callable[..., Any]
     decode: Callable[..., Any]
 
@@ -83,13 +85,23 @@ class Functions:
         """The functions, which take the parameters first."""
         return hk.without_apply_rng(hk.multi_transform(self._build)).apply
 
+    def histories(
+        self, parameters: PyTree[Array], observations: Float[Array, "times observation"], hidden: Hidden
+    ) -> Hidden:
+        """The hidden states (T, H) that `update` leads to; what does not need them is done for all times at once."""
+        embedded = self.parts.embed(parameters, observations)
+        if not self.settings.recurrent:
+            return embedded
+        unit = parameters["gru"]
+        return unroll(embedded @ unit["w_i"] + unit["b"], unit["w_h"], hidden)
+
     def _build(self) -> tuple[Callable[..., Any], _Parts]:
         recurrent, architecture, _, hidden, width, depth, rank, frequencies, _ = self.settings
         game, outputs = self.game, self.outputs
-        core: hk.RNNCore = hk.GRU(hidden) if recurrent else hk.IdentityCore()
-        embed = hk.nets.MLP([hidden] * (1 if recurrent else 2), activation=jnp.tanh, activate_final=True, name="embed")
+        layer = hk.nets.MLP([hidden] * (1 if recurrent else 2), activation=jnp.tanh, activate_final=True, name="embed")
         layers = [width] * depth
         branch = hk.Linear(rank, name="branch")
+        unit = _Unit(hidden, name="gru")
         trunk = hk.nets.MLP([*layers, outputs * (rank + 1)], activation=jax.nn.silu, name="trunk")
         joint = hk.nets.MLP([*layers, outputs], activation=jax.nn.silu, name="joint")
 
@@ -102,9 +114,12 @@ class Functions:
         def start() -> Hidden:
             return jnp.zeros(hidden)
 
+        def embed(observation: Array) -> Array:
+            return layer(_harmonics(observation, frequencies))
+
         def update(state: Hidden, observation: Array) -> Hidden:
-            embedded = embed(_harmonics(observation, frequencies))
-            return core(embedded, state)[1] if recurrent else embedded
+            embedded = embed(observation)
+            return unit(embedded, state) if recurrent else embedded
 
         def decode(prepared: Array, state: Hidden) -> Array:
             if architecture == "joint":
@@ -118,7 +133,22 @@ class Functions:
         def whole(observation: Array) -> Array:
             return decode(prepare(), update(start(), observation))
 
-        return whole, _Parts(prepare, start, update, decode)
+        return whole, _Parts(prepare, start, embed, update, decode)
+
+
+class _Unit(hk.Module):
+    """The gated recurrent unit of haiku, with the same parameters."""
+
+    def __init__(self, size: int, name: str) -> None:
+        super().__init__(name)
+        self._size = size
+
+    def __call__(self, inputs: Array, state: Hidden) -> Hidden:
+        random = hk.initializers.VarianceScaling()  # type: ignore[no-untyped-call]
+        w_i = hk.get_parameter("w_i", [inputs.shape[-1], 3 * self._size], inputs.dtype, random)
+        w_h = hk.get_parameter("w_h", [self._size, 3 * self._size], inputs.dtype, random)
+        b = hk.get_parameter("b", [3 * self._size], inputs.dtype, jnp.zeros)
+        return step(inputs @ w_i + b, w_h, state)
 
 
 def _harmonics(x: Float[Array, "*batch features"], frequencies: int) -> Float[Array, "*batch more"]:

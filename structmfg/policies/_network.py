@@ -13,6 +13,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from typing_extensions import override
@@ -57,10 +58,24 @@ class Network(Parametric):
 
     @override
     def update(self, hidden: Hidden, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Hidden:
+        return self.network.parts.update(self.parameters, hidden, self._input(observation, time))
+
+    @override
+    def histories(
+        self,
+        observations: Float[Array, "times observation"],
+        hidden: Hidden | None = None,
+        time: Int[Array, ""] | int = 0,
+    ) -> Hidden:
+        inputs = jax.vmap(self._input)(observations, time + jnp.arange(observations.shape[0]))
+        return self.network.histories(self.parameters, inputs, self.start() if hidden is None else hidden)
+
+    def _input(self, observation: Float[Array, " observation"], time: Int[Array, ""]) -> Float[Array, " inputs"]:
+        """What the network gets of an observation: it in the network's units, and the time where there is a clock."""
         signal = self.game.normalise(observation)
         if self.settings.recurrent and self.settings.clock:
             signal = jnp.append(signal, time / self.game.horizon)
-        return self.network.parts.update(self.parameters, hidden, signal)
+        return signal
 
 
 class NetworkPolicy(Network, ParametricPolicy):

@@ -30,7 +30,8 @@ TINY = {
 }
 KEY = {"form": "structured", "kernel": "prebuilt", "direction": "forward", "paths": 1, "batch": "single"}
 SMALL_PLAN = benchmarks.QUICK._replace(
-    sizes={"linear_quadratic": (99,)}, layouts=((1, "single"),), explicit=(), budget=(1e-4, 1), updates=(), training={}
+    sizes={"linear_quadratic": (99,)}, layouts=((1, "single"),), explicit=(), budget=(1e-4, 1), updates=(), training={},
+    paths=(), checked={},
 )  # fmt: skip
 
 PEER = """
@@ -248,7 +249,8 @@ def test_the_plans_cover_what_is_judged() -> None:
         rows = []
         for case in benchmarks.cases(plan):
             library = {"library": case.labels["peer"].rpartition(":")[2]} if case.kind == "peer" else {}
-            figures = {"seconds": 1.0, "bytes_per_second": 1.0, "peak_bytes": 1, **library}
+            figures = {"seconds": 1.0, "bytes_per_second": 1.0, "peak_bytes": 1, "difference": 0.0, "tolerance": 1.0}
+            figures |= library
             rows += [case.row(key, {"status": "ok", **figures}) for key in case.keys]
         assert {target.status for target in targets(rows)} <= {"met", "missed", "for comparison"}
 
@@ -266,7 +268,8 @@ def test_the_command_writes_json_and_a_report(
     saved = json.loads(Path("runs/bench/bench.json").read_text())
     assert printed == saved
     assert saved.keys() == {
-        "format", "machine", "seconds", "measurements", "scaling", "targets", "counts", "settings", "out", "report"
+        "format", "machine", "device", "seconds", "measurements", "scaling", "targets", "counts", "settings", "out",
+        "report",
     }  # fmt: skip
     assert {"processor", "cores", "pinned_to_core", "versions", "date"} <= saved["machine"].keys()
     rows = saved["measurements"]
@@ -288,7 +291,7 @@ def test_nothing_measured_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_run, "run_case", lambda case, timeout: case.rows("failed", "no luck <here>"))
+    monkeypatch.setattr(_run, "run_case", lambda case, **_: case.rows("failed", "no luck <here>"))
     assert main(["bench", "--quick", "--quiet", "--out", "out"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -72,6 +72,8 @@ def test_command(capsys):
     assert plan["num_paths"] == 2
     assert plan["best"] == plan["splits"][0]
     assert 0 < plan["best"]["seconds"] < 1
+    assert plan["best"]["kernels"] > 100
+    assert "each is started by itself, 3.4 us" in err
     assert plan["basis"].startswith("predicted, not measured")
     assert "best" in err
 

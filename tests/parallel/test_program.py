@@ -46,6 +46,44 @@ def test_a_turn_reads_and_writes_no_more_than_its_row():
     assert 2 < program_cost(program.as_text()).bytes_moved / (500 * 64 * 4) < 8
 
 
+ON_A_GPU = """HloModule turns
+%added (p: f32[6]) -> f32[6] {
+  %p = f32[6]{0} parameter(0)
+  ROOT %sum = f32[6]{0} add(%p, %p)
+}
+
+%body (a: (s32[], f32[6])) -> (s32[], f32[6]) {
+  %a = (s32[], f32[6]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%a), index=0
+  %x = f32[6]{0} get-tuple-element(%a), index=1
+  %start = ((f32[6]{0}), f32[6]{0}) fusion-start(%x), kind=kLoop, calls=%added
+  %done = f32[6]{0} fusion-done(%start)
+  %y = f32[6]{0} fusion(%done), kind=kLoop, calls=%added
+  %next = s32[] add(%i, %i)
+  ROOT %out = (s32[], f32[6]{0}) tuple(%next, %y)
+}
+
+%test (a: (s32[], f32[6])) -> pred[] {
+  %a.1 = (s32[], f32[6]{0}) parameter(0)
+  %i.1 = s32[] get-tuple-element(%a.1), index=0
+  ROOT %less = pred[] compare(%i.1, %i.1), direction=LT
+}
+
+ENTRY %main (a: (s32[], f32[6])) -> (s32[], f32[6]) {
+  %a.2 = (s32[], f32[6]{0}) parameter(0)
+  ROOT %loop = (s32[], f32[6]{0}) while(%a.2), condition=%test, body=%body, TURNS
+}
+"""
+
+
+def test_kernels_of_a_gpu_are_counted():
+    """Those on another stream, too, and no condition where the number of turns is known."""
+    cost = program_cost(ON_A_GPU.replace("TURNS", 'backend_config={"known_trip_count":{"n":"5"}}'))
+    assert (cost.kernels, cost.open_loops) == (5 * 3, 0)
+    assert cost.flops == 5 * (6 + 6 + 1)
+    assert cost.bytes_moved == 5 * (2 * 2 * 24 + 3 * 4)
+
+
 def test_a_loop_of_unknown_length_is_told():
     program = compiled(lambda x: jax.lax.while_loop(lambda x: x.sum() < 1, lambda x: jnp.sort(x) + 0.1, x), (64,))
     assert program_cost(program.as_text()).open_loops == 1

@@ -4,6 +4,7 @@ import functools
 import itertools
 
 import equinox as eqx
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import structmfg as smfg
 from structmfg.policies import as_policy, memoryless, network_policy, recurrent, tabular, uniform
+from structmfg.policies._base import RecurrentModel
 
 GAME = smfg.games.make("linear_quadratic", num_states=7, horizon=4)
 SIZES = {"hidden": 6, "width": 5, "depth": 2, "rank": 3}
@@ -168,3 +170,38 @@ def test_bad_tables(table, message):
 def test_bad_settings(kind, settings, message):
     with pytest.raises(ValueError, match=message):
         kind(GAME, **settings)
+
+
+@pytest.mark.parametrize("is_recurrent", [True, False])
+def test_histories_are_those_of_single_updates(is_recurrent, double):
+    """They are computed for all times at once, with a backward pass of their own; the unit is that of haiku."""
+    policy = built(is_recurrent, "factored", "categorical", True)
+    observations = jnp.asarray(OBSERVATIONS)[None] * np.array([1.0, 0.7])[:, None, None]
+    hidden = jnp.asarray(np.linspace(-0.8, 0.9, 12).reshape(2, 6))
+    weights = jnp.asarray(np.cos(np.arange(48.0)).reshape(2, 4, 6))
+
+    def weighted(histories, parameters, observations, hidden):
+        bound = policy.with_parameters(parameters)
+        states = jax.vmap(lambda o, h: histories(bound, o, h, 1))(observations, hidden)
+        return jnp.sum(weights * states**2)
+
+    def one_by_one(policy, observations, hidden, time):
+        return RecurrentModel.histories(policy, observations, hidden, time)
+
+    def by_haiku(policy, observations, hidden, time):
+        unit = hk.without_apply_rng(hk.transform(lambda x, h: hk.GRU(6)(x, h)[1]))
+        parameters = policy.parameters
+        states = []
+        for step, observation in enumerate(observations):
+            signal = policy._input(observation, jnp.asarray(time + step))
+            embedded = policy.network.parts.embed(parameters, signal)
+            hidden = unit.apply({"gru": parameters["gru"]}, embedded, hidden)
+            states.append(hidden)
+        return jnp.stack(states)
+
+    given = (policy.parameters, observations, hidden)
+    found = jax.value_and_grad(lambda *x: weighted(type(policy).histories, *x), argnums=(0, 1, 2))(*given)
+    for other in (one_by_one, by_haiku) if is_recurrent else (one_by_one,):
+        expected = jax.value_and_grad(lambda *x, other=other: weighted(other, *x), argnums=(0, 1, 2))(*given)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)

@@ -21,7 +21,7 @@ class Case(NamedTuple):
     """Measurements that share a process.
 
     Attributes:
-        kind: "copy", "operator", "update", "training" or "peer".
+        kind: "copy", "check", "operator", "paths", "update", "training" or "peer".
         labels: What all rows of the case are labelled with.
         arguments: What the case is set up with.
         keys: The labels of each row, with which it is measured.

@@ -13,6 +13,7 @@ from structmfg.benchmarks.suite._cases import OK, Row, find
 
 # Every form has a colour, and every way of making its kernel a line style.
 _FORMS = {"structured": COLOURS[0], "successors": COLOURS[1], "bcoo": COLOURS[2], "bcsr": COLOURS[3]}
+_FORMS |= {"jax_bcoo": COLOURS[4], "jax_cusparse": COLOURS[5]}
 _KERNELS = {"prebuilt": "-", "rebuilt": "--"}
 _LAYOUTS = {(1, "single"): "one path", (8, "vmap"): "eight paths at once", (8, "map"): "eight paths in a row"}
 _WORDS = {"forward": "Aᵀ μ", "adjoint": "A v"}

@@ -1,11 +1,14 @@
 """The plan of a run: all its cases, in order."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from structmfg._checks import check_integer, check_name, check_seed
 from structmfg.benchmarks._training_run import SHORT
 from structmfg.benchmarks.suite._cases import Case
+from structmfg.benchmarks.suite._correctness import PRODUCTS, check_keys, update_key
+from structmfg.benchmarks.suite._forms import EXPLICIT
 from structmfg.benchmarks.suite._peers import BUILT_IN, check_peer
 from structmfg.benchmarks.suite._updates import UPDATES
 from structmfg.games import make
@@ -29,6 +32,11 @@ class Plan(NamedTuple):
         updates: Names of `UPDATES`.
         training: The number of updates of each preset, by game.
         evaluations: The number of evaluations in each training run.
+        paths: Numbers of noise paths with which updates are timed, in ascending order.
+        update_seconds: The most that such an update may take.
+        checked: Parameters by game, of which all forms are checked against the processor.
+        checked_updates: The games of which an update is checked.
+        seconds: The time of the whole run; what is not measured by then is left out.
     """
 
     sizes: dict[str, tuple[int, ...]]
@@ -42,8 +50,19 @@ class Plan(NamedTuple):
     updates: tuple[str, ...]
     training: dict[str, dict[str, int]]
     evaluations: int
+    paths: tuple[int, ...]
+    update_seconds: float
+    checked: dict[str, dict[str, int]]
+    checked_updates: tuple[str, ...]
+    seconds: float
 
 
+_CHECKED = {
+    "linear_quadratic": {"num_states": 1000},
+    "beach_bar": {"num_states": 501},
+    "macro": {"num_wealth": 100, "num_income": 5},
+}
+_CHECKED_PATHS = 4
 _LATTICE = (10_000, 100_000, 1_000_000)
 
 QUICK = Plan(
@@ -54,10 +73,15 @@ QUICK = Plan(
     layouts=((1, "single"), (8, "vmap")),
     explicit=("single",),
     budget=(0.05, 3),
-    timeout=120,
+    timeout=180,
     updates=("default, 8 paths", "paper, successors"),
     training={"linear_quadratic": {"default": 300}},
     evaluations=3,
+    paths=(1, 32, 1024),
+    update_seconds=1.0,
+    checked=_CHECKED,
+    checked_updates=GAMES[:1],  # two programs are compiled for each
+    seconds=570,
 )
 FULL = Plan(
     sizes={
@@ -79,6 +103,11 @@ FULL = Plan(
         "macro": {"default": SHORT["macro"]},
     },
     evaluations=10,
+    paths=(1, 8, 32, 128, 1024),
+    update_seconds=20.0,
+    checked=_CHECKED,
+    checked_updates=GAMES,
+    seconds=math.inf,
 )
 
 
@@ -111,6 +140,10 @@ def cases(
     for peer in peers:
         check_peer(peer)
     planned = [Case("copy", {}, {}, [{}])]
+    checked = {game: plan.checked[game] for game in games if game in plan.checked}
+    planned += [_checks(checked, precision, seed) for precision in PRODUCTS if checked]
+    planned += [_paths(plan, game, seed) for game in games if plan.paths]
+    planned += [_update_check(game, checked[game], seed) for game in plan.checked_updates if game in checked]
     for game in games:
         chosen = sorted(set(sizes or plan.sizes[game]))
         least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
@@ -147,6 +180,7 @@ def _operators(plan: Plan, game: str, size: int, seed: int) -> Case:
         {"form": form, "kernel": kernel, "direction": direction, "paths": paths, "batch": batch}
         for paths, batch in (plan.layouts if size <= plan.many else plan.layouts[:1])
         for form, kernel in _forms(game, matrices and batch in plan.explicit)
+        if batch == "single" or not form.startswith("jax")
         for direction in ("forward", "adjoint")
     ]
     if matrices:
@@ -162,7 +196,26 @@ def _forms(game: str, explicit: bool) -> list[tuple[str, str]]:
     """Forms, and when their kernels are made; leanest first. Only the kernel of `macro` depends on the mean field."""
     rebuilt = ("prebuilt", "rebuilt") if game == "macro" else ("prebuilt",)
     forms = [(form, kernel) for form in ("structured", "successors") for kernel in rebuilt]
-    return forms + [("bcoo", "prebuilt"), ("bcsr", "prebuilt")] * explicit
+    return forms + [(form, "prebuilt") for form in EXPLICIT if explicit]
+
+
+def _checks(checked: dict[str, dict[str, int]], precision: str, seed: int) -> Case:
+    # What multiplies by an explicit matrix does not know of which game it is.
+    forms = {game: (*_forms(game, game == next(iter(checked))), ("structured", "rebuilt")) for game in checked}
+    keys = check_keys({game: tuple(dict.fromkeys(each)) for game, each in forms.items()}, precision, _CHECKED_PATHS)
+    arguments = {"precision": precision, "seed": seed, "parameters": checked}
+    return Case("check", {"precision": precision}, arguments, keys)
+
+
+def _update_check(game: str, chosen: dict[str, int], seed: int) -> Case:
+    arguments = {"precision": "float32", "seed": seed, "parameters": {game: chosen}}
+    return Case("check", {"precision": "float32"}, arguments, [update_key(game, _CHECKED_PATHS)])
+
+
+def _paths(plan: Plan, game: str, seed: int) -> Case:
+    arguments: dict[str, Any] = {"game": game, "parameters": {}, "seed": seed, "budget": list(plan.budget)}
+    keys: list[dict[str, Any]] = [{"num_paths": number} for number in plan.paths]
+    return Case("paths", _labels(game, {}), {**arguments, "most_seconds": plan.update_seconds}, keys)
 
 
 def _updates(plan: Plan, game: str, seed: int) -> Case:

@@ -12,12 +12,22 @@ COLUMNS = {
         "game", "states", "form", "kernel", "direction", "paths", "batch", "seconds", "spread", "share", "peak_mib",
         "compile_seconds",
     ),
+    "check": (
+        "precision", "game", "form", "kernel", "direction", "paths", "batch", "difference", "tolerance",
+        "same_bits_again",
+    ),
+    "paths": (
+        "game", "num_paths", "updates_per_second", "paths_per_second", "seconds", "seconds_alone", "spread", "kernels",
+        "peak_mib", "estimated_mib", "compile_seconds",
+    ),
     "update": ("game", "update", "num_paths", "seconds", "spread", "compile_seconds"),
     "training": ("game", "preset", "steps", "seconds_per_update", "seconds", "exploitability", "compile_seconds"),
     "peer": ("library", "version", "states", "actions", "seconds", "spread", "what"),
 }  # fmt: skip
 TITLES = {
     "operator": "Operators",
+    "check": "Correctness: the largest difference to the processor, relative to the largest entry",
+    "paths": "Updates by noise paths, within a compiled training",
     "update": "One RSPG update",
     "training": "Training",
     "peer": "Other libraries: the mean-field update of their linear-quadratic games",
@@ -49,6 +59,9 @@ def _is(row: dict[str, Any], kind: str) -> bool:
 
 def _shown(row: dict[str, Any], copy: dict[str, Any] | None) -> dict[str, Any]:
     """The row with the columns that are derived from it."""
+    if row["kind"] == "paths":
+        mebibytes = {name: round(row[f"{name}_bytes"] / 2**20) for name in ("peak", "estimated")}
+        return {**row, **{f"{name}_mib": value for name, value in mebibytes.items()}}
     if row["kind"] != "operator":
         return row
     counted = copy is not None and row["direction"] != "build"
@@ -56,7 +69,10 @@ def _shown(row: dict[str, Any], copy: dict[str, Any] | None) -> dict[str, Any]:
     return {**row, "share": share, "peak_mib": round(row["peak_bytes"] / 2**20)}
 
 
+_NO_LABELS = ("status", "reason", "actions", "difference", "tolerance", "same_bits_again")
+
+
 def describe(row: dict[str, Any]) -> str:
     """The labels of a row in words."""
-    labels = [str(value) for name, value in row.items() if name not in ("status", "reason", "actions")]
+    labels = [str(value) for name, value in row.items() if name not in _NO_LABELS]
     return " ".join(labels)

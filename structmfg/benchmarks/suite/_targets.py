@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from structmfg._statistics import log_log_slope
 from structmfg.benchmarks.suite._cases import OK, Row, find
+from structmfg.benchmarks.suite._correctness import PRODUCTS
 from structmfg.benchmarks.suite._peers import BUILT_IN
 
 Status = Literal["met", "missed", "not measured", "for comparison"]
@@ -44,7 +47,8 @@ _WORDS = {"forward": "A^T mu", "adjoint": "A v"}
 
 def targets(rows: Sequence[Row]) -> list[Target]:
     """All targets, with what the rows say of them."""
-    return [*_ratios(rows), *_bandwidth(rows), *_exponents(rows), *_memory(rows), *_peers(rows), *_updates(rows)]
+    groups = _differences, _ratios, _bandwidth, _exponents, _memory, _peers, _updates
+    return [target for group in groups for target in group(rows)]
 
 
 def _target(name: str, wanted: str, measured: float | None, met: Callable[[float], bool]) -> Target:
@@ -63,6 +67,15 @@ def _at_most(name: str, measured: float | None, most: float, unit: str) -> Targe
 
 def _ratio(slow: Row | None, fast: Row | None) -> float | None:
     return slow["seconds"] / fast["seconds"] if slow and fast else None
+
+
+def _differences(rows: Sequence[Row]) -> Iterator[Target]:
+    """The largest difference of what the device computes, in units of what is allowed."""
+    for precision in PRODUCTS:
+        checked = [row for row in rows if row["kind"] == "check" and row["precision"] == precision]
+        shares = [row["difference"] / row["tolerance"] for row in checked if "difference" in row]
+        worst = float(np.max(np.nan_to_num(shares, nan=np.inf))) if shares else None
+        yield _at_most(f"difference to the processor in {precision}, over what is allowed", worst, 1, "x")
 
 
 def _ratios(rows: Sequence[Row]) -> Iterator[Target]:

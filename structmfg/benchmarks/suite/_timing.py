@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from structmfg.benchmarks.suite._device import steps_between_readings
+
 CYCLE = 4  # steps of a turn of the loop: the index of a step runs over 0..CYCLE-1
 
 
@@ -40,8 +42,10 @@ def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: Py
     A turn of the loop makes CYCLE steps in a row, so that the index is known to the compiler, and its data are arrays
     of their own: a policy taken out of a stack by an index that is not known costs as much again as the product. The
     number of turns is an argument, so that one compilation serves the trial, which finds how many turns fill a call,
-    and the calls that count.
+    and the calls that count. On a GPU a turn makes more of these, as after each the condition of the loop is copied
+    from there.
     """
+    inner = steps_between_readings()
 
     def loop(count: Array, carry: PyTree, arguments: PyTree) -> PyTree:
         def cycle(_: Array, carry: PyTree) -> PyTree:
@@ -49,7 +53,10 @@ def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: Py
                 carry = step(carry, index, arguments)
             return carry
 
-        return lax.fori_loop(0, count, cycle, carry)
+        def turn(_: Array, carry: PyTree) -> PyTree:
+            return cycle(_, carry) if inner == 1 else lax.fori_loop(0, inner, cycle, carry)
+
+        return lax.fori_loop(0, count, turn, carry)
 
     began = time.perf_counter()
     compiled = jax.jit(loop).lower(jnp.asarray(1), carry, arguments).compile()
@@ -61,7 +68,7 @@ def time_scan(step: Callable[[Any, int, Any], Any], carry: PyTree, arguments: Py
 
     call(1)  # warm-up
     count = max(1, round(budget.seconds / call(1)))
-    return _summary([call(count) for _ in range(budget.calls)], count * CYCLE, compile_seconds)
+    return _summary([call(count) for _ in range(budget.calls)], count * CYCLE * inner, compile_seconds)
 
 
 def time_calls(function: Callable[..., Any], arguments: tuple[Any, ...], budget: TimingBudget) -> Timing:

@@ -146,7 +146,8 @@ VERIFY = [
     _out("runs/verify-GAME"),
 ]
 BENCH = [
-    Option("quick", bool, "a selection, in about three minutes", default=False),
+    Option("quick", bool, "a selection, in at most ten minutes", default=False),
+    Option("device", str, "where to measure", None, "the one that JAX picks", "{cpu,gpu}"),
     Option("games", list[str], "of beach_bar, linear_quadratic, macro", (), "all three", "GAME"),
     Option("sizes", list[int], "numbers of states", (), "each game's own", "N"),
     Option("peer", list[str], "another library to time (see benchmarks.Peer)", (), metavar="MODULE:CLASS"),

@@ -120,7 +120,8 @@ class TradeCrowding(DisplacementGame):
 
     @override
     def observe(self, aggregate: AggregateState) -> Float[Array, "2"]:
-        return jnp.stack([jnp.dot(aggregate.mean_field, self.inventories), self._signal(aggregate.noise)])
+        mean = jnp.dot(aggregate.mean_field, self.inventories, precision="highest")
+        return jnp.stack([mean, self._signal(aggregate.noise)])
 
     @override
     def action_statistics(
@@ -158,7 +159,7 @@ class TradeCrowding(DisplacementGame):
 
     @override
     def quantities(self, aggregate: AggregateState) -> dict[str, Array]:
-        shown = {"mean inventory": jnp.dot(aggregate.mean_field, self.inventories)}
+        shown = {"mean inventory": jnp.dot(aggregate.mean_field, self.inventories, precision="highest")}
         if aggregate.actions is not None:
             shown["trading rate"] = aggregate.actions[0]
         return shown | {"signal": self._signal(aggregate.noise)}

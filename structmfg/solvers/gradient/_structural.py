@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg._checks import check_between, check_name, check_positive
+from structmfg._flags import on_processor
 from structmfg.evaluation import Backward, Form, Trajectory, gradient_along
 from structmfg.games import AggregateState, Game, NoisePaths, Sampling, noise_paths
 from structmfg.parallel import STATES, axis_size, over_states
@@ -35,6 +36,9 @@ from structmfg.solvers._learning import Optimiser, Rate, Schedule, check_optimis
 _MAX_CHUNK_NUMBERS = 2**21
 # The most state-action pairs of a game whose paths run side by side: beyond, batched gathers and scatters cost more.
 MAX_PAIRS_SIDE_BY_SIDE = 8192
+# The same array on an accelerator, and of all paths side by side: there the start of an operation costs more than its
+# numbers, up to so many, so that few large operations are the better.
+_MAX_NUMBERS_ON_ACCELERATOR = 2**26
 
 
 class TrajectorySegment(NamedTuple):
@@ -219,13 +223,19 @@ class StructuralSolver(TrainingSolver):
     def _chunk_steps(self, game: Game, num_steps: int) -> int:
         """The most steps, a divisor of `num_steps`, whose logits (and a joint network's units) fit into one array."""
         numbers = self.num_paths * _states_of_a_device(game) * (game.num_actions + self.policy.units)
-        allowed = max(1, _MAX_CHUNK_NUMBERS // numbers)
+        most = _MAX_CHUNK_NUMBERS if on_processor() else _MAX_NUMBERS_ON_ACCELERATOR
+        allowed = max(1, most // numbers)
         return max(chunk for chunk in range(1, num_steps + 1) if num_steps % chunk == 0 and chunk <= allowed)
 
 
 def over_paths(game: Game, function: Callable[[Any], Any], paths: Any) -> Any:
-    """Map a function of one path over all: side by side for a small game, one after the other for a large one."""
-    if _states_of_a_device(game) * game.num_actions <= MAX_PAIRS_SIDE_BY_SIDE:
+    """Map a function of one path over all: side by side for a small game, one after the other for a large one.
+
+    On an accelerator paths run side by side as long as their numbers fit (`_MAX_NUMBERS_ON_ACCELERATOR`).
+    """
+    pairs, num_paths = _states_of_a_device(game) * game.num_actions, len(jax.tree.leaves(paths)[0])
+    few = pairs <= MAX_PAIRS_SIDE_BY_SIDE
+    if few or (not on_processor() and num_paths * pairs <= _MAX_NUMBERS_ON_ACCELERATOR):
         return jax.vmap(function)(paths)
     return jax.lax.map(function, paths)
 

@@ -19,6 +19,7 @@ from structmfg.solvers.loop._memory import (
     profile_tree_solve as profile_tree_solve,
     refuse_at_once as refuse_at_once,
 )
+from structmfg.solvers.loop._training_run import lower_chunk as lower_chunk, start as start
 from structmfg.solvers.loop._progress import Progress
 from structmfg.solvers.loop._snapshots import Snapshots
 from structmfg.solvers.loop._solve import solve, solve_seeds
