@@ -18,7 +18,14 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from structmfg._checks import check_integer, check_key, finite_horizon
 from structmfg._flags import own_rules
 from structmfg._statistics import bootstrap_interval
-from structmfg.evaluation._basis import SHIFTED_POINTS, DescribeState, next_noise_points, noise_chain, num_features, training_noise
+from structmfg.evaluation._basis import (
+    SHIFTED_POINTS,
+    DescribeState,
+    next_noise_points,
+    noise_chain,
+    num_features,
+    training_noise,
+)
 from structmfg.evaluation._best_response import Estimate
 from structmfg.evaluation._declared import check_declared_along
 from structmfg.evaluation._inspection import check_game_along, describe_nonfinite, steps_on_paths

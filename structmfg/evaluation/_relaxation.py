@@ -228,6 +228,6 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
         clairvoyant,
         start.lower - start.followed,
         start.upper - start.followed,
-        gamma ** now.time * losses,
+        gamma**now.time * losses,
         jnp.stack([jnp.sum(errors, axis=0), jnp.sum(errors**2, axis=0)]),
     )

@@ -89,6 +89,8 @@ class StructuralSolver(TrainingSolver):
             learning rate as a schedule: `optax.lion`, or one of your own.
         deterministic: Whether the gradients of fixed blocks of paths are added up in one order, so that the number of
             devices (`solve(mesh=...)`) does not change a bit of the parameters. It costs time; see `docs/devices.md`.
+        until_excess: Excess (`evaluation.measured_excess`), in units of the return, at which `solve` stops; None to
+            make all updates. It is measured exactly at the evaluations of `solve`, so the common noise must be finite.
 
     Raises:
         ValueError: A setting is out of range, or the policy is of another kind than the solver trains.
@@ -108,6 +110,7 @@ class StructuralSolver(TrainingSolver):
     form: Form = eqx.field(static=True, default="matrix_free")
     optimiser: Optimiser | None = eqx.field(static=True, default=None)
     deterministic: bool = eqx.field(static=True, default=False)
+    until_excess: float | None = None
 
     def __check_init__(self) -> None:
         check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")
@@ -125,6 +128,8 @@ class StructuralSolver(TrainingSolver):
             check_positive("final_temperature", self.final_temperature)
         if self.gradient_discount is not None:
             check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
+        if self.until_excess is not None:
+            check_positive("until_excess", self.until_excess)
 
     def draw_noise_paths(self, game: Game, key: PRNGKeyArray) -> NoisePaths:
         """The noise paths of an update, with their probabilities."""
