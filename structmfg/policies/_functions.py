@@ -30,6 +30,7 @@ class NetworkSettings(NamedTuple):
         rank: Products of trunk and branch.
         frequencies: Harmonics of features that the network gets, too.
         clock: Whether the network gets the time t / T.
+        skip: Whether the present observation reaches the output past the GRU, too.
     """
 
     recurrent: bool = True
@@ -41,6 +42,7 @@ class NetworkSettings(NamedTuple):
     rank: int = 32
     frequencies: int = 0
     clock: bool = True
+    skip: bool = False
 
     def check(self) -> None:
         """Raise `ValueError` on an unknown architecture or head, or a size below one."""
@@ -49,7 +51,7 @@ class NetworkSettings(NamedTuple):
         for name in ("hidden", "width", "depth", "rank"):
             check_integer(name, getattr(self, name), at_least=1)
         check_integer("frequencies", self.frequencies, at_least=0)
-        for name in ("recurrent", "clock"):
+        for name in ("recurrent", "clock", "skip"):
             check_kind(name, getattr(self, name), bool)
 
 
@@ -84,8 +86,8 @@ class Functions:
         return hk.without_apply_rng(hk.multi_transform(self._build)).apply
 
     def _build(self) -> tuple[Callable[..., Any], _Parts]:
-        recurrent, architecture, _, hidden, width, depth, rank, frequencies, _ = self.settings
-        game, outputs = self.game, self.outputs
+        recurrent, architecture, _, hidden, width, depth, rank, frequencies, _, skip = self.settings
+        game, outputs, skip = self.game, self.outputs, recurrent and skip
         core: hk.RNNCore = hk.GRU(hidden) if recurrent else hk.IdentityCore()
         embed = hk.nets.MLP([hidden] * (1 if recurrent else 2), activation=jnp.tanh, activate_final=True, name="embed")
         layers = [width] * depth
@@ -100,15 +102,16 @@ class Functions:
             return trunk(features).reshape(game.num_states, outputs, rank + 1)
 
         def start() -> Hidden:
-            return jnp.zeros(hidden)
+            return jnp.zeros(2 * hidden if skip else hidden)
 
         def update(state: Hidden, observation: Array) -> Hidden:
             embedded = embed(_harmonics(observation, frequencies))
-            return core(embedded, state)[1] if recurrent else embedded
+            following = core(embedded, state[:hidden])[1] if recurrent else embedded
+            return jnp.concatenate([following, embedded]) if skip else following
 
         def decode(prepared: Array, state: Hidden) -> Array:
             if architecture == "joint":
-                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (len(prepared), hidden))], axis=-1)
+                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (len(prepared), len(state)))], axis=-1)
                 out = joint(pairs)
             else:
                 weights = jnp.concatenate([branch(state), jnp.ones(1)])

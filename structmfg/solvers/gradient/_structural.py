@@ -84,6 +84,9 @@ class StructuralSolver(TrainingSolver):
         annealing: Share of all updates over which the entropy bonus falls.
         gradient_discount: Discount of the gradient in place of the game's. It replaces gamma in the weight gamma^t of a
             step (see `policy_gradient`); None for the exact gradient of the return.
+        policy_exponent: Power of the policy in the gradient in the logits. In place of pi (q - v) it is pi^p (q - v),
+            less its sum over the actions times pi (see `evaluation.gradient_along`), so that an action of small
+            probability is learned faster; None for the exact gradient.
         form: Form of the operators.
         optimiser: Optax optimiser of the clipped gradients in place of Adam. A function that makes it, given the
             learning rate as a schedule: `optax.lion`, or one of your own.
@@ -107,6 +110,7 @@ class StructuralSolver(TrainingSolver):
     final_temperature: float = 0.0
     annealing: float = 0.8
     gradient_discount: float | None = None
+    policy_exponent: float | None = None
     form: Form = eqx.field(static=True, default="matrix_free")
     optimiser: Optimiser | None = eqx.field(static=True, default=None)
     deterministic: bool = eqx.field(static=True, default=False)
@@ -128,6 +132,8 @@ class StructuralSolver(TrainingSolver):
             check_positive("final_temperature", self.final_temperature)
         if self.gradient_discount is not None:
             check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
+        if self.policy_exponent is not None:
+            check_between("policy_exponent", self.policy_exponent, 0, 1)
         if self.until_excess is not None:
             check_positive("until_excess", self.until_excess)
 
@@ -191,7 +197,7 @@ class StructuralSolver(TrainingSolver):
             aggregates, logits, end, critic_values = path
             return gradient_along(
                 game, aggregates, logits, temperature, end, critic=critic_values, gae_lambda=gae_lambda,
-                discount=self.gradient_discount, form=self.form,
+                discount=self.gradient_discount, exponent=self.policy_exponent, form=self.form,
             )  # fmt: skip
 
         (prepared, smooth), pull_back_hidden, discrete = jax.vjp(hidden_states, parameters, has_aux=True)
