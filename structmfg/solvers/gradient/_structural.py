@@ -78,6 +78,8 @@ class StructuralSolver(TrainingSolver):
         learning_rate: Learning rate of Adam at the start. Kingma & Ba 2015, arXiv 1412.6980.
         final_rate: Share of the learning rate that is left at the end.
         schedule: How the learning rate decays.
+        adam_b2: Decay of Adam's mean of squared gradients. As the entropy bonus falls, gradients become smaller; where
+            this mean still remembers the large ones, the steps become smaller, too.
         clip: Bound on the global norm of the gradient.
         temperature: Weight of the entropy bonus at the start, in units of the reward. Zero for no bonus.
         final_temperature: Weight of the entropy bonus at the end. It falls geometrically.
@@ -105,6 +107,7 @@ class StructuralSolver(TrainingSolver):
     learning_rate: float = 3e-3
     final_rate: float = 0.0
     schedule: Schedule = eqx.field(static=True, default="cosine")
+    adam_b2: float = 0.999
     clip: float = 1.0
     temperature: float = 0.0
     final_temperature: float = 0.0
@@ -119,6 +122,7 @@ class StructuralSolver(TrainingSolver):
     def __check_init__(self) -> None:
         check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")
         check_settings(self, shares="final_rate", positive_shares="annealing")
+        check_between("adam_b2", self.adam_b2, 0, 0.99999)
         if self.sampling is not None:
             check_name("sampling", self.sampling, get_args(Sampling))
         if self.sampling == "antithetic" and self.num_paths % 2:
@@ -156,6 +160,7 @@ class StructuralSolver(TrainingSolver):
             schedule=self.schedule,
             final_rate=self.final_rate,
             optimiser=self.optimiser,
+            b2=self.adam_b2,
         )
 
     def _temperature(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
