@@ -287,7 +287,8 @@ def gradient_along(
         if exponent is None:
             gradient = probabilities * advantages
         else:
-            gradient = jnp.exp(exponent * log_policy) * jnp.where(log_policy > FORBIDDEN_LOGIT / 2, advantages, 0.0)
+            power = jnp.sqrt(probabilities) if exponent == 0.5 else jnp.exp(exponent * log_policy)  # a root is cheaper
+            gradient = power * jnp.where(log_policy > FORBIDDEN_LOGIT / 2, advantages, 0.0)
             gradient = gradient - probabilities * jnp.sum(gradient, axis=-1, keepdims=True)
         start = Backward(soft_values, mean_reward + game.discount * mean_return)
         return (start, spread(game.kernel(preceding))), (weight[:, None] * gradient, soft_values)

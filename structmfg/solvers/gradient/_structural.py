@@ -113,7 +113,7 @@ class StructuralSolver(TrainingSolver):
     final_temperature: float = 0.0
     annealing: float = 0.8
     gradient_discount: float | None = None
-    policy_exponent: float | None = None
+    policy_exponent: float | None = eqx.field(static=True, default=None)
     form: Form = eqx.field(static=True, default="matrix_free")
     optimiser: Optimiser | None = eqx.field(static=True, default=None)
     deterministic: bool = eqx.field(static=True, default=False)
