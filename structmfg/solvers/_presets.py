@@ -130,13 +130,7 @@ _QUICK: dict[str, Any] = {"policy_exponent": 0.5, "adam_b2": 0.98, "skip": True}
 _RECURRENT: dict[type[Game], dict[str, Any]] = {
     **_STRUCTURAL,
     LinearQuadratic: {**_STRUCTURAL[LinearQuadratic], "final_temperature": 1e-3},
-    BeachBar: {
-        **_STRUCTURAL[BeachBar],
-        **_QUICK,
-        "frequencies": 32,
-        "final_temperature": 1e-3,
-        "max_steps": 850,
-    },
+    BeachBar: {**_STRUCTURAL[BeachBar], **_QUICK, "frequencies": 32, "final_temperature": 1e-3},
     Macro: {**_STRUCTURAL[Macro], **_QUICK, "final_temperature": 1e-5, "max_steps": 370},
 }
 _WINDOWED: dict[type[Game], dict[str, Any]] = {
