@@ -10,7 +10,11 @@ class RESULTS(enum.Enum):
 
     # `solve`: policies.
     completed = "All planned updates were made."
-    not_converged = "All planned updates were made, but the exploitability is above the tolerance; see stats."
+    not_converged = (
+        "All planned updates were made, but the exploitability is above the tolerance, or the excess is above "
+        "until_excess; see stats."
+    )
+    within_excess = "The excess that was measured is at most until_excess: an agent without foresight gains no more."
     time_limit = "The time limit was reached before all planned updates were made; the policy is the one reached."
     interrupted = "The solve was interrupted; the policy is the one reached."
     invalid = "Under the policy reached the game is not one, so nothing is certified; see stats['failure']."
@@ -37,10 +41,11 @@ class RESULTS(enum.Enum):
     @property
     def succeeded(self) -> bool:
         """Whether what is returned may be used as what the solver was asked for."""
-        return self.name in ("converged", "completed", "time_limit", "interrupted", "solved")
+        return self.name in ("converged", "completed", "within_excess", "time_limit", "interrupted", "solved")
 
 
 # Names of those that `solve` returns, and so of all that a run folder may hold.
 SOLVE_RESULTS = (
-    "completed", "converged", "not_converged", "time_limit", "interrupted", "nonfinite", "invalid", "uncertified"
+    "completed", "converged", "not_converged", "within_excess", "time_limit", "interrupted", "nonfinite", "invalid",
+    "uncertified",
 )  # fmt: skip

@@ -36,6 +36,7 @@ from structmfg.evaluation._exploitability import (
     in_default as in_default,
     in_double as in_double,
 )
+from structmfg.evaluation._excess import Excess, check_excess as check_excess, measured_excess
 from structmfg.evaluation._information_sets import has_perfect_recall as has_perfect_recall, public_sets as public_sets
 from structmfg.evaluation._inspection import (
     ROW_TOLERANCE as ROW_TOLERANCE,
@@ -74,6 +75,7 @@ __all__ = [
     "BestResponse",
     "Certificate",
     "Estimate",
+    "Excess",
     "ExploitabilityBounds",
     "Flow",
     "Form",
@@ -95,6 +97,7 @@ __all__ = [
     "greedy",
     "market_residuals",
     "means_by_population",
+    "measured_excess",
     "policy_gradient",
     "policy_values",
     "rollout",

@@ -238,6 +238,7 @@ def gradient_along(
     critic: Float[Array, "times states"] | None = None,
     gae_lambda: float | Float[Array, ""] = 1.0,
     discount: float | None = None,
+    exponent: float | None = None,
     form: Form = "matrix_free",
 ) -> tuple[Backward, Float[Array, "times states actions"], Float[Array, "times states"]]:
     """The backward pass of `policy_gradient` over K steps of a path.
@@ -249,6 +250,13 @@ def gradient_along(
     with the entropy bonus in r_t, and the advantages are q_t - G_t (Schulman et al. 2016, arXiv 1506.02438, there along
     sampled paths). At lambda = 1 the critic enters only through `end`.
 
+    With `exponent` p the direction in place of the gradient is
+
+        gamma^t mu_t(s) (g_t(s, a) - pi_t(a | s) sum_b g_t(s, b)),    g_t = pi_t^p (q_t - G_t).
+
+    It is the gradient at p = 1, and at p = 0 the step of mirror descent, which is the natural gradient of a softmax
+    (Kakade 2001). Its product with the gradient is not negative, and both are zero at the same logits.
+
     Args:
         game: The game.
         aggregates: The K+1 aggregate states.
@@ -258,6 +266,7 @@ def gradient_along(
         critic: V (K, S), the critic's values at the end of each step.
         gae_lambda: lambda.
         discount: As of `policy_gradient`.
+        exponent: p; None for the gradient.
         form: As of `rollout`.
 
     Returns:
@@ -283,9 +292,15 @@ def gradient_along(
         of_state = jnp.sum(probabilities * rewards, axis=-1)
         mean_reward = jnp.matmul(aggregate.mean_field, of_state, precision="highest")
         weight = weighting**aggregate.time * aggregate.mean_field
-        gradient = weight[:, None] * probabilities * (soft_q - soft_values[:, None])
+        advantages = soft_q - soft_values[:, None]
+        if exponent is None:
+            gradient = probabilities * advantages
+        else:
+            power = jnp.sqrt(probabilities) if exponent == 0.5 else jnp.exp(exponent * log_policy)  # a root is cheaper
+            gradient = power * jnp.where(log_policy > FORBIDDEN_LOGIT / 2, advantages, 0.0)
+            gradient = gradient - probabilities * jnp.sum(gradient, axis=-1, keepdims=True)
         start = Backward(soft_values, mean_reward + game.discount * mean_return)
-        return (start, spread(game.kernel(preceding))), (gradient, soft_values)
+        return (start, spread(game.kernel(preceding))), (weight[:, None] * gradient, soft_values)
 
     now, following = steps(aggregates)
     preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)

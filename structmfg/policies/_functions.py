@@ -31,6 +31,7 @@ class NetworkSettings(NamedTuple):
         rank: Products of trunk and branch.
         frequencies: Harmonics of features that the network gets, too.
         clock: Whether the network gets the time t / T.
+        skip: Whether the present observation reaches the output past the GRU, too.
     """
 
     recurrent: bool = True
@@ -42,6 +43,7 @@ class NetworkSettings(NamedTuple):
     rank: int = 32
     frequencies: int = 0
     clock: bool = True
+    skip: bool = False
 
     def check(self) -> None:
         """Raise `ValueError` on an unknown architecture or head, or a size below one."""
@@ -50,7 +52,7 @@ class NetworkSettings(NamedTuple):
         for name in ("hidden", "width", "depth", "rank"):
             check_integer(name, getattr(self, name), at_least=1)
         check_integer("frequencies", self.frequencies, at_least=0)
-        for name in ("recurrent", "clock"):
+        for name in ("recurrent", "clock", "skip"):
             check_kind(name, getattr(self, name), bool)
 
 
@@ -93,11 +95,12 @@ class Functions:
         if not self.settings.recurrent:
             return embedded
         unit = parameters["gru"]
-        return unroll(embedded @ unit["w_i"] + unit["b"], unit["w_h"], hidden)
+        units = unroll(embedded @ unit["w_i"] + unit["b"], unit["w_h"], hidden[: self.settings.hidden])
+        return jnp.concatenate([units, embedded], axis=-1) if self.settings.skip else units
 
     def _build(self) -> tuple[Callable[..., Any], _Parts]:
-        recurrent, architecture, _, hidden, width, depth, rank, frequencies, _ = self.settings
-        game, outputs = self.game, self.outputs
+        recurrent, architecture, _, hidden, width, depth, rank, frequencies, _, skip = self.settings
+        game, outputs, skip = self.game, self.outputs, recurrent and skip
         layer = hk.nets.MLP([hidden] * (1 if recurrent else 2), activation=jnp.tanh, activate_final=True, name="embed")
         layers = [width] * depth
         branch = hk.Linear(rank, name="branch")
@@ -112,18 +115,19 @@ class Functions:
             return trunk(features).reshape(game.num_states, outputs, rank + 1)
 
         def start() -> Hidden:
-            return jnp.zeros(hidden)
+            return jnp.zeros(2 * hidden if skip else hidden)
 
         def embed(observation: Array) -> Array:
             return layer(_harmonics(observation, frequencies))
 
         def update(state: Hidden, observation: Array) -> Hidden:
             embedded = embed(observation)
-            return unit(embedded, state) if recurrent else embedded
+            following = unit(embedded, state[:hidden]) if recurrent else embedded
+            return jnp.concatenate([following, embedded]) if skip else following
 
         def decode(prepared: Array, state: Hidden) -> Array:
             if architecture == "joint":
-                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (len(prepared), hidden))], axis=-1)
+                pairs = jnp.concatenate([prepared, jnp.broadcast_to(state, (len(prepared), len(state)))], axis=-1)
                 out = joint(pairs)
             else:
                 weights = jnp.concatenate([branch(state), jnp.ones(1)])

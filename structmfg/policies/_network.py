@@ -111,7 +111,8 @@ def recurrent(game: Game, **settings: Any) -> NetworkPolicy:
             `depth`: of the perceptron over states. `frequencies`: harmonics of every state feature and observation that
             the network gets beside it, for policies that change within a few cells of a long line (Tancik et al. 2020,
             arXiv 2006.10739). `clock`: whether the recurrent network gets t / T beside the observation; without it the
-            hidden state must learn to count. A memoryless policy gets no clock.
+            hidden state must learn to count. A memoryless policy gets no clock. `skip`: whether the present observation
+        reaches the output past the GRU, too, for policies that change from one step to the next.
 
     Returns:
         The policy, without parameters: call `.initialised(key)`, or train it with `solvers.solve`.

@@ -78,6 +78,9 @@ class Solver(eqx.Module):
 class TrainingSolver(Solver):
     """A solver that trains the parameters of a policy on sampled noise. See `Solver` for how to write one.
 
+    If it has a field `until_excess`, a number, `solve` stops where the measured excess is at most that
+    (`evaluation.measured_excess`).
+
     Attributes:
         policy: The network, bound to the game, or the table that is trained.
         rates: The names of those fields that are learning rates, which `solve` makes smaller where numbers are not

@@ -45,17 +45,18 @@ def clipped(
     schedule: Schedule = "linear",
     final_rate: Rate = 0.0,
     optimiser: Optimiser | None = None,
+    b2: Rate = 0.999,
 ) -> optax.GradientTransformation:
     """Adam on clipped gradients, or another optimiser of the learning rate.
 
-    That rate falls to `final_rate` times its start over `num_steps` steps.
+    That rate falls to `final_rate` times its start over `num_steps` steps. `b2` is the decay of Adam's mean of squares.
     """
     rates = {
         "cosine": optax.cosine_decay_schedule(learning_rate, num_steps, final_rate),
         "linear": optax.linear_schedule(learning_rate, learning_rate * final_rate, num_steps),
     }
     rate = rates[schedule]
-    steps = [optimiser(rate)] if optimiser else [optax.scale_by_adam(), optax.scale_by_learning_rate(rate)]
+    steps = [optimiser(rate)] if optimiser else [optax.scale_by_adam(b2=b2), optax.scale_by_learning_rate(rate)]
     return optax.chain(optax.clip_by_global_norm(clip), *steps)
 
 

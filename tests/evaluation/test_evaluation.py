@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import structmfg as smfg
+from structmfg.evaluation import Backward, gradient_along
 from structmfg.solvers import RSPG, SPG, policy_gradient, policy_values, rollout
 from structmfg.solvers.gradient import _structural
 
@@ -110,6 +111,24 @@ def test_gradient_discount_weighs_the_steps(game, double):
     weights = game.discount ** np.arange(game.horizon)
     np.testing.assert_array_equal(exact[:2], even[:2])
     np.testing.assert_allclose(exact[2], weights[:, None, None] * even[2], rtol=1e-12, atol=1e-14)
+
+
+def test_exponent_of_the_policy_in_the_gradient(game, double):
+    """At 1 the gradient; at 0 the natural one, mean field times what is left of the advantages without their mean."""
+    logits, aggregates = logits_of(game), uniform_path(game)
+    end = Backward(jnp.zeros(game.num_states), jnp.zeros(()))
+    temperature = jnp.asarray(0.7)
+    _, gradient, _ = gradient_along(game, aggregates, logits, temperature, end)
+    at = {p: gradient_along(game, aggregates, logits, temperature, end, exponent=p)[1] for p in (0.0, 0.5, 1.0)}
+    np.testing.assert_allclose(at[1.0], gradient, rtol=1e-10, atol=1e-13)
+    mass = game.discount ** np.arange(game.horizon)[:, None, None] * np.asarray(aggregates.mean_field)[:-1, :, None]
+    policy = np.asarray(jax.nn.softmax(logits))
+    advantages = np.divide(gradient, mass * policy, out=np.zeros_like(policy), where=mass > 1e-9)
+    for p, found in at.items():
+        plain = policy**p * advantages
+        expected = mass * (plain - policy * plain.sum(-1, keepdims=True))
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+        assert np.vdot(found, gradient) > 0
 
 
 def test_entropy_is_accounted_for(game, double):

@@ -75,6 +75,22 @@ def test_only_recurrent_policies_remember(network):
     assert difference > 1e-4 if network.settings.recurrent else difference == 0
 
 
+@pytest.mark.parametrize("architecture", ["factored", "joint"])
+def test_skip_carries_the_present_observation_past_the_memory(architecture):
+    """Without what the output takes from the GRU, the page at t = 2 depends on o_2 alone; with it on o_0 as well."""
+    policy = recurrent(GAME, skip=True, clock=False, architecture=architecture, **SIZES).initialised(jax.random.key(0))
+    changed = OBSERVATIONS.copy()
+    changed[0] += 4
+    assert np.abs(unroll(policy, OBSERVATIONS)[2] - unroll(policy, changed)[2]).max() > 1e-4
+    name, first = ("branch", 0) if architecture == "factored" else ("joint/~/linear_0", -2 * SIZES["hidden"])
+    weights = policy.parameters[name]["w"]
+    rows = np.arange(len(weights))[first:][: SIZES["hidden"]]
+    cut = {**policy.parameters, name: {**policy.parameters[name], "w": weights.at[rows].set(0.0)}}
+    before, after = (unroll(policy.with_parameters(cut), seen) for seen in (OBSERVATIONS, changed))
+    np.testing.assert_array_equal(before[1:], after[1:])
+    assert np.abs(before[0] - after[0]).max() > 1e-4
+
+
 def test_parameters_all_matter(network):
     """The gradient reaches every layer."""
     observations = jnp.asarray(OBSERVATIONS, float)

@@ -6,6 +6,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers.tiny_game import Coin
 
@@ -69,6 +70,26 @@ def test_numbers_depend_on_the_key_alone(reference, monkeypatch):
     assert [progress.step for progress in seen if progress.checkpoint] == [5, 10, 15, 20]
     other = solve(GAME, solver(), key=jax.random.key(1), max_steps=20)
     assert other.stats["returns"] != reference.stats["returns"]
+
+
+def test_adam_b2_is_that_of_adam(reference):
+    same = solve(GAME, solver(adam_b2=0.5), key=KEY, max_steps=20)
+    adam = solver(optimiser=lambda rate: optax.adam(rate, b2=0.5))
+    np.testing.assert_array_equal(parameters_of(same), parameters_of(solve(GAME, adam, key=KEY, max_steps=20)))
+    assert np.abs(parameters_of(same) - parameters_of(reference)).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"adam_b2": 1.0}, r"adam_b2 must lie in \[0, 0.99999\], but is 1.0"),
+        ({"policy_exponent": -0.1}, r"policy_exponent must lie in \[0, 1\], but is -0.1"),
+        ({"policy_exponent": 1.5}, r"policy_exponent must lie in \[0, 1\], but is 1.5"),
+    ],
+)
+def test_settings_out_of_range(setting, message):
+    with pytest.raises(ValueError, match=message):
+        solver(**setting)
 
 
 def test_evaluation_sees_the_policy_of_its_step(reference):

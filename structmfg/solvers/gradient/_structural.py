@@ -82,17 +82,24 @@ class StructuralSolver(TrainingSolver):
         learning_rate: Learning rate of Adam at the start. Kingma & Ba 2015, arXiv 1412.6980.
         final_rate: Share of the learning rate that is left at the end.
         schedule: How the learning rate decays.
+        adam_b2: Decay of Adam's mean of squared gradients. As the entropy bonus falls, gradients become smaller; where
+            this mean still remembers the large ones, the steps become smaller, too.
         clip: Bound on the global norm of the gradient.
         temperature: Weight of the entropy bonus at the start, in units of the reward. Zero for no bonus.
         final_temperature: Weight of the entropy bonus at the end. It falls geometrically.
         annealing: Share of all updates over which the entropy bonus falls.
         gradient_discount: Discount of the gradient in place of the game's. It replaces gamma in the weight gamma^t of a
             step (see `policy_gradient`); None for the exact gradient of the return.
+        policy_exponent: Power of the policy in the gradient in the logits. In place of pi (q - v) it is pi^p (q - v),
+            less its sum over the actions times pi (see `evaluation.gradient_along`), so that an action of small
+            probability is learned faster; None for the exact gradient.
         form: Form of the operators.
         optimiser: Optax optimiser of the clipped gradients in place of Adam. A function that makes it, given the
             learning rate as a schedule: `optax.lion`, or one of your own.
         deterministic: Whether the gradients of fixed blocks of paths are added up in one order, so that the number of
             devices (`solve(mesh=...)`) does not change a bit of the parameters. It costs time; see `docs/devices.md`.
+        until_excess: Excess (`evaluation.measured_excess`), in units of the return, at which `solve` stops; None to
+            make all updates. It is measured exactly at the evaluations of `solve`, so the common noise must be finite.
 
     Raises:
         ValueError: A setting is out of range, or the policy is of another kind than the solver trains.
@@ -104,18 +111,22 @@ class StructuralSolver(TrainingSolver):
     learning_rate: float = 3e-3
     final_rate: float = 0.0
     schedule: Schedule = eqx.field(static=True, default="cosine")
+    adam_b2: float = 0.999
     clip: float = 1.0
     temperature: float = 0.0
     final_temperature: float = 0.0
     annealing: float = 0.8
     gradient_discount: float | None = None
+    policy_exponent: float | None = eqx.field(static=True, default=None)
     form: Form = eqx.field(static=True, default="matrix_free")
     optimiser: Optimiser | None = eqx.field(static=True, default=None)
     deterministic: bool = eqx.field(static=True, default=False)
+    until_excess: float | None = None
 
     def __check_init__(self) -> None:
         check_settings(self, counts="num_paths", positive="learning_rate clip", nonnegative="temperature")
         check_settings(self, shares="final_rate", positive_shares="annealing")
+        check_between("adam_b2", self.adam_b2, 0, 0.99999)
         if self.sampling is not None:
             check_name("sampling", self.sampling, get_args(Sampling))
         if self.sampling == "antithetic" and self.num_paths % 2:
@@ -129,6 +140,10 @@ class StructuralSolver(TrainingSolver):
             check_positive("final_temperature", self.final_temperature)
         if self.gradient_discount is not None:
             check_between("gradient_discount", self.gradient_discount, 0, 1, open_low=True)
+        if self.policy_exponent is not None:
+            check_between("policy_exponent", self.policy_exponent, 0, 1)
+        if self.until_excess is not None:
+            check_positive("until_excess", self.until_excess)
 
     def draw_noise_paths(self, game: Game, key: PRNGKeyArray) -> NoisePaths:
         """The noise paths of an update, with their probabilities."""
@@ -149,6 +164,7 @@ class StructuralSolver(TrainingSolver):
             schedule=self.schedule,
             final_rate=self.final_rate,
             optimiser=self.optimiser,
+            b2=self.adam_b2,
         )
 
     def _temperature(self, step: Int[Array, ""], max_steps: int) -> Float[Array, ""]:
@@ -190,7 +206,7 @@ class StructuralSolver(TrainingSolver):
             aggregates, logits, end, critic_values = path
             return gradient_along(
                 game, aggregates, logits, temperature, end, critic=critic_values, gae_lambda=gae_lambda,
-                discount=self.gradient_discount, form=self.form,
+                discount=self.gradient_discount, exponent=self.policy_exponent, form=self.form,
             )  # fmt: skip
 
         (prepared, smooth), pull_back_hidden, discrete = jax.vjp(hidden_states, parameters, has_aux=True)

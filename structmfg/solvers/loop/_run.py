@@ -40,9 +40,11 @@ class Run(abc.ABC):
         checkpoints: By policy, the exploitabilities that were measured on the way.
         failures: By policy, when and where a number was not finite, or None.
         planned_end: How the solve ends if all planned steps are made.
+        measures_excess: Whether `measure_excess` is to be called at the evaluations.
     """
 
     planned_end = RESULTS.completed
+    measures_excess = False
 
     def __init__(self, num_policies: int) -> None:
         self.reached = LoopState(None, 0, 0.0)
@@ -98,6 +100,10 @@ class Run(abc.ABC):
         for policy, measured in zip(self.policies(), self.checkpoints, strict=True):
             if not measured or measured[-1].step < self.step:
                 measured.append(Checkpoint(self.step, self.train_seconds, *evaluate(policy)))
+
+    def measure_excess(self) -> None:
+        """Measure the excess of the policies reached, outside the clock; only where `measures_excess`."""
+        raise NotImplementedError
 
     def measured(self) -> Checkpoint | None:
         """The mean over the policies of what was measured at this step."""

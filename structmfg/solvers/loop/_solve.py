@@ -72,8 +72,9 @@ def solve(
 
     A `TrainingSolver` starts from random parameters. Where a number is not finite, training goes back to the last state
     known to be finite, and goes on with a quarter of the learning rates, at most five times in a solve; then the solve
-    ends. A `TreeSolver` starts from the uniform policy, and stops where the exploitability is at most its tolerance, or
-    at once where a number is not finite. Either way the policy returned is the last good one.
+    ends. A solver with `until_excess` stops where the measured excess, of every seed, is at most that. A `TreeSolver`
+    starts from the uniform policy, and stops where the exploitability is at most its tolerance, or at once where a
+    number is not finite. Either way the policy returned is the last good one.
 
     Args:
         game: The game.
@@ -82,7 +83,8 @@ def solve(
         max_steps: The number of planned steps.
         max_seconds: The time after which the solve stops, on a clock that counts neither compilation nor evaluation.
         evaluate: Measures a policy on the way, as `exploitability` does.
-        evaluations: How often, at equally spaced steps; or the steps, to which the last one is added.
+        evaluations: How often, at equally spaced steps; or the steps, to which the last one is added. The excess is
+            measured at these steps, too, where the solver has `until_excess`.
         callback: Called after every chunk of steps. A KeyboardInterrupt ends the solve with the policy reached.
         callbacks: Several of these, called one after the other: `LogCallback`, `CSVCallback`, `TensorBoardCallback`,
             `WandbCallback`, or your own.
@@ -100,7 +102,7 @@ def solve(
         - `steps`, `train_seconds`, `compile_seconds`, `returns`; `checkpoints`, a list of `Checkpoint`; `clock`, pairs
           of steps and seconds; `failure`: None, or when and where a number was not finite.
         - of solvers that train: `gradient_norms` and `returns` for every step, and `rollbacks`, the steps at which
-          training went back.
+          training went back; with `until_excess` also `excesses`, pairs of a step and the excess after it.
         - of an infinite horizon: as on trees, and `residual`, ||(A^pi)^T mu - mu||_1 of the policy's mean field.
         - on trees: `returns` and `exploitabilities` for every step in `certified`, of the table reached, by the
           solver's own kind of information. The last of them are those of the policy returned, in JAX's default
@@ -113,7 +115,7 @@ def solve(
         RuntimeError: See `throw`.
     """
     game, solver = _checked(game, solver)
-    options = _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
+    options = _options(solver, max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
     keys = None if key is None else _checked_keys("key", key, 0)[None]
     (solution,) = _on_mesh(mesh, game, solver, keys, options)
     if solution.result is RESULTS.nonfinite and isinstance(solver, TrainingSolver):
@@ -165,7 +167,7 @@ def solve_seeds(
     check_kind("solver", solver, TrainingSolver)
     game, solver = _checked(game, solver)
     keys = _checked_keys("keys", keys, 1)
-    options = _options(max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
+    options = _options(solver, max_steps, max_seconds, evaluate, evaluations, _all(callback, callbacks), snapshots)
     return _on_mesh(mesh, game, solver, keys, options)
 
 
@@ -227,6 +229,7 @@ def _all(
 
 
 def _options(
+    solver: AnySolver,
     max_steps: int,
     max_seconds: float | None,
     evaluate: Callable[[Policy], Estimate] | None,
@@ -235,15 +238,16 @@ def _options(
     snapshots: Snapshots | None,
 ) -> LoopOptions:
     """The options, once they are checked."""
+    measures = evaluate is not None or getattr(solver, "until_excess", None) is not None
     max_steps = check_integer("max_steps", max_steps, at_least=1)
     max_seconds = np.inf if max_seconds is None else check_positive("max_seconds", max_seconds)
     if snapshots is not None:
         check_kind("snapshots", snapshots, Snapshots)
     steps: set[int] = set()
-    if evaluate and isinstance(evaluations, Sequence | np.ndarray | jax.Array) and np.ndim(evaluations):
+    if measures and isinstance(evaluations, Sequence | np.ndarray | jax.Array) and np.ndim(evaluations):
         given = {check_integer("evaluations", step, at_least=1) for step in evaluations}
         steps = {step for step in given if step < max_steps} | {max_steps}
-    elif evaluate:
+    elif measures:
         count = check_integer("evaluations", evaluations, at_least=1)
         steps = {round(max_steps * (i + 1) / count) for i in range(count)}
     return LoopOptions(max_steps, max_seconds, evaluate, sorted(steps), callbacks, snapshots)
@@ -280,8 +284,11 @@ def _drive(game: Game, solver: AnySolver, keys: Key[Array, " keys"] | None, opti
 
 def _pause(run: Run, options: LoopOptions, described: dict[str, Any]) -> RESULTS | None:
     """Measure, save and report between two chunks; the result, if there is to be no other chunk."""
-    if options.evaluate and run.step in options.evaluation_steps:
-        run.measure(options.evaluate)
+    if run.step in options.evaluation_steps:
+        if options.evaluate:
+            run.measure(options.evaluate)
+        if run.measures_excess:
+            run.measure_excess()
     if options.snapshots and options.snapshots.due:
         run.save(options.snapshots, described)
     if options.callbacks and run.step and any_process(_is_interrupted(run, options)):

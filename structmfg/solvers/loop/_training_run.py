@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._results import RESULTS
+from structmfg.evaluation import check_excess, measured_excess
 from structmfg.games import Game
 from structmfg.parallel import agree, whole
 from structmfg.policies import Policy
@@ -55,6 +56,12 @@ class TrainingRun(Run):
 
     def __init__(self, game: Game, solver: TrainingSolver, keys: Key[Array, " keys"], max_steps: int) -> None:
         super().__init__(keys.size)
+        self._until_excess: float | None = getattr(solver, "until_excess", None)
+        self._excesses: list[list[float]] = []  # a step, and the excess of every policy after it
+        if self._until_excess is not None:
+            check_excess(game)
+            self.measures_excess, self.planned_end = True, RESULTS.not_converged
+            self.histories["excesses"] = self._excesses
         began = time.perf_counter()
         self._returns: list[list[float]] = [[] for _ in keys]
         self._gradient_norms: list[list[float]] = [[] for _ in keys]
@@ -90,6 +97,21 @@ class TrainingRun(Run):
         self.clock.append((max(steps), seconds))
         self.reached = LoopState(state, max(steps), seconds)
 
+    @override
+    def measure_excess(self) -> None:
+        if not self._excesses or self._excesses[-1][0] < self.step:
+            found = [measured_excess(self._arguments[0], policy) for policy in self.policies()]
+            self._excesses.append([self.step, *(agree(excess.value) for excess in found)])
+
+    @property
+    @override
+    def ended(self) -> RESULTS | None:
+        if self._until_excess is None or not self._excesses:
+            return super().ended
+        step, *excesses = self._excesses[-1]
+        within = step == self.step and max(excesses) <= self._until_excess
+        return RESULTS.within_excess if within else super().ended
+
     @property
     @override
     def mean_return(self) -> float:
@@ -109,6 +131,7 @@ class TrainingRun(Run):
                 RESULTS.nonfinite if self.failures[i] else result,
                 {
                     **self.stats(i),
+                    **self._excess_stats(i),
                     "steps": len(self._returns[i]),
                     "returns": self._returns[i],
                     "gradient_norms": self._gradient_norms[i],
@@ -118,6 +141,10 @@ class TrainingRun(Run):
             for i, policy in enumerate(self.policies())
         ]
 
+    def _excess_stats(self, policy: int) -> dict[str, Any]:
+        rows = [(int(row[0]), row[policy + 1]) for row in self._excesses]
+        return {"excesses": rows} if self.measures_excess else {}
+
     @override
     def trim(self) -> None:
         steps = self.reached.state.step.tolist()
@@ -125,6 +152,7 @@ class TrainingRun(Run):
             for history in histories:
                 del history[step:]
         self.clock = [point for point in self.clock if point[0] <= self.step]
+        self._excesses[:] = [row for row in self._excesses if row[0] <= self.step]
 
 
 def start(game: Game, solver: TrainingSolver, keys: Key[Array, " keys"]) -> GuardedState:
