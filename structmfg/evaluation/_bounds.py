@@ -34,6 +34,7 @@ from structmfg.evaluation._relaxation import bounds_along, fit
 from structmfg.games import AggregateState, Game, Noise, as_game, check_definition, noise_paths
 from structmfg.policies import Policy, as_policy
 
+_PATHS, _DEGREE = 32, 2
 _LEAST_PATHS = 8
 _MAX_DEGREE = 6
 _MOST_DEVIATIONS = 5.0  # of the mean of phi - E phi from zero, in standard errors: a rare event where E phi is right
@@ -135,9 +136,9 @@ def exploitability_bounds(
     *,
     key: PRNGKeyArray,
     training_key: PRNGKeyArray | None = None,
-    num_paths: int = 32,
-    num_training_paths: int = 32,
-    degree: int = 2,
+    num_paths: int = _PATHS,
+    num_training_paths: int = _PATHS,
+    degree: int = _DEGREE,
     features: Callable[[AggregateState], Array] | None = None,
 ) -> ExploitabilityBounds:
     """Bound the non-anticipative exploitability of a policy, where the noise is continuous or its tree does not fit.
@@ -190,6 +191,13 @@ def exploitability_bounds(
         found.lower, found.upper, found.clairvoyant, found.lower_by_state.mean(0), found.upper_by_state.mean(0),
         found.losses.mean(0), num_training_paths, count, revealed,
     )  # fmt: skip
+
+
+def check_bounds(game: Game) -> None:
+    """Raise `ValueError` where `exploitability_bounds` with its default settings has no bounds of a game."""
+    finite_horizon(game)
+    _check_features(game, None, _DEGREE, _PATHS)
+    _check_law(game, jax.random.key(0))
 
 
 def _keys(key: PRNGKeyArray, training_key: PRNGKeyArray | None) -> tuple[PRNGKeyArray, PRNGKeyArray, PRNGKeyArray]:

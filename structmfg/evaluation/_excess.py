@@ -2,9 +2,14 @@
 
 from typing import NamedTuple
 
+import jax
+
+from structmfg.evaluation._bounds import check_bounds, exploitability_bounds
 from structmfg.evaluation._exploitability import Kind, exploitability
 from structmfg.games import Game, noise_tree
 from structmfg.policies import Policy
+
+_SEED = 0x65786365  # of the paths of bounds
 
 
 class Excess(NamedTuple):
@@ -13,37 +18,45 @@ class Excess(NamedTuple):
     Attributes:
         value: A number that the gain does not exceed, in units of the return.
         kind: The kind of exploitability that it is.
+        exact: Whether it is exact; otherwise it is the upper end of `ExploitabilityBounds.interval`.
     """
 
     value: float
     kind: Kind
+    exact: bool = True
 
 
 def check_excess(game: Game) -> None:
-    """Raise `ValueError` where `measured_excess` has no measure for this game: its noise is not a finite tree."""
-    try:
-        noise_tree(game)
-    except ValueError as error:
-        raise ValueError(f"until_excess needs an exact measure of the excess, and there is none: {error}") from error
+    """Raise `ValueError` where `measured_excess` has no measure for this game."""
+    if _no_tree(game):
+        try:
+            check_bounds(game)
+        except ValueError as error:
+            raise ValueError(f"until_excess needs a measure of the excess, and there is none: {error}") from error
 
 
 def measured_excess(game: Game, policy: Policy) -> Excess:
-    """The exact gain of an agent that does not know the future, over all noise paths of a game with finite noise.
+    """The gain of an agent that does not know the future.
 
-    It is the `public` exploitability, of an agent that knows its own state and the public observations, where backward
-    induction gives it (perfect recall) and the policy knows no more; otherwise the `non_anticipative` one, of an agent
-    that knows the noise so far as well. The first is at most the second.
+    Over the noise tree of a game with finite noise it is exact: the `public` exploitability, of an agent that knows its
+    own state and the public observations, where backward induction gives it (perfect recall) and the policy knows no
+    more; otherwise the `non_anticipative` one, of an agent that knows the noise so far as well. The first is at most
+    the second. Where there is no tree, it is the upper end of the interval of `exploitability_bounds`, always over the
+    same noise paths.
 
     Args:
         game: The game, of which `check_excess` holds.
         policy: The policy.
 
     Returns:
-        The excess, and which of the two it is.
+        The excess, its kind, and whether it is exact.
 
     Raises:
-        ValueError: As `exploitability`.
+        ValueError: As `exploitability` and `exploitability_bounds`.
     """
+    if _no_tree(game):
+        bounds = exploitability_bounds(game, policy, key=jax.random.key(_SEED))
+        return Excess(bounds.interval[1], "non_anticipative", False)
     try:
         public = exploitability(game, policy, kind="public").value
     except ValueError:  # no perfect recall; a fault of the game is found again below
@@ -51,3 +64,12 @@ def measured_excess(game: Game, policy: Policy) -> Excess:
     if public >= 0:  # below zero the policy knows more than the public
         return Excess(public, "public")
     return Excess(exploitability(game, policy, kind="non_anticipative").value, "non_anticipative")
+
+
+def _no_tree(game: Game) -> bool:
+    """Whether the noise is continuous, or its tree too large."""
+    try:
+        noise_tree(game)
+    except ValueError:
+        return True
+    return False

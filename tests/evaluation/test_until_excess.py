@@ -3,11 +3,12 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from structmfg.cli import main
 from structmfg.evaluation import Estimate, _excess, exploitability, measured_excess
-from structmfg.games import make
+from structmfg.games import Macro, make
 from structmfg.solvers import RESULTS, preset, solve, solve_seeds
 from structmfg.solvers.loop import Snapshots
 
@@ -56,7 +57,7 @@ def test_what_is_measured(whole, monkeypatch):
     assert found.value == whole.stats["excesses"][-1][1]
     assert 0 < found.value < exploitability(GAME, whole.policy, kind="non_anticipative").value
     monkeypatch.setattr(_excess, "exploitability", public_is_refused)
-    assert measured_excess(GAME, whole.policy) == (2.0, "non_anticipative")
+    assert measured_excess(GAME, whole.policy) == (2.0, "non_anticipative", True)
 
 
 @pytest.mark.slow
@@ -97,10 +98,27 @@ def test_bad_values(value):
         solver(until_excess=value)
 
 
-def test_no_measure_under_continuous_noise():
+def test_upper_bound_under_continuous_noise():
     game = make("macro", num_wealth=5, num_income=2, num_actions=3, horizon=3)
+    chosen = preset(game, hidden=2, width=2, until_excess=100.0).solver
+    solution = solve(game, chosen, key=KEYS[0], max_steps=4, evaluations=2)
+    assert (solution.result.name, solution.stats["steps"]) == ("within_excess", 2)
+    excess = measured_excess(game, solution.policy)
+    assert (excess.kind, excess.exact) == ("non_anticipative", False)
+    assert solution.stats["excesses"][-1][1] == pytest.approx(excess.value)
+
+
+def test_no_measure_of_noise_without_a_law():
+    class Unknown(Macro):
+        def next_noise(self, noise, uniform, time):
+            return jnp.where(uniform < 0.5, -0.1, 0.1)
+
+        def innovation_quadrature(self):
+            return None
+
+    game = Unknown(num_wealth=5, num_income=2, num_actions=3, horizon=3)
     chosen = preset(game, hidden=2, width=2, until_excess=0.1).solver
-    with pytest.raises(ValueError, match=r"until_excess needs an exact measure .* there is none: a noise"):
+    with pytest.raises(ValueError, match=r"until_excess needs a measure .* there is none: bounds need the law"):
         solve(game, chosen, key=KEYS[0], max_steps=2)
 
 

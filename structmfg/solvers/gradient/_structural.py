@@ -99,7 +99,8 @@ class StructuralSolver(TrainingSolver):
         deterministic: Whether the gradients of fixed blocks of paths are added up in one order, so that the number of
             devices (`solve(mesh=...)`) does not change a bit of the parameters. It costs time; see `docs/devices.md`.
         until_excess: Excess (`evaluation.measured_excess`), in units of the return, at which `solve` stops; None to
-            make all updates. It is measured exactly at the evaluations of `solve`, so the common noise must be finite.
+            make all updates. It is measured at the evaluations of `solve`: exactly where the common noise is finite,
+            otherwise by the upper end of bounds over sampled paths.
 
     Raises:
         ValueError: A setting is out of range, or the policy is of another kind than the solver trains.
