@@ -254,8 +254,9 @@ def gradient_along(
 
         gamma^t mu_t(s) (g_t(s, a) - pi_t(a | s) sum_b g_t(s, b)),    g_t = pi_t^p (q_t - G_t).
 
-    It is the gradient at p = 1, and at p = 0 the step of mirror descent, which is the natural gradient of a softmax
-    (Kakade 2001). Its product with the gradient is not negative, and both are zero at the same logits.
+    It is the gradient at p = 1. For p < 1 it weighs the advantages of actions that are rarely played more, and both are
+    zero at the same logits. It is no gradient: its product with the gradient may be negative. With the mean of g over
+    the actions in place of the second term the product would not be, but that has not trained as well.
 
     Args:
         game: The game.
