@@ -39,7 +39,7 @@ def evaluate(arguments: Arguments) -> int:
         )
         in_finite_games = _players(arguments, run)
     result = {
-        **run.result,
+        **{name: value for name, value in run.result.items() if name not in ("bounds", "no_bounds")},
         **{name: getattr(settings, name) for name in ("game", "solver", "seed")},
         **runs.measures(evaluation),
         "anchors": runs.reference_object(reference),

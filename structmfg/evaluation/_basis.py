@@ -8,8 +8,10 @@ The mean of the features at t+1, given all that is known at t, is a sum over poi
 
 - of a chain, its states with their probabilities;
 - of a game that defines `innovation_quadrature`, the nodes of its rule;
-- otherwise, innovations (k + U) / K, k = 0..K-1, with a uniform shift U. This mean is random and unbiased, which is all
-  that bounds by information relaxation need.
+- otherwise, innovations (k + U) / K, k = 0..K-1, with a uniform shift U. This mean is random and unbiased. Bounds
+  hold for it, as long as the action of the lower bound is chosen by another draw of U than the one that values it.
+
+Rewards need not be smooth in z_{t+1}, so their mean uses the row of a chain, or shifted innovations.
 """
 
 import itertools
@@ -36,7 +38,8 @@ from structmfg.games import (
 )
 
 SHIFTED_POINTS = 256  # innovations in a mean of features where the law of the noise is not known
-_SHIFTED_REWARDS = 16  # and in a mean of rewards
+_SHIFTED_REWARDS = 64  # and in a mean of rewards
+_RULE_ROUNDING = 1e-6  # of the sum of the weights of a quadrature
 
 DescribeState = Callable[[AggregateState], Array]
 
@@ -121,7 +124,15 @@ def num_features(game: Game, degree: int, own: DescribeState | None) -> int:
     def at_start(uniform: Array) -> tuple[Array, Array]:
         return describe(game, own, game.at_start(game.initial_noise(uniform)))
 
-    numbers, cells = jax.eval_shape(at_start, jnp.full((), 0.5))
+    try:
+        numbers, cells = jax.eval_shape(at_start, jnp.full((), 0.5))
+    except (TypeError, AttributeError, ValueError) as error:
+        if own is None:
+            raise
+        fault = str(error).partition("\n")[0]
+        raise ValueError(f"features must be a function from an aggregate state to real numbers: {fault}") from error
+    if own is not None and not numbers.size:
+        raise ValueError("features must return at least one number, but return none")
     return cells.size * math.comb(numbers.size + degree, degree)
 
 
@@ -132,6 +143,26 @@ def noise_chain(game: Game) -> NoiseChain | None:
         return None if chain is None else chain.validate()
 
 
+def innovation_rule(game: Game) -> tuple[np.ndarray, np.ndarray] | None:
+    """The nodes and weights of `innovation_quadrature`; `ValueError` unless they are a rule on (0, 1)."""
+    with known_at_once():  # as of `noise_chain`
+        rule = game.innovation_quadrature()
+        if rule is None:
+            return None
+        rule = jax.tree.map(np.asarray, rule)
+    try:
+        nodes, weights = (np.asarray(each, float) for each in rule)
+    except (TypeError, ValueError):
+        nodes = weights = np.zeros((0, 0))
+    inside = nodes.ndim == 1 and nodes.shape == weights.shape and bool(nodes.size and ((nodes > 0) & (nodes < 1)).all())
+    if not (inside and abs(weights.sum() - 1) <= _RULE_ROUNDING):
+        raise ValueError(
+            "innovation_quadrature must return nodes in (0, 1) and as many weights, which sum to 1, as of "
+            f"games.normal_quadrature(7), but returned {rule!r:.60}"
+        )
+    return nodes, weights
+
+
 def _cell_chain(game: Game) -> NoiseChain | None:
     """The chain of the noise, if its values are no real numbers, so that features need its state; else None."""
     chain = noise_chain(game)
@@ -140,14 +171,18 @@ def _cell_chain(game: Game) -> NoiseChain | None:
 
 
 def next_noise_points(
-    game: Game, aggregate: AggregateState, key: PRNGKeyArray, count: int
+    game: Game, aggregate: AggregateState, key: PRNGKeyArray, count: int, *, smooth: bool = True, drawn: bool = False
 ) -> tuple[Any, Float[Array, " points"]]:
-    """Points of z_{t+1}, leading axis K, and their weights (K,), given z_t; see the module."""
+    """Points of z_{t+1}, leading axis K, and their weights (K,), given z_t; see the module.
+
+    They are for means of functions that are smooth in z_{t+1}, or else of any. With `drawn` they are shifted
+    innovations, whatever law the game states.
+    """
     chain, time = noise_chain(game), aggregate.time
-    if chain is not None:
+    if chain is not None and not drawn:
         row = jnp.asarray(chain.transition)[chain.state_of(aggregate.noise)]
         return jax.tree.map(lambda values, z: jnp.asarray(values, z.dtype), chain.values, aggregate.noise), row
-    rule = game.innovation_quadrature()
+    rule = innovation_rule(game) if smooth and not drawn else None
     if rule is None:
         uniforms = inside_unit_interval((jnp.arange(count) + jax.random.uniform(key)) / count)
         weights = jnp.full(count, 1 / count)
@@ -162,7 +197,7 @@ def mean_reward(
     """The mean of the rewards (S, A) of a step over z_{t+1}; as `Basis.mean_of_next`."""
     if not reward_reads_following(game, aggregate, following):
         return game.reward_of_allowed(aggregate, following)
-    noise, weights = next_noise_points(game, aggregate, key, _SHIFTED_REWARDS)
+    noise, weights = next_noise_points(game, aggregate, key, _SHIFTED_REWARDS, smooth=False)
 
     def add(total: Array, point: tuple[Any, Array]) -> tuple[Array, None]:
         then = game.advance(aggregate, following.mean_field, point[0])

@@ -20,6 +20,7 @@ from structmfg._flags import own_rules
 from structmfg._statistics import studentised_interval
 from structmfg.evaluation._basis import (
     SHIFTED_POINTS,
+    Basis,
     DescribeState,
     next_noise_points,
     noise_chain,
@@ -38,6 +39,8 @@ _PATHS, _DEGREE = 32, 2
 _LEAST_PATHS = 8
 _MAX_DEGREE = 6
 _MOST_DEVIATIONS = 5.0  # of the mean of phi - E phi from zero, in standard errors: a rare event where E phi is right
+_RULE_TOLERANCE = 5e-3  # of a mean of features over 256 innovations, whose deviations are one
+_CHECKED_TIMES = 16  # at which the law of the noise is compared with its draws
 _ROUNDING = 1e-6  # of a feature of order one, whose noise is drawn in single precision
 _DISTINGUISHABLE = 1e-9  # observations that differ by less, relative to their size, count as equal
 _LEVEL = 0.99  # of the interval of each bound
@@ -51,7 +54,8 @@ class ExploitabilityBounds(NamedTuple):
         lower_by_path: (N, T); the gain from t on of the population at t by a policy that knows only the noise so far,
             in units of the return, not discounted back to t = 0. Its mean is a lower bound.
         upper_by_path: (N, T); the same of the relaxed problem. Its mean is an upper bound.
-        clairvoyant_by_path: (N, T); the same by the best response that knows the whole path.
+        clairvoyant_by_path: (N, T); the same by the best response that knows the whole path; less variables of mean
+            zero, the martingales of the fitted values along the policy, so that their mean varies less.
         lower_by_state: (S,); means over the paths of the lower bound from t = 0 on, by individual state at t = 0.
         upper_by_state: (S,); the same of the upper bound.
         losses: (T,); where the policy loses: the mean of gamma^t mu_t . (max_a q_t - pi_t . q_t), in which q are
@@ -174,10 +178,14 @@ def exploitability_bounds(
     _check_law(game, check)
     faced = as_policy(game, policy)
     training = training_noise(game, training_key, num_training_paths)
-    check_declared_along(game, faced, training)
-    fitted, aggregates, numbers = fit(game, faced, degree, features, training, training_key)
-    _check_fit(game, aggregates, numbers, fitted.best)
-    revealed = bool(_reveals_noise(game, aggregates, check))
+    in_precision = in_double if "price" in game.declared else lambda tree: tree  # markets are cleared to many digits
+    with jax.enable_x64(bool("price" in game.declared or jax.config.read("jax_enable_x64"))):
+        followed, training = in_precision(faced), in_precision(training)
+        check_declared_along(game, followed, training)
+        fitted, aggregates, numbers = fit(game, followed, degree, features, training, training_key)
+        _check_fit(game, aggregates, numbers, fitted.best)
+        _check_rule(fitted.basis, aggregates, check)
+        revealed = bool(_reveals_noise(game, aggregates, check))
     del aggregates
     paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified")
     with jax.enable_x64(True):
@@ -278,6 +286,38 @@ def _check_fit(game: Game, aggregates: AggregateState, numbers: Array, fitted: A
     if not np.isfinite(np.asarray(fitted)).all():
         fault = describe_nonfinite(game, along) or "the sum of all rewards overflows"
         raise ValueError(f"bounds are not defined: {fault}")
+
+
+def _check_rule(basis: Basis, aggregates: AggregateState, key: PRNGKeyArray) -> None:
+    """Raise `ValueError` if the stated law gives other means of the features than innovations of `next_noise` do."""
+    differences = np.asarray(_rule_differences(basis, aggregates, key)).reshape(-1, basis.size)
+    mean, error = differences.mean(0), differences.std(0) / np.sqrt(len(differences))
+    faults = np.abs(mean) > _MOST_DEVIATIONS * error + _RULE_TOLERANCE
+    if faults.any():
+        worst = int(np.abs(mean).argmax())
+        raise ValueError(
+            f"the law of the common noise does not fit its draws: the mean of feature {worst} is {mean[worst]:.3g} "
+            "standard deviations off; look at innovation_quadrature, which smooth features need with enough nodes, or "
+            "at noise_chain"
+        )
+
+
+@eqx.filter_jit
+def _rule_differences(
+    basis: Basis, aggregates: AggregateState, key: PRNGKeyArray
+) -> Float[Array, "paths steps features"]:
+    """Conditional means of the features by the stated law less those by shifted innovations, at some times."""
+    game = basis.game
+    times = np.unique(np.linspace(0, game.horizon - 1, _CHECKED_TIMES).astype(int))
+    now, then = (jax.tree.map(lambda x, t=t: x[:, times + t], aggregates) for t in (0, 1))
+
+    def difference(now: AggregateState, then: AggregateState, key: PRNGKeyArray) -> Array:
+        noise, weights = next_noise_points(game, now, key, SHIFTED_POINTS, drawn=True)
+        drawn = jax.vmap(lambda z: basis(game.advance(now, then.mean_field, z)))(noise)
+        return basis.mean_of_next(now, then, key) - weights @ drawn
+
+    keys = jax.random.split(key, now.time.shape)
+    return jax.lax.map(lambda path: jax.vmap(difference)(*path), (now, then, keys))
 
 
 def _check_means(errors: Float[np.ndarray, "paths 2 features"], horizon: int) -> None:

@@ -1,5 +1,6 @@
 """What a policy still loses, as one number that is zero at an equilibrium: `solve` compares it with `until_excess`."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
@@ -7,7 +8,7 @@ import jax
 from structmfg.evaluation._bounds import check_bounds, exploitability_bounds
 from structmfg.evaluation._exploitability import Kind, exploitability
 from structmfg.games import Game, noise_tree
-from structmfg.policies import Policy
+from structmfg.policies import Policy, TreePolicy
 
 _SEED = 0x65786365  # of the paths of bounds
 
@@ -57,10 +58,10 @@ def measured_excess(game: Game, policy: Policy) -> Excess:
     if _no_tree(game):
         bounds = exploitability_bounds(game, policy, key=jax.random.key(_SEED))
         return Excess(bounds.interval[1], "non_anticipative", False)
-    try:
-        public = exploitability(game, policy, kind="public").value
-    except ValueError:  # no perfect recall; a fault of the game is found again below
-        public = -1.0
+    public = -1.0
+    if not (isinstance(policy, TreePolicy) and policy.informed):
+        with contextlib.suppress(ValueError):  # no perfect recall; a fault of the game is found again below
+            public = exploitability(game, policy, kind="public").value
     if public >= 0:  # below zero the policy knows more than the public
         return Excess(public, "public")
     return Excess(exploitability(game, policy, kind="non_anticipative").value, "non_anticipative")

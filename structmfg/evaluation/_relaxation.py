@@ -69,7 +69,7 @@ class PathBounds(NamedTuple):
     Attributes:
         lower: (T,); the gain from t on of the population at t, by the policy that is greedy in the fitted values.
         upper: (T,); the same by the relaxed problem.
-        clairvoyant: (T,); the same by the best response that knows the path.
+        clairvoyant: (T,); the same by the best response that knows the path, with the same control variates.
         lower_by_state: (S,); the gain from t = 0 on by individual state.
         upper_by_state: (S,).
         losses: (T,); gamma^t mu_t . (max_a q_t - pi_t . q_t), what the policy loses at t, to fitted values.
@@ -185,29 +185,33 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
     basis, gamma, aggregates = fitted.basis, game.discount, trajectory.aggregates
     features = jax.vmap(basis)(aggregates)
 
+    def means(now: AggregateState, then: AggregateState, key: PRNGKeyArray) -> tuple[Array, Array]:
+        for_features, for_rewards = jax.random.split(key)
+        return basis.mean_of_next(now, then, for_features), mean_reward(game, now, then, for_rewards)
+
     def step(carry: _Carry, inputs: tuple[Any, ...]) -> tuple[_Carry, tuple[Array, ...]]:
         now, then, probabilities, key, feature, best, followed, constant = inputs
-        for_features, for_rewards = jax.random.split(key)
-        kernel, expected = game.kernel(now), basis.mean_of_next(now, then, for_features)
+        kernel, rewards = game.kernel(now), game.reward_of_allowed(now, then) - constant
+        # Where means are random, the greedy action is chosen by other draws than those that value it.
+        (expected, mean_rewards), (expected_again, rewards_again) = (means(now, then, each) for each in key)
+        mean_rewards, rewards_again = mean_rewards - constant, rewards_again - constant
         error = feature - expected
         following = jnp.stack([
             expected @ best,
             carry.upper - feature @ best,
-            carry.lower - feature @ best,
+            carry.lower - (feature - expected_again) @ best,
             carry.followed - error @ followed,
             carry.clairvoyant,
-            carry.clairvoyant_gain,
+            carry.clairvoyant_gain - error @ (best - followed),
         ])  # fmt: skip
         fitted_, upper, lower, own, clairvoyant, gained = gamma * jax.vmap(kernel.expect)(following)
-        rewards = game.reward_of_allowed(now, then) - constant
-        mean_rewards = mean_reward(game, now, then, for_rewards) - constant
         q = mean_rewards + fitted_
         greedy = jnp.argmax(q, axis=-1)[:, None]
         known = rewards + clairvoyant
         most = jnp.max(known, axis=-1)
         at = _Carry(
             jnp.max(q + upper, axis=-1),
-            jnp.take_along_axis(q + lower, greedy, axis=-1)[:, 0],
+            jnp.take_along_axis(rewards_again + lower, greedy, axis=-1)[:, 0],
             jnp.sum(probabilities * (mean_rewards + own), axis=-1),
             most,
             jnp.sum(probabilities * (most[:, None] - known + gained), axis=-1),
@@ -218,7 +222,7 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
 
     zeros = jnp.zeros(game.num_states)
     now, then = steps(aggregates)
-    keys = jax.random.split(key, game.horizon)
+    keys = jax.random.split(key, (game.horizon, 2))
     inputs = now, then, trajectory.policy, keys, features[1:], fitted.best[1:], fitted.followed[1:], fitted.constants
     start, (over_population, errors) = jax.lax.scan(step, _Carry(*(zeros,) * 5), inputs, reverse=True)
     lower, upper, clairvoyant, losses = over_population.T

@@ -119,8 +119,8 @@ def gains_text(game: Game, gains: GainsOverTime) -> str:
 
 def losses_text(bounds: ExploitabilityBounds) -> str:
     """The time of the largest loss, and until when half of all is lost."""
-    shares = np.cumsum(bounds.losses) / np.sum(bounds.losses)
-    largest, half = int(np.argmax(bounds.losses)), int(np.searchsorted(shares, 0.5))
+    sums = np.cumsum(bounds.losses)
+    largest, half = int(np.argmax(bounds.losses)), int(np.searchsorted(sums, 0.5 * sums[-1]))
     return (
         f"The largest loss is {bounds.losses[largest]:.3g}, at time {largest}; half of all is lost up to time {half}. "
         f"The bounds are {bounds}."

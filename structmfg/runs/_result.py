@@ -1,5 +1,6 @@
 """The result of a run as one JSON object: what `--json` prints and result.json holds."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ def result_object(
         "result": solution.result.name,
         "certificate": _certificate(settings, solution),
         "retreats": stats.get("rollbacks", []),
+        **({"excesses": _excesses(stats)} if "excesses" in stats else {}),
         "message": _message(solution),
         "anchors": reference_object(reference),
         "memory": stats.get("memory"),
@@ -59,7 +61,19 @@ def _message(solution: Solution) -> str:
     steps = ", ".join(str(step) for step in stats.get("rollbacks", ()))
     back = f"Numbers were not finite: stepped back at update {steps}, each time to a quarter of the learning rates."
     failure = stats["failure"] and f"{stats['failure']}."
-    return " ".join(part for part in (solution.result.value, failure, back if steps else None) if part)
+    parts = (solution.result.value, failure, back if steps else None, _last_excess(stats))
+    return " ".join(part for part in parts if part)
+
+
+def _excesses(stats: Mapping[str, Any]) -> list[tuple[int, float | None]]:
+    """The steps at which the excess was measured, with the excess; None where it could not be."""
+    return [(step, value if math.isfinite(value) else None) for step, value in stats["excesses"]]
+
+
+def _last_excess(stats: Mapping[str, Any]) -> str | None:
+    if reason := stats.get("no_excess"):
+        return f"The excess could not be measured: {reason}."
+    return f"The last excess measured is {stats['excesses'][-1][1]:.4g}." if stats.get("excesses") else None
 
 
 def _certificate(settings: Settings, solution: Solution) -> dict[str, Any] | None:

@@ -36,6 +36,37 @@ class OneNode(Macro):
         return np.array([0.5]), np.array([1.0])
 
 
+class Narrow(Macro):
+    """`macro` with the quadrature of a deviation that is 20 % too small."""
+
+    def innovation_quadrature(self):
+        nodes, weights = normal_quadrature()
+        return jax.scipy.special.ndtr(0.8 * jax.scipy.special.ndtri(nodes)), weights
+
+
+class NoRule(Macro):
+    """`macro` with nodes on the line in place of (0, 1)."""
+
+    def innovation_quadrature(self):
+        return np.polynomial.hermite_e.hermegauss(5)
+
+
+class Bet(Macro):
+    """Each action is a stake on a fair bet on the next noise, so that nobody gains by choosing with no foresight."""
+
+    def reward(self, aggregate, following):
+        uniform = jax.scipy.special.ndtr((following.noise - self.persistence * aggregate.noise) / self.deviation)
+        payoff = (uniform > 0.47) / 0.53 - 1
+        return jnp.broadcast_to(payoff * jnp.linspace(-1, 1, self.num_actions), (self.num_states, self.num_actions))
+
+
+class BetOfUnknownLaw(Bet):
+    """The same, of noise whose law is not stated."""
+
+    def innovation_quadrature(self):
+        return None
+
+
 class TwoFaced(Macro):
     """`macro` with a second name for every state of the chain, which no number tells apart, and a reward for luck."""
 
@@ -132,8 +163,20 @@ def test_continuous_noise():
     assert again.upper.value == pytest.approx(found.upper.value, rel=1e-3)
     assert again.lower.value == pytest.approx(found.lower.value, rel=1e-3)
     paths = smfg.games.noise_paths(game, key=jax.random.key(0), num_paths=32, sampling="stratified")
-    gains = smfg.solvers.best_response_gains(game, smfg.policies.tabular(game, table), paths)
-    np.testing.assert_allclose(found.clairvoyant_by_path[:, 0], gains, rtol=1e-5)
+    gains = np.asarray(smfg.solvers.best_response_gains(game, smfg.policies.tabular(game, table), paths))
+    assert abs(found.clairvoyant.value - gains.mean()) < 4 * gains.std(ddof=1) / np.sqrt(32)
+    assert found.clairvoyant.stderr < 0.25 * gains.std(ddof=1) / np.sqrt(32)
+
+
+@pytest.mark.parametrize("kind", [Bet, BetOfUnknownLaw])
+def test_a_fair_bet_gains_nothing(kind):
+    """The payoff jumps: no quadrature for smooth functions may be used, and no choice by the draws that value it."""
+    game = kind(**SMALL, horizon=4)
+    found = exploitability_bounds(game, np.full((16, 4), 0.25), key=jax.random.key(0), num_paths=64)
+    assert found.lower.value < 4 * found.lower.stderr + 1e-9
+    assert found.upper.value > -4 * found.upper.stderr
+    assert found.clairvoyant.value > 1
+    assert found.foresight.value > 0.5
 
 
 def test_no_noise_leaves_no_width():
@@ -212,7 +255,11 @@ def test_shifted_points_have_the_law_of_the_noise(double):
         (Macro(**SMALL, horizon=4), {"degree": 0}, "degree must be a whole number"),
         (Macro(**SMALL, horizon=4), {"training_key": jax.random.key(0)}, "training_key must differ from key"),
         (Macro(**SMALL, horizon=4), {"features": lambda x: x.noise * jnp.full(2, jnp.nan)}, "features must be finite"),
-        (OneNode(**SMALL, horizon=4), {"num_paths": 128}, "does not fit its draws"),
+        (OneNode(**SMALL, horizon=4), {}, "does not fit its draws"),
+        (Narrow(**SMALL, horizon=4), {}, "does not fit its draws"),
+        (NoRule(**SMALL, horizon=4), {}, "innovation_quadrature must return nodes in"),
+        (Macro(**SMALL, horizon=4), {"features": lambda x: None}, "features must be a function"),
+        (Macro(**SMALL, horizon=4), {"features": lambda x: jnp.zeros(0)}, "features must return at least one"),
         (smfg.games.make("beach_bar", num_states=7, max_action=1, horizon=4), {}, "need the law of the common noise"),
         (smfg.games.make("rock_paper_scissors"), {}, "horizon"),
     ],

@@ -61,14 +61,17 @@ def find_device(name: str | None) -> SuiteDevice:
 
 def _platforms(name: str | None) -> dict[str, str]:
     """What JAX finds here, its own choice first: the kind of the device by platform."""
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(name),
-        timeout=_SECONDS,
-    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(name),
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"JAX has not told its devices within {_SECONDS} seconds") from None
     if asked.returncode:
         raise ValueError(f"JAX finds no device: {(asked.stderr.strip() or 'no message').splitlines()[-1]}")
     return dict(json.loads(asked.stdout.splitlines()[-1]))

@@ -98,8 +98,8 @@ class StructuralSolver(TrainingSolver):
             learning rate as a schedule: `optax.lion`, or one of your own.
         deterministic: Whether the gradients of fixed blocks of paths are added up in one order, so that the number of
             devices (`solve(mesh=...)`) does not change a bit of the parameters. It costs time; see `docs/devices.md`.
-        until_excess: Excess (`evaluation.measured_excess`), in units of the return, at which `solve` stops; None to
-            make all updates. It is measured at the evaluations of `solve`: exactly where the common noise is finite,
+        until_excess: Excess at which the solve stops, in units of the return; None to make all updates. It is measured
+            at the evaluations of `solve` (`evaluation.measured_excess`): exactly where the common noise is finite,
             otherwise by the upper end of bounds over sampled paths.
 
     Raises:

@@ -102,7 +102,8 @@ def solve(
         - `steps`, `train_seconds`, `compile_seconds`, `returns`; `checkpoints`, a list of `Checkpoint`; `clock`, pairs
           of steps and seconds; `failure`: None, or when and where a number was not finite.
         - of solvers that train: `gradient_norms` and `returns` for every step, and `rollbacks`, the steps at which
-          training went back; with `until_excess` also `excesses`, pairs of a step and the excess after it.
+          training went back; with `until_excess` also `excesses`, pairs of a step and the excess after it
+          (infinite where it could not be measured), and `no_excess`, why it last could not be.
         - of an infinite horizon: as on trees, and `residual`, ||(A^pi)^T mu - mu||_1 of the policy's mean field.
         - on trees: `returns` and `exploitabilities` for every step in `certified`, of the table reached, by the
           solver's own kind of information. The last of them are those of the policy returned, in JAX's default

@@ -5,6 +5,7 @@ finite, training goes back to the last state that is known to be finite, and goe
 gives up after `MAX_ROLLBACKS` of these.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ class TrainingRun(Run):
     def __init__(self, game: Game, solver: TrainingSolver, keys: Key[Array, " keys"], max_steps: int) -> None:
         super().__init__(keys.size)
         self._until_excess: float | None = getattr(solver, "until_excess", None)
+        self._no_excess: str | None = None
         self._excesses: list[list[float]] = []  # a step, and the excess of every policy after it
         if self._until_excess is not None:
             check_excess(game)
@@ -100,8 +102,16 @@ class TrainingRun(Run):
     @override
     def measure_excess(self) -> None:
         if not self._excesses or self._excesses[-1][0] < self.step:
-            found = [measured_excess(self._arguments[0], policy) for policy in self.policies()]
-            self._excesses.append([self.step, *(agree(excess.value) for excess in found)])
+            found = [self._excess(policy) for policy in self.policies()]
+            self._excesses.append([self.step, *map(agree, found)])
+
+    def _excess(self, policy: Policy) -> float:
+        """The excess; infinite, with the reason in `stats`, where there is no measure at this policy."""
+        try:
+            return measured_excess(self._arguments[0], policy).value
+        except ValueError as error:
+            self._no_excess = str(error)
+            return math.inf
 
     @property
     @override
@@ -143,7 +153,7 @@ class TrainingRun(Run):
 
     def _excess_stats(self, policy: int) -> dict[str, Any]:
         rows = [(int(row[0]), row[policy + 1]) for row in self._excesses]
-        return {"excesses": rows} if self.measures_excess else {}
+        return {"excesses": rows, "no_excess": self._no_excess} if self.measures_excess else {}
 
     @override
     def trim(self) -> None:
