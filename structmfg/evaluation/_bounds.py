@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, finite_horizon
 from structmfg._flags import own_rules
@@ -62,8 +62,8 @@ class ExploitabilityBounds(NamedTuple):
             fitted action values. Their sum is near the exploitability, but no bound.
         num_training_paths: The paths on which values were fitted.
         num_features: The number of features.
-        reveals_noise: Whether at every step of the training paths the next observation tells all possible noise apart.
-            Then who has seen the observations knows the noise so far, and the bounds hold for `public`, too.
+        reveals_noise: Whether at 16 times of each training path the next observation tells all possible noise apart. If
+            so everywhere, who has seen the observations knows the noise so far, and the bounds hold for `public`, too.
     """
 
     lower_by_path: Float[np.ndarray, "paths steps"]
@@ -308,7 +308,7 @@ def _rule_differences(
 ) -> Float[Array, "paths steps features"]:
     """Conditional means of the features by the stated law less those by shifted innovations, at some times."""
     game = basis.game
-    times = np.unique(np.linspace(0, game.horizon - 1, _CHECKED_TIMES).astype(int))
+    times = _checked_times(game.horizon)
     now, then = (jax.tree.map(lambda x, t=t: x[:, times + t], aggregates) for t in (0, 1))
 
     def difference(now: AggregateState, then: AggregateState, key: PRNGKeyArray) -> Array:
@@ -336,7 +336,7 @@ def _check_means(errors: Float[np.ndarray, "paths 2 features"], horizon: int) ->
 
 @eqx.filter_jit
 def _reveals_noise(game: Game, aggregates: AggregateState, key: PRNGKeyArray) -> Bool[Array, ""]:
-    """Whether observations tell the possible values of the noise apart, at t = 0 and at every step of N paths."""
+    """Whether observations tell the possible values of the noise apart, at t = 0 and at some times of N paths."""
     if "price" in game.declared:  # the price is known only when agents act
         return jnp.asarray(False)
     chain = noise_chain(game)
@@ -352,9 +352,15 @@ def _reveals_noise(game: Game, aggregates: AggregateState, key: PRNGKeyArray) ->
     else:
         first, possible = jax.tree.map(jnp.asarray, chain.values), jnp.asarray(chain.initial > 0)
     at_start = _told_apart(first, jax.vmap(lambda z: game.observe(game.at_start(z)))(first), possible)
-    before = jax.tree.map(lambda x: x[:, :-2], aggregates)
-    along = jax.lax.map(lambda path: jax.lax.map(lambda x: at(*x), path), (before, aggregates.mean_field[:, 1:-1]))
+    times = _checked_times(game.horizon - 1)
+    before = jax.tree.map(lambda x: x[:, times], aggregates)
+    along = jax.lax.map(lambda path: jax.vmap(at)(*path), (before, aggregates.mean_field[:, times + 1]))
     return at_start & jnp.all(along)
+
+
+def _checked_times(end: int) -> Int[np.ndarray, " times"]:
+    """Equally spaced times before `end` at which the law of the noise is checked."""
+    return np.unique(np.linspace(0, end - 1, min(end, _CHECKED_TIMES)).astype(int)) if end else np.zeros(0, int)
 
 
 def _told_apart(
