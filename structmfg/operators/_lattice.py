@@ -127,10 +127,10 @@ class LatticeKernel(TransitionKernel):
         )
         # Joined with anything and overwritten: written into zeros, it would become a `pad`, and slow down its loop.
         expected = jnp.concatenate([around[:first], sums, around[: line.reach]])
-        states = line.near_walls
+        states, written = line.near_walls()
         targets = self._targets(states)
         reached = around[targets + max_shift - self.shift] if max_shift else values[targets]
-        return expected.at[states].set(jnp.sum(policy[states] * reached, axis=-1), unique_indices=line.is_open)
+        return expected.at[written].set(jnp.sum(policy[states] * reached, axis=-1), unique_indices=True, mode="drop")
 
     @override
     def push_under(self, policy: Table, mass: Vector) -> Vector:
@@ -264,7 +264,8 @@ class LatticeNoise(TransitionOperator):
             return near(jnp.arange(self.num_states))
         expected = self._correlate(values, 1)
         # By their numbers, as slices would make XLA copy the convolution first.
-        return expected.at[line.near_walls].set(near(line.near_walls), unique_indices=line.is_open)
+        states, written = line.near_walls()
+        return expected.at[written].set(near(states), unique_indices=True, mode="drop")
 
     @override
     def rmv(self, mass: Vector) -> Vector:

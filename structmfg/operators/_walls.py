@@ -74,15 +74,21 @@ class Line(NamedTuple):
         around = min(2 * self.reach + 1, self.num_states)
         return [(jnp.clip(b - self.reach, 0, self.num_states - around), around) for b in self.barriers]
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there are no barriers, so that no state is in two windows."""
-        return not self.barriers.shape[0]
+    def near_walls(self) -> tuple[Int[Array, " some"], Int[Array, " some"]]:
+        """The states that may be clipped, window by window, and where to write their rows, all in one operation.
 
-    @property
-    def near_walls(self) -> Int[Array, " some"]:
-        """The states that may be clipped, window by window: all get their rows in one operation."""
-        return states_of([*self.ends(self.reach), *self.at_barriers()])
+        To write, a state that is in an earlier window as well has a number of its own beyond the line, which a scatter
+        drops: with no number twice, JAX can transpose it.
+        """
+        windows = [*self.ends(self.reach), *self.at_barriers()]
+        states = states_of(windows)
+        if not self.barriers.shape[0]:
+            return states, states
+        starts, sizes = jnp.stack([jnp.asarray(first) for first, _ in windows]), np.array([size for _, size in windows])
+        own = np.repeat(np.arange(len(windows)), sizes)
+        inside = (states[:, None] >= starts) & (states[:, None] < starts + sizes)
+        again = jnp.any(inside & (np.arange(len(windows)) < own[:, None]), axis=1)
+        return states, jnp.where(again, self.num_states + jnp.arange(len(own)), states)
 
     def split(self, mass: Float[Array, " states"]) -> tuple[Array, list[tuple[Array, Array]]]:
         """The mass out of reach of any barrier, and the rest as (states, mass), counted in the first window it is in.

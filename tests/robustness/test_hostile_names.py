@@ -100,7 +100,7 @@ def test_the_report_of_a_comparison_escapes_all_names() -> None:
     row = {
         "solver": EVIL, "exploitability": 1.0, "half_width": 1.0, "by_seed": [EVIL], "of_reference": 1.0,
         "of_uniform": 1.0, "seconds_to_half_way": None, "speed_up": None, "speed_up_at_least": True, "updates": EVIL,
-        "train_seconds": 1.0, "results": [EVIL], "paper": None,
+        "train_seconds": 1.0, "results": [EVIL], "paper": None, "non_anticipative": None,
     }  # fmt: skip
     result = {
         "game": EVIL, "max_seconds": EVIL, "seeds": [EVIL], "precision": EVIL, "device": EVIL, "reference": EVIL,
