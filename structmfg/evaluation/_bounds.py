@@ -153,11 +153,13 @@ def exploitability_bounds(
         key: A key of `jax.random`, for the paths of the bounds.
         training_key: Another key, for the paths on which values are fitted; by default one that is made from `key`.
         num_paths: The number N of stratified paths of the bounds (see `games.innovations`). Standard errors are those
-            of independent paths, which are no smaller.
+            of independent paths; those of stratified paths are at most sqrt(N / (N - 1)) times as large (Owen 1997,
+            Monte Carlo variance of scrambled net quadrature), and usually smaller.
         num_training_paths: The number of paths on which values are fitted, above the number of features. They are
             stratified (see `games.innovations`).
         degree: The largest degree of a monomial of the noise, the public state and the aggregates of the mean field.
-        features: A function from an aggregate state, before agents act, to numbers (F,), in place of these monomials.
+        features: A function from an aggregate state, before agents act, to numbers (F,), in place of these monomials;
+            `degree` is then not used.
 
     Returns:
         The bounds.

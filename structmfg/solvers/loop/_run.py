@@ -103,7 +103,7 @@ class Run(abc.ABC):
 
     def measure_excess(self) -> None:
         """Measure the excess of the policies reached, outside the clock; only where `measures_excess`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no measure of the excess")
 
     def measured(self) -> Checkpoint | None:
         """The mean over the policies of what was measured at this step."""
