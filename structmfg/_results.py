@@ -30,6 +30,10 @@ class RESULTS(enum.Enum):
     distribution = "The stationary mean field was not found to the tolerance, or is not unique."
     truncated = "Households reach the end of a grid: assets (max_assets) or capital (capital_range) must reach further."
 
+    # Sequence space.
+    horizon = "The path has not returned to the steady state at the horizon, which must be longer; see stats."
+    indeterminate = "The winding number is not zero: after a shock there is no bounded path, or more than one."
+
     # `master_equation`.
     solved = "Every stage is an equilibrium, and the values change by no more than the tolerance."
     stage = "At some grid points no equilibrium of the stage was found: the values there are not a solution."

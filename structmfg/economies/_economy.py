@@ -150,9 +150,16 @@ class Household(eqx.Module):
 
     def operator(self, savings: Float[Array | np.ndarray, "assets incomes"]) -> ControlledOperator:
         """The transition operator of the policy a'(a, e) = `savings` (n, m)."""
-        index, weight = self.grid.lottery(jnp.asarray(savings).reshape(-1, 1) - self.borrowing_limit)
-        lottery = LotteryKernel(self.grid.num_points, index, weight)
-        return (lottery >> KroneckerOperator(savings.size, jnp.asarray(self.chain))).under(jnp.ones(index.shape))
+        return saving_operator(self.grid, jnp.asarray(savings) - self.borrowing_limit, self.chain)
+
+
+def saving_operator(
+    grid: Grid, savings: Float[Array, "assets incomes"], chain: Float[Array | np.ndarray, "incomes incomes"]
+) -> ControlledOperator:
+    """The transition operator of savings (n, m) above the borrowing limit: a lottery on the grid, then the chain."""
+    index, weight = grid.lottery(savings.reshape(-1, 1))
+    lottery = LotteryKernel(grid.num_points, index, weight)
+    return (lottery >> KroneckerOperator(savings.size, jnp.asarray(chain))).under(jnp.ones(index.shape))
 
 
 class Economy(abc.ABC):

@@ -5,7 +5,7 @@ u'(c) = c^-sigma. For each a' on the grid, consumption c' one period later gives
 with it the cash on hand c + a' at which a' is optimal: the endogenous grid.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def consumption_before(
@@ -33,3 +33,41 @@ def consumption_before(
     marginal = probability * (returns * ratio**-risk_aversion)
     expected = numpy.sum(marginal, axis=axis, keepdims=True)
     return numpy.squeeze(least * (discount * expected) ** (-1 / risk_aversion), axis), marginal / expected
+
+
+class Interpolated(NamedTuple):
+    """Consumption (n, m) at cash on hand, and how it was interpolated.
+
+    Consumption at cash (i, e) lies between that before assets `interval` and `interval` + 1, with `weight` on the
+    latter; `slope`, of savings in cash, is 0 where an end of the grid binds.
+    """
+
+    consumption: Any
+    interval: Any
+    weight: Any
+    slope: Any
+
+
+def consumption_at(cash: Any, before: Any, assets: Any, position: Any) -> Interpolated:
+    """Consumption at the cash on hand that households have.
+
+    Consumption is interpolated, not savings: their difference from cash would lose digits where households are rich.
+    Below the endogenous grid the borrowing limit binds; above it, savings stay at the end of the grid.
+
+    Args:
+        cash: Cash on hand (n, m), an array of NumPy or JAX.
+        before: Consumption (n, m) before each a' on the grid, from `consumption_before`.
+        assets: The grid (n,), from the borrowing limit.
+        position: The last point (n, m) of the endogenous grid `before + assets` that is at most `cash`, or -1.
+    """
+    numpy = cash.__array_namespace__()
+    at = before + assets[:, None]
+    last, incomes = len(assets) - 2, numpy.arange(cash.shape[1])
+    index = numpy.clip(position, 0, last)
+    width = at[index + 1, incomes] - at[index, incomes]
+    weight = (cash - at[index, incomes]) / width
+    between = before[index, incomes] + weight * (before[index + 1, incomes] - before[index, incomes])
+    limited, ended = position < 0, position > last
+    consumption = numpy.where(limited, cash - assets[0], numpy.where(ended, cash - assets[-1], between))
+    slope = numpy.where(limited | ended, 0, (assets[index + 1] - assets[index]) / width)
+    return Interpolated(consumption, index, weight, slope)

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_integer, check_positive, check_shape
 from structmfg.economies._economy import Household
-from structmfg.economies._endogenous_grid import consumption_before
+from structmfg.economies._endogenous_grid import consumption_at, consumption_before
 from structmfg.linear import LINEAR_RESULTS
 
 _ROUNDING = 8 * float(np.finfo(float).eps)  # residual that rounding leaves
@@ -152,8 +152,7 @@ def _start(problem: _Problem, household: Household) -> np.ndarray:
 class _Step(NamedTuple):
     """A step from `consumption` to `following`; and how it was interpolated, which makes its derivative.
 
-    Consumption at cash (i, e) lies between that before assets `interval` and `interval` + 1, with `weight` on the
-    latter; `slope`, of savings in cash, is 0 where an end of the grid binds.
+    See `Interpolated` for `interval`, `weight` and `slope`.
     """
 
     consumption: np.ndarray
@@ -190,23 +189,12 @@ class _Step(NamedTuple):
 
 
 def _step(problem: _Problem, consumption: np.ndarray) -> _Step:
-    """One step of the endogenous grid method, from consumption next period that increases in assets.
-
-    Consumption is interpolated, not savings: their difference from cash would lose digits where households are rich.
-    """
-    assets, cash = problem.assets, problem.cash
+    """One step of the endogenous grid method, from consumption next period that increases in assets."""
     before, shares = problem.consumption_before(consumption)
-    at = before + assets[:, None]  # the cash on hand at which each point of the grid is saved
-    below = [np.searchsorted(at[:, e], cash[:, e], side="right") - 1 for e in range(cash.shape[1])]
-    position = np.stack(below, 1)
-    index, incomes = np.clip(position, 0, len(assets) - 2), np.arange(cash.shape[1])
-    width = at[index + 1, incomes] - at[index, incomes]
-    weight = (cash - at[index, incomes]) / width
-    between = before[index, incomes] + weight * (before[index + 1, incomes] - before[index, incomes])
-    limited, ended = position < 0, position > len(assets) - 2
-    following = np.where(limited, cash - assets[0], np.where(ended, cash - assets[-1], between))
-    slope = np.where(limited | ended, 0, (assets[index + 1] - assets[index]) / width)
-    return _Step(consumption, following, before, shares, index, weight, slope)
+    at = before + problem.assets[:, None]  # the cash on hand at which each point of the grid is saved
+    below = [np.searchsorted(at[:, e], problem.cash[:, e], side="right") - 1 for e in range(problem.cash.shape[1])]
+    now = consumption_at(problem.cash, before, problem.assets, np.stack(below, 1))
+    return _Step(consumption, now.consumption, before, shares, now.interval, now.weight, now.slope)
 
 
 @np.errstate(all="ignore")  # the status says if a number is not finite

@@ -1,0 +1,38 @@
+"""Sequence space: Jacobians, impulse responses and transition paths of economies with heterogeneous households."""
+
+from structmfg.economies.sequence_space._block import HouseholdBlock, HouseholdSteadyState, household_steady_state
+from structmfg.economies.sequence_space._capital import BondEconomy, CapitalEconomy, in_sequence_space
+from structmfg.economies.sequence_space._determinacy import winding_number
+from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, steady_state
+from structmfg.economies.sequence_space._household_path import HouseholdPath, follow
+from structmfg.economies.sequence_space._impulse_response import ImpulseResponse, impulse_response, jacobian
+from structmfg.economies.sequence_space._linear import LinearEconomy, household_jacobians, linearise
+from structmfg.economies.sequence_space._paths import Paths, autoregressive
+from structmfg.economies.sequence_space._saving import SavingBlock
+from structmfg.economies.sequence_space._transition_path import TransitionPath, transition_path
+
+__all__ = [
+    "BondEconomy",
+    "CapitalEconomy",
+    "HouseholdBlock",
+    "HouseholdPath",
+    "HouseholdSteadyState",
+    "ImpulseResponse",
+    "LinearEconomy",
+    "Paths",
+    "SavingBlock",
+    "SequenceEconomy",
+    "SequenceSteadyState",
+    "TransitionPath",
+    "autoregressive",
+    "follow",
+    "household_jacobians",
+    "household_steady_state",
+    "impulse_response",
+    "in_sequence_space",
+    "jacobian",
+    "linearise",
+    "steady_state",
+    "transition_path",
+    "winding_number",
+]

@@ -1,0 +1,70 @@
+"""Paths of aggregates over time, with what comes before and after them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from structmfg._checks import check_between, check_integer
+
+Path = Float[Array, " horizon"]
+
+
+class Paths(Mapping[str, Path]):
+    """Named paths x_0..x_{T-1}; x_t is `before` for t < 0 and `after` for t >= T, the steady states at both ends."""
+
+    def __init__(self, values: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
+        self._values, self._before, self._after = values, before, after
+
+    def __getitem__(self, name: str) -> Path:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def lag(self, name: str, periods: int = 1) -> Path:
+        """Return x_{t - periods} (T,)."""
+        check_integer("periods", periods, at_least=0)
+        here = self._values[name]
+        return jnp.concatenate([jnp.full(periods, self._before[name], here.dtype), here])[: len(here)]
+
+    def lead(self, name: str, periods: int = 1) -> Path:
+        """Return x_{t + periods} (T,)."""
+        check_integer("periods", periods, at_least=0)
+        here = self._values[name]
+        return jnp.concatenate([here, jnp.full(periods, self._after[name], here.dtype)])[periods:]
+
+
+def autoregressive(size: float, persistence: float, horizon: int = 300) -> Path:
+    """Return the path size * persistence^t (T,): how an AR(1) process responds to an innovation of this size.
+
+    Raises:
+        ValueError: If the persistence is not in [0, 1), or a number is not finite.
+    """
+    for name, value, ends in (("size", size, (-np.inf, np.inf)), ("persistence", persistence, (0, 1))):
+        if not isinstance(value, jax.core.Tracer):
+            check_between(name, value, *ends)
+    if not isinstance(persistence, jax.core.Tracer) and persistence == 1:
+        raise ValueError("persistence must be below 1, or the path does not return, but is 1")
+    check_integer("horizon", horizon, at_least=1)
+    with jax.enable_x64(True):
+        powers = jnp.cumprod(jnp.full(horizon, persistence, float).at[0].set(1.0))
+        return on_host(size * powers)
+
+
+def traced(tree: Any) -> Any:
+    """The same tree with its plain numbers as arrays, so that compiled programs serve all of them."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float) if isinstance(leaf, float) else leaf, tree)
+
+
+def on_host(tree: Any) -> Any:
+    """The same tree with NumPy's arrays instead of JAX's where values are known: JAX would round them to its default."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+        return tree
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, tree)
