@@ -10,14 +10,14 @@ by mu_{t+1} = A_t^T mu_t, and outcomes y_t(s), whose means Y_t = mu_t . y_t are 
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg._results import RESULTS
@@ -26,8 +26,8 @@ from structmfg.linear import LINEAR_RESULTS, LinearSolution, stationary
 from structmfg.operators import ExplicitOperator, TransitionOperator
 
 Inputs = dict[str, Any]  # the value of every input at one time
-Value = PyTree[Float[Array, "..."]]
-Choice = PyTree[Float[Array, "..."]]
+Value: TypeAlias = Any  # a tree of floating-point arrays
+Choice: TypeAlias = Any  # likewise
 
 _MASS_TOLERANCE = 1e-6  # error of the mean field in L1, as far as it can be proven
 
@@ -165,8 +165,8 @@ def household_steady_state(
     if throw and result not in (RESULTS.converged, RESULTS.residual):
         raise RuntimeError(f"{result.value} inputs {inputs}: {known}")
     plain = {name: float(inputs[name]) for name in block.inputs}
-    reached = on_host((found.value, choice, mass))
-    return HouseholdSteadyState(block, plain, *reached, outputs, result, known)
+    value, choice, mass = on_host((found.value, choice, mass))
+    return HouseholdSteadyState(block, plain, value, choice, mass, outputs, result, known)
 
 
 def check_inputs(block: HouseholdBlock, inputs: dict[str, Any]) -> None:

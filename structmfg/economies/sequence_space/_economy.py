@@ -122,7 +122,7 @@ def steady_state(
         where a residual is larger.
 
     Raises:
-        ValueError: If values are missing, unknown or not finite, or a household has no steady state at the values found.
+        ValueError: If values are missing, unknown or not finite, or a household has no steady state at them.
         RuntimeError: See `throw`.
     """
     check_positive("tolerance", tolerance)

@@ -23,8 +23,6 @@ from structmfg._checks import check_integer
 from structmfg.economies.sequence_space._block import HouseholdSteadyState
 from structmfg.economies.sequence_space._paths import on_host, traced
 
-Matrix = Float[Array, "horizon horizon"]
-
 
 def household_jacobian(
     steady: HouseholdSteadyState,
@@ -32,7 +30,7 @@ def household_jacobian(
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     horizon: int = 300,
-) -> dict[str, dict[str, Matrix]]:
+) -> dict[str, dict[str, Any]]:
     """Return the Jacobians J[output][input] (T, T) of a household's mean outcomes, in double precision.
 
     Args:

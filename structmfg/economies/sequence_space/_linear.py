@@ -17,7 +17,7 @@ from structmfg._checks import check_integer
 from structmfg.economies.sequence_space._block import HouseholdSteadyState
 from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, equations
 from structmfg.economies.sequence_space._jacobian import household_jacobian
-from structmfg.economies.sequence_space._paths import Path, Paths, on_host, traced
+from structmfg.economies.sequence_space._paths import Paths, on_host, traced
 
 Jacobians = dict[str, dict[str, dict[str, Float[Array, "horizon horizon"]]]]  # household, output, input
 
@@ -57,7 +57,7 @@ class LinearEconomy(eqx.Module):
             return self.solution[k, :, source]
         return self.further[k - len(self.unknowns), :, source]
 
-    def response(self, shocks: Mapping[str, Path]) -> dict[str, Path]:
+    def response(self, shocks: Mapping[str, Any]) -> dict[str, Any]:
         """Return the change (T,) of every path, for changes (T,) of exogenous paths that become known at time 0."""
         for name, path in shocks.items():
             if name not in self.exogenous:
@@ -143,7 +143,7 @@ def _linear_household(steady: HouseholdSteadyState, jacobian: dict[str, dict[str
         outputs = {}
         for name, by_input in jacobian.items():
             changes = [by_input[key] @ _change(path, steady.inputs[key], by_input[key]) for key, path in inputs.items()]
-            outputs[name] = steady.outputs[name] + sum(changes)
+            outputs[name] = jnp.asarray(steady.outputs[name] + sum(changes))
         return outputs
 
     return household

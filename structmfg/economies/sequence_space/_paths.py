@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_between, check_integer
+from structmfg._checks import check_between, check_integer, concrete
 
 Path = Float[Array, " horizon"]
 
@@ -41,17 +41,17 @@ class Paths(Mapping[str, Path]):
         return jnp.concatenate([here, jnp.full(periods, self._after[name], here.dtype)])[periods:]
 
 
-def autoregressive(size: float, persistence: float, horizon: int = 300) -> Path:
+def autoregressive(size: Any, persistence: Any, horizon: int = 300) -> Any:
     """Return the path size * persistence^t (T,): how an AR(1) process responds to an innovation of this size.
 
     Raises:
         ValueError: If the persistence is not in [0, 1), or a number is not finite.
     """
-    for name, value, ends in (("size", size, (-np.inf, np.inf)), ("persistence", persistence, (0, 1))):
-        if not isinstance(value, jax.core.Tracer):
-            check_between(name, value, *ends)
-    if not isinstance(persistence, jax.core.Tracer) and persistence == 1:
-        raise ValueError("persistence must be below 1, or the path does not return, but is 1")
+    for name, value, low, high in (("size", size, -np.inf, np.inf), ("persistence", persistence, 0, 1)):
+        if (known := concrete(value)) is not None:
+            check_between(name, float(known), low, high)
+            if name == "persistence" and float(known) == 1:
+                raise ValueError("persistence must be below 1, or the path does not return, but is 1")
     check_integer("horizon", horizon, at_least=1)
     with jax.enable_x64(True):
         powers = jnp.cumprod(jnp.full(horizon, persistence, float).at[0].set(1.0))
@@ -64,7 +64,7 @@ def traced(tree: Any) -> Any:
 
 
 def on_host(tree: Any) -> Any:
-    """The same tree with NumPy's arrays instead of JAX's where values are known: JAX would round them to its default."""
+    """The same tree with NumPy's arrays instead of JAX's, which JAX would round to its default, unless it is traced."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
         return tree
     return jax.tree.map(lambda leaf: np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf, tree)

@@ -1,11 +1,12 @@
 """`SavingBlock`: the household of `structmfg.economies`, who saves in one asset, along paths of prices."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import check_positive
@@ -18,11 +19,13 @@ Matrix = Float[Array, "assets incomes"]
 
 
 class SavingBlock(HouseholdBlock):
-    """A household of assets a and income state e solves, along paths of r, w, T and beta,
+    """A household who saves in one asset, by the endogenous grid method.
 
-        max E sum_t (beta_0 ... beta_{t-1}) u(c_t),   c_t + a_{t+1} = (1 + r_t) a_t + w_t y(e) + T_t,   a_{t+1} >= b,
+    With assets a and income state e it solves, along paths of r, w, T and beta,
 
-    by the endogenous grid method. v_t = (1 + r_t)^(-1/sigma) c_t, the consumption whose marginal utility is the
+        max E sum_t (beta_0 ... beta_{t-1}) u(c_t),   c_t + a_{t+1} = (1 + r_t) a_t + w_t y(e) + T_t,   a_{t+1} >= b.
+
+    v_t = (1 + r_t)^(-1/sigma) c_t, the consumption whose marginal utility is the
     marginal value of assets. The state (a, e) has index asset_index * m + income_index.
 
     Attributes:
@@ -100,7 +103,10 @@ class SavingBlock(HouseholdBlock):
         self.household(inputs).validate()
 
 
-def last_at_most(points: Matrix, values: Float[Array, "values incomes"]) -> Any:
+def last_at_most(points: Matrix, values: Float[Array, "values incomes"]) -> Int[Array, "values incomes"]:
     """The index, in each column, of the last of the increasing `points` that is at most a value, or -1."""
-    search = jax.vmap(lambda at, x: jnp.searchsorted(at, x, side="right"), in_axes=1, out_axes=1)
-    return search(jax.lax.stop_gradient(points), jax.lax.stop_gradient(values)) - 1
+
+    def search(at: Array, x: Array) -> Array:
+        return jnp.searchsorted(at, x, side="right")
+
+    return jax.vmap(search, in_axes=1, out_axes=1)(lax.stop_gradient(points), lax.stop_gradient(values)) - 1

@@ -25,6 +25,7 @@ from structmfg.economies.sequence_space._paths import Paths, on_host, traced
 
 TransitionMethod = Literal["quasi_newton", "newton"]
 
+_GMRES_TOLERANCE = 1e-7  # relative: small enough that Newton's residuals fall quadratically
 _RETURNED = 0.01  # of its largest distance from the end, below which a path counts as having returned
 
 
@@ -217,7 +218,9 @@ def _newton(at: _Evaluation, unknown: Array, factors: Any, residual: Array) -> A
     def preconditioner(x: Array) -> Array:
         return _quasi_newton(factors, x)
 
-    return jax.scipy.sparse.linalg.gmres(derivative, residual, M=preconditioner, tol=1e-8, restart=10, maxiter=3)[0]
+    # Incremental: it stops as soon as the tolerance is reached, which takes few products with this preconditioner.
+    options: Any = {"tol": _GMRES_TOLERANCE, "restart": 10, "maxiter": 3, "solve_method": "incremental"}
+    return jax.scipy.sparse.linalg.gmres(derivative, residual, M=preconditioner, **options)[0]
 
 
 def _ends(
