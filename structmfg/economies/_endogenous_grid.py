@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 def consumption_before(
-    later: Any, probability: Any, returns: Any, discount: float, risk_aversion: float, axis: int | tuple[int, ...]
+    later: Any, probability: Any, returns: Any, discount: Any, risk_aversion: Any, axis: int | tuple[int, ...]
 ) -> tuple[Any, Any]:
     """Consumption c with u'(c) = beta E[(1 + r') u'(c')], and how much each outcome adds to the expectation.
 

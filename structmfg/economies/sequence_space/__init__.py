@@ -4,9 +4,11 @@ from structmfg.economies.sequence_space._block import HouseholdBlock, HouseholdS
 from structmfg.economies.sequence_space._capital import BondEconomy, CapitalEconomy, in_sequence_space
 from structmfg.economies.sequence_space._determinacy import winding_number
 from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, steady_state
+from structmfg.economies.sequence_space._game import GameBlock, GameEconomy, game_steady_state
 from structmfg.economies.sequence_space._household_path import HouseholdPath, follow
 from structmfg.economies.sequence_space._impulse_response import ImpulseResponse, impulse_response, jacobian
 from structmfg.economies.sequence_space._linear import LinearEconomy, household_jacobians, linearise
+from structmfg.economies.sequence_space._logit import LogitBlock
 from structmfg.economies.sequence_space._paths import Paths, autoregressive
 from structmfg.economies.sequence_space._saving import SavingBlock
 from structmfg.economies.sequence_space._transition_path import TransitionPath, transition_path
@@ -14,11 +16,14 @@ from structmfg.economies.sequence_space._transition_path import TransitionPath, 
 __all__ = [
     "BondEconomy",
     "CapitalEconomy",
+    "GameBlock",
+    "GameEconomy",
     "HouseholdBlock",
     "HouseholdPath",
     "HouseholdSteadyState",
     "ImpulseResponse",
     "LinearEconomy",
+    "LogitBlock",
     "Paths",
     "SavingBlock",
     "SequenceEconomy",
@@ -26,6 +31,7 @@ __all__ = [
     "TransitionPath",
     "autoregressive",
     "follow",
+    "game_steady_state",
     "household_jacobians",
     "household_steady_state",
     "impulse_response",

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg._results import RESULTS
-from structmfg.economies.sequence_space._paths import on_host, traced
+from structmfg.economies.sequence_space._paths import AnyArray, on_host, traced
 from structmfg.linear import LINEAR_RESULTS, LinearSolution, stationary
 from structmfg.operators import ExplicitOperator, TransitionOperator
 
@@ -60,7 +60,7 @@ class HouseholdBlock(eqx.Module):
         """Return A_t, from the states at t to those at t + 1."""
 
     @abc.abstractmethod
-    def outcomes(self, choice: Choice, inputs: Inputs) -> dict[str, Float[Array, " states"]]:
+    def outcomes(self, choice: Choice, inputs: Inputs) -> dict[str, Float[AnyArray, " states"]]:
         """Return y_t (S,) of every output."""
 
     @abc.abstractmethod
@@ -93,7 +93,7 @@ class HouseholdSteadyState(eqx.Module):
     inputs: dict[str, float]
     value: Value
     choice: Choice
-    mean_field: Float[Array, " states"]
+    mean_field: Float[AnyArray, " states"]
     outputs: dict[str, float]
     result: RESULTS = eqx.field(static=True)
     stats: dict[str, float]
@@ -106,7 +106,7 @@ class HouseholdSteadyState(eqx.Module):
 
 class _Iteration(NamedTuple):
     value: Value
-    change: Float[Array, ""]
+    change: Float[AnyArray, ""]
     steps: Int[Array, ""]
 
 

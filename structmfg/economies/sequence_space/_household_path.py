@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from structmfg.economies.sequence_space._block import Choice, HouseholdSteadyState, Inputs
+from structmfg.economies.sequence_space._paths import AnyArray
 
 
 class HouseholdPath(NamedTuple):
@@ -22,13 +23,13 @@ class HouseholdPath(NamedTuple):
         choices: The choices, every array in them with a leading axis of T.
     """
 
-    outputs: dict[str, Float[Array, " horizon"]]
-    mean_field: Float[Array, " states"]
+    outputs: dict[str, Float[AnyArray, " horizon"]]
+    mean_field: Float[AnyArray, " states"]
     choices: Choice
 
 
 def follow(
-    initial: HouseholdSteadyState, final: HouseholdSteadyState, inputs: dict[str, Float[Array, " horizon"]]
+    initial: HouseholdSteadyState, final: HouseholdSteadyState, inputs: dict[str, Float[AnyArray, " horizon"]]
 ) -> HouseholdPath:
     """The household from the mean field of `initial` along these inputs, in the end at the values of `final`."""
     block = initial.block

@@ -107,11 +107,11 @@ def impulse_response(
         options: Further arguments of `transition_path`, where `linear` is off.
 
     Returns:
-        The response. `result` is `indeterminate` where the winding number is not zero; `horizon` where a path of an
-        unknown has not died away; else `completed` for a linear response, and that of `transition_path` for a nonlinear
-        one. `stats` has `winding_number`, `memory` (the first period after which all unknowns stay below 1 % of their
-        largest change) and `end` (their change at the horizon over the largest one); for nonlinear responses also the
-        statistics of `transition_path`.
+        The response. `result` is `indeterminate` where the winding number is not zero; `horizon` where the horizon is
+        too short to tell, or a path of an unknown has not died away; else `completed` for a linear response, and that
+        of `transition_path` for a nonlinear one. `stats` has `winding_number`, `memory` (the first period after which
+        all unknowns stay below 1 % of their largest change) and `end` (their change at the horizon over the largest
+        one); for nonlinear responses also the statistics of `transition_path`.
 
     Raises:
         ValueError: If a shock is not exogenous, not finite, or of another length.
@@ -179,6 +179,8 @@ def _examine(
     stats["end"] = float((changes / largest)[:, -1].max())
     if not np.isfinite(changes).all():
         return RESULTS.nonfinite, stats
+    if stats["winding_number"] is None:
+        return RESULTS.horizon, stats
     if stats["winding_number"] != 0:
         return RESULTS.indeterminate, stats
     if transition is not None:

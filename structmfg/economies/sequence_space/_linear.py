@@ -17,9 +17,9 @@ from structmfg._checks import check_integer
 from structmfg.economies.sequence_space._block import HouseholdSteadyState
 from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, equations
 from structmfg.economies.sequence_space._jacobian import household_jacobian
-from structmfg.economies.sequence_space._paths import Paths, on_host, traced
+from structmfg.economies.sequence_space._paths import AnyArray, Paths, on_host, traced
 
-Jacobians = dict[str, dict[str, dict[str, Float[Array, "horizon horizon"]]]]  # household, output, input
+Jacobians = dict[str, dict[str, dict[str, Float[AnyArray, "horizon horizon"]]]]  # household, output, input
 
 
 class LinearEconomy(eqx.Module):
@@ -35,16 +35,16 @@ class LinearEconomy(eqx.Module):
     exogenous: tuple[str, ...] = eqx.field(static=True)
     unknowns: tuple[str, ...] = eqx.field(static=True)
     reported: tuple[str, ...] = eqx.field(static=True)
-    solution: Float[Array, "unknowns horizon exogenous horizon"]
-    further: Float[Array, "reported horizon exogenous horizon"]
-    system: Float[Array, "unknowns horizon unknowns horizon"]
+    solution: Float[AnyArray, "unknowns horizon exogenous horizon"]
+    further: Float[AnyArray, "reported horizon exogenous horizon"]
+    system: Float[AnyArray, "unknowns horizon unknowns horizon"]
 
     @property
     def horizon(self) -> int:
         """T."""
         return self.solution.shape[1]
 
-    def jacobian(self, output: str, shock: str) -> Float[Array, "horizon horizon"]:
+    def jacobian(self, output: str, shock: str) -> Float[AnyArray, "horizon horizon"]:
         """Return dY/dZ (T, T) in general equilibrium: row t is the output at t, column s a change known at 0 for s."""
         if shock not in self.exogenous:
             raise ValueError(f"shock must be one of {', '.join(self.exogenous)}, but is {shock!r}")

@@ -1,7 +1,7 @@
 """Paths of aggregates over time, with what comes before and after them."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,12 @@ from jaxtyping import Array, Float
 
 from structmfg._checks import check_between, check_integer, concrete
 
-Path = Float[Array, " horizon"]
+if TYPE_CHECKING:
+    AnyArray: TypeAlias = Any
+else:  # of JAX, or of NumPy where values are known
+    AnyArray = Array | np.ndarray
+
+Path = Float[AnyArray, " horizon"]
 
 
 class Paths(Mapping[str, Path]):

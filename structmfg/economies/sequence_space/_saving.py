@@ -13,9 +13,10 @@ from structmfg._checks import check_positive
 from structmfg.economies._economy import Household, saving_operator
 from structmfg.economies._endogenous_grid import consumption_at, consumption_before
 from structmfg.economies.sequence_space._block import HouseholdBlock, Inputs
+from structmfg.economies.sequence_space._paths import AnyArray
 from structmfg.operators import ControlledOperator, Grid
 
-Matrix = Float[Array, "assets incomes"]
+Matrix = Float[AnyArray, "assets incomes"]
 
 
 class SavingBlock(HouseholdBlock):
@@ -38,8 +39,8 @@ class SavingBlock(HouseholdBlock):
 
     grid: Grid
     borrowing_limit: float
-    levels: Float[Array | np.ndarray, " incomes"]
-    chain: Float[Array | np.ndarray, "incomes incomes"]
+    levels: Float[AnyArray, " incomes"]
+    chain: Float[AnyArray, "incomes incomes"]
     risk_aversion: float
 
     inputs: ClassVar[tuple[str, ...]] = ("interest", "wage", "transfer", "discount")

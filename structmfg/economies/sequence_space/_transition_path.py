@@ -21,7 +21,7 @@ from structmfg._results import RESULTS
 from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, equations
 from structmfg.economies.sequence_space._household_path import HouseholdPath, follow
 from structmfg.economies.sequence_space._linear import LinearEconomy, linearise
-from structmfg.economies.sequence_space._paths import Paths, on_host, traced
+from structmfg.economies.sequence_space._paths import AnyArray, Paths, on_host, traced
 
 TransitionMethod = Literal["quasi_newton", "newton"]
 
@@ -117,7 +117,7 @@ def transition_path(
 
 def check_paths(
     economy: SequenceEconomy, paths: Mapping[str, Any], end: SequenceSteadyState
-) -> Float[Array, "exogenous horizon"]:
+) -> Float[AnyArray, "exogenous horizon"]:
     """Return all exogenous paths as one array, or raise `ValueError`."""
     if not paths:
         raise ValueError(f"paths must have at least one of {', '.join(economy.exogenous)}, but is empty")
@@ -142,7 +142,7 @@ def check_paths(
 
 def _start(
     economy: SequenceEconomy, end: SequenceSteadyState, initial: Mapping[str, Any] | None, horizon: int
-) -> Float[Array, "unknowns horizon"]:
+) -> Float[AnyArray, "unknowns horizon"]:
     paths = initial or {}
     for name, path in paths.items():
         if name not in economy.unknowns or np.shape(path) != (horizon,):
@@ -159,7 +159,7 @@ class _Evaluation(NamedTuple):
     economy: SequenceEconomy
     before: SequenceSteadyState
     after: SequenceSteadyState
-    exogenous: Float[Array, "exogenous horizon"]
+    exogenous: Float[AnyArray, "exogenous horizon"]
 
     def __call__(self, unknown: Array) -> tuple[dict[str, Array], dict[str, Array], dict[str, HouseholdPath]]:
         return _evaluate(self, unknown)
