@@ -220,7 +220,7 @@ def _widened(economy: KrusellSmith, path: SimulatedPath) -> KrusellSmith:
 
 def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarray, dropped: int) -> _Trial:
     savings, policy_residual = _solve(economy, jnp.asarray(rule), start)
-    path, mean_field = _simulate(economy, savings, jnp.asarray(phases))
+    path, mean_field = simulate(economy, savings, economy.initial_mean_field(phases[0]), jnp.asarray(phases))
     path = SimulatedPath(*map(np.asarray, path))
     implied, fit = fit_rule(path, dropped)
     kept_phases, logs, _ = kept_periods(path, dropped)
@@ -324,10 +324,13 @@ def _euler_error(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _simulate(
-    economy: KrusellSmith, savings: Float[Array, "assets 2 2 capital"], phases: Int[Array, " more_periods"]
+def simulate(
+    economy: KrusellSmith,
+    savings: Float[Array, "assets 2 2 capital"],
+    initial: Float[Array, " states"],
+    phases: Int[Array, " more_periods"],
 ) -> tuple[SimulatedPath, Float[Array, " states"]]:
-    """Aggregates under a policy along phases z_0..z_T, and the mean field at T."""
+    """Aggregates under a policy along phases z_0..z_T from an initial mean field, and the mean field at T."""
     assets = economy.grid.points()
 
     def step(mean_field: Array, phase_pair: tuple[Array, Array]) -> tuple[Array, SimulatedPath]:
@@ -339,5 +342,5 @@ def _simulate(
         now = SimulatedPath(phase, capital, economy.hours * mass[:, 1].sum(), consumption, mass[-1].sum())
         return economy.operator(policy, phase, following).move(mean_field), now
 
-    mean_field, path = lax.scan(step, economy.initial_mean_field(phases[0]), (phases[:-1], phases[1:]))
+    mean_field, path = lax.scan(step, initial, (phases[:-1], phases[1:]))
     return path, mean_field
