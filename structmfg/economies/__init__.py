@@ -1,6 +1,6 @@
 """Economies of households that choose how much to save: Huggett, Aiyagari, Krusell and Smith, and their equilibria.
 
-Their choices are continuous, so that they are no `Game`.
+Their choices are continuous, so that they are no `Game`. `sequence_space` has their responses to shocks.
 """
 
 from structmfg._results import RESULTS
@@ -16,6 +16,14 @@ from structmfg.economies._optimal_saving import SavingSolution, optimal_saving
 from structmfg.economies._stationary_equilibrium import (
     StationaryEquilibrium,
     stationary_equilibrium,
+)
+from structmfg.economies.sequence_space import (
+    SequenceEconomy,
+    autoregressive,
+    impulse_response,
+    jacobian,
+    steady_state,
+    transition_path,
 )
 
 EQUILIBRIUM_RESULTS = FORECASTING_RESULTS = RESULTS
@@ -33,8 +41,14 @@ __all__ = [
     "KrusellSmith",
     "SavingEconomy",
     "SavingSolution",
+    "SequenceEconomy",
     "StationaryEquilibrium",
+    "autoregressive",
     "forecasting_equilibrium",
+    "impulse_response",
+    "jacobian",
     "optimal_saving",
     "stationary_equilibrium",
+    "steady_state",
+    "transition_path",
 ]

@@ -220,7 +220,7 @@ def _widened(economy: KrusellSmith, path: SimulatedPath) -> KrusellSmith:
 
 def _try(economy: KrusellSmith, rule: np.ndarray, start: Array, phases: np.ndarray, dropped: int) -> _Trial:
     savings, policy_residual = _solve(economy, jnp.asarray(rule), start)
-    path, mean_field = simulate(economy, savings, economy.initial_mean_field(phases[0]), jnp.asarray(phases))
+    path, mean_field = simulate(economy, savings, economy.initial_mean_field(int(phases[0])), jnp.asarray(phases))
     path = SimulatedPath(*map(np.asarray, path))
     implied, fit = fit_rule(path, dropped)
     kept_phases, logs, _ = kept_periods(path, dropped)

@@ -8,6 +8,11 @@ from structmfg.economies.sequence_space._game import GameBlock, GameEconomy, gam
 from structmfg.economies.sequence_space._household_path import HouseholdPath, follow
 from structmfg.economies.sequence_space._impulse_response import ImpulseResponse, impulse_response, jacobian
 from structmfg.economies.sequence_space._linear import LinearEconomy, household_jacobians, linearise
+from structmfg.economies.sequence_space._linearisation import (
+    ResponseOfCapital,
+    response_of_capital,
+    without_aggregate_shocks,
+)
 from structmfg.economies.sequence_space._logit import LogitBlock
 from structmfg.economies.sequence_space._paths import Paths, autoregressive
 from structmfg.economies.sequence_space._saving import SavingBlock
@@ -25,6 +30,7 @@ __all__ = [
     "LinearEconomy",
     "LogitBlock",
     "Paths",
+    "ResponseOfCapital",
     "SavingBlock",
     "SequenceEconomy",
     "SequenceSteadyState",
@@ -38,7 +44,9 @@ __all__ = [
     "in_sequence_space",
     "jacobian",
     "linearise",
+    "response_of_capital",
     "steady_state",
     "transition_path",
     "winding_number",
+    "without_aggregate_shocks",
 ]

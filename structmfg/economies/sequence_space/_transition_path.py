@@ -134,7 +134,7 @@ def check_paths(
         if off > _RETURNED * largest:
             raise ValueError(
                 f"the path of {name} must return to {target:.10g}, but ends at {values[-1]:.10g}, {off / largest:.2g} "
-                "of its largest distance; give a longer path, or the steady state in which it ends as `final`"
+                "of its largest distance; give a longer path, or the final steady state"
             )
     rest = {name: np.full(shape, end.aggregates[name]) for name in economy.exogenous}
     return jnp.asarray([np.asarray(paths.get(name, rest[name]), float) for name in economy.exogenous])
