@@ -6,7 +6,10 @@ import enum
 class RESULTS(enum.Enum):
     """How a solve ended; the value is the whole message, and `stats` holds the numbers."""
 
-    converged = "The exploitability of the policy, or the residual of the equilibrium, is at most the tolerance."
+    converged = (
+        "The exploitability of the policy, the residual of the equilibrium or the distance from the mode is at most "
+        "the tolerance."
+    )
 
     # `solve`: policies.
     completed = "All planned updates were made."
@@ -37,6 +40,12 @@ class RESULTS(enum.Enum):
     # `master_equation`.
     solved = "Every stage is an equilibrium, and the values change by no more than the tolerance."
     stage = "At some grid points no equilibrium of the stage was found: the values there are not a solution."
+
+    # `posterior_mode`.
+    no_maximum = (
+        "The search came to rest where there is no strict maximum: a parameter is not identified, or the search ran "
+        "into a bound."
+    )
 
     # Several of them.
     max_steps = "The step limit was reached before the tolerance; the value is the one reached."
