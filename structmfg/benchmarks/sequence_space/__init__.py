@@ -1,0 +1,1 @@
+"""Speed in the sequence space."""
