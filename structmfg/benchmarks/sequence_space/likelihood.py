@@ -19,7 +19,7 @@ from structmfg._checks import check_integer
 from structmfg._files import output_folder
 from structmfg.benchmarks._script import script_parser, write_results
 from structmfg.benchmarks._tables import table
-from structmfg.economies.sequence_space import MovingAverage, ar1, log_likelihood, simulate
+from structmfg.economies.sequence_space import MovingAverage, autoregressive, log_likelihood, simulate
 
 _SERIES = 3
 _COLUMNS = {"periods": "periods", "seconds": "seconds", "ratio": "with gradient, times as long"}
@@ -35,7 +35,7 @@ def measure(num_periods: int, *, horizon: int = 300, rounds: int = 30, seed: int
     names = tuple(f"x{i}" for i in range(_SERIES))
 
     def average(parameters: Any) -> MovingAverage:
-        inputs = jnp.stack([ar1(horizon, *each) for each in parameters])
+        inputs = jnp.stack([autoregressive(size, rho, horizon) for rho, size in parameters])
         responses = jnp.einsum("ijts,js->tij", jacobians, inputs)
         return MovingAverage(responses, names, names)
 

@@ -17,6 +17,15 @@ from structmfg.economies.sequence_space._logit import LogitBlock
 from structmfg.economies.sequence_space._paths import Paths, autoregressive
 from structmfg.economies.sequence_space._saving import SavingBlock
 from structmfg.economies.sequence_space._transition_path import TransitionPath, transition_path
+from structmfg.economies.sequence_space.estimation import (
+    MovingAverage,
+    PosteriorMode,
+    SecondMoments,
+    log_likelihood,
+    posterior_mode,
+    second_moments,
+    simulate,
+)
 
 __all__ = [
     "BondEconomy",
@@ -29,9 +38,12 @@ __all__ = [
     "ImpulseResponse",
     "LinearEconomy",
     "LogitBlock",
+    "MovingAverage",
     "Paths",
+    "PosteriorMode",
     "ResponseOfCapital",
     "SavingBlock",
+    "SecondMoments",
     "SequenceEconomy",
     "SequenceSteadyState",
     "TransitionPath",
@@ -44,7 +56,11 @@ __all__ = [
     "in_sequence_space",
     "jacobian",
     "linearise",
+    "log_likelihood",
+    "posterior_mode",
     "response_of_capital",
+    "second_moments",
+    "simulate",
     "steady_state",
     "transition_path",
     "winding_number",

@@ -4,7 +4,6 @@ from structmfg.economies.sequence_space.estimation._likelihood import log_likeli
 from structmfg.economies.sequence_space.estimation._moving_average import (
     MovingAverage,
     SecondMoments,
-    ar1,
     second_moments,
     simulate,
 )
@@ -14,7 +13,6 @@ __all__ = [
     "MovingAverage",
     "PosteriorMode",
     "SecondMoments",
-    "ar1",
     "log_likelihood",
     "posterior_mode",
     "second_moments",

@@ -8,8 +8,8 @@ density. With a = Sigma^-1 y its derivative is
 
 which costs a few factorisations at any number of parameters.
 
->>> from structmfg.economies.sequence_space import MovingAverage, ar1
->>> average = MovingAverage.from_responses({"output": {"productivity": ar1(300, 0.5, 2.0)}})
+>>> from structmfg.economies.sequence_space import MovingAverage, autoregressive
+>>> average = MovingAverage.from_responses({"output": {"productivity": autoregressive(2.0, 0.5)}})
 >>> round(float(log_likelihood(average, {"output": [1.0, -0.5, 0.3]})), 6)
 -5.236661
 """
@@ -25,12 +25,17 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
 from structmfg._checks import as_reals, check_kind, check_name, concrete
-from structmfg.economies.sequence_space.estimation._moving_average import MovingAverage, autocovariances, double_precision
+from structmfg.economies.sequence_space._paths import AnyArray, on_host
+from structmfg.economies.sequence_space.estimation._moving_average import (
+    MovingAverage,
+    autocovariances,
+    double_precision,
+)
 
 
 def log_likelihood(
-    moving_average: MovingAverage, data: Any, *, measurement_error: float | Array | Mapping[str, Any] = 0.0
-) -> Float[Array, ""]:
+    moving_average: MovingAverage, data: Any, *, measurement_error: float | AnyArray | Mapping[str, Any] = 0.0
+) -> Float[AnyArray, ""]:
     """Compute the log density of data, with its constant, under a moving average of Gaussian shocks.
 
     All of the data is one Gaussian vector, stationary from its first period on. Inside `jit`, `grad` and `vmap` nothing
@@ -68,7 +73,7 @@ def log_likelihood(
             f"the covariance of the data must be positive definite, but to rounding it is not, for {len(names)} series "
             f"and {num_shocks} shocks; give a measurement_error, or leave out series that others determine"
         )
-    return value
+    return on_host(value)
 
 
 def _observed(series: tuple[str, ...], data: Any) -> tuple[tuple[str, ...], Float[Array, "periods series"]]:

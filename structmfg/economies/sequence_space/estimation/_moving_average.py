@@ -7,7 +7,8 @@ doi:10.1016/j.jedc.2018.01.002; Auclert, Bardoczy, Rognlie & Straub 2021, doi:10
 
 whose coefficients Psi_s are the impulse responses after s periods. x_t are deviations from the stationary equilibrium.
 
->>> responses = {"output": {"productivity": ar1(400, 0.9, 0.01)}}
+>>> from structmfg.economies.sequence_space import autoregressive
+>>> responses = {"output": {"productivity": autoregressive(0.01, 0.9, 400)}}
 >>> moments = second_moments(MovingAverage.from_responses(responses), 3)
 >>> round(float(moments.standard_deviations[0]), 5)  # 0.01 / sqrt(1 - 0.9^2)
 0.02294
@@ -27,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from structmfg._checks import as_reals, check_integer, check_key, check_kind, concrete
+from structmfg.economies.sequence_space._paths import AnyArray, on_host
 
 
 @contextlib.contextmanager
@@ -120,30 +122,6 @@ class MovingAverage(eqx.Module):
         return cls(coefficients, tuple(responses), tuple(shocks))
 
 
-def ar1(horizon: int, persistence: Any, size: Any = 1.0) -> Float[Array, " horizon"]:
-    """Return size * persistence^t for t = 0, ..., horizon - 1: the path of an AR(1) process after one innovation.
-
-    Args:
-        horizon: T.
-        persistence: rho; above -1 and below 1 for a process that is stationary. Derivatives are right at 0, too.
-        size: The standard deviation of innovations.
-
-    Returns:
-        (T,), in float64.
-    """
-    check_integer("horizon", horizon, at_least=1)
-    with double_precision(persistence, size):
-        rho, scale = as_reals("persistence", persistence, float), as_reals("size", size, float)
-        if rho.shape or scale.shape:
-            raise ValueError(f"persistence and size must be numbers, but have shapes {rho.shape} and {scale.shape}")
-        powers, times = jnp.ones(horizon), np.arange(horizon)
-        # By squares, as the second derivative of JAX's power is nan at 0.
-        for bit in range((horizon - 1).bit_length()):
-            powers = powers * jnp.where(times >> bit & 1, rho, 1.0)
-            rho = rho * rho
-        return scale * powers
-
-
 class SecondMoments(NamedTuple):
     """The result of `second_moments`, in float64; what has no variance has no correlation and no shares (nan).
 
@@ -154,10 +132,10 @@ class SecondMoments(NamedTuple):
         variance_shares: (n, m): the share of each shock in the variance of each series.
     """
 
-    autocovariances: Float[Array, "lags series series"]
-    correlations: Float[Array, "lags series series"]
-    standard_deviations: Float[Array, " series"]
-    variance_shares: Float[Array, "series shocks"]
+    autocovariances: Float[AnyArray, "lags series series"]
+    correlations: Float[AnyArray, "lags series series"]
+    standard_deviations: Float[AnyArray, " series"]
+    variance_shares: Float[AnyArray, "series shocks"]
 
 
 def second_moments(moving_average: MovingAverage, num_lags: int = 1) -> SecondMoments:
@@ -173,7 +151,7 @@ def second_moments(moving_average: MovingAverage, num_lags: int = 1) -> SecondMo
     check_kind("moving_average", moving_average, MovingAverage)
     lags = check_integer("num_lags", num_lags, at_least=1)
     with double_precision(moving_average):
-        return _second_moments(moving_average.coefficients, lags)
+        return on_host(_second_moments(moving_average.coefficients, lags))
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -207,7 +185,7 @@ def _fast_length(least: int) -> int:
     return 1 << (least - 1).bit_length()
 
 
-def simulate(moving_average: MovingAverage, key: Any, num_periods: int) -> dict[str, Float[Array, " periods"]]:
+def simulate(moving_average: MovingAverage, key: Any, num_periods: int) -> dict[str, Float[AnyArray, " periods"]]:
     """Draw a path of the series, stationary from its first period on.
 
     T - 1 innovations before the first period take part, so that the path has the moments of `second_moments` in every
@@ -228,7 +206,7 @@ def simulate(moving_average: MovingAverage, key: Any, num_periods: int) -> dict[
     check_key(key)
     periods = check_integer("num_periods", num_periods, at_least=1)
     with double_precision(moving_average):
-        paths = _simulate(moving_average.coefficients, key, periods)
+        paths = on_host(_simulate(moving_average.coefficients, key, periods))
     return dict(zip(moving_average.series, paths, strict=True))
 
 
