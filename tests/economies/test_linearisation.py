@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from structmfg.benchmarks import linearisation
+from structmfg.benchmarks.sequence_space import linearisation
 from structmfg.economies import KrusellSmith
 from structmfg.economies.sequence_space import without_aggregate_shocks
 

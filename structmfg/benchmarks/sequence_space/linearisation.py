@@ -4,7 +4,7 @@ For Krusell and Smith's economy with unemployment that does not depend on the ph
 the response of capital to the phase, for each unit of log productivity, with the mean of capital, and writes
 linearisation.json and linearisation.png. See `structmfg.economies.sequence_space.response_of_capital`.
 
-    python -m structmfg.benchmarks.linearisation --out runs/linearisation
+    python -m structmfg.benchmarks.sequence_space.linearisation --out runs/linearisation
 """
 
 from collections.abc import Sequence
