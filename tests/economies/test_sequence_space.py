@@ -11,6 +11,7 @@ import pytest
 from structmfg.economies import Aiyagari, Huggett, Income, stationary_equilibrium
 from structmfg.economies.sequence_space import (
     LogitBlock,
+    MovingAverage,
     SavingBlock,
     SequenceEconomy,
     autoregressive,
@@ -18,8 +19,10 @@ from structmfg.economies.sequence_space import (
     game_steady_state,
     household_steady_state,
     impulse_response,
+    in_sequence_space,
     jacobian,
     linearise,
+    log_likelihood,
     steady_state,
     transition_path,
     winding_number,
@@ -171,7 +174,7 @@ def test_response_to_a_small_shock_is_linear_and_markets_clear(economy, equilibr
 
 
 def test_newton_falls_quadratically_and_a_permanent_change_ends_elsewhere(economy, equilibrium):
-    before = jacobian_free_steady(economy, equilibrium)
+    before = in_sequence_space(economy, equilibrium)
     richer = {**before.aggregates, "productivity": 1.01}
     after = steady_state(before.economy, richer, unknown=["capital"])
     path = {"productivity": np.full(200, 1.01)}
@@ -188,14 +191,8 @@ def test_newton_falls_quadratically_and_a_permanent_change_ends_elsewhere(econom
     assert transition_path(before.economy, before, short, throw=False).result.name == "horizon"
 
 
-def jacobian_free_steady(economy, equilibrium):
-    from structmfg.economies.sequence_space import in_sequence_space
-
-    return in_sequence_space(economy, equilibrium)
-
-
 def test_columns_of_the_equilibrium_jacobian_are_responses_to_news(economy, equilibrium):
-    steady = jacobian_free_steady(economy, equilibrium)
+    steady = in_sequence_space(economy, equilibrium)
     system = linearise(steady.economy, steady, horizon=40)
     news = np.zeros(40)
     news[3] = 1.0
@@ -251,6 +248,26 @@ def test_linear_responses_have_derivatives_in_the_parameters():
     assert float(slope) == pytest.approx(0.6 / (1 - 0.54) ** 2, rel=1e-9)
 
 
+def test_likelihood_has_its_gradient_in_parameters_of_equations_and_shocks():
+    steady = steady_state(Forward(0.9), {"z": 0.0, "x": 0.0, "k": 0.0})
+    data = {"k": np.random.default_rng(1).normal(size=12)}
+
+    def density(weight, root, persistence):
+        economy = dataclasses.replace(steady.economy, weight=weight, root=root)
+        shocks = {"z": autoregressive(0.7, persistence, 60)}
+        average = MovingAverage.of_economy(linearise(economy, steady, horizon=60), shocks, ["k"])
+        return log_likelihood(average, data)
+
+    at = (0.6, 0.4, 0.5)
+    with jax.enable_x64(True):
+        found = jax.jit(jax.grad(density, argnums=(0, 1, 2)))(*map(jnp.asarray, at))
+    for k, slope in enumerate(found):
+        ends = [density(*(x + (step if i == k else 0) for i, x in enumerate(at))) for step in (1e-5, -1e-5)]
+        assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+    with pytest.raises(ValueError, match="needs double precision there too"):
+        jax.grad(density)(jnp.asarray(0.6), 0.4, 0.5)
+
+
 def test_a_large_debt_leaves_no_bounded_path():
     """Huggett's bond: at his supply no path returns, which is told; with debtors on the whole, one does."""
     shock = {"income": autoregressive(0.01, 0.8, 600)}
@@ -294,7 +311,7 @@ def test_game_in_sequence_space():
 @pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_told(economy, equilibrium, saver, commuter):
     shock = autoregressive(0.01, 0.8, 20)
-    steady = jacobian_free_steady(economy, equilibrium)
+    steady = in_sequence_space(economy, equilibrium)
     cases = [
         (lambda: impulse_response(economy, None, {"productivity": shock}), "steady_state must be the result of"),
         (lambda: impulse_response(economy, equilibrium, {"wage": shock}), "shocks must be to productivity, discount"),

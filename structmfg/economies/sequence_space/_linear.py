@@ -17,7 +17,7 @@ from structmfg._checks import check_integer
 from structmfg.economies.sequence_space._block import HouseholdSteadyState
 from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, equations
 from structmfg.economies.sequence_space._jacobian import household_jacobian
-from structmfg.economies.sequence_space._paths import AnyArray, Paths, on_host, traced
+from structmfg.economies.sequence_space._paths import AnyArray, Paths, double_precision, on_host, traced
 
 Jacobians = dict[str, dict[str, dict[str, Float[AnyArray, "horizon horizon"]]]]  # household, output, input
 
@@ -64,7 +64,7 @@ class LinearEconomy(eqx.Module):
                 raise ValueError(f"shocks must be to {', '.join(self.exogenous)}, but one is to {name!r}")
             if jnp.shape(path) != (self.horizon,):
                 raise ValueError(f"a shock must have shape ({self.horizon},), but {name} has {jnp.shape(path)}")
-        with jax.enable_x64(True):
+        with double_precision(shocks, self):
             zero = jnp.zeros(self.horizon)
             given = jnp.stack([jnp.asarray(shocks.get(name, zero), float) for name in self.exogenous])
             unknown, further = (jnp.einsum("ktjs,js->kt", x, given) for x in (self.solution, self.further))
@@ -87,7 +87,7 @@ def linearise(
     """Return the linear response of an economy around a steady state, in double precision.
 
     Its derivatives in the parameters of `economy` exist, where these move neither the steady state nor the households:
-    Jacobians that are given are constants.
+    Jacobians that are given are constants. Take them within `jax.enable_x64(True)`.
 
     Args:
         economy: The economy; `steady.economy`, or the same with other parameters of its equations.
@@ -99,7 +99,7 @@ def linearise(
         ValueError: If Jacobians are given for another horizon.
     """
     check_integer("horizon", horizon, at_least=2)
-    with jax.enable_x64(True):
+    with double_precision(economy, jacobians):
         known = household_jacobians(steady, horizon) if jacobians is None else jacobians
         for matrix in jax.tree.leaves(known):
             if matrix.shape != (horizon, horizon):

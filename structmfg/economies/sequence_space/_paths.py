@@ -1,5 +1,6 @@
 """Paths of aggregates over time, with what comes before and after them."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -46,6 +47,22 @@ class Paths(Mapping[str, Path]):
         return jnp.concatenate([here, jnp.full(periods, self._after[name], here.dtype)])[periods:]
 
 
+@contextlib.contextmanager
+def double_precision(*values: Any) -> Iterator[None]:
+    """Set double precision for a `with`; raise `ValueError` if a value is traced in single precision.
+
+    JAX transposes a program in the precision that is set where `jax.grad` is called, and it cannot in another one.
+    """
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    if traced and jnp.result_type(float) != jnp.float64:
+        raise ValueError(
+            "inside jit, grad and vmap, sequence space needs double precision there too, but single precision is set: "
+            "call them within jax.enable_x64(True), or set jax_enable_x64"
+        )
+    with jax.enable_x64(True):
+        yield
+
+
 def autoregressive(size: Any, persistence: Any, horizon: int = 300) -> Any:
     """Return the path size * persistence^t (T,): how an AR(1) process responds to an innovation of this size.
 
@@ -58,7 +75,7 @@ def autoregressive(size: Any, persistence: Any, horizon: int = 300) -> Any:
             if name == "persistence" and float(known) == 1:
                 raise ValueError("persistence must be below 1, or the path does not return, but is 1")
     check_integer("horizon", horizon, at_least=1)
-    with jax.enable_x64(True):
+    with double_precision(size, persistence):
         powers = jnp.cumprod(jnp.full(horizon, persistence, float).at[0].set(1.0))
         return on_host(size * powers)
 

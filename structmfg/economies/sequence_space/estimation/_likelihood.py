@@ -25,11 +25,10 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
 from structmfg._checks import as_reals, check_kind, check_name, concrete
-from structmfg.economies.sequence_space._paths import AnyArray, on_host
+from structmfg.economies.sequence_space._paths import AnyArray, double_precision, on_host
 from structmfg.economies.sequence_space.estimation._moving_average import (
     MovingAverage,
     autocovariances,
-    double_precision,
 )
 
 

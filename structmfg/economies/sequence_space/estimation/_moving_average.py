@@ -16,9 +16,8 @@ whose coefficients Psi_s are the impulse responses after s periods. x_t are devi
 [1.0, 0.9, 0.81]
 """
 
-import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -27,24 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg._checks import as_reals, check_integer, check_key, check_kind, concrete
-from structmfg.economies.sequence_space._paths import AnyArray, on_host
-
-
-@contextlib.contextmanager
-def double_precision(*values: Any) -> Iterator[None]:
-    """Set double precision for a `with`; raise `ValueError` if a value is traced in single precision.
-
-    JAX transposes a program in the precision that is set where `jax.grad` is called, and it cannot in another one.
-    """
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
-    if traced and jnp.result_type(float) != jnp.float64:
-        raise ValueError(
-            "inside jit, grad and vmap, sequence space needs double precision there too, but single precision is set: "
-            "call them within jax.enable_x64(True), or set jax_enable_x64"
-        )
-    with jax.enable_x64(True):
-        yield
+from structmfg._checks import as_reals, check_integer, check_key, check_kind, check_name, concrete
+from structmfg.economies.sequence_space._linear import LinearEconomy
+from structmfg.economies.sequence_space._paths import AnyArray, double_precision, on_host
 
 
 def _as_coefficients(values: Any) -> jax.Array:
@@ -86,6 +70,25 @@ class MovingAverage(eqx.Module):
                 f"responses must be finite, but that of {self.series[i]!r} to {self.shocks[j]!r} after {s} periods is "
                 f"{known[s, i, j]}"
             )
+
+    @classmethod
+    def of_economy(cls, economy: LinearEconomy, shocks: Mapping[str, Any], series: Sequence[str]) -> "MovingAverage":
+        """Build the moving average of paths of an economy to first order.
+
+        Args:
+            economy: See `linearise`.
+            shocks: By exogenous path, its change (T,) after an innovation of one standard deviation, such as
+                `autoregressive(0.01, 0.8, T)`.
+            series: Names of paths of the economy.
+
+        Raises:
+            ValueError: If a name is unknown, or a change is not of the economy's horizon.
+        """
+        by_shock = {name: economy.response({name: path}) for name, path in shocks.items()}
+        known = (*economy.exogenous, *economy.unknowns, *economy.reported)
+        for name in series:
+            check_name("series of the economy", name, known)
+        return cls.from_responses({one: {name: by_shock[name][one] for name in shocks} for one in series})
 
     @classmethod
     def from_responses(cls, responses: Mapping[str, Mapping[str, Any]]) -> "MovingAverage":
