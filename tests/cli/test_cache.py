@@ -6,14 +6,17 @@ import pytest
 from structmfg._flags import keep_compiled_programs
 
 NAME = "jax_compilation_cache_dir"
+SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
 @pytest.fixture(autouse=True)
 def nothing_chosen():
-    before = getattr(jax.config, NAME)
+    """Both settings come back afterwards, so that the tests that follow still share what they compile."""
+    before = {name: getattr(jax.config, name) for name in (NAME, SECONDS)}
     jax.config.update(NAME, None)
     yield
-    jax.config.update(NAME, before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def test_kept_in_the_users_cache(tmp_path, monkeypatch):
