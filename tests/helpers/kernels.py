@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from helpers import numpy_kernels as twin
 from structmfg import operators as ops
@@ -157,6 +158,18 @@ OPERATORS = {
     name: Case(lambda build=case.build: build().under(jnp.asarray(POLICY, float)), twin.under(case.twin, POLICY))
     for name, case in KERNELS.items()
 }
+
+
+def crossed(names, others=("float32", "float64"), first=0):
+    """Parameters for every name with one of the others by turns, from the given one on; the rest of the pairs are slow.
+
+    Two tests of the same names that start from different ones together have every pair.
+    """
+    return [
+        pytest.param(name, other, marks=[pytest.mark.slow] * ((i + j + first) % len(others) != 0))
+        for i, name in enumerate(names)
+        for j, other in enumerate(others)
+    ]
 
 
 def chain(matrix):
