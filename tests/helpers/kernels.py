@@ -160,6 +160,15 @@ OPERATORS = {
 }
 
 
+# These differ from a neighbour by their numbers alone: the fast tests look at their products, and at nothing more.
+VARIANTS = ("lattice_walls", "lattice_up", "lottery_geometric", "factored", "mixture_even", "patched_wider")
+
+
+def with_slow_variants(names):
+    """The names as parameters of a test."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in VARIANTS)) for name in names]
+
+
 def crossed(names, others=("float32", "float64"), first=0):
     """Parameters for every name with one of the others by turns, from the given one on; the rest of the pairs are slow.
 

@@ -3,12 +3,14 @@
 The matrices are not symmetric, and neither are the vectors: a transposed operator or a wrong sign does not pass.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import numpy_kernels
-from helpers.kernels import MASS, OPERATORS, VALUES, S, assert_close, chain, is_merged, made
+from helpers.kernels import MASS, OPERATORS, VALUES, S, assert_close, chain, crossed, is_merged, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,12 +36,17 @@ REPRESENTATIONS = {
 }
 
 
+@functools.cache
+def represented(name, x64):
+    """An operator in one representation and precision, and its dense matrix."""
+    build, as_dense = REPRESENTATIONS[name]
+    with jax.enable_x64(x64):
+        return build(made("operator", "successors", "matrix_free", x64)), as_dense(OPERATORS["successors"].twin)
+
+
 @pytest.fixture(params=REPRESENTATIONS)
 def case(request, precision):
-    """An operator in one representation and precision, and its dense matrix."""
-    build, as_dense = REPRESENTATIONS[request.param]
-    operator = made("operator", "successors", "matrix_free", precision == "float64")
-    return build(operator), as_dense(OPERATORS["successors"].twin)
+    return represented(request.param, precision == "float64")
 
 
 def test_forms(case, precision):
@@ -81,8 +88,11 @@ def test_compressed_inside_jit(name, precision):
 def test_compressed_gradient(double):
     operator = made("operator", "factored", "matrix_free", True).compressed()
     matrix, mass, values = OPERATORS["factored"].twin, jnp.asarray(MASS), jnp.asarray(VALUES)
-    np.testing.assert_allclose(jax.grad(lambda v: mass @ operator.mv(v))(values), matrix.T @ MASS, atol=1e-14)
-    np.testing.assert_allclose(jax.grad(lambda m: operator.rmv(m) @ values)(mass), matrix @ VALUES, atol=1e-14)
+    in_values, in_mass = jax.jit(jax.grad(lambda v, m: operator.rmv(m) @ v + m @ operator.mv(v), argnums=(0, 1)))(
+        values, mass
+    )
+    np.testing.assert_allclose(in_values, 2 * matrix.T @ MASS, atol=1e-14)
+    np.testing.assert_allclose(in_mass, 2 * matrix @ VALUES, atol=1e-14)
 
 
 def test_explicit_operator_merges_what_it_is_given(double):
@@ -152,16 +162,14 @@ def test_fill_in_is_counted(room, double):
     assert ops.product([walk] * 3, max_elements=elements[3]).as_bcoo().nse == elements[3]
 
 
-@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize(("transpose", "precision"), crossed([False, True]), indirect=["precision"])
 @pytest.mark.parametrize(
     ("name", "method"),
     [*(("structured", method) for method in ITERATIVE), *((name, "direct") for name in REPRESENTATIONS)]
     + [pytest.param(name, "neumann", marks=pytest.mark.slow) for name in ("explicit", "compressed", "product")],
 )
 def test_resolvent(name, method, transpose, precision):
-    build, as_dense = REPRESENTATIONS[name]
-    operator = build(made("operator", "successors", "matrix_free", precision == "float64"))
-    matrix, discount = as_dense(OPERATORS["successors"].twin), 0.95
+    (operator, matrix), discount = represented(name, precision == "float64"), 0.95
     expected = np.linalg.solve(np.eye(S) - discount * (matrix.T if transpose else matrix), VALUES)
 
     def solve(operator, rewards):
@@ -208,22 +216,24 @@ def test_gradient_is_the_transposed_resolvent(method, double):
     occupancy = resolvent(operator, weights, 0.9, method=method, transpose=True)
     np.testing.assert_allclose(gradient, occupancy.value, rtol=1e-10)
 
+    @jax.jit
+    @jax.value_and_grad
     def score(chain):
         return weights @ resolvent(ops.KroneckerOperator(S, chain), rewards, 0.9, method=method).value
 
-    direction = jnp.array([[1.0, -1.0], [-0.5, 0.5]])
-    ahead, behind = (score(operator.chain + h * direction) for h in (1e-5, -1e-5))
-    slope = jnp.vdot(jax.grad(score)(operator.chain), direction)
+    direction = np.array([[1.0, -1.0], [-0.5, 0.5]])
+    (ahead, _), (behind, _) = (score(operator.chain + h * direction) for h in (1e-5, -1e-5))
+    slope = np.vdot(score(operator.chain)[1], direction)
     np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-6)
 
 
 def test_a_cotangent_that_does_not_converge_is_nan():
     operator = noise()
-    gradient = jax.grad(lambda r: resolvent(operator, r, 0.99, method="neumann", max_steps=2).value.sum())
+    gradient = jax.jit(jax.grad(lambda r: resolvent(operator, r, 0.99, method="neumann", max_steps=2).value.sum()))
     assert np.isnan(gradient(jnp.asarray(VALUES, float))).all()
 
 
-@pytest.mark.parametrize("method", ["direct", *ITERATIVE])
+@pytest.mark.parametrize(("method", "precision"), crossed(["direct", *ITERATIVE]), indirect=["precision"])
 def test_status_of_a_resolvent(method, precision):
     operator, rewards = noise(), jnp.asarray(VALUES, float)
     unreachable = resolvent(operator, rewards, 0.99, method=method, tolerance=1e-30)

@@ -6,7 +6,7 @@ import lineax as lx
 import numpy as np
 import pytest
 import scipy.sparse
-from helpers.kernels import KERNELS, MASS, OPERATORS, POLICY, VALUES, S, assert_close, made
+from helpers.kernels import KERNELS, MASS, OPERATORS, POLICY, VALUES, S, assert_close, crossed, made, with_slow_variants
 from jax.experimental import sparse
 
 from structmfg import operators as ops
@@ -26,13 +26,16 @@ BLOCK = np.stack([VALUES, MASS, np.roll(VALUES, 5)], axis=1)
 
 
 def formed(name, form, x64):
+    if form == "explicit":
+        return made("operator", name, form, x64)
     with jax.enable_x64(x64):
         return FORMS[form](made("operator", name, "matrix_free", x64))
 
 
-@pytest.mark.parametrize(("name", "form"), CASES)
-def test_products_with_vectors_and_blocks(name, form, precision):
+@pytest.mark.parametrize(("case", "precision"), crossed(CASES), indirect=["precision"])
+def test_products_with_vectors_and_blocks(case, precision):
     """From both sides, of the operator and of its transpose."""
+    name, form = case
     operator, matrix = formed(name, form, precision == "float64"), OPERATORS[name].twin
 
     @jax.jit
@@ -61,9 +64,9 @@ def test_products_with_what_numpy_holds():
 def test_blocks_under_grad_and_vmap(double):
     operator, twin = formed("patched", "compressed", True), OPERATORS["patched"].twin
     weights = np.cos(np.arange(3 * S)).reshape(S, 3)
-    gradient = jax.grad(lambda block: jnp.sum(weights * (operator @ block)))(jnp.asarray(BLOCK))
+    gradient = jax.jit(jax.grad(lambda block: jnp.sum(weights * (operator @ block))))(jnp.asarray(BLOCK))
     np.testing.assert_allclose(gradient, twin.T @ weights, atol=1e-13)
-    mapped = jax.vmap(lambda block: operator.T @ block)(jnp.stack([BLOCK, 2 * BLOCK]))
+    mapped = jax.jit(jax.vmap(lambda block: operator.T @ block))(np.stack([BLOCK, 2 * BLOCK]))
     np.testing.assert_allclose(mapped, [twin.T @ BLOCK, 2 * twin.T @ BLOCK], atol=1e-13)
 
 
@@ -71,16 +74,23 @@ def test_blocks_under_grad_and_vmap(double):
 def test_powers(exponent, double):
     operator, twin = made("operator", "factored", "matrix_free", True), OPERATORS["factored"].twin
     power, expected = operator**exponent, np.linalg.matrix_power(twin, exponent)
-    np.testing.assert_allclose(power.mv(jnp.asarray(VALUES)), expected @ VALUES, atol=1e-12)
+
+    @jax.jit
+    def results(operator, values, mass):
+        power = operator**exponent
+        return power.mv(values), power.rmv(mass), power.as_dense(), jax.grad(lambda v: mass @ (power @ v))(values)
+
+    pulled, pushed, dense, gradient = results(operator, VALUES, MASS)
+    np.testing.assert_allclose(pulled, expected @ VALUES, atol=1e-12)
+    np.testing.assert_allclose(pushed, expected.T @ MASS, atol=1e-12)
     np.testing.assert_allclose(jax.jit(power.rmv)(jnp.asarray(MASS)), expected.T @ MASS, atol=1e-12)
-    np.testing.assert_allclose(power.as_dense(), expected, atol=1e-12)
+    np.testing.assert_allclose(dense, expected, atol=1e-12)
     assert (expected > 0).sum(-1).max() <= power.branching
-    gradient = jax.grad(lambda v: MASS @ (power @ v))(jnp.asarray(VALUES))
     np.testing.assert_allclose(gradient, expected.T @ MASS, atol=1e-12)
     assert (power**2).exponent == 2 * exponent
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", with_slow_variants(KERNELS))
 def test_methods_are_functions_to_jit(name):
     """Of every kernel, and of the operator that a policy closes it into."""
     kernel, twin = made("kernel", name, "explicit" if name == "dense" else "matrix_free", False), KERNELS[name].twin
@@ -117,12 +127,23 @@ def test_lineax(form, transpose, double):
         return lx.linear_solve(system, rewards, lx.GMRES(rtol=1e-12, atol=1e-12)).value
 
     dense = np.eye(S) - 0.9 * (twin.T if transpose else twin)
-    np.testing.assert_allclose(jax.jit(solve)(operator, jnp.asarray(VALUES)), np.linalg.solve(dense, VALUES), rtol=1e-9)
-    gradient = jax.grad(lambda r: weights @ solve(operator, r))(jnp.asarray(VALUES))
+
+    @jax.jit
+    def solved(operator, rewards):
+        return solve(operator, rewards), jax.grad(lambda r: weights @ solve(operator, r))(rewards)
+
+    solution, gradient = solved(operator, VALUES)
+    np.testing.assert_allclose(solution, np.linalg.solve(dense, VALUES), rtol=1e-9)
     np.testing.assert_allclose(gradient, np.linalg.solve(dense.T, weights), rtol=1e-8)
-    linear = operator.as_lineax()
-    np.testing.assert_allclose(linear.T.mv(jnp.asarray(MASS)), twin.T @ MASS, atol=1e-13)
-    np.testing.assert_allclose(linear.as_matrix(), twin, atol=1e-13)
+
+    @jax.jit
+    def face(operator, mass):
+        linear = operator.as_lineax()
+        return linear.T.mv(mass), linear.as_matrix()
+
+    pushed, matrix = face(operator, MASS)
+    np.testing.assert_allclose(pushed, twin.T @ MASS, atol=1e-13)
+    np.testing.assert_allclose(matrix, twin, atol=1e-13)
 
 
 def of_data(form, data):
@@ -158,7 +179,7 @@ def test_derivatives_of_mapped_products_in_the_data(form, double):
         return weights @ (jnp.sin(dense @ vector) + (dense.T @ vector) ** 2)
 
     for derivative in (
-        lambda f: jax.grad(lambda d: jnp.sum(jax.vmap(f)(d)))(batch),
+        *[lambda f: jax.grad(lambda d: jnp.sum(jax.vmap(f)(d)))(batch)] * (form == "explicit"),
         lambda f: jax.jit(jax.grad(lambda d: jnp.sum(jax.vmap(f)(d))))(batch),
         lambda f: jax.jit(jax.vmap(jax.grad(f)))(batch),
         lambda f: jax.jit(lambda d: jax.jvp(jax.vmap(f), (d,), (d + 1,))[1])(batch),
@@ -277,7 +298,7 @@ def test_an_explicit_product_of_known_entries_is_laid_out_by_rows(precision):
     assert operator._rows is not None
     gradient = jax.jit(jax.grad(lambda v: operator.mv(v)[7]))(values)
     np.testing.assert_allclose(gradient, matrix.toarray()[7], atol=1e-6)
-    block = jax.vmap(operator.mv)(jnp.stack([values, 2 * values]))
+    block = jax.jit(jax.vmap(operator.mv))(np.stack([values, 2 * values]))
     np.testing.assert_allclose(block[1], 2 * block[0], rtol=1e-5)
     inside = jax.jit(lambda a, v: a.mv(v))(operator, values)
     np.testing.assert_allclose(inside, operator.mv(values), atol=1e-5)

@@ -1,4 +1,7 @@
-"""Every kernel and operator, in both forms and precisions, against its dense twin."""
+"""Every kernel and operator, in both forms and precisions, against its dense twin.
+
+A fast test sees every second pair of a name and a precision, and another test the rest; the slow tests see all.
+"""
 
 import functools
 
@@ -15,9 +18,11 @@ from helpers.kernels import (
     VALUES,
     S,
     assert_close,
+    crossed,
     in_both_forms,
     is_merged,
     made,
+    with_slow_variants,
 )
 
 from structmfg.operators import PatchedKernel
@@ -25,24 +30,16 @@ from structmfg.operators import PatchedKernel
 FORMS = ("matrix_free", "explicit")
 
 
-@pytest.fixture(params=FORMS)
-def form(request):
-    return request.param
-
-
-@pytest.fixture(params=KERNELS)
-def kernel_name(request):
-    return request.param
+FIRST_KERNELS, SECOND_KERNELS, FIRST_OPERATORS, SECOND_OPERATORS = (
+    pytest.mark.parametrize((f"{family}_name", "precision"), crossed(names, first=first), indirect=["precision"])
+    for family, names in (("kernel", KERNELS), ("operator", OPERATORS))
+    for first in (0, 1)
+)
 
 
 @pytest.fixture
 def kernel(kernel_name, precision):
     return made("kernel", kernel_name, "matrix_free", precision == "float64")
-
-
-@pytest.fixture(params=OPERATORS)
-def operator_name(request):
-    return request.param
 
 
 @pytest.fixture
@@ -65,6 +62,7 @@ def close(precision):
     return functools.partial(assert_close, precision=precision)
 
 
+@FIRST_KERNELS
 def test_kernel_products(kernel, kernel_name, close):
     """P v and P^T m."""
     values, mass, twin = jnp.asarray(VALUES, float), jnp.asarray(JOINT_MASS, float), KERNELS[kernel_name].twin
@@ -95,15 +93,19 @@ def test_the_mass_inside(double):
             assert_close(actual, np.einsum("s,sa,sat->t", inside, POLICY, twin), "float64")
 
 
+@SECOND_KERNELS
 def test_explicit_kernel(kernel_name, precision, close):
     """What the kernel's lists of successors make."""
     kernel, twin = made("kernel", kernel_name, "explicit", precision == "float64"), KERNELS[kernel_name].twin
-    close(kernel.as_dense(), twin)
-    close(kernel.expect(jnp.asarray(VALUES, float)), np.einsum("sat,t->sa", twin, VALUES))
-    close(kernel.push(jnp.asarray(JOINT_MASS, float)), np.einsum("sa,sat->t", JOINT_MASS, twin))
+    values, mass = jnp.asarray(VALUES, float), jnp.asarray(JOINT_MASS, float)
+    dense, expected, arrived = jax.jit(lambda k, v, m: (k.as_dense(), k.expect(v), k.push(m)))(kernel, values, mass)
+    close(dense, twin)
+    close(expected, np.einsum("sat,t->sa", twin, VALUES))
+    close(arrived, np.einsum("sa,sat->t", JOINT_MASS, twin))
     assert (twin > 0).any(axis=1).sum(-1).max() <= kernel.branching
 
 
+@FIRST_KERNELS
 def test_kernel_closed_by_a_policy(kernel_name, precision, close):
     """JAX or NumPy."""
     kernel, twin = made("kernel", kernel_name, "explicit", precision == "float64"), KERNELS[kernel_name].twin
@@ -111,12 +113,17 @@ def test_kernel_closed_by_a_policy(kernel_name, precision, close):
         close(kernel.under(policy).as_dense(), np.einsum("sa,sat->st", POLICY, twin))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("family", "name"), [("kernel", k) for k in KERNELS] + [("operator", a) for a in OPERATORS])
-def test_all_are_valid(family, name, form, double):
-    made(family, name, form, True).validate()
+@pytest.mark.parametrize(("name", "form"), crossed(KERNELS, FORMS))
+def test_kernels_are_valid(name, form, double):
+    made("kernel", name, form, True).validate()
 
 
+@pytest.mark.parametrize(("name", "form"), crossed(OPERATORS, FORMS, first=1))
+def test_operators_are_valid(name, form, double):
+    made("operator", name, form, True).validate()
+
+
+@SECOND_OPERATORS
 def test_operator_products(operator, matrix, close):
     """A v and A^T mu, and what is true of a Markov operator: rows that sum to one, mass and sign kept, the adjoint."""
 
@@ -134,27 +141,37 @@ def test_operator_products(operator, matrix, close):
     close(expected @ np.asarray(mass), np.asarray(values) @ arrived)
 
 
+@FIRST_OPERATORS
 def test_transpose_of_the_transpose(operator):
     assert operator.T.T is operator
 
 
+@FIRST_OPERATORS
 def test_explicit_operator(explicit, matrix, close):
     """In every sparse layout, merged and sorted."""
+
+    @jax.jit
+    def products(explicit, values, mass):
+        bcoo, transposed = explicit.as_bcoo(), explicit.T.as_bcoo()
+        pulled = (explicit.mv(values), bcoo @ values, explicit.as_bcsr() @ values)
+        return bcoo, pulled, (explicit.T.mv(mass), transposed @ mass), explicit.as_dense(), explicit.T.as_dense()
+
     values, mass = jnp.asarray(VALUES, float), jnp.asarray(MASS, float)
-    close(explicit.mv(values), matrix @ VALUES)
-    close(explicit.T.mv(mass), matrix.T @ MASS)
-    assert is_merged(explicit.as_bcoo())
-    close(explicit.as_bcoo() @ values, matrix @ VALUES)
-    close(explicit.T.as_bcoo() @ mass, matrix.T @ MASS)
-    close(explicit.as_bcsr() @ values, matrix @ VALUES)
-    close(explicit.as_dense(), matrix)
-    close(explicit.T.as_dense(), matrix.T)
+    bcoo, pulled, pushed, dense, transposed = products(explicit, values, mass)
+    assert is_merged(bcoo)
+    for expected in pulled:
+        close(expected, matrix @ VALUES)
+    for arrived in pushed:
+        close(arrived, matrix.T @ MASS)
+    close(dense, matrix)
+    close(transposed, matrix.T)
     for sparse, dense in ((explicit.as_scipy(), matrix), (explicit.T.as_scipy(), matrix.T)):
         assert sparse.format == "csr"
         close(sparse.toarray(), dense)
 
 
-@pytest.mark.parametrize("name", ["dense", "lattice_walls", "kron_of_two", "power"])
+@pytest.mark.parametrize(("name", "form"), crossed(["lattice_walls", "dense", "power", "kron_of_two"], FORMS))
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float64", marks=pytest.mark.slow)], indirect=True)
 def test_outside_jit(name, form, precision, close):
     """The same, one operation after another, and by SciPy's face."""
     operator, matrix = made("operator", name, form, precision == "float64"), OPERATORS[name].twin
@@ -169,18 +186,23 @@ def test_outside_jit(name, form, precision, close):
     close(linear.T @ MASS.astype(linear.dtype), matrix.T @ MASS)
 
 
+@FIRST_KERNELS
 def test_branching_is_a_bound(kernel, kernel_name):
     assert (KERNELS[kernel_name].twin > 0).any(axis=1).sum(-1).max() <= kernel.branching
 
 
+@FIRST_KERNELS
 def test_span_is_a_bound(kernel, kernel_name):
     reached = [np.flatnonzero(row) for row in (KERNELS[kernel_name].twin > 0).any(axis=1)]
     assert kernel.span is None or max(np.ptp(row) for row in reached) <= kernel.span
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", [pytest.param(a, marks=[pytest.mark.slow] * (a in KERNELS)) for a in OPERATORS])
 def test_inside_jit(name, double):
-    """The operator is an argument of the compiled function, and its explicit form is built inside."""
+    """The operator is an argument of the compiled function, and its explicit form is built inside.
+
+    For kernels under a policy, `test_vmap_is_a_loop` and `test_gradient_in_the_policy` do the same.
+    """
     operator, matrix = made("operator", name, "matrix_free", True), OPERATORS[name].twin
     expected, arrived = jax.jit(in_both_forms)(operator, jnp.asarray(VALUES), jnp.asarray(MASS))
     for i in range(2):
@@ -188,7 +210,7 @@ def test_inside_jit(name, double):
         assert_close(arrived[i], matrix.T @ MASS, "float64")
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", with_slow_variants(KERNELS))
 def test_vmap_is_a_loop(name, double):
     """Over policies, values and mean fields at once, with an explicit form for each."""
     kernel = made("kernel", name, "matrix_free", True)
