@@ -27,7 +27,7 @@ from structmfg.verification import _verify as verification
 pytestmark = pytest.mark.usefixtures(
     "unchecked", "blank_figures"
 )  # what is wrong has to be found by the package itself
-EXAMPLES = {"solve": 100, "evaluate": 40, "compare": 50, "verify": 50, "bench": 40, "games": 10}
+EXAMPLES = {"solve": 50, "evaluate": 20, "compare": 20, "verify": 20, "bench": 20, "games": 5}
 SETTINGS = settings(
     deadline=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
 )
@@ -124,7 +124,7 @@ def test_command_lines(command, place, cut_short):
 @pytest.mark.parametrize("command", EXAMPLES)
 def test_more_command_lines(command, place, cut_short):
     """Others every time."""
-    fuzz(command, place, max_examples=10 * EXAMPLES[command], derandomize=False)
+    fuzz(command, place, max_examples=20 * EXAMPLES[command], derandomize=False)
 
 
 @pytest.mark.parametrize(

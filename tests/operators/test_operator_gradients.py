@@ -40,7 +40,7 @@ def assert_gradient(function, point):
 
 
 def score(expected, arrived):
-    """A curved function of A v and A^T mu in both forms, that weighs every component and form differently; and these."""
+    """A curved function of A v and A^T mu in both forms, that weighs each component and form differently; and these."""
     weights = 1 + jnp.arange(len(expected) * expected[0].size).reshape(len(expected), -1)
     curved = jnp.sum(weights * jnp.sin(jnp.stack(expected))) + jnp.sum(jnp.cos(weights) * jnp.stack(arrived) ** 2)
     return curved, (expected, arrived)

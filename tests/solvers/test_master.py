@@ -120,11 +120,10 @@ def test_agrees_with_the_tree(num_states, mesh, horizon):
         np.testing.assert_allclose(solution.policy_at(start, z), policy, atol=1e-5 if num_states == 2 else 5e-4)
 
 
-@pytest.mark.parametrize(
-    ("num_states", "meshes"), [(2, (8, 16, 64)), pytest.param(3, (4, 8, 32), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_states", "meshes"), [(2, (8, 16, 64)), (3, (4, 8, 32))])
 def test_order_of_convergence(num_states, meshes):
-    """Errors against the tree fall as mesh^-2: V is smooth."""
+    """Errors against the tree fall as mesh^-2: V is smooth. `test_the_example_prints_orders` finds the same order."""
     game = Places(num_states, horizon=3)
     start = np.arange(1.0, num_states + 1) / np.arange(1.0, num_states + 1).sum()
     exact = np.array([along_tree(game, start, z, 3, 0.5)[0] for z in range(2)])
@@ -135,12 +134,12 @@ def test_order_of_convergence(num_states, meshes):
     assert -np.polyfit(np.log(meshes), np.log(errors), 1)[0] > 1.6
 
 
-def test_one_step_needs_no_interpolation():
+@pytest.mark.parametrize("mesh", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_one_step_needs_no_interpolation(mesh):
     """At the last step V_T = 0, so any mesh is exact at its points."""
-    for mesh in (1, 3):
-        solution = master_equation(Places(3), mesh=mesh, horizon=1, temperature=0.1)
-        for point, values in zip(solution.points, solution.values[0, 1], strict=True):
-            np.testing.assert_allclose(values, along_tree(Places(3), point, 1, 1, 0.1)[0], atol=1e-9)
+    solution = master_equation(Places(3), mesh=mesh, horizon=1, temperature=0.1)
+    for point, values in zip(solution.points, solution.values[0, 1], strict=True):
+        np.testing.assert_allclose(values, along_tree(Places(3), point, 1, 1, 0.1)[0], atol=1e-9)
 
 
 @pytest.mark.parametrize(("num_states", "mesh"), [pytest.param(2, 32, marks=pytest.mark.slow), (3, 8)])
@@ -166,7 +165,7 @@ def test_the_law_of_motion_is_that_of_the_policy():
     np.testing.assert_allclose(moved, solution.next_mean_field, atol=1e-9)
 
 
-@pytest.mark.parametrize(("num_states", "mesh"), [(2, 32), (3, 8)])
+@pytest.mark.parametrize(("num_states", "mesh"), [(2, 32), pytest.param(3, 8, marks=pytest.mark.slow)])
 def test_cold_agents(num_states, mesh):
     """The default temperature and a colder one are solved too, and the bonus is all that V gains or loses by them."""
     game = Places(num_states)
@@ -175,7 +174,7 @@ def test_cold_agents(num_states, mesh):
     assert np.abs(warm.values - cold.values).max() < warm.stats["temperature"] * math.log(num_states) / 0.1
 
 
-def test_always_in_double_precision(precision):
+def test_always_in_double_precision():
     solution = master_equation(Places(2), mesh=4, horizon=2, temperature=0.2)
     assert solution.values.dtype == solution.value([0.3, 0.7], 0).dtype == np.float64
     with jax.enable_x64(True):
@@ -198,14 +197,13 @@ def test_several_equilibria():
     assert solution.stats["stage_residual"] < 1e-9
 
 
-@pytest.mark.parametrize("horizon", [None, 2])
-def test_stages_without_an_equilibrium_are_no_success(horizon):
-    solution = master_equation(Jump(2), mesh=8, horizon=horizon, temperature=0.1, throw=False)
+def test_stages_without_an_equilibrium_are_no_success():
+    solution = master_equation(Jump(2), mesh=8, temperature=0.1, throw=False)
     assert solution.result is MASTER_RESULTS.stage
     assert not solution.result.succeeded
     assert solution.stats["stage_residual"] > 0.1
     with pytest.raises(RuntimeError, match=r"no equilibrium of the stage.*stage_residual 0"):
-        master_equation(Jump(2), mesh=8, horizon=horizon, temperature=0.1)
+        master_equation(Jump(2), mesh=8, horizon=2, temperature=0.1)
 
 
 def test_other_failures():
@@ -213,10 +211,9 @@ def test_other_failures():
     assert short.result is MASTER_RESULTS.max_steps
     assert short.stats["steps"] == 3
     assert short.stats["residual"] > short.stats["tolerance"]
-    for horizon in (None, 3):
-        for heat in (None, 0.2):
-            spoiled = master_equation(Spoiled(2), mesh=4, horizon=horizon, temperature=heat, throw=False)
-            assert spoiled.result is MASTER_RESULTS.nonfinite
+    for horizon, heat in ((None, 0.2), (3, None)):
+        spoiled = master_equation(Spoiled(2), mesh=4, horizon=horizon, temperature=heat, throw=False)
+        assert spoiled.result is MASTER_RESULTS.nonfinite
 
 
 @pytest.mark.parametrize(
@@ -240,6 +237,11 @@ def test_bad_arguments(game, arguments, message, unchecked):
         master_equation(game, **arguments)
 
 
+@pytest.fixture(scope="module")
+def undiscounted():
+    return master_equation(Places(discount=1.0), mesh=2, horizon=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -249,11 +251,10 @@ def test_bad_arguments(game, arguments, message, unchecked):
         (([0.5, 0.5], 0, 2), r"time must lie in 0\.\.1, but is 2"),
     ],
 )
-def test_bad_points(arguments, message, unchecked):
-    solution = master_equation(Places(discount=1.0), mesh=2, horizon=2)
-    assert (solution.value([0.5, 0.5], 0, 2) == 0).all()
+def test_bad_points(arguments, message, undiscounted, unchecked):
+    assert (undiscounted.value([0.5, 0.5], 0, 2) == 0).all()
     with pytest.raises(ValueError, match=message):
-        solution.policy_at(*arguments)
+        undiscounted.policy_at(*arguments)
 
 
 def test_the_example_prints_orders():

@@ -1,6 +1,6 @@
 """Runs that are killed, terminated, or run out of room, and go on: to the same files, bit for bit.
 
-Each in a process of its own, which is really killed.
+What is killed is a process of its own.
 """
 
 import json
@@ -32,20 +32,14 @@ CLOCK = (
 )  # of result.json and metrics.jsonl: not the same twice
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What all runs compile, once."""
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
 @pytest.fixture
-def start(compiled: str, tmp_path: Path) -> Start:
-    """Starts `structmfg` in a process of its own."""
+def start(tmp_path: Path) -> Start:
+    """Starts `structmfg` in a process of its own; what such runs compile is shared (see conftest.py)."""
 
     def start(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "structmfg", *arguments],
-            cwd=tmp_path, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": compiled, **environment}, text=True,
+            cwd=tmp_path, env={**os.environ, **environment}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -53,12 +47,10 @@ def start(compiled: str, tmp_path: Path) -> Start:
 
 
 @pytest.fixture(scope="module")
-def whole(compiled: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nothing happened to."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing happened to. It takes no process of its own, which would spend seconds on imports."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": compiled}
-    command = [sys.executable, "-m", "structmfg", "solve", *LONG, "--quiet", "--out", str(folder)]
-    subprocess.run(command, env=environment, check=True)
+    assert main(["solve", *LONG, "--quiet", "--out", str(folder)]) == 0
     return folder
 
 
@@ -115,9 +107,17 @@ def kill_at(start: Start, folder: Path, seconds: float) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
-def test_a_killed_run_goes_on(seconds: float, start: Start, whole: Path, tmp_path: Path) -> None:
-    kill_at(start, tmp_path / "run", seconds)
+def test_a_killed_run_goes_on(start: Start, whole: Path, tmp_path: Path) -> None:
+    """In this process: the slow tests go on in another."""
+    kill_at(start, tmp_path / "run", 0.3)
+    assert saved(tmp_path / "run")
+    assert main(["solve", "--resume", str(tmp_path / "run"), "--quiet"]) == 0
+    assert contents(tmp_path / "run") == contents(whole)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_once_goes_on(start: Start, whole: Path, tmp_path: Path) -> None:
+    kill_at(start, tmp_path / "run", 0.0)
     resumed(start, tmp_path / "run", whole)
 
 
