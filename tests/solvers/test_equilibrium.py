@@ -206,9 +206,11 @@ def test_left_right():
     assert solution.stats["returns"][-1] == pytest.approx(-2 / 3, abs=1e-6)
 
 
-def test_crowd_modelling(precision):
+@pytest.mark.parametrize("wide", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_crowd_modelling(wide):
     """By mirror steps, as agents interact through the whole mean field."""
-    certified(smfg.games.make("crowd_modelling"), ExactEquilibrium())
+    with jax.enable_x64(wide):
+        certified(smfg.games.make("crowd_modelling"), ExactEquilibrium())
 
 
 @pytest.mark.slow

@@ -83,12 +83,18 @@ def transitions(rng):
 
 def q_values(chosen, parameters, observed, temperature):
     """Q (5, 3, A) of some agents, from the tables of policy and values."""
-    policy, values = bind(chosen.policy, parameters)
+
+    @jax.jit
+    def tables(parameters, observation):
+        return [
+            table.decode(table.prepare(), table.update(table.start(), observation, jnp.asarray(0)))
+            for table in bind(chosen.policy, parameters)
+        ]
+
     found = []
     for states, observation in zip(observed.states, observed.observation, strict=True):
-        hidden = policy.update(policy.start(), observation, jnp.asarray(0))
-        logits = np.asarray(policy.decode(policy.prepare(), hidden))[states]
-        value = np.asarray(values.decode(values.prepare(), values.update(values.start(), observation, jnp.asarray(0))))
+        logits, value = map(np.asarray, tables(parameters, observation))
+        logits = logits[states]
         found.append(value[states][:, None] + temperature * (logits - np.log(np.exp(logits).sum(-1, keepdims=True))))
     return np.stack(found)
 
@@ -96,7 +102,8 @@ def q_values(chosen, parameters, observed, temperature):
 def test_target_and_loss_against_numpy(precision):
     """The formula of the module, summed over actions; nothing is expected after the horizon."""
     chosen, rng = solver(alpha=0.7), np.random.default_rng(0)
-    target, parameters = (chosen.init(GAME, jax.random.key(seed)).parameters for seed in (1, 2))
+    init = jax.jit(lambda key: chosen.init(GAME, key).parameters)
+    target, parameters = init(jax.random.key(1)), init(jax.random.key(2))
     batch, temperature, discount = transitions(rng), 0.3, 0.9
     at, after = (q_values(chosen, target, x, temperature) for x in (batch.observed, batch.next_observed))
     taken = np.asarray(batch.actions)[..., None]
@@ -108,10 +115,10 @@ def test_target_and_loss_against_numpy(precision):
     goes_on = 1 - np.asarray(batch.done, float)[:, None]
     munchausen = 0.7 * temperature * np.take_along_axis(log_policy(at), taken, -1)[..., 0]
     expected = np.asarray(batch.rewards) + munchausen + discount * goes_on * following
-    given = chosen._q_targets(target, batch, jnp.asarray(temperature), discount)
+    given = jax.jit(lambda *given: chosen._q_targets(*given, discount))(target, batch, temperature)
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
     q = np.take_along_axis(q_values(chosen, parameters, batch.observed, temperature), taken, -1)[..., 0]
-    loss = chosen._loss(parameters, batch, given, jnp.asarray(temperature))
+    loss = jax.jit(lambda *given: chosen._loss(*given))(parameters, batch, given, temperature)
     assert float(loss) == pytest.approx(((q - expected) ** 2).mean(), rel=1e-4)
 
 

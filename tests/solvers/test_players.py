@@ -144,7 +144,7 @@ def within(estimate, value, errors=4.0, slack=1e-6):
 @pytest.mark.parametrize("by_hand", [left_right_by_hand, sides_by_hand])
 def test_enumeration_by_formula(by_hand):
     game = Sides() if by_hand is sides_by_hand else smfg.games.make("left_right")
-    for found in players(game, SIDED, [2, 3, 10], deviator="full"):
+    for found in players(game, SIDED, [2, 10], deviator="full"):
         value, gain = by_hand(found.num_players)
         assert found.mean_return == (pytest.approx(value, abs=1e-6), 0)
         assert found.gain == (pytest.approx(gain, abs=1e-6), 0)
@@ -167,11 +167,11 @@ def test_sampled_by_formula():
         value, gain = left_right_by_hand(found.num_players)
         assert within(found.mean_return, value)
         assert found.gain == (pytest.approx(gain, abs=1e-6), pytest.approx(0, abs=1e-9))
-    for found in players(Sides(), SIDED, [2, 3], key=KEY, num_games=20_000):
-        value, gain = sides_by_hand(found.num_players)
-        assert within(found.mean_return, value)
-        assert within(found.gain, gain)
-        assert found.gain.stderr < 0.1 * gain
+    (found,) = players(Sides(), SIDED, [3], key=KEY, num_games=20_000)
+    value, gain = sides_by_hand(found.num_players)
+    assert within(found.mean_return, value)
+    assert within(found.gain, gain)
+    assert found.gain.stderr < 0.1 * gain
 
 
 @pytest.mark.parametrize(
