@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.kernels import crossed
 
 import structmfg as smfg
 from structmfg.evaluation import Backward, gradient_along
@@ -22,9 +23,19 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def uniform_path(game):
-    """One noise path, and the mean field of the uniform policy along it."""
-    noise = smfg.games.noise_path(game, jnp.full(game.horizon + 1, 0.3))
-    return rollout(game, smfg.policies.uniform(game), noise).aggregates
+    """The mean field of the uniform policy along one noise path; computed once in either precision."""
+    return _uniform_path(game, jnp.result_type(float))
+
+
+@functools.cache
+def _uniform_path(game, dtype):
+    policy = smfg.policies.uniform(game)
+
+    @jax.jit
+    def path(uniforms):
+        return rollout(game, policy, smfg.games.noise_path(game, uniforms)).aggregates
+
+    return path(jnp.full(game.horizon + 1, 0.3, dtype))
 
 
 def logits_of(game):
@@ -37,7 +48,10 @@ def game(request):
     return smfg.games.make(request.param, **GAMES[request.param])
 
 
-@pytest.fixture(params=["matrix_free", "explicit"])
+FORMS = ("matrix_free", "explicit")
+
+
+@pytest.fixture(params=FORMS)
 def form(request):
     return request.param
 
@@ -46,6 +60,7 @@ def step_of(aggregates, t):
     return (jax.tree.map(lambda x, i=i: x[i], aggregates) for i in (t, t + 1))
 
 
+@pytest.mark.parametrize(("form", "precision"), crossed(FORMS), indirect=True)
 def test_values_are_sums_of_products(game, form, precision):
     """v_t = sum_k gamma^k A_t ... A_{t+k-1} r_{t+k}, with dense A."""
     aggregates, policy = uniform_path(game), np.asarray(jax.nn.softmax(logits_of(game)))
@@ -53,7 +68,7 @@ def test_values_are_sums_of_products(game, form, precision):
     kernels = jax.jit(jax.vmap(lambda now: game.kernel(now).as_dense()))(now)
     matrices = np.einsum("nsa,nsat->nst", policy, kernels)
     rewards = (policy * np.asarray(jax.jit(jax.vmap(game.reward))(now, then))).sum(-1)
-    values = policy_values(game, aggregates, jnp.asarray(policy), form=form)
+    values = jax.jit(lambda *given: policy_values(game, *given, form=form))(aggregates, jnp.asarray(policy))
     assert values.shape == (game.horizon + 1, game.num_states)
     for t in range(game.horizon + 1):
         expected, product = np.zeros(game.num_states), np.eye(game.num_states)

@@ -237,7 +237,9 @@ class Cells(Two):
         return (jnp.arange(12) / 11 @ mean_field)[None]
 
 
-@pytest.mark.parametrize("max_steps", [1, 4, pytest.param(15, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "max_steps", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(15, marks=pytest.mark.slow)]
+)
 def test_the_certificate_is_that_of_the_policy_returned(max_steps):
     """However early the solve ends: what stands in the statistics is what a user finds of the policy."""
     game = Cells()

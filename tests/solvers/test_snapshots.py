@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import subprocess
@@ -71,6 +72,12 @@ def numbers(solution):
     return solution.result, leaves, measured, {name: solution.stats.get(name) for name in names}
 
 
+@functools.cache
+def whole(name):
+    """The numbers of a solve that nothing happens to."""
+    return numbers(run(SOLVERS[name]()))
+
+
 SLOW = ("rspg_gae", "rippo")
 
 
@@ -78,13 +85,12 @@ SLOW = ("rspg_gae", "rippo")
 def test_an_interrupted_solve_goes_on_to_the_same_numbers(name, tmp_path):
     """Interrupted twice, once at a step at which it is measured."""
     solver = SOLVERS[name]()
-    whole = run(solver)
     for stop_at in (4, 7):
         interrupted = run(solver, tmp_path, stop_at=stop_at)
         assert interrupted.result is RESULTS.interrupted
         assert stop_at <= interrupted.stats["steps"] < STEPS
-    assert numbers(run(solver, tmp_path)) == numbers(whole)
-    assert numbers(run(solver, tmp_path)) == numbers(whole)  # there is nothing left to do
+    assert numbers(run(solver, tmp_path)) == whole(name)
+    assert numbers(run(solver, tmp_path)) == whole(name)  # there is nothing left to do
 
 
 def test_several_keys_go_on_to_the_same_numbers(tmp_path):
@@ -121,7 +127,7 @@ def test_snapshots_of_another_solve_are_refused(changed, said, tmp_path):
     run(SOLVERS["rspg"](), tmp_path, stop_at=2)
     with pytest.raises(ValueError, match=said):
         run(**{"solver": SOLVERS["rspg"](), "folder": tmp_path, **changed})
-    assert numbers(run(SOLVERS["rspg"](), tmp_path)) == numbers(run(SOLVERS["rspg"]()))
+    assert numbers(run(SOLVERS["rspg"](), tmp_path)) == whole("rspg")
 
 
 def files(folder):
