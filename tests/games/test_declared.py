@@ -125,8 +125,13 @@ def test_markets_clear_at_the_policy_that_observes_the_price(parts):
     assert np.abs(market_residuals(game, policy, noise)).max() < 1e-13
 
 
-@pytest.mark.parametrize("parts", SETS, ids=ids)
+@pytest.mark.parametrize(
+    "parts",
+    [pytest.param(parts, marks=[pytest.mark.slow] * (parts not in (("price",), PARTS))) for parts in SETS],
+    ids=ids,
+)
 def test_certified_equilibria_are_those_of_numpy(parts):
+    """With all parts together; the other tests look at each part alone."""
     game = tiny_game(*parts)
     solution = solve(game, ExactEquilibrium(tolerance=1e-10), max_steps=3000)
     assert solution.result.succeeded

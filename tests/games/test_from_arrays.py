@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+from helpers.kernels import crossed
 from jax.experimental.sparse import BCOO
 
 import structmfg as smfg
@@ -93,7 +94,7 @@ def reward_by_function(now, then):
     return crowded(jnp.asarray(REWARD, float)[(now.noise > 0).astype(int)], now, then)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("form", "precision"), crossed(FORMS), indirect=["precision"])
 def test_without_noise_all_numbers_are_those_of_a_game_by_hand(form, precision):
     """Bit for bit, in both precisions; sparse ones against the same sparse matrix."""
     given, explicit = kernel_in(form, noises=[0])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers.on_devices import training, vector
 
-from structmfg import evaluation, solvers
+from structmfg import evaluation, parallel, solvers
 from structmfg._files import open_arrays
 
 TESTS = Path(__file__).parent.parent
@@ -76,8 +76,6 @@ def test_two_processes_train_as_one(tmp_path):
     ("variables", "message", "code"),
     [
         ({}, "nothing says which processes take part: start them by srun, mpirun", 2),
-        ({"JAX_COORDINATOR_ADDRESS": "there"}, "JAX_COORDINATOR_ADDRESS must be host:port", 2),
-        ({"JAX_PROCESS_ID": "one"}, "JAX_PROCESS_ID must be a whole number, but is 'one'", 2),
         pytest.param(
             {"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
             "no answer from localhost:1 within 120 s",
@@ -91,6 +89,22 @@ def test_processes_that_do_not_find_each_other_are_refused(variables, message, c
     done = subprocess.run([*SOLVE, "beach_bar", "--distributed"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "there"}, "JAX_COORDINATOR_ADDRESS must be host:port"),
+        ({"JAX_PROCESS_ID": "one"}, "JAX_PROCESS_ID must be a whole number, but is 'one'"),
+        ({"JAX_PROCESS_ID": "2", "JAX_NUM_PROCESSES": "2"}, r"JAX_PROCESS_ID must be in 0\.\.1, .* but is 2"),
+    ],
+)
+def test_variables_that_say_nothing_are_refused(variables, message, monkeypatch):
+    """Before anything of JAX is called, so that this process may do it."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        parallel.join()
 
 
 def test_processes_with_different_commands_are_refused(tmp_path):
