@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.kernels import crossed
 from helpers.small_games import SMALL, acted
 
 import structmfg as smfg
@@ -82,7 +84,7 @@ def check_along_path(name, parameters, path, form, precision):
         np.testing.assert_allclose(actual, desired, rtol=tolerance, atol=tolerance * np.abs(desired).max())
 
 
-@pytest.mark.parametrize("form", ["matrix_free", "explicit"])
+@pytest.mark.parametrize(("form", "precision"), crossed(["matrix_free", "explicit"]), indirect=["precision"])
 @pytest.mark.parametrize(("name", "index"), CASES)
 def test_whole_path(name, index, form, precision):
     check_along_path(name, SMALL[name], PATHS[name][index], form, precision)
@@ -117,8 +119,9 @@ def test_initial_state(name, double):
 @pytest.mark.parametrize("name", PATHS)
 def test_kernels_are_valid_at_every_time(name, double):
     game = smfg.games.make(name, **SMALL[name])
+    kernel = eqx.filter_jit(lambda aggregate: game.kernel(acted(game, aggregate)))
     for time, z in list(enumerate(PATHS[name][0]))[::4]:
-        game.kernel(acted(game, game.aggregate(mean_field=MODELS[name](game).start(z), noise=z, time=time))).validate()
+        kernel(game.aggregate(mean_field=MODELS[name](game).start(z), noise=z, time=time)).validate()
 
 
 def test_figures_have_axes_and_labels():

@@ -27,7 +27,18 @@ def played(population, key, steps, actions=None):
     return jax.lax.scan(step, start, jax.random.split(key, steps))[1]
 
 
-@pytest.mark.parametrize("name", [name for name in GAMES if "price" not in make(name).declared])
+# Their agents move as those of another game do, or by a law that a test of another folder looks at.
+ALIKE = ("beach_bar_crowded", "crowd_modelling", "four_rooms", "lasry_lions", "rock_paper_scissors", "trade_crowding")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE))
+        for name in GAMES
+        if "price" not in make(name).declared
+    ],
+)
 def test_steps_of_every_game(name, double):
     """Everybody is somewhere, what is seen is that of the empirical mean field, and T steps make an episode."""
     game = make(name, **SMALL.get(name, {}))
@@ -44,11 +55,17 @@ def test_steps_of_every_game(name, double):
     np.testing.assert_array_equal(seen.time, state.aggregate.time)
     counts = np.stack([np.bincount(agents, minlength=game.num_states) for agents in np.asarray(state.agents)])
     np.testing.assert_allclose(state.aggregate.mean_field, counts / 40, rtol=1e-6)
-    np.testing.assert_allclose(seen.observation, jax.vmap(game.observe)(state.aggregate), rtol=1e-5, atol=1e-9)
+
+    @jax.jit
+    def anew(state, actions):
+        """What is seen, and the first rewards."""
+        first, then = (jax.tree.map(lambda x, i=i: x[i], state) for i in (0, 1))
+        paid = game.reward(population.acting(first, actions[0]), then.aggregate)
+        return jax.vmap(game.observe)(state.aggregate), paid[first.agents, actions[0]]
+
+    observation, expected = anew(state, actions)
+    np.testing.assert_allclose(seen.observation, observation, rtol=1e-5, atol=1e-9)
     if horizon > 1:  # the second state follows the first in the same episode
-        then = jax.tree.map(lambda x: x[1], state.aggregate)
-        acting = population.acting(jax.tree.map(lambda x: x[0], state), actions[0])
-        expected = game.reward(acting, then)[state.agents[0], actions[0]]
         np.testing.assert_allclose(rewards[0], expected, rtol=1e-5, atol=1e-5)
 
 
