@@ -26,6 +26,14 @@ from structmfg.economies.sequence_space.estimation import (
     second_moments,
     simulate,
 )
+from structmfg.economies.sequence_space.models import (
+    OneAssetHANK,
+    PermanentTypes,
+    Work,
+    WorkingBlock,
+    one_asset_hank,
+    permanent_types,
+)
 
 __all__ = [
     "BondEconomy",
@@ -39,7 +47,9 @@ __all__ = [
     "LinearEconomy",
     "LogitBlock",
     "MovingAverage",
+    "OneAssetHANK",
     "Paths",
+    "PermanentTypes",
     "PosteriorMode",
     "ResponseOfCapital",
     "SavingBlock",
@@ -47,6 +57,8 @@ __all__ = [
     "SequenceEconomy",
     "SequenceSteadyState",
     "TransitionPath",
+    "Work",
+    "WorkingBlock",
     "autoregressive",
     "follow",
     "game_steady_state",
@@ -57,6 +69,8 @@ __all__ = [
     "jacobian",
     "linearise",
     "log_likelihood",
+    "one_asset_hank",
+    "permanent_types",
     "posterior_mode",
     "response_of_capital",
     "second_moments",
