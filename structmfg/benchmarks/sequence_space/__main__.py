@@ -1,11 +1,11 @@
 """Economies in sequence space beside those of the package sequence-jacobian, on equal grids; and what Jacobians cost.
 
 For the economy of Krusell and Smith and for the one-asset New Keynesian one, this prints the largest differences of
-steady states, household Jacobians, responses and log-likelihoods, and the ratio of processor seconds for the household Jacobians after
-compilation. sequence-jacobian finds the derivative of a household's choice by differences; its two-sided ones are taken
-with each step of `--steps`, and timed are its defaults. Then it prints processor seconds by grid and horizon, with the
-exponents fitted, and the peak memory at `--memory-horizon`. Where sequence-jacobian is not installed, it says so and
-prints the part that needs none.
+steady states, household Jacobians, responses and log-likelihoods, and the ratio of processor seconds for the household
+Jacobians after compilation. sequence-jacobian finds the derivative of a household's choice by differences; its
+two-sided ones are taken with each step of `--steps`, and timed are its defaults. Then it prints processor seconds by
+grid and horizon, with the exponents fitted, and the peak memory at `--memory-horizon`. Where sequence-jacobian is not
+installed, it says so and prints the part that needs none.
 
     python -m structmfg.benchmarks.sequence_space --out runs/sequence_space
 """
@@ -53,6 +53,7 @@ _JACOBIANS = {
 _SECONDS = {"economy": "economy", "ours": "seconds here", "theirs": "there", "ratio": "ratio"}
 _RESPONSES = {
     "economy": "economy",
+    "shock": "shock",
     "kind": "kind",
     "path": "path",
     "largest": "largest",
@@ -146,11 +147,13 @@ def responses(pair: Pair, step: float, horizon: int) -> list[dict[str, Any]]:
         shocks = {name: autoregressive(*process, horizon)}
         for linear in (True, False):
             options: dict[str, Any] = {} if linear else {"tolerance": 1e-10}
-            here = impulse_response(pair.ours.economy, pair.ours, shocks, linear=linear, **options).paths
+            found = impulse_response(pair.ours.economy, pair.ours, shocks, linear=linear, throw=False, **options)
+            here = found.paths
             there = pair.theirs.response(shocks, linear=linear, h=step, twosided=True)
             rows += [
                 {
                     "economy": pair.name, "shock": name, "kind": "linear" if linear else "nonlinear", "path": path,
+                    "result": found.result.name,
                     "largest": float(np.abs(here[path]).max()),
                     "difference": float(np.abs(here[path] - change).max()),
                 }
@@ -164,10 +167,12 @@ def likelihood(pair: Pair, step: float, horizon: int) -> dict[str, Any]:
     series = _SERIES[pair.name]
     shocks = {name: autoregressive(*process, horizon) for name, process in _SHOCKS[pair.name].items()}
     linear = linearise(pair.ours.economy, pair.ours, horizon=horizon)
-    here = [linear.response({name: path}) for name, path in shocks.items()]
+    here = {name: linear.response({name: path}) for name, path in shocks.items()}
     there = [pair.theirs.response({name: path}, linear=True, h=step, twosided=True) for name, path in shocks.items()]
-    average, other = (np.stack([[paths[name] for name in series] for paths in side]).T for side in (here, there))
-    moving_average = MovingAverage(average, series, tuple(shocks))
+    other = np.stack([[paths[name] for name in series] for paths in there]).T
+    moving_average = MovingAverage.from_responses(
+        {name: {shock: paths[name] for shock, paths in here.items()} for name in series}
+    )
     paths = simulate(moving_average, jax.random.key(0), _PERIODS)
     data = np.stack([paths[name] for name in series], axis=-1)
     found = float(log_likelihood(moving_average, data)), peer.log_likelihood(other, data)

@@ -67,7 +67,7 @@ class PeerEconomy(NamedTuple):
 
 
 def log_likelihood(responses: np.ndarray, data: np.ndarray) -> float:
-    """The log density, with its constant, of data (N, series) where `responses` (T, series, shocks) are to unit shocks."""
+    """The log density, with its constant, of data (N, series); `responses` (T, series, shocks) are to unit shocks."""
     estimation = importlib.import_module("sequence_jacobian.estimation")
     covariances = estimation.all_covariances(responses, np.ones(responses.shape[2]))
     return float(estimation.log_likelihood(data, covariances)) - data.size / 2 * np.log(2 * np.pi)
