@@ -35,6 +35,18 @@ def consumption_before(
     return numpy.squeeze(least * (discount * expected) ** (-1 / risk_aversion), axis), marginal / expected
 
 
+def consumption_before_chain(later: Any, chain: Any, discount: Any, risk_aversion: Any) -> Any:
+    """The same where c' (n, m) depends on assets and on the next income state alone: one product with the chain.
+
+    Ratios are to the least c' at the same assets, of whatever probability, so that they vanish only where risk aversion
+    is extreme and that c' cannot come.
+    """
+    numpy = later.__array_namespace__()
+    least = numpy.min(later, axis=1, keepdims=True)
+    expected = (later / least) ** -risk_aversion @ chain.T
+    return least * (discount * expected) ** (-1 / risk_aversion)
+
+
 class Interpolated(NamedTuple):
     """Consumption (n, m) at cash on hand, and how it was interpolated.
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from structmfg._checks import check_positive
 from structmfg.economies._economy import Household, saving_operator
-from structmfg.economies._endogenous_grid import consumption_at, consumption_before
+from structmfg.economies._endogenous_grid import consumption_at, consumption_before_chain
 from structmfg.economies.sequence_space._block import HouseholdBlock, Inputs
 from structmfg.economies.sequence_space._paths import AnyArray
 from structmfg.operators import ControlledOperator, Grid
@@ -77,7 +77,7 @@ class SavingBlock(HouseholdBlock):
         """The choice is savings a'(a, e) (n, m)."""
         assets, cash = self.assets, self._cash(inputs)
         chain, sigma = jnp.asarray(self.chain), self.risk_aversion
-        before, _ = consumption_before(later[:, None, :], chain, 1.0, inputs["discount"], sigma, axis=-1)
+        before = consumption_before_chain(later, chain, inputs["discount"], sigma)
         position = last_at_most(before + assets[:, None], cash)
         consumption = consumption_at(cash, before, assets, position).consumption
         return (1 + inputs["interest"]) ** (-1 / sigma) * consumption, cash - consumption

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from structmfg._checks import check_positive
 from structmfg.economies._economy import Household, saving_operator
-from structmfg.economies._endogenous_grid import consumption_at, consumption_before
+from structmfg.economies._endogenous_grid import consumption_at, consumption_before_chain
 from structmfg.economies.sequence_space._block import HouseholdBlock, Inputs
 from structmfg.economies.sequence_space._paths import AnyArray
 from structmfg.economies.sequence_space._saving import last_at_most
@@ -85,7 +85,7 @@ class WorkingBlock(HouseholdBlock):
     def backward(self, later: Matrix, inputs: Inputs) -> tuple[Matrix, Work]:
         assets, skills, sigma = self.assets, jnp.asarray(self.skills), self.risk_aversion
         wage, transfer = inputs["wage"] * skills, inputs["transfer"] * skills
-        before, _ = consumption_before(later[:, None, :], jnp.asarray(self.chain), 1.0, inputs["discount"], sigma, -1)
+        before = consumption_before_chain(later, jnp.asarray(self.chain), inputs["discount"], sigma)
         spent = before - wage * self._hours(before, inputs) - transfer  # out of (1 + r) a, beside a'
         wealth = jnp.broadcast_to((1 + inputs["interest"]) * assets[:, None], before.shape)
         position = last_at_most(spent + assets[:, None], wealth)
