@@ -11,20 +11,25 @@ from jaxtyping import Float
 from structmfg.economies.sequence_space._linear import LinearEconomy
 
 _POINTS = 4096
+_LARGEST_END = 0.2
+_LEFT_OUT = (0, 1 / 16, 1 / 8, 3 / 16, 1 / 4)  # of the effects, on either side
 
 
 def winding_number(linear: LinearEconomy) -> int | None:
     """Return how often the determinant winds around zero: 0 where every small shock has one bounded response.
 
     A positive number says that no bounded response exists (explosive), a negative one that there are several
-    (indeterminate). None says that the horizon is too short to tell: the number differs if the last quarter of the
-    effects on either side is left out. It is a test in floating point on the Jacobian in the middle of the horizon, and
-    no proof.
+    (indeterminate). None says that the horizon is too short to tell: effects have not fallen below a fifth of the
+    largest one at either end, or the number is not the same if up to half of them, the farthest ones, are left out. It
+    is a test in floating point on the Jacobian in the middle of the horizon, and no proof.
     """
     blocks = _middle(np.asarray(linear.system))
-    left_out = len(blocks) // 8
-    number = _turns(blocks)
-    return number if number == _turns(blocks[left_out : len(blocks) - left_out]) else None
+    sizes = np.abs(blocks)
+    if (sizes[[0, -1]] > _LARGEST_END * sizes.max(axis=0)).any():
+        return None
+    ends = [round(share * len(blocks)) for share in _LEFT_OUT]
+    numbers = {_turns(blocks[end : len(blocks) - end]) for end in ends}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _middle(system: Float[np.ndarray, "rows horizon columns horizon"]) -> Float[np.ndarray, "lags rows columns"]:

@@ -119,7 +119,7 @@ def impulse_response(
     """
     known = as_sequence(economy, steady_state)
     horizon = _check_shocks(known.economy, shocks)
-    system = linearise(known.economy, known, horizon=horizon, jacobians=jacobians)
+    system = linearise(known.economy, known, horizon=horizon, exogenous=tuple(shocks), jacobians=jacobians)
     steady = known.aggregates | known.reported
     transition = None
     if linear:

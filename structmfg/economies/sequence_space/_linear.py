@@ -5,15 +5,16 @@ differentiated by JAX with each household replaced by its steady state plus its 
 inputs (Auclert, Bardoczy, Rognlie & Straub 2021, doi:10.3982/ECTA17434, section 4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_integer
+from structmfg._checks import check_integer, check_name
 from structmfg.economies.sequence_space._block import HouseholdSteadyState
 from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, equations
 from structmfg.economies.sequence_space._jacobian import household_jacobian
@@ -82,6 +83,7 @@ def linearise(
     steady: SequenceSteadyState,
     *,
     horizon: int = 300,
+    exogenous: Sequence[str] | None = None,
     jacobians: Jacobians | None = None,
 ) -> LinearEconomy:
     """Return the linear response of an economy around a steady state, in double precision.
@@ -93,47 +95,61 @@ def linearise(
         economy: The economy; `steady.economy`, or the same with other parameters of its equations.
         steady: The steady state.
         horizon: T.
+        exogenous: Names of the exogenous paths that may be shocked; by default all of them. Each costs memory.
         jacobians: From `household_jacobians`, which they save where an economy is linearised often.
 
     Raises:
-        ValueError: If Jacobians are given for another horizon.
+        ValueError: If Jacobians are given for another horizon, or a name is not exogenous.
     """
     check_integer("horizon", horizon, at_least=2)
+    shocked = tuple(economy.exogenous if exogenous is None else exogenous)
+    for name in shocked:
+        check_name("exogenous path", name, economy.exogenous)
     with double_precision(economy, jacobians):
         known = household_jacobians(steady, horizon) if jacobians is None else jacobians
         for matrix in jax.tree.leaves(known):
             if matrix.shape != (horizon, horizon):
                 raise ValueError(f"jacobians must have shape {(horizon, horizon)}, but one has {matrix.shape}")
-        return on_host(_linearise(traced(economy), traced(steady), known, horizon))
+        return on_host(_linearise(traced(economy), traced(steady), known, horizon, shocked))
 
 
 @eqx.filter_jit
 def _linearise(
-    economy: SequenceEconomy, steady: SequenceSteadyState, jacobians: Jacobians, horizon: int
+    economy: SequenceEconomy,
+    steady: SequenceSteadyState,
+    jacobians: Jacobians,
+    horizon: int,
+    exogenous: tuple[str, ...],
 ) -> LinearEconomy:
     functions = {name: _linear_household(steady.households[name], jacobians[name]) for name in economy.households}
     at_rest = {name: jnp.full(horizon, value) for name, value in steady.aggregates.items()}
+    unknowns = tuple(economy.unknowns)
+    names = (*unknowns, *exogenous)
 
-    def stacked(unknown: Array, exogenous: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-        paths = dict(zip((*economy.unknowns, *economy.exogenous), (*unknown, *exogenous), strict=True))
+    def outcomes(moved: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        paths = at_rest | dict(zip(names, moved, strict=True))
         return equations(economy, Paths(paths, steady.aggregates, steady.aggregates), functions)
 
-    points = [jnp.stack([at_rest[name] for name in names]) for names in (economy.unknowns, economy.exogenous)]
-    residuals, reported = jax.jacfwd(stacked, argnums=(0, 1))(*points)
-    names = tuple(reported)
-    (h_u, h_z), (d_u, d_z) = (_stack(paths, points, horizon) for paths in (residuals, reported))
-    size = h_u.shape[0] * horizon
-    solution = -jnp.linalg.solve(h_u.reshape(size, size), h_z.reshape(size, -1)).reshape(h_z.shape)
-    further = d_z + jnp.einsum("ktls,lsjr->ktjr", d_u, solution, precision="highest")
-    return LinearEconomy(tuple(economy.exogenous), tuple(economy.unknowns), names, solution, further, h_u)
+    def by_one_path(which: Array) -> tuple[Array, Array]:
+        """The derivatives (paths, T, T) of residuals and reported paths in one path; row t, column s."""
 
+        def column(change: Array) -> tuple[Array, Array]:
+            tangent = jnp.zeros((len(names), horizon)).at[which].set(change)
+            both = jax.jvp(outcomes, (jnp.stack([at_rest[name] for name in names]),), (tangent,))[1]
+            empty = jnp.zeros((0, horizon))
+            residuals, reported = (jnp.stack([*paths.values()]) if paths else empty for paths in both)
+            return residuals, reported
 
-def _stack(paths: dict[str, Any], points: list[Array], horizon: int) -> tuple[Array, Array]:
-    """The derivatives of all paths in the unknown and in the exogenous ones, (paths, T, k, T) each."""
-    empty = tuple(jnp.zeros((0, horizon, *point.shape)) for point in points)
-    both = list(paths.values())
-    unknown, exogenous = (jnp.stack([one[k] for one in both]) if both else empty[k] for k in range(2))
-    return unknown, exogenous
+        return jax.vmap(column, out_axes=2)(jnp.eye(horizon))
+
+    # One path after the other, as all of them at once would take memory for each intermediate path of the equations.
+    residuals, reported = (jnp.moveaxis(x, 0, 2) for x in lax.map(by_one_path, jnp.arange(len(names))))
+    cut, size = len(unknowns), len(unknowns) * horizon
+    system, given = residuals[:, :, :cut], residuals[:, :, cut:]
+    solution = -jnp.linalg.solve(system.reshape(size, size), given.reshape(size, -1)).reshape(given.shape)
+    through = jnp.einsum("ktls,lsjr->ktjr", reported[:, :, :cut], solution, precision="highest")
+    known = tuple(jax.eval_shape(outcomes, jax.ShapeDtypeStruct((len(names), horizon), float))[1])
+    return LinearEconomy(exogenous, unknowns, known, solution, reported[:, :, cut:] + through, system)
 
 
 def _linear_household(steady: HouseholdSteadyState, jacobian: dict[str, dict[str, Array]]) -> Any:

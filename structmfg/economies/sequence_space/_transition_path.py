@@ -103,7 +103,7 @@ def transition_path(
         given = check_paths(economy, paths, end)
         horizon = given.shape[1]
         start = _start(economy, end, initial, horizon)
-        system = linearise(end.economy, end, horizon=horizon) if linear is None else linear
+        system = linearise(end.economy, end, horizon=horizon, exogenous=tuple(paths)) if linear is None else linear
         at = _Evaluation(traced(economy), traced(steady), traced(end), given)
         unknown, history = _solve(at, system, start, method, tolerance, max_steps)
         residuals, reported, households = on_host(at(unknown))
