@@ -11,6 +11,7 @@ from structmfg.economies._forecasting_equilibrium import (
     forecasting_equilibrium,
 )
 from structmfg.economies._huggett import Huggett
+from structmfg.economies._inequality import LorenzCurve, gini, lorenz_curve
 from structmfg.economies._krusell_smith import KrusellSmith
 from structmfg.economies._optimal_saving import SavingSolution, optimal_saving
 from structmfg.economies._stationary_equilibrium import (
@@ -39,14 +40,17 @@ __all__ = [
     "Huggett",
     "Income",
     "KrusellSmith",
+    "LorenzCurve",
     "SavingEconomy",
     "SavingSolution",
     "SequenceEconomy",
     "StationaryEquilibrium",
     "autoregressive",
     "forecasting_equilibrium",
+    "gini",
     "impulse_response",
     "jacobian",
+    "lorenz_curve",
     "optimal_saving",
     "stationary_equilibrium",
     "steady_state",
