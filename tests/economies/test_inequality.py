@@ -28,7 +28,7 @@ def test_debtors():
     curve = lorenz_curve([3.0, -2.0, 0.0], [1.0, 1.0, 2.0])
     np.testing.assert_allclose(curve.population, [0, 0.25, 0.75, 1])
     np.testing.assert_allclose(curve.share, [0, -2, -2, 1])
-    assert curve.gini == pytest.approx(2.25)
+    assert curve.gini == pytest.approx(3.75)
     assert curve.bottom(0.125) == pytest.approx(-1)
     assert curve.top(0.25) == pytest.approx(3)
 
