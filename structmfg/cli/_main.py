@@ -18,6 +18,7 @@ from structmfg.cli.arguments import parse
 # The module and the function of a command, where they are called otherwise.
 _PLACES = {"games": ("_lists", "games"), "solvers": ("_lists", "solvers"), "sweep": ("sweeps", "sweep")}
 _PLACES |= {"plan": ("_bench", "plan"), "open": ("_pages", "open_report"), "report": ("_pages", "report")}
+_PLACES |= {"economy": ("economy", "economy")}
 _LOST = (
     "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot, "
     "where there is one"
@@ -33,7 +34,7 @@ def run(argv: Sequence[str], early: EarlyFolder | None) -> int:
         from structmfg._flags import keep_compiled_programs
 
         keep_compiled_programs()
-        command = "sweep" if getattr(arguments, "sweep", ()) else arguments.command
+        command = "sweep" if arguments.command == "solve" and arguments.sweep else arguments.command
         module, function = _PLACES.get(command, (f"_{command}", command))
         return int(getattr(importlib.import_module(f"structmfg.cli.{module}"), function)(arguments))
     except SystemExit as request:  # --help and --version

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "measure the policy of a run again",
     "report": "put several runs beside each other in one page",
     "open": "open the report of a run in the browser",
+    "economy": "steady state of an economy, its responses to a shock, and wealth; without a name, list them",
     "compare": "train several solvers on one clock, over seeds, with a figure and a table",
     "verify": "check a game against its laws, Monte Carlo populations and more, with a report",
     "bench": "time operators, training and other libraries, with a report",
@@ -105,6 +106,23 @@ SOLVE = [
     Option("distributed", bool, "this is one of the processes that share the run; see docs/devices.md", default=False),
     Option("snapshot_seconds", float, "between two snapshots, from which --resume goes on", 60.0, "60"),
 ]
+ECONOMY = [
+    Option("economy", str, "one of those listed, or module:function of your own", metavar="ECONOMY", positional=True),
+    Option("shock", str, "the exogenous path that changes", shown="the first of the economy", metavar="PATH"),
+    Option("size", float, "its change at time 0, in units of the path", 0.01, "0.01"),
+    Option("persistence", float, "the share of the change that is left a period later", 0.8, "0.8"),
+    Option("horizon", int, "periods", 300, "300"),
+    Option("nonlinear", bool, "the path with perfect foresight, too, beside the linear response", default=False),
+    Option(
+        "sweep",
+        list[str],
+        "compare the values of a parameter: 1,2,5 or 0..4 or 0:1:5",
+        (),
+        metavar="PARAMETER=VALUES",
+        looks=_KEY,
+    ),
+    _out("runs/economy-ECONOMY"),
+]
 EVALUATE = [
     Option("run", str, "a folder written by solve", metavar="RUN", positional=True),
     Option("game", str, "the run's game, if it is your own", metavar="MODULE:CLASS"),
@@ -168,6 +186,7 @@ OPTIONS = {
     "evaluate": EVALUATE,
     "report": REPORT,
     "open": OPEN,
+    "economy": ECONOMY,
     "compare": COMPARE,
     "verify": VERIFY,
     "bench": BENCH,

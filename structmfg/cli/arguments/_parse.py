@@ -35,7 +35,7 @@ class Arguments(SimpleNamespace):
 
     Attributes:
         command: The command.
-        game_parameters: The parameters of the game that were given.
+        game_parameters: The parameters of the game or of the economy that were given.
         overrides: The settings of the solver that were given.
         given: The names of the other options that were given.
         fields: The parameters and settings that could be given, by table, for `--sweep`.
@@ -114,7 +114,7 @@ def _arguments_first(argv: list[str]) -> list[str]:
 def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, list[OptionGroup]]]:
     """The arguments with the game in front, the settings from elsewhere, and the options of this game and solver."""
     command = argv[0]
-    if command not in _OF_A_GAME:
+    if command not in (*_OF_A_GAME, "economy"):
         return argv, [], {}
     place = _place_of_game(argv, command)
     if place is not None:
@@ -133,7 +133,7 @@ def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, li
     # Imported here, as they take a second: the help of a command without a game should not wait for them.
     from structmfg.cli.arguments import fields
 
-    of_game = fields.game_group(game, command)
+    of_game = fields.economy_group(game) if command == "economy" else fields.game_group(game, command)
     groups = [of_game]
     if command in ("solve", "plan"):
         solver = _last_value(argv, "--solver") or named["solver"] or "rspg"

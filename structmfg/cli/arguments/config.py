@@ -10,6 +10,7 @@ from structmfg._files import check_types, open_plain_file
 from structmfg._text import check_name, printable
 from structmfg.cli.arguments._options import Option, members, read_value
 
+MAX_RUNS = 256  # of a sweep
 _MAX_BYTES = 2**20
 _TABLES = ("run", "game", "solver")
 Table = dict[str, Any]
@@ -100,6 +101,36 @@ def read_assignments(words: Sequence[str], option: str) -> Layer:
             raise ValueError(f"{option} has {place[:200]} twice")
         keys[key] = value
     return Layer(tables, option)
+
+
+def read_values(option: Option, text: str) -> list[Any]:
+    """The values of a sweep: a list such as 0.5,1,2, whole numbers such as 0..4, or 0:1:5, five from 0 to 1.
+
+    Raises:
+        ValueError: They cannot be read, are too many, or have a value twice.
+    """
+    words = [word for word in text.split(",") if word]
+    if span := re.fullmatch(r"(-?\d{1,9})\.\.(-?\d{1,9})", text):
+        first, last = int(span[1]), int(span[2])
+        _check_number(option, last - first + 1)
+        words = [str(value) for value in range(first, last + 1)]
+    elif (span := re.fullmatch(r"([^:,]+):([^:,]+):(\d{1,9})", text)) and float in members(option.kind):
+        low, high = (float(read_value(option.name, option.kind, span[k])) for k in (1, 2))
+        number = int(span[3])
+        _check_number(option, number)
+        steps = max(number - 1, 1)
+        words = [f"{low + (high - low) * k / steps:.12g}" for k in range(number)]
+    values = [read_value(option.name, option.kind, word) for word in words]
+    if not values:
+        raise ValueError(f"--sweep {option.name} needs values, such as 0.5,1,2 or 0..4, but was given {text[:200]!r}")
+    if len(values) != len(set(values)):
+        raise ValueError(f"--sweep {option.name} has a value twice: {text[:200]!r}")
+    return [float(v) if type(v) is int and int not in members(option.kind) else v for v in values]
+
+
+def _check_number(option: Option, number: int) -> None:
+    if number > MAX_RUNS:
+        raise ValueError(f"--sweep asks for {number} values of {option.name}, of at most {MAX_RUNS}")
 
 
 def _value(name: str, kind: Any, value: Any) -> Any:

@@ -12,6 +12,7 @@ from structmfg._import import import_object
 from structmfg._text import display_name
 from structmfg.cli.arguments._app import OptionGroup
 from structmfg.cli.arguments._options import OPTIONS, OUTPUT, Option, is_readable
+from structmfg.cli.economy.registry import ECONOMIES, named_economy
 from structmfg.games import GAMES, Game, make, parameter_fields, register
 from structmfg.policies import NetworkSettings
 from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, policy_settings, preset
@@ -90,6 +91,19 @@ def _game_options(kind: type[Game], taken: set[str]) -> Iterator[Option]:
         )
 
 
+def economy_group(name: str) -> OptionGroup:
+    """The parameters of an economy as options; --economy.NAME where the command has an option of that name itself."""
+    taken = {option.name for option in [*OPTIONS["economy"], *OUTPUT]} | {"help", "version"}
+    options = [
+        Option(
+            key, each.kind, each.text, each.default, shown(each.default), section="game",
+            flag=f"--economy.{key.replace('_', '-')}" if key in taken else "",
+        )
+        for key, each in named_economy(name).parameters.items()
+    ]  # fmt: skip
+    return OptionGroup(f"Parameters of {name}", "", options)
+
+
 def solver_groups(name: str, game: str, preset_name: str, taken: set[str]) -> list[OptionGroup]:
     """The settings of a solver, and those of the network or table that it trains, with the defaults for the game.
 
@@ -143,7 +157,7 @@ def _suited(game: str, solver: str, preset_name: str) -> dict[str, Any]:
 
 
 def has_setting(option: str) -> list[str]:
-    """The games and solvers of the package that have an option of this name, in words."""
+    """The games, solvers and economies of the package that have an option of this name, in words."""
     name = option.lstrip("-").removeprefix("no-").replace("-", "_")
     games = [game for game, kind in GAMES.items() if name in (field.name for field in parameter_fields(kind))]
     solvers = [
@@ -152,7 +166,9 @@ def has_setting(option: str) -> list[str]:
         if name in (field.name for field in dataclasses.fields(kind))
         or name in getattr(policy_settings(kind), "_fields", ())
     ]
-    return [*(f"the game {game}" for game in games), *(f"the solver {display_name(solver)}" for solver in solvers)]
+    economies = [economy for economy, known in ECONOMIES.items() if name in known.parameters]
+    owners = {"game": games, "solver": map(display_name, solvers), "economy": economies}
+    return [f"the {kind} {owner}" for kind, names in owners.items() for owner in names]
 
 
 def field_texts(kind: type[Any]) -> dict[str, str]:

@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +12,10 @@ from typing import Any, NamedTuple
 from structmfg._checks import check_name
 from structmfg._files import file_name, new_folder, read_json, write_json
 from structmfg.cli._job import short_name
-from structmfg.cli.arguments import SOLVE, Arguments, Option, members, read_value
-from structmfg.cli.arguments.config import read_assignments
+from structmfg.cli.arguments import SOLVE, Arguments
+from structmfg.cli.arguments.config import MAX_RUNS, read_assignments, read_values
 
 _FILE = "sweep.json"
-_MAX_RUNS = 256
 _MAX_NAME = 100  # bytes of the name of a run's folder
 _OF_RUN = ("seed", "iterations", "max_seconds")
 _SETTINGS = ["game", "game_parameters", "solver", "preset", "overrides", "policy", "optimiser"]
@@ -64,28 +62,11 @@ def read_axes(arguments: Arguments) -> list[Axis]:
             fixed = {"run": arguments.given, "game": arguments.game_parameters, "solver": arguments.overrides}
             if key in fixed[table]:
                 raise ValueError(f"{key} is swept, and given as well: leave out one of the two")
-            axes.append(Axis(table, key, _values(options[table][key], text)))
+            axes.append(Axis(table, key, read_values(options[table][key], text)))
     count = math.prod(len(axis.values) for axis in axes)
-    if count > _MAX_RUNS:
-        raise ValueError(f"--sweep asks for {count} runs, of at most {_MAX_RUNS}")
+    if count > MAX_RUNS:
+        raise ValueError(f"--sweep asks for {count} runs, of at most {MAX_RUNS}")
     return axes
-
-
-def _values(option: Option, text: str) -> list[Any]:
-    """The values of an axis: a list such as 0.5,1,2, or a range of whole numbers such as 0..4."""
-    if span := re.fullmatch(r"(-?\d{1,9})\.\.(-?\d{1,9})", text):
-        first, last = int(span[1]), int(span[2])
-        if last - first >= _MAX_RUNS:
-            raise ValueError(f"--sweep asks for {last - first + 1} values of {option.name}, of at most {_MAX_RUNS}")
-        words = [str(value) for value in range(first, last + 1)]
-    else:
-        words = [word for word in text.split(",") if word]
-    values = [read_value(option.name, option.kind, word) for word in words]
-    if not values:
-        raise ValueError(f"--sweep {option.name} needs values, such as 0.5,1,2 or 0..4, but was given {text[:200]!r}")
-    if len(values) != len(set(values)):
-        raise ValueError(f"--sweep {option.name} has a value twice: {text[:200]!r}")
-    return [float(v) if type(v) is int and int not in members(option.kind) else v for v in values]
 
 
 def open_folder(arguments: Arguments, axes: Sequence[Axis]) -> Path:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from structmfg._pages import COLOURS, GREY, LINES, STYLE, Picture, picture
@@ -70,13 +70,14 @@ def _lorenz(values: Any, mass: Any) -> LorenzCurve | None:
 
 def on_assets(steady: HouseholdSteadyState) -> OnAssets | None:
     """The steady state on its grid of assets; None where the block has no `assets`, or states of another kind."""
-    assets = getattr(steady.block, "assets", None)
-    if assets is None or not np.size(assets) or steady.mean_field.size % np.size(assets):
-        return None
-    points = np.asarray(assets, float)
-    shape = (len(points), -1)
-    outcomes = steady.block.outcomes(steady.choice, dict(steady.inputs))
-    on_grid = {name: np.asarray(values, float).reshape(shape) for name, values in outcomes.items()}
+    with jax.enable_x64(True):
+        assets = getattr(steady.block, "assets", None)
+        if assets is None or not np.size(assets) or steady.mean_field.size % np.size(assets):
+            return None
+        points = np.asarray(assets, float)
+        shape = (len(points), -1)
+        outcomes = steady.block.outcomes(steady.choice, dict(steady.inputs))
+        on_grid = {name: np.asarray(values, float).reshape(shape) for name, values in outcomes.items()}
     return OnAssets(points, np.asarray(steady.mean_field, float).reshape(shape), on_grid, float(points[0]))
 
 
@@ -120,8 +121,9 @@ def draw_policies(name: str, households: OnAssets) -> Picture:
         axes[-1].axhline(0, color=GREY, linewidth=0.8)
         axes[0].legend(fontsize=8)
         caption = (
-            f"What households ({name}) choose over their assets, from the least income to the largest, up to the assets "
-            f"that {_SHOWN_MASS:.1%} of them do not exceed. Where savings exceed assets, a household grows richer."
+            f"What households ({name}) choose over their assets, from the least income to the largest, up to the "
+            f"assets that {_SHOWN_MASS:.1%} of them do not exceed. Where savings exceed assets, a household grows "
+            "richer."
         )
         return picture(f"policies-{name}", caption, figure)
 

@@ -95,8 +95,8 @@ def draw_responses(responses: Mapping[str, ImpulseResponse], shock: str, size: f
         if len(responses) > 1:
             axes[0].legend(fontsize=8)
         caption = (
-            f"Responses to a change of {shock} by {size:g} at time 0. Percent of the steady state; percentage points for "
-            "rates; the change itself where the steady state is zero."
+            f"Responses to a change of {shock} by {size:g} at time 0. Percent of the steady state; percentage points "
+            "for rates; the change itself where the steady state is zero."
         )
         text = "; ".join(f"{name}: peak {peak(first.paths[name]).peak:.4g}" for name in names)
         return picture("responses", caption, figure, text)
@@ -115,15 +115,18 @@ def draw_jacobian(name: str, jacobian: Mapping[str, Mapping[str, Any]]) -> Pictu
             matrix = np.asarray(jacobian[output][source])
             for i, s in enumerate(columns):
                 panel.plot(
-                    matrix[:periods, s], color=COLOURS[i % len(COLOURS)], linestyle=LINES[i % len(LINES)], label=f"s = {s}"
+                    matrix[:periods, s],
+                    color=COLOURS[i % len(COLOURS)],
+                    linestyle=LINES[i % len(LINES)],
+                    label=f"s = {s}",
                 )
             panel.axhline(0, color=GREY, linewidth=0.8)
             panel.set_title(f"d {output} / d {source}".replace("_", " "), fontsize=10)
             panel.set_xlabel("t", fontsize=8)
         axes[0].legend(fontsize=8)
         caption = (
-            f"Jacobian of {output.replace('_', ' ')} of households ({name}) in partial equilibrium: its change at time t "
-            "for a change of one at time s, which becomes known at time 0."
+            f"Jacobian of {output.replace('_', ' ')} of households ({name}) in partial equilibrium: its change at time "
+            "t for a change of one at time s, which becomes known at time 0."
         )
         return picture(f"jacobian-{name}", caption, figure)
 
@@ -139,6 +142,8 @@ def draw_residuals(residuals: Sequence[float], tolerance: float) -> Picture:
         axes.set_xlim(-0.3, len(residuals) - 0.7)
         axes.set_xlabel("step")
         axes.set_ylabel("largest residual")
-        caption = "Largest residual of any equation in any period along the nonlinear path, by step; dashed: the tolerance."
+        caption = (
+            "Largest residual of any equation in any period along the nonlinear path, by step; dashed: the tolerance."
+        )
         text = ", ".join(f"{residual:.2e}" for residual in residuals)
         return picture("residuals", caption, figure, text)

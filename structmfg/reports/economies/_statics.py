@@ -16,7 +16,7 @@ def draw_statics(parameter: str, values: Sequence[Any], quantities: Mapping[str,
     numeric = all(isinstance(value, int | float) for value in values)
     x = np.array(values, float) if numeric else np.arange(len(values))
     known = {name: np.array(each, float) for name, each in quantities.items()}
-    moving = {name: each for name, each in known.items() if np.isfinite(each).any() and np.ptp(each[~np.isnan(each)]) > 0}
+    moving = {name: each for name, each in known.items() if np.nanmax(each) > np.nanmin(each)}
     with mpl.rc_context(STYLE):
         figure, axes = panels(max(len(moving), 1))
         for panel, (name, each) in zip(axes, moving.items(), strict=False):
@@ -44,7 +44,9 @@ def draw_swept_responses(parameter: str, responses: Sequence[tuple[Any, ImpulseR
                 unit = unit_of(name, response.steady[name])
                 label = f"{value:g}" if isinstance(value, float) else str(value)
                 panel.plot(
-                    unit.scale * response.paths[name][:periods], color=colours[i], label=label if i in labelled else None
+                    unit.scale * response.paths[name][:periods],
+                    color=colours[i],
+                    label=label if i in labelled else None,
                 )
             panel.axhline(0, color=GREY, linewidth=0.8)
             panel.set_title(name.replace("_", " "), fontsize=10)
