@@ -51,12 +51,19 @@ def economy(arguments: Arguments) -> int:
 
 
 def _print(out: Console, result: dict[str, Any]) -> None:
-    """A table of the steady state and the responses, and what there is to say of wealth."""
-    out.print(printable(f"\n{result['economy']}: {result['result']}. {result['message']}"), soft_wrap=True)
-    table = table_of_numbers("path", "steady state", *(f"{kind}, largest change" for kind in result["responses"]))
+    """A table of the steady state and of the largest change of each path with its period; the inequality of wealth."""
+    from structmfg.reports.economies import unit_of
+
+    out.print()
+    out.print(printable(f"{result['economy']}: {result['result']}. {result['message']}"), soft_wrap=True)
+    table = table_of_numbers("path", "steady state", *(f"{kind}, largest" for kind in result["responses"]), "unit")
     for name, value in result["steady_state"].items():
-        changes = [f"{number(each[name]['peak'])} in {each[name]['period']}" for each in result["responses"].values()]
-        table.add_row(Text(printable(name)), number(value), *changes)
+        unit = unit_of(name, value)
+        peaks = [each[name] for each in result["responses"].values()]
+        changes = [
+            f"{number(unit.scale * each['peak'])} at {each['period']}" if each["peak"] else "0" for each in peaks
+        ]
+        table.add_row(Text(printable(name)), number(value), *changes, unit.name)
     table.columns[0].justify = "left"
     out.print(table)
     for name, each in result["households"].items():

@@ -45,7 +45,7 @@ def as_object(economy: NamedEconomy, parameters: Mapping[str, Any], done: Study)
             for name, household in steady.households.items()
         },
         "responses": {
-            kind: {name: peak(path)._asdict() for name, path in response.paths.items()}
+            kind: {name: peak(response.paths[name])._asdict() for name in response.steady}
             for kind, response in done.responses.items()
         },
         "winding_number": stats["winding_number"],
@@ -78,7 +78,7 @@ def _table(done: Study) -> str:
     columns = {
         name if kind == "linear" else f"{name} ({kind})": path
         for kind, response in done.responses.items()
-        for name, path in response.paths.items()
+        for name, path in ((name, response.paths[name]) for name in response.steady)
     }
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
@@ -91,12 +91,14 @@ def _arrays(done: Study) -> dict[str, np.ndarray]:
     """The households on their grids, and all Jacobians, by name/array and name/output/input."""
     arrays: dict[str, np.ndarray] = {}
     for name, household in done.households.items():
+        name = file_name(name)
         arrays |= {f"{name}/assets": household.assets, f"{name}/mass": household.mass}
-        arrays |= {f"{name}/{outcome}": values for outcome, values in household.outcomes.items()}
+        arrays |= {f"{name}/{file_name(outcome)}": values for outcome, values in household.outcomes.items()}
     for name, outputs in done.jacobians.items():
         for output, inputs in outputs.items():
-            arrays |= {f"{name}/jacobian/{output}/{source}": np.asarray(matrix) for source, matrix in inputs.items()}
-    return {file_name(name).replace("%2F", "/"): array for name, array in arrays.items()}
+            place = "/".join(map(file_name, (name, "jacobian", output)))
+            arrays |= {f"{place}/{file_name(source)}": np.asarray(matrix) for source, matrix in inputs.items()}
+    return arrays
 
 
 def _pictures(done: Study) -> list[Picture]:
@@ -110,7 +112,7 @@ def _pictures(done: Study) -> list[Picture]:
 def _page(economy: NamedEconomy, result: dict[str, Any], done: Study, pictures: Sequence[Picture]) -> str:
     first = done.responses["linear"]
     rows = []
-    for name in first.paths:
+    for name in first.steady:
         unit = unit_of(name, first.steady[name])
         peaks = {kind: peak(unit.scale * response.paths[name]) for kind, response in done.responses.items()}
         rows.append({"name": name, "steady": first.steady[name], "unit": unit.name, "peaks": peaks})

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import docstring_parser
 
+from structmfg._checks import check_integer, check_positive
 from structmfg._import import import_object
 from structmfg._text import check_name
 from structmfg.economies import Aiyagari, AiyagariCalibration, Economy, Huggett, Income, stationary_equilibrium
@@ -91,8 +92,12 @@ def _income(number: int, persistence: float, deviation: float) -> dict[str, Para
 
 def _with_income(values: dict[str, Any]) -> dict[str, Any]:
     """The parameters with the chain of income in the place of its three parameters."""
-    chain = [values.pop(name) for name in ("num_incomes", "income_persistence", "income_deviation")]
-    return values | {"income": Income.rouwenhorst(*chain)}
+    number, persistence, deviation = (values.pop(f) for f in ("num_incomes", "income_persistence", "income_deviation"))
+    check_integer("num_incomes", number, at_least=2)
+    check_positive("income_deviation", deviation)
+    if not -1 < persistence < 1:
+        raise ValueError(f"income_persistence must be above -1 and below 1, but is {persistence}")
+    return values | {"income": Income.rouwenhorst(number, persistence, deviation)}
 
 
 def _stationary(kind: Callable[..., Economy]) -> Callable[..., SequenceSteadyState]:
@@ -122,10 +127,10 @@ _ALL = [
     ),
     NamedEconomy(
         "huggett",
-        "a bond in small supply, and debt of households; the interest rate clears its market",
+        "a bond in small supply; the interest rate clears its market",
         ("income", *(name for name in BondEconomy.exogenous if name != "income")),
         # At Huggett's own supply and income risk no path returns after a shock; see `BondEconomy`.
-        _parameters(Huggett, bond_supply=0.5, borrowing_limit=-1.0) | _income(3, 0.6, 0.2),
+        _parameters(Huggett, bond_supply=1.0) | _income(3, 0.6, 0.2),
         _stationary(Huggett),
     ),
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from structmfg._files import file_name
 from structmfg._pages import COLOURS, GREY, LINES, STYLE, Picture, picture
 from structmfg.economies import LorenzCurve, lorenz_curve
 from structmfg.economies.sequence_space import HouseholdSteadyState
@@ -125,7 +126,7 @@ def draw_policies(name: str, households: OnAssets) -> Picture:
             f"assets that {_SHOWN_MASS:.1%} of them do not exceed. Where savings exceed assets, a household grows "
             "richer."
         )
-        return picture(f"policies-{name}", caption, figure)
+        return picture(f"policies-{file_name(name)}", caption, figure)
 
 
 def draw_wealth(name: str, households: OnAssets) -> Picture:
@@ -164,7 +165,7 @@ def draw_wealth(name: str, households: OnAssets) -> Picture:
             f"Wealth of households ({name}) by income, up to the assets that {_SHOWN_MASS:.1%} of them do not exceed. "
             f"{at_limit:.1%} are at the borrowing limit, {households.borrowing_limit:g}."
         )
-        return picture(f"wealth-{name}", caption, figure)
+        return picture(f"wealth-{file_name(name)}", caption, figure)
 
 
 def _in_bins(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from structmfg._files import file_name
 from structmfg._pages import COLOURS, GREY, LINES, STYLE, Picture, picture
 from structmfg.economies.sequence_space import ImpulseResponse
 
@@ -59,6 +60,11 @@ def shown_periods(response: ImpulseResponse) -> int:
     return min(horizon, max(_LEAST_SHOWN, round(1.2 * response.stats["memory"])))
 
 
+def moving(response: ImpulseResponse) -> list[str]:
+    """The paths that move, in the order of the economy."""
+    return [name for name in response.steady if np.abs(response.paths[name]).max() > 0]
+
+
 def panels(number: int, *, height: float = 2.4) -> tuple[Figure, list[Axes]]:
     """A figure of small multiples, and its panels."""
     columns = min(number, _PANELS_A_ROW)
@@ -79,7 +85,7 @@ def draw_responses(responses: Mapping[str, ImpulseResponse], shock: str, size: f
         size: Its change at time 0.
     """
     first = next(iter(responses.values()))
-    names = [name for name, path in first.paths.items() if np.abs(path).max() > 0 or name == shock]
+    names = [shock, *(name for name in moving(first) if name != shock)]
     periods = shown_periods(first)
     with mpl.rc_context(STYLE):
         figure, axes = panels(len(names))
@@ -128,7 +134,7 @@ def draw_jacobian(name: str, jacobian: Mapping[str, Mapping[str, Any]]) -> Pictu
             f"Jacobian of {output.replace('_', ' ')} of households ({name}) in partial equilibrium: its change at time "
             "t for a change of one at time s, which becomes known at time 0."
         )
-        return picture(f"jacobian-{name}", caption, figure)
+        return picture(f"jacobian-{file_name(name)}", caption, figure)
 
 
 def draw_residuals(residuals: Sequence[float], tolerance: float) -> Picture:

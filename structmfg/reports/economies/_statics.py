@@ -8,7 +8,7 @@ import numpy as np
 
 from structmfg._pages import COLOURS, GREY, STYLE, Picture, picture
 from structmfg.economies.sequence_space import ImpulseResponse
-from structmfg.reports.economies._responses import panels, shown_periods, unit_of
+from structmfg.reports.economies._responses import moving, panels, shown_periods, unit_of
 
 
 def draw_statics(parameter: str, values: Sequence[Any], quantities: Mapping[str, Sequence[float | None]]) -> Picture:
@@ -33,7 +33,7 @@ def draw_statics(parameter: str, values: Sequence[Any], quantities: Mapping[str,
 def draw_swept_responses(parameter: str, responses: Sequence[tuple[Any, ImpulseResponse]], shock: str) -> Picture:
     """Small multiples of the linear responses, a line for each value of a parameter."""
     first = responses[0][1]
-    names = [name for name, path in first.paths.items() if np.abs(path).max() > 0]
+    names = moving(first)
     periods = max(shown_periods(response) for _, response in responses)
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(responses)))
     labelled = {0, len(responses) // 2, len(responses) - 1} if len(responses) > 6 else set(range(len(responses)))
