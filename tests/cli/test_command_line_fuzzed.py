@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from structmfg import _flags, benchmarks, reports
 from structmfg.benchmarks.comparison import _plan
 from structmfg.cli import _evaluate, _verify, main
+from structmfg.cli.economy.registry import NamedEconomy
 from structmfg.evaluation._tree_problem import TreeProblem
 from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
@@ -27,7 +28,7 @@ from structmfg.verification import _verify as verification
 pytestmark = pytest.mark.usefixtures(
     "unchecked", "blank_figures"
 )  # what is wrong has to be found by the package itself
-EXAMPLES = {"solve": 50, "evaluate": 20, "compare": 20, "verify": 20, "bench": 20, "games": 5}
+EXAMPLES = {"solve": 50, "evaluate": 20, "compare": 20, "verify": 20, "bench": 20, "games": 5, "economy": 20}
 SETTINGS = settings(
     deadline=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
 )
@@ -71,6 +72,7 @@ def cut_short(place: Path) -> Iterator[None]:
         patch.setattr(benchmarks, "run", begin)
         patch.setattr(reports, "evaluate", begin)
         patch.setattr(_evaluate, "players", begin)
+        patch.setattr(NamedEconomy, "steady_state", begin)
         yield
 
 
@@ -135,6 +137,7 @@ def test_more_command_lines(command, place, cut_short):
         ["solve", "left_right", "--solver", "exact", "--tolerance", "1e308", "--iterations", "1"],
         ["evaluate", "run", "--kind", "clairvoyant", "--players", "2", "--games", "1", "--json"],
         ["games", "--json"],
+        ["economy", "--json"],
     ],
     ids=" ".join,
 )

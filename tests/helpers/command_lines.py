@@ -5,7 +5,8 @@ import functools
 from hypothesis import strategies as st
 
 from structmfg.cli.arguments._options import OPTIONS, OUTPUT
-from structmfg.cli.arguments.fields import game_group, solver_groups
+from structmfg.cli.arguments.fields import economy_group, game_group, solver_groups
+from structmfg.cli.economy.registry import ECONOMIES
 from structmfg.games import GAMES
 from structmfg.solvers import SOLVERS
 
@@ -25,6 +26,9 @@ ASSIGNMENTS = [
     "game.=1",
     "=",
     "a.b=c",
+    "discount=0.9,0.95",
+    "num_assets=5..9",
+    "discount=0.9:0.95:3",
 ]
 ASSIGNMENTS += [
     "seed=0..999999",
@@ -48,6 +52,8 @@ def _options(command):
     options = {option.typed: option for option in [*OPTIONS[command], *OUTPUT] if not option.positional}
     for game in GAMES if command in ("solve", "compare", "verify") else ():
         options |= {option.typed: option for option in game_group(game, command).options}
+    for economy in ECONOMIES if command == "economy" else ():
+        options |= {option.typed: option for option in economy_group(economy).options}
     for solver in SOLVERS if command == "solve" else ():
         for group in solver_groups(solver, "left_right", "default", set()):
             options |= {option.typed: option for option in group.options}
@@ -93,6 +99,8 @@ def command_lines(draw, command):
         about = [[draw(games)]]
     if command in ("evaluate", "open", "report"):
         about = [[draw(st.sampled_from(["run", "run", "run", "occupied", "none"]) | words)]]
+    if command == "economy":
+        about = [[draw(st.sampled_from([*ECONOMIES, *ECONOMIES, *MODULES]) | words)]]
     if command == "completion":
         about = [[draw(st.sampled_from(["bash", "zsh", "fish"]) | words)]]
     if draw(st.integers(0, 11)) == 0:

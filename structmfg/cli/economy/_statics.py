@@ -62,18 +62,20 @@ def comparative_statics(
     """Make all studies and write what they have in common: what result.json holds, and the exit code.
 
     A value for which there is no steady state is left out, and told.
+
+    Raises:
+        ValueError, RuntimeError, MemoryError: There is a steady state for no value; the error of the first.
     """
     rows: list[dict[str, Any]] = []
     responses: list[tuple[Any, ImpulseResponse]] = []
-    failed: dict[str, str] = {}
-    codes = [0]
+    failed: dict[str, Exception] = {}
+    code = 0
     for place, value in enumerate(axis.values, start=1):
         name = f"{axis.parameter}={value}"
         try:
             done = study(economy, {**parameters, axis.parameter: value}, shock, lambda _: None)
         except (ValueError, RuntimeError, MemoryError) as error:
-            failed[name] = printable(" ".join(str(error).split()))[:1000]
-            codes.append(1 if isinstance(error, RuntimeError) else 2)
+            failed[name] = error
             log(f"{place} of {len(axis.values)}: {name}: failed")
             continue
         rows.append({"value": value, **as_object(economy, {**parameters, axis.parameter: value}, done)})
@@ -81,13 +83,15 @@ def comparative_statics(
         if done.responses["linear"].succeeded:
             responses.append((value, done.responses["linear"]))
         if not done.result.succeeded:
-            codes.append(1)
+            code = 1
             print(f"structmfg: {name}: {done.message}", file=sys.stderr)
         log(f"{place} of {len(axis.values)}: {name}: {done.result.name}, {sum(done.seconds.values()):.1f} s")
-    for name, message in failed.items():
+    if failed and not rows:
+        raise next(iter(failed.values()))
+    messages = {name: printable(" ".join(str(error).split()))[:1000] for name, error in failed.items()}
+    for name, message in messages.items():
         print(f"structmfg: {name}: {message}", file=sys.stderr)
-    result = _save(folder, economy, axis, shock, rows, responses, failed)
-    return result, max(codes)
+    return _save(folder, economy, axis, shock, rows, responses, messages), 1 if failed else code
 
 
 def _save(
@@ -100,10 +104,10 @@ def _save(
     failed: Mapping[str, str],
 ) -> dict[str, Any]:
     numbers = [_numbers(row) for row in rows]
-    names = list(numbers[0]) if numbers else []
+    names = list(numbers[0])
     columns = {name: [each[name] for each in numbers] for name in names}
     values = [row["value"] for row in rows]
-    pictures = [draw_statics(axis.parameter, values, columns)] if rows else []
+    pictures = [draw_statics(axis.parameter, values, columns)]
     if responses:
         pictures.append(draw_swept_responses(axis.parameter, responses, str(shock.name)))
     save_figures(folder, pictures)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
@@ -77,7 +78,7 @@ def on_assets(steady: HouseholdSteadyState) -> OnAssets | None:
             return None
         points = np.asarray(assets, float)
         shape = (len(points), -1)
-        outcomes = steady.block.outcomes(steady.choice, dict(steady.inputs))
+        outcomes = steady.block.outcomes(jax.tree.map(jnp.asarray, steady.choice), dict(steady.inputs))
         on_grid = {name: np.asarray(values, float).reshape(shape) for name, values in outcomes.items()}
     return OnAssets(points, np.asarray(steady.mean_field, float).reshape(shape), on_grid, float(points[0]))
 
