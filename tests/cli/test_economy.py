@@ -13,7 +13,7 @@ from structmfg.cli.arguments import Option, parse
 from structmfg.cli.arguments.config import read_values
 from structmfg.cli.economy.registry import ECONOMIES
 
-SMALL = ["aiyagari", "--num-assets", "40", "--max-assets", "60", "--num-incomes", "3"]
+SMALL = ["aiyagari", "--num-assets", "40", "--num-incomes", "3"]
 OWN = '''
 from structmfg.cli.economy.registry import ECONOMIES
 
