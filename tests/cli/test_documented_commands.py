@@ -24,6 +24,10 @@ from structmfg.games import LinearQuadratic
 class {name}(LinearQuadratic):
     """A game of somebody's own."""
 '''
+OWN_ECONOMY = """
+def {name}(*, patience: float = 0.96, points: int = 100):
+    pass
+"""
 
 
 def commands(page):
@@ -48,10 +52,10 @@ def test_commands_of_the_pages_are_parsed(page, tmp_path, monkeypatch):
     Path("runs/macro").mkdir(parents=True)
     Path("runs/macro/run.toml").write_text('[game]\nname = "macro"\n[solver]\nname = "spg"\n')
     for words in FOUND[page]:
-        for place, name in (word.split(":") for word in words if ":" in word and "://" not in word):
+        for place, name in (word.split(":") for word in words if re.fullmatch(r"[^:=]+:\w+", word)):
             file = Path(place if place.endswith(".py") else f"{place}.py")
             file.parent.mkdir(exist_ok=True)
-            file.write_text(OWN.format(name=name))
+            file.write_text((OWN_ECONOMY if words[0] == "economy" else OWN).format(name=name))
         if len(words) == 1:  # the name of a command in a sentence
             assert words[0] in COMMANDS
             continue
