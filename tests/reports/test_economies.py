@@ -13,6 +13,7 @@ from structmfg.reports.economies import (
     draw_statics,
     draw_swept_responses,
     peak,
+    pooled_lorenz,
     unit_of,
 )
 
@@ -47,6 +48,15 @@ def test_inequality():
     assert debtors["with_debt"] == pytest.approx(0.7)
     assert debtors["gini"] is None  # the total is below zero
     assert debtors["gini_of_consumption"] > 0
+
+
+def test_pooled_wealth():
+    """A third of all have nothing, two thirds are as in `households`."""
+    rich, poor = households(), OnAssets(np.array([0.0, 1.0]), np.array([[1.0], [0.0]]), {}, 0.0)
+    curve = pooled_lorenz({"rich": rich, "poor": poor}, {"rich": 2 / 3, "poor": 1 / 3})
+    assert curve.population == pytest.approx([0, 2 / 3, 1 / 3 + 0.7 * 2 / 3, 1 / 3 + 0.9 * 2 / 3, 1])
+    assert curve.share == pytest.approx(rich.lorenz.share)
+    assert pooled_lorenz({"rich": rich}, {"rich": 0.5, "other": 0.5}) is None
 
 
 def test_figures_of_households():

@@ -66,6 +66,8 @@ def _print(out: Console, result: dict[str, Any]) -> None:
         table.add_row(Text(printable(name)), number(value), *changes, unit.name)
     table.columns[0].justify = "left"
     out.print(table)
+    if result["gini"] is not None:
+        out.print(f"wealth of all households: Gini {result['gini']:.4f}")
     for name, each in result["households"].items():
         if each.get("gini") is not None:
             out.print(

@@ -44,6 +44,7 @@ def as_object(economy: NamedEconomy, parameters: Mapping[str, Any], done: Study)
             }
             for name, household in steady.households.items()
         },
+        "gini": None if done.pooled is None else done.pooled.gini,
         "responses": {
             kind: {name: peak(response.paths[name])._asdict() for name in response.steady}
             for kind, response in done.responses.items()
@@ -105,7 +106,7 @@ def _pictures(done: Study) -> list[Picture]:
     pictures = [draw_responses(done.responses, str(done.shock.name), done.shock.size)]
     if "nonlinear" in done.responses:
         pictures.append(draw_residuals(done.responses["nonlinear"].stats["residual"], TOLERANCE))
-    pictures += draw_households(done.households)
+    pictures += draw_households(done.households, done.pooled)
     return pictures + [draw_jacobian(name, outputs) for name, outputs in done.jacobians.items()]
 
 

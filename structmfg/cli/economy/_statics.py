@@ -141,4 +141,4 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float | None]:
     for name, household in row["households"].items():
         told = {key: value for key, value in household.items() if key not in ("inputs", "outputs")}
         numbers |= {f"{key} ({name})" if several else key: value for key, value in told.items()}
-    return numbers
+    return numbers | ({} if row["gini"] is None else {"gini": row["gini"]})

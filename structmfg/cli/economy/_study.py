@@ -9,6 +9,7 @@ from structmfg._checks import check_integer, check_name
 from structmfg._memory import no_more_memory
 from structmfg._results import RESULTS
 from structmfg.cli.economy.registry import NamedEconomy
+from structmfg.economies import LorenzCurve
 from structmfg.economies.sequence_space import (
     ImpulseResponse,
     SequenceSteadyState,
@@ -16,7 +17,7 @@ from structmfg.economies.sequence_space import (
     household_jacobians,
     impulse_response,
 )
-from structmfg.reports.economies import OnAssets, on_assets
+from structmfg.reports.economies import OnAssets, on_assets, pooled_lorenz
 
 TOLERANCE = 1e-8  # of the residuals along the nonlinear path
 
@@ -47,6 +48,7 @@ class Study(NamedTuple):
         shock: The shock, with its name.
         steady: The steady state.
         households: Those of its households whose state is (asset, income).
+        pooled: The Lorenz curve of wealth of all of them, where there are several kinds.
         jacobians: J[household][output][input] (T, T).
         responses: The linear response, and the nonlinear one where it was asked for and there is a linear one.
         seconds: What each took.
@@ -55,6 +57,7 @@ class Study(NamedTuple):
     shock: Shock
     steady: SequenceSteadyState
     households: dict[str, OnAssets]
+    pooled: LorenzCurve | None
     jacobians: dict[str, Any]
     responses: dict[str, ImpulseResponse]
     seconds: dict[str, float]
@@ -128,7 +131,8 @@ def study(economy: NamedEconomy, parameters: Mapping[str, Any], shock: Shock, lo
         responses["nonlinear"] = timed("nonlinear path", impulse_response, steady.economy, steady, path, **nonlinear)
     known = {name: on_assets(household) for name, household in steady.households.items()}
     households = {name: each for name, each in known.items() if each is not None}
-    return Study(shock, steady, households, jacobians, responses, seconds)
+    pooled = None if economy.shares is None else pooled_lorenz(households, economy.shares(steady.economy))
+    return Study(shock, steady, households, pooled, jacobians, responses, seconds)
 
 
 def _steady_state(economy: NamedEconomy, parameters: Mapping[str, Any]) -> SequenceSteadyState:

@@ -50,6 +50,7 @@ class NamedEconomy(NamedTuple):
             is made.
         parameters: Its parameters, by name.
         make: The function from parameters to the steady state.
+        shares: The share of each of its households in the population, where it has several.
     """
 
     name: str
@@ -57,6 +58,7 @@ class NamedEconomy(NamedTuple):
     shocks: tuple[str, ...]
     parameters: dict[str, Parameter]
     make: Callable[..., SequenceSteadyState]
+    shares: Callable[[Any], dict[str, float]] | None = None
 
     def steady_state(self, given: Mapping[str, Any]) -> SequenceSteadyState:
         """The steady state with these parameters, and the default of every other.

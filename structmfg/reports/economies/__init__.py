@@ -1,6 +1,6 @@
 """Measure and draw economies: households in the steady state, responses to shocks, comparative statics."""
 
-from structmfg.reports.economies._households import OnAssets, draw_households, on_assets
+from structmfg.reports.economies._households import OnAssets, draw_households, on_assets, pooled_lorenz
 from structmfg.reports.economies._responses import (
     Peak,
     Unit,
@@ -24,5 +24,6 @@ __all__ = [
     "draw_swept_responses",
     "on_assets",
     "peak",
+    "pooled_lorenz",
     "unit_of",
 ]

@@ -83,6 +83,17 @@ def on_assets(steady: HouseholdSteadyState) -> OnAssets | None:
     return OnAssets(points, np.asarray(steady.mean_field, float).reshape(shape), on_grid, float(points[0]))
 
 
+def pooled_lorenz(households: Mapping[str, OnAssets], shares: Mapping[str, float]) -> LorenzCurve | None:
+    """The Lorenz curve of wealth of several kinds of households together, of which each has a share of the population.
+
+    None where the total is not above zero, or not all kinds have a grid of assets.
+    """
+    if set(shares) - set(households):
+        return None
+    assets = np.concatenate([households[name].assets for name in shares])
+    return _lorenz(assets, np.concatenate([share * households[name].wealth for name, share in shares.items()]))
+
+
 def _shown_incomes(number: int) -> list[int]:
     """The income states that are drawn: all of a few, else some from the least to the largest."""
     return sorted(set(np.linspace(0, number - 1, min(number, _MAX_INCOMES)).round().astype(int).tolist()))
@@ -200,9 +211,9 @@ def draw_lorenz(curves: Mapping[str, LorenzCurve]) -> Picture:
         return picture("lorenz", caption, figure, text)
 
 
-def draw_households(households: Mapping[str, OnAssets]) -> Sequence[Picture]:
-    """Policies and wealth of all households on a grid of assets, and their Lorenz curves."""
-    curves = {name: each.lorenz for name, each in households.items()}
+def draw_households(households: Mapping[str, OnAssets], pooled: LorenzCurve | None = None) -> Sequence[Picture]:
+    """Policies and wealth of all households on a grid of assets, and their Lorenz curves, with that of all together."""
+    curves = {name: each.lorenz for name, each in households.items()} | ({"all together": pooled} if pooled else {})
     known = {name: curve for name, curve in curves.items() if curve is not None}
     pictures = [draw(name, each) for name, each in households.items() for draw in (draw_policies, draw_wealth)]
     return [*pictures, draw_lorenz(known)] if known else pictures

@@ -16,6 +16,7 @@ from structmfg.economies.sequence_space import ImpulseResponse
 
 _RATES = {"interest", "inflation", "rate", "monetary"}  # words in the names of paths that are rates
 _ZERO = 1e-8  # a steady value of which nobody takes percentages
+_ROUNDING = 1e-10  # of the largest change of any path, below which one does not move
 _COLUMNS = (0, 25, 50, 75, 100)
 _PANELS_A_ROW = 4
 _LEAST_SHOWN = 20  # periods
@@ -62,7 +63,8 @@ def shown_periods(response: ImpulseResponse) -> int:
 
 def moving(response: ImpulseResponse) -> list[str]:
     """The paths that move, in the order of the economy."""
-    return [name for name in response.steady if np.abs(response.paths[name]).max() > 0]
+    largest = {name: np.abs(response.paths[name]).max() for name in response.steady}
+    return [name for name, change in largest.items() if change > _ROUNDING * max(largest.values())]
 
 
 def panels(number: int, *, height: float = 2.4) -> tuple[Figure, list[Axes]]:
