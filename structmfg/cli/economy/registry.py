@@ -11,7 +11,16 @@ from structmfg._checks import check_integer, check_positive
 from structmfg._import import import_object
 from structmfg._text import check_name
 from structmfg.economies import Aiyagari, AiyagariCalibration, Economy, Huggett, Income, stationary_equilibrium
-from structmfg.economies.sequence_space import BondEconomy, CapitalEconomy, SequenceSteadyState, in_sequence_space
+from structmfg.economies.sequence_space import (
+    BondEconomy,
+    CapitalEconomy,
+    OneAssetHANK,
+    PermanentTypes,
+    SequenceSteadyState,
+    in_sequence_space,
+    one_asset_hank,
+    permanent_types,
+)
 
 _TEXTS = {
     "discount": "beta, by which utility a period later counts",
@@ -112,6 +121,11 @@ def _stationary(kind: Callable[..., Economy]) -> Callable[..., SequenceSteadySta
     return make
 
 
+def _permanent_types(*, impatient_discount: float, patient_share: float, **calibration: Any) -> SequenceSteadyState:
+    calibrated = AiyagariCalibration(**_with_income(calibration))
+    return permanent_types(calibrated, impatient_discount=impatient_discount, patient_share=patient_share)
+
+
 _ALL = [
     NamedEconomy(
         "krusell_smith",
@@ -134,6 +148,21 @@ _ALL = [
         # At Huggett's own supply and income risk no path returns after a shock; see `BondEconomy`.
         _parameters(Huggett, bond_supply=1.0) | _income(3, 0.6, 0.2),
         _stationary(Huggett),
+    ),
+    NamedEconomy(
+        "hank",
+        "households who work, sticky prices, and a central bank that sets the interest rate by inflation",
+        ("monetary", *(name for name in OneAssetHANK.exogenous if name != "monetary")),
+        _parameters(one_asset_hank) | _income(7, 0.966, 0.5),
+        lambda **parameters: one_asset_hank(**_with_income(parameters)),
+    ),
+    NamedEconomy(
+        "permanent_types",
+        "capital and firms; some households are more patient than the others for ever",
+        PermanentTypes.exogenous,
+        _parameters(permanent_types) | _parameters(AiyagariCalibration) | _income(7, 0.966, 0.5),
+        _permanent_types,
+        lambda economy: {"patient": economy.patient_share, "impatient": 1 - economy.patient_share},
     ),
 ]
 ECONOMIES = {economy.name: economy for economy in _ALL}
