@@ -123,7 +123,8 @@ def impulse_response(
     steady = known.aggregates | known.reported
     transition = None
     if linear:
-        paths = system.response(shocks)
+        others = {name: np.zeros(horizon) for name in known.economy.exogenous}
+        paths = others | system.response(shocks)
     else:
         levels = {name: known.aggregates[name] + np.asarray(path, float) for name, path in shocks.items()}
         transition = transition_path(known.economy, known, levels, linear=system, throw=False, **options)
