@@ -88,5 +88,5 @@ def print_memory(what: str, num_assets: int, horizon: int) -> None:
         known = one_asset_hank(num_assets=num_assets)
         base = resident_memory()
         forget_peak()
-        linearise(known.economy, known, horizon=horizon)
+        linearise(known.economy, known, horizon=horizon, exogenous=["monetary"])
     print(json.dumps({"base": base / _MIB, "peak": peak_memory() / _MIB}))
