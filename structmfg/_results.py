@@ -35,7 +35,9 @@ class RESULTS(enum.Enum):
 
     # Sequence space.
     horizon = "The path has not returned to the steady state at the horizon, which must be longer; see stats."
-    indeterminate = "The winding number is not zero: after a shock there is no bounded path, or more than one."
+    indeterminate = (
+        "After a shock there is no bounded path, or several, or the equations do not determine it; see stats."
+    )
 
     # `master_equation`.
     solved = "Every stage is an equilibrium, and the values change by no more than the tolerance."

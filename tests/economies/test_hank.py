@@ -173,7 +173,6 @@ def test_taylor_principle(hank, phi, number):
     economy = dataclasses.replace(hank.economy, response=phi)
     steady = dataclasses.replace(hank, economy=economy)
     assert winding_number(linearise(economy, steady, horizon=LONG, exogenous=[])) == number
-    assert winding_number(linearise(economy, steady, horizon=HORIZON)) is None  # effects have not died away
 
 
 def test_a_response_that_is_not_the_only_one_is_refused(hank):
@@ -181,7 +180,7 @@ def test_a_response_that_is_not_the_only_one_is_refused(hank):
     steady, shock = dataclasses.replace(hank, economy=economy), autoregressive(0.01, 0.5, LONG)
     found = impulse_response(economy, steady, {"monetary": shock}, throw=False)
     assert found.result.name == "indeterminate"
-    with pytest.raises(RuntimeError, match="winding number"):
+    with pytest.raises(RuntimeError, match="no bounded path"):
         impulse_response(economy, steady, {"monetary": shock})
 
 

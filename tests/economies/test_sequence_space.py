@@ -352,3 +352,89 @@ def test_bad_input_is_told(economy, equilibrium, saver, commuter):
             call()
     with pytest.raises(RuntimeError, match="did not clear"):
         steady_state(steady.economy, {**steady.aggregates, "capital": 1.1 * steady.aggregates["capital"]})
+
+
+class Two(Forward):
+    """x_t = 2 x_{t+1} + z_t and k_t = 2 k_{t-1}: many bounded paths of x, none of k, so that the numbers cancel."""
+
+    def residuals(self, paths, households):
+        return {"a": paths["x"] - 2 * paths.lead("x") - paths["z"], "b": paths["k"] - 2 * paths.lag("k")}
+
+
+class Same(Forward):
+    """One equation twice."""
+
+    def residuals(self, paths, households):
+        total = paths["x"] + paths["k"] - paths["z"]
+        return {"a": total, "b": 3 * total}
+
+
+@pytest.mark.parametrize("kind", [Two, Same])
+def test_winding_number_zero_is_not_enough(kind):
+    economy = kind(0.0)
+    steady = steady_state(economy, {"z": 0, "x": 0, "k": 0})  # whole numbers will do
+    shock = autoregressive(1.0, 0.8, 60)
+    assert impulse_response(economy, steady, {"z": shock}, throw=False).result.name == "indeterminate"
+    assert transition_path(economy, steady, {"z": shock}, throw=False).result.name == "indeterminate"
+
+
+def test_whoever_cannot_pay_has_no_path(economy, equilibrium):
+    """Productivity below zero: wages and cash are negative, so nothing is a solution."""
+    shock = {"productivity": autoregressive(-1.5, 0.8, 100)}
+    assert impulse_response(economy, equilibrium, shock, linear=False, throw=False).result.name == "nonfinite"
+
+
+def test_a_steady_state_of_another_economy_is_refused(economy, equilibrium):
+    steady = in_sequence_space(economy, equilibrium)
+    shock = {"productivity": autoregressive(0.01, 0.8, 60)}
+    other = dataclasses.replace(steady.economy, depreciation=0.1)
+    patient = dataclasses.replace(economy, discount=0.9)
+    more = {**steady.aggregates, "capital": 1.05 * steady.aggregates["capital"]}
+    unsolved = steady_state(steady.economy, more, throw=False)
+    for call, text in [
+        (lambda: impulse_response(other, steady, shock), "leaves .* of asset_market"),
+        (lambda: impulse_response(patient, equilibrium, shock), "another discount"),
+        (lambda: transition_path(steady.economy, unsolved, {"productivity": 1 + shock["productivity"]}), "a solution"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            call()
+    changed = dataclasses.replace(Forward(0.9), weight=0.5)  # the equations hold at zero whatever the weight
+    at_zero = steady_state(Forward(0.9), {"z": 0.0, "x": 0.0, "k": 0.0})
+    found = impulse_response(changed, at_zero, {"z": autoregressive(1.0, 0.6, 100)})
+    assert found.paths["x"][0] == pytest.approx(1 / (1 - 0.5 * 0.6))
+
+
+class Misuse(SequenceEconomy):
+    """A household whose function is used in a wrong way."""
+
+    household: SavingBlock
+    wrong: str
+
+    exogenous: ClassVar = ("z",)
+    unknowns: ClassVar = ("x",)
+
+    @property
+    def households(self):
+        return {"saver": self.household}
+
+    def residuals(self, paths, households):
+        if self.wrong == "not called":
+            return {"a": paths["x"]}
+        call = households["server" if self.wrong == "household" else "saver"]
+        found = call(**PRICES)
+        if self.wrong == "twice":
+            call(**PRICES)
+        path = found["saving" if self.wrong == "output" else "savings"] - paths["x"]
+        return {"a": path[1:] if self.wrong == "shape" else path}
+
+
+def test_misuse_of_households_is_told(saver):
+    texts = {"not called": "must call every household", "household": "household must be one of saver"}
+    texts |= {"twice": "may be called once", "output": "output must be one of .*savings", "shape": "must have the shape"}
+    for wrong, text in texts.items():
+        with pytest.raises(ValueError, match=text):
+            steady_state(Misuse(saver.block, wrong), {"z": 0.0, "x": 1.0}, throw=False)
+    with pytest.raises(ValueError, match="scale must be"):
+        Commuter(scale=-0.3, discount=0.9)
+    with pytest.raises(ValueError, match="other than the discount"):
+        game_steady_state(LasryLionsChain(), scale=1.0, parameters=("discount",))

@@ -29,6 +29,7 @@ Inputs = dict[str, Any]  # the value of every input at one time
 Value: TypeAlias = Any  # a tree of floating-point arrays
 Choice: TypeAlias = Any  # likewise
 
+_ROW_TOLERANCE = 1e-8
 _MASS_TOLERANCE = 1e-6  # error of the mean field in L1, as far as it can be proven
 
 
@@ -149,6 +150,12 @@ def household_steady_state(
         found = _settle(numbers, start, values, jnp.asarray(tolerance), jnp.asarray(max_steps))
         choice, transitions, outcomes = _at(numbers, found.value, values)
         if np.isfinite(float(found.change)):
+            sums = np.asarray(transitions.mv(jnp.ones(transitions.num_states)))
+            if not np.abs(sums - 1).max() <= _ROW_TOLERANCE:
+                worst = sums[np.abs(sums - 1).argmax()]
+                raise ValueError(f"rows of the operator of a household must sum to 1, but one sums to {worst:.8g}")
+            if missing := sorted(set(block.outputs) - set(outcomes)):
+                raise ValueError(f"outcomes must have all outputs, {', '.join(block.outputs)}, but lack {missing}")
             distribution = stationary(transitions, tolerance=_MASS_TOLERANCE)
         else:
             nonfinite: Any = LINEAR_RESULTS.nonfinite
@@ -173,7 +180,14 @@ def check_inputs(block: HouseholdBlock, inputs: dict[str, Any]) -> None:
     """Raise `ValueError` unless there is a finite number for each input of the block, and nothing else."""
     check_names("inputs", inputs, block.inputs)
     for name, value in inputs.items():
-        check_between(name, value, -np.inf, np.inf)
+        check_finite(name, value)
+
+
+def check_finite(name: str, value: Any) -> float:
+    """The value as a plain number, or `ValueError` if it is not a finite one."""
+    if isinstance(value, str | bool) or np.shape(value) or np.iscomplexobj(value) or not np.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, but is {value!r}")
+    return float(value)
 
 
 def check_names(what: str, given: Any, allowed: Any) -> None:
@@ -190,13 +204,19 @@ def _settle(block: HouseholdBlock, start: Value, inputs: Inputs, tolerance: Arra
 
     def step(here: _Iteration) -> _Iteration:
         value, _ = block.backward(here.value, inputs)
-        changes = jax.tree.map(lambda new, old: jnp.max(jnp.abs(new - old)) / jnp.max(jnp.abs(new)), value, here.value)
+        changes = jax.tree.map(_relative_change, value, here.value)
         return _Iteration(value, jnp.max(jnp.stack(jax.tree.leaves(changes))), here.steps + 1)
 
     def goes_on(here: _Iteration) -> Array:
         return (here.change > tolerance) & (here.steps < max_steps)
 
     return lax.while_loop(goes_on, step, _Iteration(start, jnp.asarray(jnp.inf), jnp.asarray(0)))
+
+
+def _relative_change(new: Array, old: Array) -> Array:
+    """The largest change over the largest entry; a value that stays at zero has not changed."""
+    change, size = jnp.max(jnp.abs(new - old)), jnp.max(jnp.abs(new))
+    return jnp.where(change == 0, 0.0, change / size)
 
 
 @eqx.filter_jit

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from typing_extensions import override
 
 from structmfg.economies._aiyagari import Aiyagari, AiyagariCalibration
@@ -110,9 +111,15 @@ def in_sequence_space(economy: Economy, equilibrium: StationaryEquilibrium) -> S
         equilibrium: From `stationary_equilibrium(economy)`.
 
     Raises:
-        ValueError: If the economy is of another kind, which needs a `SequenceEconomy` of its own.
+        ValueError: If the economy is of another kind, which needs a `SequenceEconomy` of its own, or the equilibrium is
+            that of another economy.
     """
     household = equilibrium.household
+    expected = economy.household(equilibrium.unknown)
+    for name in ("interest", "discount", "risk_aversion", "borrowing_limit", "incomes", "chain"):
+        given, own = np.asarray(getattr(household, name), float), np.asarray(getattr(expected, name), float)
+        if given.shape != own.shape or not np.allclose(given, own, rtol=1e-9, atol=1e-12):
+            raise ValueError(f"the equilibrium must be that of this economy, but its households have another {name}")
     if isinstance(economy, AiyagariCalibration):
         economy = economy.economy(equilibrium.unknown)
     if isinstance(economy, Aiyagari):

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from structmfg._checks import check_positive
+from structmfg._checks import check_integer, check_positive
 from structmfg._results import RESULTS
 from structmfg.economies.sequence_space._block import (
     HouseholdBlock,
     HouseholdSteadyState,
+    check_finite,
     check_names,
     household_steady_state,
 )
@@ -30,6 +31,7 @@ HouseholdFunction = Callable[..., dict[str, Path]]
 Equations = dict[str, Path] | tuple[dict[str, Path], dict[str, Path]]
 
 _PERIODS = 2  # of a path at rest: an equation may say something else about the first one
+_SAME_RESIDUAL = 1e-6  # of the equations of an economy whose parameters have changed since its steady state
 _REFUSED = 1e3  # residual where a household has no steady state, which sends the root finder back
 
 
@@ -126,14 +128,19 @@ def steady_state(
         RuntimeError: See `throw`.
     """
     check_positive("tolerance", tolerance)
+    check_integer("max_steps", max_steps, at_least=1)
     names = (*economy.exogenous, *economy.unknowns)
     check_names("steady values", values, names)
-    for name in unknown:
-        if name not in names:
-            raise ValueError(f"unknown must name paths of the economy, {', '.join(names)}, but names {name!r}")
+    sought = (unknown,) if isinstance(unknown, str) else tuple(unknown)
+    for name in sought:
+        if name not in names or sought.count(name) > 1:
+            raise ValueError(f"unknown must name paths of the economy, {', '.join(names)}, once, but names {sought}")
+    if len(sought) > len(economy.unknowns):
+        raise ValueError(f"at most {len(economy.unknowns)} values can be unknown, as residuals are, but {sought} are")
+    plain = {name: check_finite(name, value) for name, value in values.items()}
     with jax.enable_x64(True):
-        trial = _Trials(economy, dict(values), tuple(unknown))
-        found = _root(trial, tolerance, max_steps) if unknown else trial.at(np.zeros(0))
+        trial = _Trials(economy, plain, sought)
+        found = _root(trial, tolerance, max_steps) if sought else trial.at(np.zeros(0))
     result = _status(found, tolerance)
     if throw and result not in (RESULTS.converged, RESULTS.residual):
         raise RuntimeError(f"{result.value} residuals: {found.residuals} at {found.aggregates}")
@@ -178,8 +185,6 @@ class _Trials:
         except ValueError:
             return np.full(len(x), _REFUSED)
         if not hasattr(self, "_chosen"):
-            if len(left) < len(x):
-                raise RuntimeError(f"{len(x)} unknown values need as many residuals, but there are {len(left)}")
             self._chosen = np.sort(np.argsort(-np.abs(left), kind="stable")[: len(x)])
         return np.where(np.isfinite(left[self._chosen]), left[self._chosen], _REFUSED)
 
@@ -196,8 +201,11 @@ def equations(
     economy: SequenceEconomy, paths: Paths, households: Mapping[str, HouseholdFunction]
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """The residuals, and the further paths, which are empty where the economy reports none."""
-    found = economy.residuals(paths, households)
-    residuals, reported = found if isinstance(found, tuple) else (found, {})
+    functions = Named("household", {name: _Once(name, function) for name, function in households.items()})
+    found = economy.residuals(paths, functions)
+    residuals, reported = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
+    if not isinstance(residuals, dict) or not isinstance(reported, dict):
+        raise ValueError(f"residuals must return a dict of paths, or two of them, but returns {type(found).__name__}")
     if len(residuals) != len(economy.unknowns):
         raise ValueError(
             f"as many residuals as unknowns are needed, but there are {len(residuals)} ({', '.join(residuals)}) for "
@@ -206,9 +214,85 @@ def equations(
     taken = set(reported) & {*economy.exogenous, *economy.unknowns}
     if taken:
         raise ValueError(f"further paths need names of their own, but {', '.join(sorted(taken))} are paths already")
+    if unused := [name for name, function in functions.items() if not function.called]:
+        raise ValueError(f"residuals must call every household, but do not call {', '.join(unused)}")
     horizon = len(next(iter(paths.values())))
-    constant = {name: jnp.broadcast_to(path, (horizon,)) for name, path in reported.items()}
+    for name, path in (residuals | reported).items():
+        if np.shape(path) != (horizon,) and (name in residuals or np.shape(path)):
+            raise ValueError(f"paths must have the shape ({horizon},) of the others, but {name} has {np.shape(path)}")
+    constant = {name: jnp.broadcast_to(jnp.asarray(path, float), (horizon,)) for name, path in reported.items()}
     return residuals, constant
+
+
+class Named(dict[str, Any]):
+    """A dict whose missing names are told with those that there are."""
+
+    def __init__(self, what: str, entries: Mapping[str, Any]) -> None:
+        super().__init__(entries)
+        self._what = what
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"{self._what} must be one of {', '.join(self)}, but is {name!r}")
+
+
+class _Once:
+    """A household as a function of paths that equations may call once, as what it did is kept by its name."""
+
+    def __init__(self, name: str, function: HouseholdFunction) -> None:
+        self.name, self.function, self.called = name, function, False
+
+    def __call__(self, **inputs: Any) -> dict[str, Path]:
+        if self.called:
+            raise ValueError(
+                f"a household may be called once, but {self.name!r} is called again; list its block under a second name"
+            )
+        self.called = True
+        return Named("output", self.function(**inputs))
+
+
+def check_solution(economy: SequenceEconomy, steady: Any) -> SequenceSteadyState:
+    """The steady state with this economy for its own, or `ValueError` unless it is a solution of this economy.
+
+    An economy whose parameters have changed has the same steady state if its equations still hold there.
+    """
+    if not isinstance(steady, SequenceSteadyState):
+        raise ValueError(f"a steady state must be the result of steady_state, but is {type(steady).__name__}")
+    if steady.result not in (RESULTS.converged, RESULTS.residual):
+        result = steady.result
+        raise ValueError(f"steady_state must be a solution, but its result is {result.name}: {result.value}")
+    if economy is steady.economy:
+        return steady
+    check_names("steady values", steady.aggregates, (*economy.exogenous, *economy.unknowns))
+    for name, block in economy.households.items():
+        if name not in steady.households or not same_numbers(block, steady.households[name].block):
+            raise ValueError(f"the steady state must be that of this economy, but has another household {name!r}")
+    with jax.enable_x64(True):
+        constant = {name: jnp.full(_PERIODS, value, float) for name, value in steady.aggregates.items()}
+        functions = {name: _constant(known) for name, known in steady.households.items()}
+        residuals, _ = equations(economy, Paths(constant, steady.aggregates, steady.aggregates), functions)
+        left = {name: float(path[-1]) for name, path in residuals.items()}
+    worst = max(left, key=lambda name: abs(left[name]))
+    if not abs(left[worst]) <= _SAME_RESIDUAL:
+        raise ValueError(f"the steady state must be that of this economy, but leaves {left[worst]:.3g} of {worst}")
+    return dataclasses.replace(steady, economy=economy)
+
+
+def _constant(steady: HouseholdSteadyState) -> HouseholdFunction:
+    def household(**inputs: Any) -> dict[str, Array]:
+        moved = {k: float(jnp.ravel(jnp.asarray(x))[-1]) - steady.inputs[k] for k, x in inputs.items()}
+        off = jnp.nan if any(abs(x) > _SAME_RESIDUAL for x in moved.values()) else 0.0  # other inputs, other outputs
+        return {key: jnp.full(_PERIODS, value + off) for key, value in steady.outputs.items()}
+
+    return household
+
+
+def same_numbers(one: Any, other: Any) -> bool:
+    """Whether two blocks have the same structure and numbers."""
+    leaves = jax.tree.leaves(one), jax.tree.leaves(other)
+    structures: list[Any] = [jax.tree.structure(one), jax.tree.structure(other)]
+    return structures[0] == structures[1] and all(
+        np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(*leaves, strict=True)
+    )
 
 
 def _status(found: SequenceSteadyState, tolerance: float) -> RESULTS:

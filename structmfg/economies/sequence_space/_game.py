@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from typing_extensions import override
 
-from structmfg._checks import check_kind, check_positive, check_shape
+from structmfg._checks import check_kind, check_rows, check_shape
 from structmfg.economies.sequence_space._block import HouseholdBlock, Inputs
 from structmfg.economies.sequence_space._economy import (
     Equations,
@@ -47,8 +47,6 @@ class GameBlock(LogitBlock):
     parameters: tuple[str, ...] = eqx.field(static=True, default=())
 
     def __check_init__(self) -> None:
-        check_positive("scale", self.scale)
-        check_kind("game", self.game, Game)
         if self.game.horizon is not None or not isinstance(self.game, NoiselessGame) or self.game.declared:
             raise ValueError(
                 "a game in sequence space must go on for ever (horizon None), without common noise, public state or "
@@ -60,9 +58,11 @@ class GameBlock(LogitBlock):
                 f"has {self.game.num_states}"
             )
         for name in self.parameters:
-            if not isinstance(getattr(self.game, name, None), float):
-                raise ValueError(f"parameters must name fields of {type(self.game).__name__} that are floating-point "
-                                 f"numbers, but {name!r} is none")  # fmt: skip
+            if name == "discount" or not isinstance(getattr(self.game, name, None), float):
+                raise ValueError(
+                    f"parameters must name fields of {type(self.game).__name__} that are floating-point numbers, other "
+                    f"than the discount, but {name!r} is none"
+                )
 
     @property
     @override
@@ -152,9 +152,11 @@ def game_steady_state(
             are several equilibria, it decides which is found.
         options: Further arguments of `steady_state`.
     """
+    check_kind("game", game, Game)
     block = GameBlock(scale, float(game.discount), game, parameters)
     values = {name: float(getattr(game, name)) for name in parameters}
     start = np.asarray(game.initial_mean_field(jnp.zeros((), int)) if initial is None else initial, float)
     check_shape("initial", start, (game.num_states,))
+    check_rows("initial", start[None])
     values |= dict(zip(block.masses, start / start.sum(), strict=True))
     return steady_state(GameEconomy(block), values, unknown=block.masses, **options)

@@ -32,7 +32,7 @@ def follow(
     initial: HouseholdSteadyState, final: HouseholdSteadyState, inputs: dict[str, Float[AnyArray, " horizon"]]
 ) -> HouseholdPath:
     """The household from the mean field of `initial` along these inputs, in the end at the values of `final`."""
-    block = initial.block
+    block = final.block
 
     def choose(later: Any, now: Inputs) -> tuple[Any, Choice]:
         return block.backward(later, now)

@@ -6,14 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from structmfg._checks import check_integer
+from structmfg._checks import check_integer, check_reals
 from structmfg._results import RESULTS
 from structmfg.economies._economy import Economy
 from structmfg.economies._stationary_equilibrium import StationaryEquilibrium
 from structmfg.economies.sequence_space._block import HouseholdBlock, HouseholdSteadyState
 from structmfg.economies.sequence_space._capital import in_sequence_space
-from structmfg.economies.sequence_space._determinacy import winding_number
-from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState
+from structmfg.economies.sequence_space._determinacy import examine
+from structmfg.economies.sequence_space._economy import (
+    SequenceEconomy,
+    SequenceSteadyState,
+    check_solution,
+    same_numbers,
+)
 from structmfg.economies.sequence_space._jacobian import household_jacobian
 from structmfg.economies.sequence_space._linear import Jacobians, LinearEconomy, linearise
 from structmfg.economies.sequence_space._transition_path import TransitionPath, transition_path
@@ -50,6 +55,8 @@ def jacobian(
     if isinstance(steady_state, HouseholdSteadyState):
         known = steady_state
         _check_solved(known.result)
+        if economy is not known.block and not same_numbers(economy, known.block):
+            raise ValueError("the steady state must be that of this household, but is of another one")
     else:
         households = as_sequence(economy, steady_state).households
         if household is None and len(households) > 1:
@@ -80,7 +87,7 @@ class ImpulseResponse(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether there is one bounded response, which has died away at the horizon, and this is it."""
+        """Whether nothing speaks against one bounded response, which has died away at the horizon, and this is it."""
         return self.result.succeeded
 
 
@@ -96,6 +103,8 @@ def impulse_response(
 ) -> ImpulseResponse:
     """Return the response of an economy in equilibrium to changes of exogenous paths that become known at time 0.
 
+    JAX cannot trace or differentiate it; it can with `linearise(economy, steady_state).response(shocks)`.
+
     Args:
         economy: A `SequenceEconomy`, or a `Huggett` or `Aiyagari` economy.
         steady_state: Its steady state.
@@ -107,17 +116,22 @@ def impulse_response(
         options: Further arguments of `transition_path`, where `linear` is off.
 
     Returns:
-        The response. `result` is `indeterminate` where the winding number is not zero; `horizon` where the horizon is
-        too short to tell, or a path of an unknown has not died away; else `completed` for a linear response, and that
-        of `transition_path` for a nonlinear one. `stats` has `winding_number`, `memory` (the first period after which
-        all unknowns stay below 1 % of their largest change) and `end` (their change at the horizon over the largest
-        one); for nonlinear responses also the statistics of `transition_path`.
+        The response. `result` is `indeterminate` where the winding number is not zero or the inverse of the equations
+        grows tenfold in the second half of the horizon; `horizon` where the horizon is too short to count bounded
+        paths, or a path of an unknown has not died away; else `completed` for a linear response, and that of
+        `transition_path` for a nonlinear one. `stats` has `winding_number` and `inverse_growth` (see the functions of
+        these names), `memory` (the first period after which all unknowns stay below 1 % of their largest change) and
+        `end` (their change at the horizon over the largest one); for nonlinear responses also the statistics of
+        `transition_path`.
 
     Raises:
-        ValueError: If a shock is not exogenous, not finite, or of another length.
+        ValueError: If a shock is not exogenous, not finite, or of another length, or the steady state is no solution of
+            this economy.
         RuntimeError: See `throw`.
     """
     known = as_sequence(economy, steady_state)
+    if linear and options:
+        raise ValueError(f"only a nonlinear response has options, but linear is set and there are {sorted(options)}")
     horizon = _check_shocks(known.economy, shocks)
     system = linearise(known.economy, known, horizon=horizon, exogenous=tuple(shocks), jacobians=jacobians)
     steady = known.aggregates | known.reported
@@ -140,13 +154,14 @@ def as_sequence(economy: Any, steady_state: Any) -> SequenceSteadyState:
     if isinstance(steady_state, StationaryEquilibrium) and isinstance(economy, Economy):
         _check_solved(steady_state.result)
         return in_sequence_space(economy, steady_state)
+    if not isinstance(economy, SequenceEconomy) and isinstance(steady_state, SequenceSteadyState):
+        raise ValueError(f"economy must be a SequenceEconomy, Huggett or Aiyagari, but is {type(economy).__name__}")
     if not isinstance(steady_state, SequenceSteadyState):
         raise ValueError(
             "steady_state must be the result of steady_state, stationary_equilibrium or household_steady_state for "
             f"this economy, but is {type(steady_state).__name__}"
         )
-    _check_solved(steady_state.result)
-    return steady_state
+    return check_solution(economy, steady_state)
 
 
 def _check_solved(result: RESULTS) -> None:
@@ -160,7 +175,9 @@ def _check_shocks(economy: SequenceEconomy, shocks: Mapping[str, Any]) -> int:
         raise ValueError(f"shocks must have at least one of {', '.join(economy.exogenous)}, but is empty")
     for name, path in shocks.items():
         if name not in economy.exogenous:
-            raise ValueError(f"shocks must be to {', '.join(economy.exogenous)}, but one is to {name!r}")
+            allowed = ", ".join(economy.exogenous) or "nothing, as the economy has no exogenous path"
+            raise ValueError(f"shocks must be to {allowed}, but one is to {name!r}")
+        check_reals(f"the shock to {name}", np.asarray(path))
         if not np.isfinite(np.asarray(path, float)).all():
             raise ValueError(f"shocks must be finite, but that to {name} is not")
     shapes = [np.shape(path) for path in shocks.values()]
@@ -175,15 +192,14 @@ def _examine(
     changes = np.abs([paths[name] for name in system.unknowns])
     largest = np.maximum(changes.max(axis=1, keepdims=True), 1e-300)
     above = np.flatnonzero((changes > _RETURNED * largest).any(axis=0))
-    stats: dict[str, Any] = {} if transition is None else dict(transition.stats)
-    stats |= {"winding_number": winding_number(system), "memory": int(above.max(initial=-1)) + 1}
-    stats["end"] = float((changes / largest)[:, -1].max())
+    determined, found = examine(system)
+    stats: dict[str, Any] = ({} if transition is None else dict(transition.stats)) | found
+    stats |= {"memory": int(above.max(initial=-1)) + 1, "end": float((changes / largest)[:, -1].max())}
+    if not determined:
+        return RESULTS.indeterminate, stats
     if not np.isfinite(changes).all():
         return RESULTS.nonfinite, stats
-    if stats["winding_number"] is None:
-        return RESULTS.horizon, stats
-    if stats["winding_number"] != 0:
-        return RESULTS.indeterminate, stats
     if transition is not None:
         return transition.result, stats
-    return RESULTS.horizon if stats["end"] > _RETURNED else RESULTS.completed, stats
+    is_short = stats["winding_number"] is None or stats["end"] > _RETURNED
+    return RESULTS.horizon if is_short else RESULTS.completed, stats

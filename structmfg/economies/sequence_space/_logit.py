@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from typing_extensions import override
 
+from structmfg._checks import check_between, check_positive
 from structmfg.economies.sequence_space._block import HouseholdBlock, Inputs
 from structmfg.economies.sequence_space._paths import AnyArray
 from structmfg.operators import ControlledOperator, TransitionKernel
@@ -34,6 +35,11 @@ class LogitBlock(HouseholdBlock):
 
     scale: float
     discount: float
+
+    def __check_init__(self) -> None:
+        check_positive("scale", self.scale)
+        check_between("discount", self.discount, 0, 1)
+        check_positive("1 - discount", 1 - self.discount)
 
     @abc.abstractmethod
     def reward(self, inputs: Inputs) -> Table:

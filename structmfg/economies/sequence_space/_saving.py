@@ -80,6 +80,8 @@ class SavingBlock(HouseholdBlock):
         before = consumption_before_chain(later, chain, inputs["discount"], sigma)
         position = last_at_most(before + assets[:, None], cash)
         consumption = consumption_at(cash, before, assets, position).consumption
+        # Who cannot pay back what the limit allows has no choice: nan, so that no status calls such a path a solution.
+        consumption = jnp.where((cash > assets[0]) & (1 + inputs["interest"] > 0), consumption, jnp.nan)
         return (1 + inputs["interest"]) ** (-1 / sigma) * consumption, cash - consumption
 
     @override

@@ -16,9 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from structmfg._checks import check_integer, check_name, check_positive
+from structmfg._checks import check_integer, check_name, check_positive, check_reals
 from structmfg._results import RESULTS
-from structmfg.economies.sequence_space._economy import SequenceEconomy, SequenceSteadyState, equations
+from structmfg.economies.sequence_space._determinacy import examine
+from structmfg.economies.sequence_space._economy import (
+    SequenceEconomy,
+    SequenceSteadyState,
+    check_solution,
+    equations,
+)
 from structmfg.economies.sequence_space._household_path import HouseholdPath, follow
 from structmfg.economies.sequence_space._linear import LinearEconomy, linearise
 from structmfg.economies.sequence_space._paths import AnyArray, Paths, on_host, traced
@@ -83,11 +89,13 @@ def transition_path(
     Returns:
         The path. `result` is `converged` where every residual of every period is within the tolerance and every
         unknown path has returned; `horizon` where one is, at the horizon, further than 1 % of its largest distance from
-        its value in the end, so that T is too small; `max_steps` or `nonfinite`. `stats`:
+        its value in the end, so that T is too small; `indeterminate` where to first order
+        the economy has no bounded path or several (see `impulse_response`); `max_steps` or `nonfinite`. `stats`:
 
         - `residual`: the largest residual at each step, the first before any step.
         - `end_distance`: for each unknown path, its distance from the end at the horizon over its largest one.
-        - `memory`: the first period after which all unknown paths stay within 1 % of that.
+        - `memory`: the first period after which every unknown path stays within 1 % of its largest distance.
+        - `winding_number`, `inverse_growth`: see the functions of these names.
         - `mean_field_distance`: the largest ||mu_T - mu||_1 of a household, with mu of the steady state in the end.
         - `steps`.
 
@@ -98,21 +106,33 @@ def transition_path(
     check_positive("tolerance", tolerance)
     check_integer("max_steps", max_steps, at_least=1)
     check_name("method", method, get_args(TransitionMethod))
-    end = steady if final is None else final
+    steady = check_solution(economy if final is None else steady.economy, steady)
+    end = steady if final is None else check_solution(economy, final)
+    _check_states(steady, end)
     with jax.enable_x64(True):
         given = check_paths(economy, paths, end)
         horizon = given.shape[1]
         start = _start(economy, end, initial, horizon)
         system = linearise(end.economy, end, horizon=horizon, exogenous=tuple(paths)) if linear is None else linear
+        if system.horizon != horizon:
+            raise ValueError(f"linear must have the horizon {horizon} of the paths, but has {system.horizon}")
+        determined, tests = examine(system)
         at = _Evaluation(traced(economy), traced(steady), traced(end), given)
         unknown, history = _solve(at, system, start, method, tolerance, max_steps)
         residuals, reported, households = on_host(at(unknown))
     named = dict(zip((*economy.exogenous, *economy.unknowns), np.asarray([*given, *unknown]), strict=True))
-    stats = {"residual": history, "steps": len(history) - 1, **_ends(economy, named, end, households)}
-    result = _status(history[-1], tolerance, stats)
+    stats = {"residual": history, "steps": len(history) - 1, **tests, **_ends(economy, named, end, households)}
+    result = _status(history[-1], tolerance, stats) if determined else RESULTS.indeterminate
     if throw and not result.succeeded:
         raise RuntimeError(f"{result.value} {stats}")
     return TransitionPath(named | reported, residuals, households, result, stats)
+
+
+def _check_states(steady: SequenceSteadyState, end: SequenceSteadyState) -> None:
+    for name in end.households:
+        sizes = [x.households[name].mean_field.size if name in x.households else 0 for x in (steady, end)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"household {name!r} must have the same states before and after, but has {sizes}")
 
 
 def check_paths(
@@ -127,6 +147,7 @@ def check_paths(
     for name, path in paths.items():
         if name not in economy.exogenous:
             raise ValueError(f"paths must be of {', '.join(economy.exogenous)}, but one is of {name!r}")
+        check_reals(f"the path of {name}", np.asarray(path))
         values, target = np.asarray(path, float), end.aggregates[name]
         if not np.isfinite(values).all():
             raise ValueError(f"paths must be finite, but {name} has {values[~np.isfinite(values)][0]}")
