@@ -430,7 +430,11 @@ class Misuse(SequenceEconomy):
 
 def test_misuse_of_households_is_told(saver):
     texts = {"not called": "must call every household", "household": "household must be one of saver"}
-    texts |= {"twice": "may be called once", "output": "output must be one of .*savings", "shape": "must have the shape"}
+    texts |= {
+        "twice": "may be called once",
+        "output": "output must be one of .*savings",
+        "shape": "must have the shape",
+    }
     for wrong, text in texts.items():
         with pytest.raises(ValueError, match=text):
             steady_state(Misuse(saver.block, wrong), {"z": 0.0, "x": 1.0}, throw=False)

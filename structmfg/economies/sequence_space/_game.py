@@ -146,7 +146,8 @@ def game_steady_state(
 
     Args:
         game: A game that goes on for ever, without common noise, of at most 100 states.
-        scale: Of the taste shocks, in units of the reward: as it falls, the equilibrium comes closer to Nash's.
+        scale: The scale of the taste shocks, in units of the reward. As it falls, the equilibrium comes closer to a
+            Nash equilibrium.
         parameters: Names of the game's fields that may be shocked.
         initial: The mean field (S,) from which the search starts; by default the game's own initial one. Where there
             are several equilibria, it decides which is found.

@@ -42,7 +42,7 @@ def jacobian(
     Row t, column s is the derivative of the output at t in the input at s, in partial equilibrium: other inputs stay.
 
     Args:
-        economy: A `SequenceEconomy`, a `Huggett` or `Aiyagari` economy, or a household alone.
+        economy: A `SequenceEconomy`, a `Huggett`, `Aiyagari` or `AiyagariCalibration`, or a household alone.
         steady_state: Its steady state: from `steady_state`, `stationary_equilibrium` or `household_steady_state`.
         inputs: Names of the household's inputs, such as interest; by default all.
         outputs: Names of its outputs, such as savings; by default all.
@@ -106,7 +106,7 @@ def impulse_response(
     JAX cannot trace or differentiate it; it can with `linearise(economy, steady_state).response(shocks)`.
 
     Args:
-        economy: A `SequenceEconomy`, or a `Huggett` or `Aiyagari` economy.
+        economy: A `SequenceEconomy`, or a `Huggett`, `Aiyagari` or `AiyagariCalibration`.
         steady_state: Its steady state.
         shocks: The change (T,) of exogenous paths, by name: see `autoregressive`; news is a path that begins with
             zeros.

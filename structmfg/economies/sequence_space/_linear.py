@@ -27,7 +27,9 @@ class LinearEconomy(eqx.Module):
     """An economy to first order around its steady state; it is linear in shocks, and differentiable.
 
     Attributes:
-        exogenous, unknowns, reported: Names of the paths.
+        exogenous: Names of the exogenous paths that may be shocked.
+        unknowns: Names of the unknown paths.
+        reported: Names of the further paths that the equations report.
         solution: dU/dZ = -H_U^-1 H_Z (unknowns, T, exogenous, T).
         further: The derivative of the reported paths in the exogenous ones (reported, T, exogenous, T).
         system: H_U (unknowns, T, unknowns, T), the derivative of the residuals in the unknown paths.

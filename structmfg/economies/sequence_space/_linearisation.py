@@ -28,8 +28,8 @@ class ResponseOfCapital(NamedTuple):
     Attributes:
         linear: To first order, (T,); K_t is capital at the beginning of period t.
         equilibrium: In the forecasting equilibrium, from the same mean field in both phases, (T,).
-        standard_error: Of `equilibrium`, over random phases, (T,). The linear response along the same phases is its
-            control variate.
+        standard_error: The standard error (T,) of `equilibrium`, over random phases. The linear response along them is
+            the control variate.
         steady_capital: K of the steady state without aggregate shocks.
         mean_capital: Mean K along the path of the forecasting equilibrium, which a linear economy has at
             `steady_capital`.
@@ -72,7 +72,7 @@ def response_of_capital(
         found: The equilibrium, of an economy whose employment does not depend on the phase.
         horizon: T.
         num_paths: Paths of phases; the paths from a good and from a bad phase share their random numbers.
-        seed: Of the random numbers.
+        seed: The seed of the random phases.
     """
     check_integer("horizon", horizon, at_least=2)
     check_integer("num_paths", num_paths, at_least=2)

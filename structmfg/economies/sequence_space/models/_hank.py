@@ -146,7 +146,7 @@ def one_asset_hank(
         num_assets: The number of points of the asset grid.
         max_assets: The last point.
         pivot: See `operators.GeometricGrid`.
-        tolerance: See `steady_state`.
+        tolerance: The largest residual; see `steady_state`.
 
     Raises:
         ValueError: If a parameter is out of range.
