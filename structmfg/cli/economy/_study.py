@@ -82,14 +82,17 @@ class Study(NamedTuple):
             path = f"The nonlinear path clears all markets to {stats['residual'][-1]:.1e} after {stats['steps']} steps"
             return f"{path}, and has returned to 1 % of its largest change after {memory} of {horizon} periods."
         if self.result == RESULTS.completed:
-            return f"There is one bounded response; it has died away to 1 % after {memory} of {horizon} periods."
-        if self.result == RESULTS.indeterminate:
+            return f"The winding number is 0, and the response has died away to 1 % after {memory} of {horizon} periods."
+        if self.result == RESULTS.indeterminate and not turns:
+            growth = f"their inverse grows {stats['inverse_growth']:.2g} times in the second half of the horizon"
+            text = f"The equations do not determine one bounded response ({growth}), and what is shown is none"
+        elif self.result == RESULTS.indeterminate:
             number = "no bounded response" if turns > 0 else "more than one bounded response"
             text = f"The winding number is {turns}: after a shock there is {number}, and what is shown is none"
         elif self.result == RESULTS.horizon:
             away = f"{stats['end']:.2g} of the largest change is left at the end"
             lasts = f"the effective memory is at least {memory} periods" if memory >= horizon else f"memory {memory}"
-            why = f"{lasts}, {away}" + (", and the winding number cannot be told" if turns is None else "")
+            why = "the winding number cannot be told" if turns is None else f"{lasts}, {away}"
             text = f"{horizon} periods are too short ({why}): give a longer --horizon"
         elif self.result == RESULTS.max_steps:
             text = f"The nonlinear path has a residual of {stats['residual'][-1]:.1e}; try a smaller --size"
