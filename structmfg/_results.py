@@ -34,7 +34,7 @@ class RESULTS(enum.Enum):
     truncated = "Households reach the end of a grid: assets (max_assets) or capital (capital_range) must reach further."
 
     # Sequence space.
-    horizon = "The path has not returned to the steady state at the horizon, which must be longer; see stats."
+    horizon = "The horizon must be longer: the path has not returned, or bounded paths cannot be counted; see stats."
     indeterminate = (
         "After a shock there is no bounded path, or several, or the equations do not determine it; see stats."
     )

@@ -82,7 +82,7 @@ class Study(NamedTuple):
             path = f"The nonlinear path clears all markets to {stats['residual'][-1]:.1e} after {stats['steps']} steps"
             return f"{path}, and has returned to 1 % of its largest change after {memory} of {horizon} periods."
         if self.result == RESULTS.completed:
-            return f"The winding number is 0, and the response has died away to 1 % after {memory} of {horizon} periods."
+            return f"The response has died away to 1 % after {memory} of {horizon} periods; the winding number is 0."
         if self.result == RESULTS.indeterminate and not turns:
             growth = f"their inverse grows {stats['inverse_growth']:.2g} times in the second half of the horizon"
             text = f"The equations do not determine one bounded response ({growth}), and what is shown is none"
