@@ -346,3 +346,28 @@ def test_misuse_of_households_is_told(saver):
         Commuter(scale=-0.3, discount=0.9)
     with pytest.raises(ValueError, match="other than the discount"):
         game_steady_state(LasryLionsChain(), scale=1.0, parameters=("discount",))
+
+
+class Spread(SequenceEconomy):
+    """A second equation that holds whatever the spread, before one in which the household sees it."""
+
+    household: SavingBlock
+    spread: float = 0.0
+
+    exogenous: ClassVar = ("z",)
+    unknowns: ClassVar = ("x", "y")
+
+    @property
+    def households(self):
+        return {"saver": self.household}
+
+    def residuals(self, paths, households):
+        found = households["saver"](**{**PRICES, "interest": PRICES["interest"] - self.spread})
+        return {"trivial": paths["y"] - paths["z"], "savings": found["savings"] - paths["x"]}
+
+
+def test_a_household_with_other_inputs_is_not_at_rest(saver):
+    values = {"z": 0.0, "y": 0.0, "x": saver.outputs["savings"]}
+    steady = steady_state(Spread(saver.block), values)
+    with pytest.raises(ValueError, match="leaves nan of savings"):
+        impulse_response(Spread(saver.block, 0.002), steady, {"z": autoregressive(0.01, 0.5, 40)})

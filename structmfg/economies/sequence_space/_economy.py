@@ -271,7 +271,7 @@ def check_solution(economy: SequenceEconomy, steady: Any) -> SequenceSteadyState
         functions = {name: _constant(known) for name, known in steady.households.items()}
         residuals, _ = equations(economy, Paths(constant, steady.aggregates, steady.aggregates), functions)
         left = {name: float(path[-1]) for name, path in residuals.items()}
-    worst = max(left, key=lambda name: abs(left[name]))
+    worst = max(left, key=lambda name: np.nan_to_num(abs(left[name]), nan=np.inf))
     if not abs(left[worst]) <= _SAME_RESIDUAL:
         raise ValueError(f"the steady state must be that of this economy, but leaves {left[worst]:.3g} of {worst}")
     return dataclasses.replace(steady, economy=economy)

@@ -89,8 +89,8 @@ def transition_path(
     Returns:
         The path. `result` is `converged` where every residual of every period is within the tolerance and every
         unknown path has returned; `horizon` where one is, at the horizon, further than 1 % of its largest distance from
-        its value in the end, so that T is too small; `indeterminate` where to first order
-        the economy has no bounded path or several (see `impulse_response`); `max_steps` or `nonfinite`. `stats`:
+        its value in the end, so that T is too small; `indeterminate` where to first
+        order the economy has no bounded path or several (see `impulse_response`); `max_steps` or `nonfinite`. `stats`:
 
         - `residual`: the largest residual at each step, the first before any step.
         - `end_distance`: for each unknown path, its distance from the end at the horizon over its largest one.
