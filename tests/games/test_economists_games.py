@@ -86,7 +86,7 @@ class BondsAtADiscount(Huggett):
 @pytest.mark.slow
 def test_rate_without_shocks():
     """By the endogenous grid method. The published rate is 0.024695, by a method that is not known; it is near."""
-    from structmfg.games.models._huggett_shocks import _INCOME_CHAIN
+    from structmfg.games.models.economics._huggett_shocks import _INCOME_CHAIN
 
     levels = smfg.games.HuggettShocks.income_levels()
     income = Income(tuple(levels), tuple(map(tuple, _INCOME_CHAIN)))

@@ -18,7 +18,7 @@ from structmfg.games._aggregate import Agents, AggregateState
 from structmfg.games._noise_chain import NoiseChain
 from structmfg.games._sampling import draw_categorical
 from structmfg.games._validate import check_game
-from structmfg.games.models._saving import SavingGame
+from structmfg.games.models.economics._saving import SavingGame
 from structmfg.operators import GeometricGrid, KroneckerOperator, LotteryKernel, TransitionKernel
 
 Phase = int | Int[Array, ""]

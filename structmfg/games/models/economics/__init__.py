@@ -1,0 +1,9 @@
+"""Economics and finance: agents who save, trade, produce or store."""
+
+from structmfg.games.models.economics._carmona_fouque_sun import CarmonaFouqueSun
+from structmfg.games.models.economics._huggett_shocks import HuggettShocks
+from structmfg.games.models.economics._krusell_smith import KrusellSmithCalibration, KrusellSmithGame
+from structmfg.games.models.economics._macro import Macro
+from structmfg.games.models.economics._trade_crowding import TradeCrowding
+
+__all__ = ["CarmonaFouqueSun", "HuggettShocks", "KrusellSmithCalibration", "KrusellSmithGame", "Macro", "TradeCrowding"]
