@@ -21,6 +21,7 @@ from structmfg.benchmarks._tables import table
 from structmfg.games import GAMES
 
 SIZES: dict[str, tuple[dict[str, Any], ...]] = {
+    "routing": ({}, {"time_step": 0.025, "horizon": 200}, {"time_step": 0.0125, "horizon": 400}),
     "beach_bar": ({}, {"num_states": 151}, {"num_states": 201}),
     "beach_bar_crowded": ({}, {"num_states": 151}, {"num_states": 201}),
     "carmona_fouque_sun": ({}, {"num_steps": 32}, {"num_steps": 48}),

@@ -14,6 +14,7 @@ from structmfg.games import (
     KrusellSmithGame,
     LinearQuadratic,
     Macro,
+    Routing,
 )
 from structmfg.policies import (
     BinnedPolicy,
@@ -124,6 +125,7 @@ _STRUCTURAL[Epidemic] = {
     "final_temperature": 1e-3,
     "max_steps": 1000,
 }
+_STRUCTURAL[Routing] = {"temperature": 0.3, "final_temperature": 1e-3, "max_steps": 1000}
 # RSPG has more: the entropy bonus ends far below the gaps between action values, as a policy loses about its weight at
 # every step; and policies of `skip` with `policy_exponent` switch from one step to the next.
 _QUICK: dict[str, Any] = {"policy_exponent": 0.5, "adam_b2": 0.98, "skip": True}

@@ -6,6 +6,7 @@ import numpy as np
 from structmfg.games import NoiseChain
 
 SMALL = {
+    "routing": {"time_step": 0.5, "horizon": 8, "incident_link": "C->D", "rounding": "lottery"},
     "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
     "beach_bar": {"num_states": 9, "max_action": 2, "horizon": 6},
     "macro": {"num_wealth": 6, "num_income": 3, "num_actions": 4, "horizon": 5, "max_wealth": 20.0},

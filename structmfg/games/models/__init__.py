@@ -11,6 +11,7 @@ from structmfg.games.models.economics import (
     TradeCrowding,
 )
 from structmfg.games.models.textbook import LinearQuadratic
+from structmfg.games.models.traffic import Demand, Link, Network, Routing
 
 __all__ = [
     "BeachBar",
@@ -18,13 +19,17 @@ __all__ = [
     "BeachNoise",
     "CarmonaFouqueSun",
     "CrowdModelling",
+    "Demand",
     "Epidemic",
     "HuggettShocks",
     "KrusellSmithCalibration",
     "KrusellSmithGame",
     "LeftRight",
     "LinearQuadratic",
+    "Link",
     "Macro",
+    "Network",
     "PredatorPrey",
+    "Routing",
     "TradeCrowding",
 ]

@@ -27,6 +27,7 @@ from structmfg.verification.oracles._stationary import (
     SISEpidemic,
     TwoBeachBars,
 )
+from structmfg.verification.oracles._traffic import Routing
 from structmfg.verification.oracles._variants import (
     BeachBarCrowded,
     CarmonaFouqueSun,
@@ -42,14 +43,15 @@ MODELS: dict[str, type[Listed]] = {
     "crowd_modelling": CrowdModelling,
     "epidemic": Epidemic,
     "four_rooms": FourRooms,
-    "lasry_lions": LasryLionsChain,
     "huggett_shocks": HuggettShocks,
     "krusell_smith": KrusellSmithGame,
+    "lasry_lions": LasryLionsChain,
     "left_right": LeftRight,
     "linear_quadratic": LinearQuadratic,
     "macro": Macro,
     "predator_prey": PredatorPrey,
     "rock_paper_scissors": RockPaperScissors,
+    "routing": Routing,
     "sis": SISEpidemic,
     "trade_crowding": TradeCrowding,
     "two_beach_bars": TwoBeachBars,
@@ -90,6 +92,7 @@ __all__ = [
     "PrivateHistory",
     "RockPaperScissors",
     "Rollout",
+    "Routing",
     "SISEpidemic",
     "TooLargeError",
     "TwoBeachBars",
