@@ -21,6 +21,14 @@ from structmfg.benchmarks._tables import table
 from structmfg.games import GAMES
 
 SIZES: dict[str, tuple[dict[str, Any], ...]] = {
+    "bank_run": ({}, {"horizon": 6}, {"horizon": 7}),
+    "electricity_storage": ({}, {"num_levels": 1000}, {"num_levels": 3000}),
+    "botnet": ({}, {"horizon": 200}, {"horizon": 800}),
+    "garnet": ({}, {"num_states": 10_000}, {"num_states": 30_000}),
+    "equilibrium_price": ({}, {"max_inventory": 1000}, {"max_inventory": 3000}),
+    "susceptible_infected": ({}, {"horizon": 500}, {"horizon": 2000}),
+    "building_evacuation": ({}, {"floors": 20}, {"floors": 50}),
+    "crowd_modelling_2d": ({}, {"size": 40}, {"size": 80}),
     "routing": ({}, {"time_step": 0.025, "horizon": 200}, {"time_step": 0.0125, "horizon": 400}),
     "beach_bar": ({}, {"num_states": 151}, {"num_states": 201}),
     "beach_bar_crowded": ({}, {"num_states": 151}, {"num_states": 201}),

@@ -17,12 +17,19 @@ from typing import NamedTuple
 COMMAND = "command.json"
 # By name, as their modules take long to import; a test compares them with `games.GAMES`.
 GAME_NAMES = (
+    "bank_run",
     "beach_bar",
     "beach_bar_crowded",
+    "botnet",
+    "building_evacuation",
     "carmona_fouque_sun",
     "crowd_modelling",
+    "crowd_modelling_2d",
+    "electricity_storage",
     "epidemic",
+    "equilibrium_price",
     "four_rooms",
+    "garnet",
     "huggett_shocks",
     "krusell_smith",
     "lasry_lions",
@@ -33,6 +40,7 @@ GAME_NAMES = (
     "rock_paper_scissors",
     "routing",
     "sis",
+    "susceptible_infected",
     "trade_crowding",
     "two_beach_bars",
 )

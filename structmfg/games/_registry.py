@@ -6,11 +6,18 @@ from typing import Any, TypeVar
 from structmfg._checks import check_name
 from structmfg.games._base import Game
 from structmfg.games.models import (
+    BankRun,
     BeachBar,
     BeachBarCrowded,
+    Botnet,
+    BuildingEvacuation,
     CarmonaFouqueSun,
     CrowdModelling,
+    CrowdModelling2d,
+    ElectricityStorage,
     Epidemic,
+    EquilibriumPrice,
+    Garnet,
     HuggettShocks,
     KrusellSmithGame,
     LeftRight,
@@ -18,17 +25,25 @@ from structmfg.games.models import (
     Macro,
     PredatorPrey,
     Routing,
+    SusceptibleInfected,
     TradeCrowding,
 )
 from structmfg.games.stationary import FourRooms, LasryLionsChain, RockPaperScissors, SISEpidemic, TwoBeachBars
 
 GAMES: dict[str, type[Game]] = {
+    "bank_run": BankRun,
     "beach_bar": BeachBar,
     "beach_bar_crowded": BeachBarCrowded,
+    "botnet": Botnet,
+    "building_evacuation": BuildingEvacuation,
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
+    "crowd_modelling_2d": CrowdModelling2d,
+    "electricity_storage": ElectricityStorage,
     "epidemic": Epidemic,
+    "equilibrium_price": EquilibriumPrice,
     "four_rooms": FourRooms,
+    "garnet": Garnet,
     "huggett_shocks": HuggettShocks,
     "krusell_smith": KrusellSmithGame,
     "lasry_lions": LasryLionsChain,
@@ -39,6 +54,7 @@ GAMES: dict[str, type[Game]] = {
     "rock_paper_scissors": RockPaperScissors,
     "routing": Routing,
     "sis": SISEpidemic,
+    "susceptible_infected": SusceptibleInfected,
     "trade_crowding": TradeCrowding,
     "two_beach_bars": TwoBeachBars,
 }

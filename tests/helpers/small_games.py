@@ -6,6 +6,20 @@ import numpy as np
 from structmfg.games import NoiseChain
 
 SMALL = {
+    "bank_run": {"horizon": 3, "discount": 0.9},
+    "electricity_storage": {"num_levels": 3, "horizon": 5, "discount": 0.9},
+    "botnet": {"horizon": 5, "discount": 0.9},
+    "garnet": {"num_states": 6, "num_actions": 3, "branching": 2, "horizon": 3, "discount": 0.9},
+    "equilibrium_price": {"elasticity": 0.7, "max_order": 1, "horizon": 3, "discount": 0.9},
+    "susceptible_infected": {"horizon": 5, "discount": 0.9},
+    "building_evacuation": {"floors": 2, "length": 3, "width": 2, "discount": 0.9},
+    "crowd_modelling_2d": {
+        "layout": ("....", ".#..", "..#."),
+        "horizon": 4,
+        "attraction": 0.7,
+        "noise": 0.6,
+        "discount": 0.9,
+    },
     "routing": {"time_step": 0.5, "horizon": 8, "incident_link": "C->D", "rounding": "lottery"},
     "linear_quadratic": {"num_states": 11, "horizon": 6, "first": 2, "last": 3, "push": 4.0},
     "beach_bar": {"num_states": 9, "max_action": 2, "horizon": 6},

@@ -107,10 +107,10 @@ def rate_of_convergence(
         wanted = (_fit(sizes, squares).stderr / stderr) ** 2
         more = [repeat(number) for number in range(1, int(np.ceil(np.nan_to_num(min(wanted, MAX_REPEATS), nan=1))))]
         rate = _fit(sizes, [np.concatenate(repeats) for repeats in zip(squares, *more, strict=True)])
-        larger = tuple(10 * size for size in sizes if 10 * size <= largest)
+        larger = [(10 * size, count) for size, count in zip(sizes, replicates, strict=True) if 10 * size <= largest]
         if not abs(rate.rate - 0.5) > TOLERANCE or len(larger) < 2:
             return rate
-        sizes = larger
+        sizes, replicates = zip(*larger, strict=True)
 
 
 @check(

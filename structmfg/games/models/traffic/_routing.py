@@ -1,11 +1,12 @@
 """`routing`: drivers choose their way through a road network whose links take longer the more cars are on them.
 
 This is the mean field routing game of Cabannes et al. 2022 (Solving N-player dynamic routing games with congestion: a
-mean field approach, arXiv 2110.11943), as OpenSpiel has it (`python_mfg_dynamic_routing`), and with an incident added,
-which is off by default. It differs from OpenSpiel's in two places. A car leaves the network at its own destination
-only, while there it may end in a dead end at any node that has one, which only mistaken policies do. And a travel time
-that misses a whole number of steps by less than 1e-4 of a step counts as that number, so that rounding errors do not
-decide how long a link takes.
+mean field approach, arXiv 2110.11943). With `rounding` "down" it is OpenSpiel's (`python_mfg_dynamic_routing`), with
+two differences. A car leaves the network at its own destination only, while there it may end in a dead end at any node
+that has one, which only mistaken policies do. And a travel time that misses a whole number of steps by less than 1e-4
+of a step counts as that number, so that rounding errors do not decide how long a link takes. By default, travel times
+are whole numbers of steps in a lottery, so that their means are exact and do not jump with the volumes. The incident,
+which is off by default, is ours.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ class Routing(Game):
 
     A car that enters a link at t is there for max(1, k) steps, k being the link's travel time in steps, rounded down,
     at the volume at t + 1: the cars that are on the link after everybody has chosen. With `rounding` "lottery" it is k
-    or k + 1 steps, at random, and k + the fraction that was cut off in the mean.
+    or k + 1 steps, at random, so that the travel time is right in the mean.
 
     Reward: -dt for each step before the one in which a car leaves the network, and at the end another -dt for whoever
     has not left. So the return is minus the time of arrival. Statistics of actions: the volumes of all links.
@@ -82,13 +83,13 @@ class Routing(Game):
     """
 
     network: str | tuple[Any, ...] = "braess"
-    time_step: float = 0.05
-    rounding: str = "down"
+    time_step: float = 0.25
+    rounding: str = "lottery"
     incident_link: str = ""
     incident_start: float = 0.05
     incident_end: float = 0.05
     incident_loss: float = 2.0
-    horizon: int = 100
+    horizon: int = 20
     discount: float = 1.0
 
     def __post_init__(self) -> None:
