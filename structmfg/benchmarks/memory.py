@@ -21,7 +21,7 @@ from structmfg.benchmarks._tables import table
 from structmfg.games import GAMES
 
 SIZES: dict[str, tuple[dict[str, Any], ...]] = {
-    "bank_run": ({}, {"horizon": 6}, {"horizon": 7}),
+    "bank_run": ({}, {"num_paths": 512}, {"num_paths": 2048}),
     "electricity_storage": ({}, {"num_levels": 1000}, {"num_levels": 3000}),
     "botnet": ({}, {"horizon": 200}, {"horizon": 800}),
     "garnet": ({}, {"num_states": 10_000}, {"num_states": 30_000}),

@@ -26,6 +26,15 @@ PATHS = {  # of the games without markets, whose paths `rollout` in NumPy can fo
     "predator_prey": [[0] * 4],
     "epidemic": [[0, 1, 1, 0, 1, 1]],
     "trade_crowding": [[1, -1, -1, 1, 1, 1]],
+    "bank_run": [[0, 1, 3, 2]],
+    "botnet": [[0, 1, 1, 0, 1, 1]],
+    "building_evacuation": [[0] * 5],
+    "crowd_modelling_2d": [[0] * 5],
+    "electricity_storage": [[1, 2, 1, 0, 0, 1]],
+    "equilibrium_price": [[0] * 4],
+    "garnet": [[0] * 4],
+    "routing": [[0, 0, 1, 1, 1, 2, 2, 2, 2]],
+    "susceptible_infected": [[0] * 6],
 }
 CASES = [(name, i) for name, paths in PATHS.items() for i in range(len(paths))]
 # In single precision, next wealth near the top of the grid carries rounding of 1e-6 that its short intervals amplify.
@@ -48,6 +57,8 @@ def noise_of(game, path):
 
 def random_table(game, seed=0):
     raw = np.random.default_rng(seed).random((game.horizon, game.num_states, game.num_actions)) ** 3
+    if "allowed" in game.declared:
+        raw *= np.asarray(game.allowed(game.initial(jax.random.key(0))))
     return raw / raw.sum(-1, keepdims=True)
 
 
@@ -140,6 +151,10 @@ def test_figures_have_axes_and_labels():
         "high contagion in 4 of 6 periods",
         "signal up in 4 of 6 steps",
         "60% of the quarters good",
+        "return 1.8, good news 2 times of 4",
+        "high effort in 4 of 6 steps",
+        "low supply in 2, high in 1 of 6 steps",
+        "incident for 3 steps",
     }
 
 

@@ -6,6 +6,8 @@ they check. A model of your own for your own game is any object with the methods
 
 from typing import Any
 
+from structmfg.verification.oracles._contagion import Botnet, SusceptibleInfected
+from structmfg.verification.oracles._crowds import BuildingEvacuation, CrowdModelling2d, Garnet
 from structmfg.verification.oracles._declared import Epidemic, TradeCrowding
 from structmfg.verification.oracles._economists import HuggettShocks, KrusellSmithGame
 from structmfg.verification.oracles._faced_population import FacedPopulation, faced_population, known_by, policy_values
@@ -18,6 +20,7 @@ from structmfg.verification.oracles._histories import (
     follow_histories,
     private_history,
 )
+from structmfg.verification.oracles._markets import BankRun, ElectricityStorage, EquilibriumPrice
 from structmfg.verification.oracles._model import Common, Listed, Model, Rollout, moves, rollout
 from structmfg.verification.oracles._paper import BeachBar, LinearQuadratic, Macro
 from structmfg.verification.oracles._stationary import (
@@ -37,12 +40,19 @@ from structmfg.verification.oracles._variants import (
 )
 
 MODELS: dict[str, type[Listed]] = {
+    "bank_run": BankRun,
     "beach_bar": BeachBar,
     "beach_bar_crowded": BeachBarCrowded,
+    "botnet": Botnet,
+    "building_evacuation": BuildingEvacuation,
     "carmona_fouque_sun": CarmonaFouqueSun,
     "crowd_modelling": CrowdModelling,
+    "crowd_modelling_2d": CrowdModelling2d,
+    "electricity_storage": ElectricityStorage,
     "epidemic": Epidemic,
+    "equilibrium_price": EquilibriumPrice,
     "four_rooms": FourRooms,
+    "garnet": Garnet,
     "huggett_shocks": HuggettShocks,
     "krusell_smith": KrusellSmithGame,
     "lasry_lions": LasryLionsChain,
@@ -53,6 +63,7 @@ MODELS: dict[str, type[Listed]] = {
     "rock_paper_scissors": RockPaperScissors,
     "routing": Routing,
     "sis": SISEpidemic,
+    "susceptible_infected": SusceptibleInfected,
     "trade_crowding": TradeCrowding,
     "two_beach_bars": TwoBeachBars,
 }
@@ -72,13 +83,20 @@ def model(game: Any) -> Model | None:
 
 __all__ = [
     "MODELS",
+    "BankRun",
     "BeachBar",
     "BeachBarCrowded",
+    "Botnet",
+    "BuildingEvacuation",
     "CarmonaFouqueSun",
     "Common",
     "CrowdModelling",
+    "CrowdModelling2d",
+    "ElectricityStorage",
+    "EquilibriumPrice",
     "FacedPopulation",
     "FourRooms",
+    "Garnet",
     "Histories",
     "HuggettShocks",
     "KrusellSmithGame",
@@ -94,6 +112,7 @@ __all__ = [
     "Rollout",
     "Routing",
     "SISEpidemic",
+    "SusceptibleInfected",
     "TooLargeError",
     "TwoBeachBars",
     "best_with_history",
