@@ -14,30 +14,81 @@ from structmfg.cli._output import console, print_json
 from structmfg.cli.arguments import Arguments
 from structmfg.games import GAMES, Game, make, truncated
 
+_SUBJECTS: dict[str, tuple[str, ...]] = {
+    "Crowds": (
+        "beach_bar",
+        "beach_bar_crowded",
+        "building_evacuation",
+        "crowd_modelling",
+        "crowd_modelling_2d",
+        "four_rooms",
+        "left_right",
+        "predator_prey",
+        "two_beach_bars",
+    ),
+    "Economics and finance": (
+        "bank_run",
+        "carmona_fouque_sun",
+        "electricity_storage",
+        "equilibrium_price",
+        "huggett_shocks",
+        "krusell_smith",
+        "macro",
+        "trade_crowding",
+    ),
+    "Contagion": ("botnet", "epidemic", "sis", "susceptible_infected"),
+    "Traffic": ("routing",),
+    "Textbook games": ("garnet", "lasry_lions", "linear_quadratic", "rock_paper_scissors"),
+}
+_OTHERS = "Games of your own"  # that a program has registered
+_WORDS = {"public": "public state", "actions": "statistics of actions", "price": "price", "allowed": "allowed actions"}
+
 
 def games(arguments: Arguments) -> int:
-    """Print every game with its sizes, parameters and defaults."""
-    described = [_describe(name, make(name)) for name in GAMES]
+    """Print every game, subject by subject, with its sizes, what it declares, its parameters and their defaults."""
+    by_subject = [(subject, name) for subject, names in _SUBJECTS.items() for name in names]
+    listed = {name for _, name in by_subject}
+    by_subject += [(_OTHERS, name) for name in GAMES if name not in listed]
+    described = [_describe(subject, name, make(name)) for subject, name in by_subject]
+    heading = None
     for game in described:
+        if game["subject"] != heading:
+            heading = game["subject"]
+            console(arguments).print(Text(heading, style="bold underline"), Text(), sep="\n")
         console(arguments).print(_table(game))
     if arguments.json:
         print_json({"games": described})
     return 0
 
 
-def _describe(name: str, game: Game) -> dict[str, Any]:
+def _describe(subject: str, name: str, game: Game) -> dict[str, Any]:
     """A game with its sizes and parameters, as `--json` prints it."""
     listed = truncated(game, 1) if game.horizon is None else game
     scenarios = jax.eval_shape(listed.scenarios)  # only their number is asked for
+    paths = None if scenarios is None else scenarios.num_paths
     return {
         "name": name,
+        "subject": subject,
         "description": _first_line(game),
         "num_states": game.num_states,
         "num_actions": game.num_actions,
         "horizon": game.horizon,
-        "noise_paths": None if scenarios is None else scenarios.num_paths,
+        "noise_paths": paths,
+        "declares": _declares(game, paths, listed.noise_chain() is not None),
         "parameters": dataclasses.asdict(game),  # type: ignore[call-overload]
     }
+
+
+def _declares(game: Game, paths: int | None, is_chain: bool) -> list[str]:
+    """What a solver has to deal with, in words: the common noise first."""
+    if paths is None:
+        noise = "common noise (a chain with too many paths to list)" if is_chain else "common noise (continuous)"
+    else:
+        noise = "no common noise" if paths == 1 else f"common noise ({paths} paths)"
+    found = [noise, *(word for part, word in _WORDS.items() if part in game.declared)]
+    if game.populations:
+        found.append(f"{len(game.populations)} populations")
+    return [*found, "for ever"] if game.horizon is None else found
 
 
 def _first_line(game: Game) -> str:
@@ -49,13 +100,11 @@ def _count(number: int, what: str) -> str:
 
 
 def _table(game: dict[str, Any]) -> Group:
-    noise = "continuous noise" if game["noise_paths"] is None else _count(game["noise_paths"], "noise path")
-    sizes = ", ".join(_count(game[f"num_{what}s"], what) for what in ("state", "action"))
-    steps = "for ever" if game["horizon"] is None else _count(game["horizon"], "step")
-    sizes = f"{sizes}, {steps}, {noise}"
+    sizes = [_count(game[f"num_{what}s"], what) for what in ("state", "action")]
+    sizes += [] if game["horizon"] is None else [_count(game["horizon"], "step")]
     table = Table.grid(padding=(0, 2))
     table.add_row("", Text(game["description"]))
-    table.add_row("", Text(sizes, style="dim"))
+    table.add_row("", Text(", ".join([*sizes, *game["declares"]]), style="dim"))
     options = (f"--{name.replace('_', '-')} {value}" for name, value in game["parameters"].items())
     table.add_row("", Text("  ".join(option.replace(" ", "\u00a0") for option in options), style="cyan"))
     return Group(Text(game["name"], style="bold"), table, Text())

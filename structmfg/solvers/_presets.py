@@ -6,15 +6,22 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from structmfg._checks import check_integer, check_kind, check_name
 from structmfg.games import (
+    BankRun,
     BeachBar,
     BeachBarCrowded,
+    Botnet,
+    BuildingEvacuation,
+    CrowdModelling2d,
     Epidemic,
+    EquilibriumPrice,
     Game,
+    Garnet,
     HuggettShocks,
     KrusellSmithGame,
     LinearQuadratic,
     Macro,
     Routing,
+    SusceptibleInfected,
 )
 from structmfg.policies import (
     BinnedPolicy,
@@ -80,6 +87,8 @@ _NETWORKS: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {"frequencies": 8},
     BeachBar: {"frequencies": 16},
     BeachBarCrowded: {"frequencies": 16},
+    BuildingEvacuation: {"frequencies": 16},
+    CrowdModelling2d: {"frequencies": 8},
     Macro: {"head": "ordered", "frequencies": 4},
     HuggettShocks: {"head": "ordered", "frequencies": 4},
     KrusellSmithGame: {"head": "ordered", "frequencies": 4},
@@ -125,7 +134,11 @@ _STRUCTURAL[Epidemic] = {
     "final_temperature": 1e-3,
     "max_steps": 1000,
 }
-_STRUCTURAL[Routing] = {"temperature": 0.3, "final_temperature": 1e-3, "max_steps": 1000}
+_STRUCTURAL[Routing] = {"temperature": 0.3, "final_temperature": 1e-3, "max_steps": 800}
+_STRUCTURAL |= dict.fromkeys((Garnet, SusceptibleInfected, BankRun), _STRUCTURAL[Routing])
+_STRUCTURAL[Botnet] = {**_STRUCTURAL[Routing], "num_paths": 16, "learning_rate": 5e-3}
+_STRUCTURAL[CrowdModelling2d] = {**_STRUCTURAL[Routing], "learning_rate": 5e-3, "final_temperature": 1e-4}
+_STRUCTURAL[EquilibriumPrice] = {**_STRUCTURAL[Routing], "learning_rate": 1e-2, "temperature": 3.0, "max_steps": 600}
 # RSPG has more: the entropy bonus ends far below the gaps between action values, as a policy loses about its weight at
 # every step; and policies of `skip` with `policy_exponent` switch from one step to the next.
 _QUICK: dict[str, Any] = {"policy_exponent": 0.5, "adam_b2": 0.98, "skip": True}

@@ -57,6 +57,13 @@ def test_games_lists_every_game_with_its_parameters(capsys: pytest.CaptureFixtur
     assert games["beach_bar"]["noise_paths"] == 102
     assert games["macro"]["noise_paths"] is None
     assert games["macro"]["parameters"]["num_wealth"] == 200
+    assert games["macro"]["declares"] == ["common noise (continuous)"]
+    assert games["epidemic"]["declares"][1:] == ["public state", "statistics of actions"]
+    assert games["predator_prey"]["declares"] == ["no common noise", "3 populations"]
+    assert games["sis"]["declares"] == ["no common noise", "for ever"]
+    subjects = {game["subject"] for game in games.values()}
+    assert subjects == {"Crowds", "Economics and finance", "Contagion", "Traffic", "Textbook games"}
+    assert all(subject in text for subject in subjects)
     descriptions = {game["description"] for game in games.values()}
     assert len(descriptions) == len(GAMES)
     assert all(text.endswith(".") for text in descriptions)

@@ -30,7 +30,7 @@ PATHS = {  # of the games without markets, whose paths `rollout` in NumPy can fo
     "botnet": [[0, 1, 1, 0, 1, 1]],
     "building_evacuation": [[0] * 5],
     "crowd_modelling_2d": [[0] * 5],
-    "electricity_storage": [[1, 2, 1, 0, 0, 1]],
+    "electricity_storage": [[1, 0, 1, 0, 0, 1]],
     "equilibrium_price": [[0] * 4],
     "garnet": [[0] * 4],
     "routing": [[0, 0, 1, 1, 1, 2, 2, 2, 2]],
@@ -153,7 +153,7 @@ def test_figures_have_axes_and_labels():
         "60% of the quarters good",
         "return 1.8, good news 2 times of 4",
         "high effort in 4 of 6 steps",
-        "low supply in 2, high in 1 of 6 steps",
+        "high supply in 3 of 6 steps",
         "incident for 3 steps",
     }
 

@@ -7,7 +7,7 @@ from structmfg.games import NoiseChain
 
 SMALL = {
     "bank_run": {"horizon": 3, "discount": 0.9},
-    "electricity_storage": {"num_levels": 3, "horizon": 5, "discount": 0.9},
+    "electricity_storage": {"num_levels": 3, "horizon": 5, "discount": 0.9, "wear": 0.2},
     "botnet": {"horizon": 5, "discount": 0.9},
     "garnet": {"num_states": 6, "num_actions": 3, "branching": 2, "horizon": 3, "discount": 0.9},
     "equilibrium_price": {"elasticity": 0.7, "max_order": 1, "horizon": 3, "discount": 0.9},

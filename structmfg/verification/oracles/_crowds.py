@@ -16,6 +16,14 @@ class CrowdModelling2d(Listed):
         super().__init__(game)
         self.rows, self.columns = game.walls.shape
 
+    def is_open(self, s: int, a: int) -> bool:
+        """Whether a step leads into no wall; to stay is always possible."""
+        return a == 2 or self.step(s, a) != s
+
+    def allowed(self, mu: Array, z: Any, t: int) -> Array:
+        """The steps that lead into no wall."""
+        return np.array([[self.is_open(s, a) for a in range(5)] for s in range(self.num_states)])
+
     def step(self, s: int, a: int) -> int:
         """The cell after a step, if that is no wall."""
         up, right = ((-1, 0), (0, -1), (0, 0), (0, 1), (1, 0))[a]
@@ -32,9 +40,11 @@ class CrowdModelling2d(Listed):
     def moves(self, mu: Array, z: Any, t: int) -> Iterator[Move]:
         for s in range(self.num_states):
             for a in range(5):
-                for e in range(5):
-                    chance = self.game.noise / 5 + (1 - self.game.noise if e == 2 else 0)
-                    yield s, a, self.step(self.step(s, a), e), chance
+                middle = self.step(s, a)
+                open_ways = [e for e in range(5) if self.is_open(middle, e)]
+                yield s, a, middle, 1 - self.game.noise
+                for e in open_ways:
+                    yield s, a, self.step(middle, e), self.game.noise / len(open_ways)
 
     def reward(self, mu: Array, z: Any, t: int, next_mu: Array, next_z: Any) -> Array:
         g, reward, half = self.game, np.zeros((self.num_states, 5)), (self.rows // 2, self.columns // 2)

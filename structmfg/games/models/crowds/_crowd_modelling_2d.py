@@ -2,10 +2,11 @@
 
 This is OpenSpiel's `mfg_crowd_modelling_2d` (Perrin et al. 2020, arXiv 2007.03458; Geist et al. 2022, arXiv
 2106.03787). Its settings are `layout="open"`, `layout="four_rooms", horizon=40, attraction=0` and `layout="maze",
-horizon=100, attraction=0`. With `attraction=0` its numbers are those of this game: in four rooms the uniform policy has
-the return 144.22392764514893, and exploitability 167.6604464714278. With attraction they differ a little, as its value
-table forgets the last action: on the open grid it has 55.2057 for the return of the uniform policy, which is
-10 (1 + log 100) - 0.72 = 55.3317.
+horizon=100, attraction=0`. OpenSpiel's numbers differ in two ways. Its reward at t = 0 is that of a uniform crowd, also
+where all start in one cell: in four rooms it has 144.22392764514893 for the return of the uniform policy, which is by
+log(169) more than that of the game as defined; the exploitability, 167.6604464714278, is the same. With attraction its
+value table forgets the last action: on the open grid it has 55.2057 for the return of the uniform policy, which is
+10 (1 + log 100) - 0.72 = 55.3317, and 5.4429 for its exploitability, which is 5.3548.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_name, plain_fields
@@ -62,8 +63,9 @@ class CrowdModelling2d(NoiselessGame):
     """Agents on a grid walk towards its centre, away from the crowd, and around walls.
 
     A state is a cell, index = columns * row + column, of a grid whose edges are joined: from the last row a step leads
-    to the first. Actions: up (row - 1), left, stay, right, down. After the step of the action comes a random one: none
-    with probability 1 - noise, else one of the five, equally likely. A step that leads into a wall is not made.
+    to the first. Actions: up (row - 1), left, stay, right, down; those that lead into a wall are not allowed. After the
+    step of the action comes a random one: none with probability 1 - noise, else one of the five, equally likely those
+    that do not lead into a wall.
 
     Reward at t: attraction * (2 - |row - c| / c - |column - d| / d - moved / rows) - crowd_aversion * log(mu(s) +
     1e-25), with c = rows // 2, d = columns // 2 and moved = 1 unless the action by which s was entered was to stay (0
@@ -118,37 +120,42 @@ class CrowdModelling2d(NoiselessGame):
         return self.walls.size
 
     @property
-    def _targets(self) -> np.ndarray:
-        return _targets(self.walls.tobytes(), self.walls.shape)
+    def _steps(self) -> tuple[np.ndarray, np.ndarray]:
+        return _list_steps(self.walls.tobytes(), self.walls.shape)
 
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         """The chosen step, then a random one: 5 + 5 successors a cell instead of 25."""
-        targets = jnp.asarray(self._targets)[:, :, None]
-        step = SuccessorKernel(targets, jnp.ones(targets.shape))
-        return step >> step.under(jnp.broadcast_to(self._chances, targets.shape[:2]))
+        targets = jnp.asarray(self._steps[0])[:, :, None]
+        step = SuccessorKernel(targets, jnp.ones(targets.shape), checks=False)
+        return step >> step.under(self._chances)
+
+    @override
+    def allowed(self, aggregate: AggregateState) -> Bool[Array, "states actions"]:
+        return jnp.asarray(self._steps[1])
 
     @property
-    def _chances(self) -> Float[Array, " steps"]:
+    def _chances(self) -> Float[Array, "states steps"]:
         """The probability of every random step."""
-        return self.noise / len(_STEPS) + (1 - self.noise) * jnp.asarray(1 - _COSTS, float)
+        open_ways = self._steps[1]
+        chances = self.noise * open_ways / open_ways.sum(1, keepdims=True) + (1 - self.noise) * (1 - _COSTS)
+        return jnp.asarray(chances, float)
 
     @override
     def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
-        """The chosen step and a random one, each unless it leads into a wall."""
-        walls, key_of_step, key_of_noise = jnp.asarray(self.walls), *jax.random.split(key)
-        random = jax.random.randint(key_of_step, states.shape, 0, len(_STEPS))
-        random = jnp.where(jax.random.uniform(key_of_noise, states.shape) < self.noise, random, 2)
+        """The chosen step and a random one, drawn among those that lead into no wall."""
+        key_of_step, key_of_noise = jax.random.split(key)
+        states = self._after(states, actions)
+        weights = jax.random.uniform(key_of_step, (len(_STEPS), *states.shape))
+        random = jnp.argmax(weights * jnp.asarray(self._steps[1].T)[:, states], axis=0)
+        noisy = jax.random.uniform(key_of_noise, states.shape) < self.noise
+        return jnp.where(noisy, self._after(states, random), states)
+
+    def _after(self, states: Agents, steps: Agents) -> Agents:
         rows, columns = self.walls.shape
-        for chosen in (actions, random):
-            row, column = (
-                (place + step) % size
-                for place, step, size in zip(
-                    jnp.divmod(states, columns), jnp.asarray(_STEPS).T[:, chosen], (rows, columns), strict=True
-                )
-            )
-            states = jnp.where(walls[row, column], states, row * columns + column)
-        return states
+        up, right = jnp.asarray(_STEPS).T[:, steps]
+        row, column = (states // columns + up) % rows, (states % columns + right) % columns
+        return jnp.where(jnp.asarray(self.walls)[row, column], states, row * columns + column)
 
     @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:
@@ -191,12 +198,13 @@ class CrowdModelling2d(NoiselessGame):
 
 
 @functools.lru_cache(maxsize=16)
-def _targets(walls: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """The next cell (S, A) for every step, with walls."""
+def _list_steps(walls: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The next cell (S, A) for every step, and whether the step leads into no wall."""
     cells = np.stack(np.divmod(np.arange(shape[0] * shape[1]), shape[1]), axis=1)
     row, column = np.moveaxis((cells[:, None] + _STEPS) % shape, -1, 0)
     wall = np.frombuffer(walls, bool).reshape(shape)[row, column]
-    return np.where(wall, np.arange(len(cells))[:, None], row * shape[1] + column)
+    targets = np.where(wall, np.arange(len(cells))[:, None], row * shape[1] + column)
+    return targets, ~wall | (_COSTS == 0)
 
 
 def _check_layout(layout: Any) -> None:

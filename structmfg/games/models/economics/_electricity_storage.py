@@ -35,8 +35,8 @@ class ElectricityStorage(Game):
     wind and other plants. Reward: the price times the energy sold, less that of the energy bought, less `wear` for each
     change of the level. What is left at the end is worth nothing.
 
-    Common noise: the supply z, a chain of three values. It keeps its value with probability `persistence`, and else
-    goes to a neighbour. It starts in the middle. Public state: the last price, (1 / z_0)^(1 / elasticity) at t = 0.
+    Common noise: the supply z, low or high, a chain that keeps its value with probability `persistence` and starts with
+    either. Public state: the last price, (1 / z_0)^(1 / elasticity) at t = 0.
     Observation: the last price; nobody sees the supply itself.
 
     Attributes:
@@ -45,7 +45,7 @@ class ElectricityStorage(Game):
             loss.
         efficiency: Share of the energy that comes back.
         wear: Cost of each change of the level.
-        supply: The three values of the supply, relative to mean demand, increasing.
+        supply: The low and the high supply, relative to mean demand.
         persistence: Probability that the supply stays.
         swing: How far demand swings around its mean.
         period: Steps of a day.
@@ -58,12 +58,12 @@ class ElectricityStorage(Game):
     capacity: float = 0.2
     efficiency: float = 0.9
     wear: float = 0.01
-    supply: tuple[float, float, float] = (0.7, 1.0, 1.3)
+    supply: tuple[float, float] = (0.8, 1.2)
     persistence: float = 0.8
     swing: float = 0.3
     period: float = 12.0
     elasticity: float = 0.5
-    horizon: int = 24
+    horizon: int = 12
     discount: float = 1.0
 
     num_actions = 3
@@ -78,12 +78,9 @@ class ElectricityStorage(Game):
         check_between("swing", self.swing, 0, 0.99)
         for name in ("period", "elasticity"):
             check_positive(name, getattr(self, name))
-        if (
-            not isinstance(self.supply, tuple | list)
-            or len(self.supply) != 3
-            or sorted({*self.supply}) != [*self.supply]
-        ):
-            raise ValueError(f"supply must hold three increasing numbers, but is {self.supply!r:.60}")
+        pair = isinstance(self.supply, tuple | list) and len(self.supply) == 2
+        if not pair or not self.supply[0] < self.supply[1]:
+            raise ValueError(f"supply must hold two numbers, the low and the high one, but is {self.supply!r:.60}")
         if not min(self.supply) > self.capacity:
             raise ValueError(
                 f"supply must exceed the capacity of the batteries, {self.capacity}, so that prices are finite, but "
@@ -159,17 +156,16 @@ class ElectricityStorage(Game):
 
     @override
     def initial_noise(self, uniform: Float[Array, ""]) -> Int[Array, ""]:
-        return jnp.ones((), int)
+        return (uniform > 0.5).astype(int)
 
     @override
     def next_noise(self, noise: Int[Array, ""], uniform: Float[Array, ""], time: Int[Array, ""]) -> Int[Array, ""]:
-        return self.noise_chain().following(noise, uniform)
+        return jnp.where(uniform < self.persistence, noise, 1 - noise)
 
     @override
     def noise_chain(self) -> NoiseChain:
-        stay, go = self.persistence, 1 - self.persistence
-        transition = np.array([[stay, go, 0], [go / 2, stay, go / 2], [0, go, stay]])
-        return NoiseChain(np.arange(3), np.array([0.0, 1, 0]), transition)
+        stay = self.persistence
+        return NoiseChain(np.arange(2), np.full(2, 0.5), np.array([[stay, 1 - stay], [1 - stay, stay]]))
 
     @override
     def initial_mean_field(self, noise: Int[Array, ""]) -> Float[Array, " states"]:
@@ -192,5 +188,4 @@ class ElectricityStorage(Game):
 
     @override
     def noise_label(self, noise: Int[Array, " times"]) -> str:
-        low, high = (int(np.sum(np.asarray(noise) == value)) for value in (0, 2))
-        return f"low supply in {low}, high in {high} of {self.horizon + 1} steps"
+        return f"high supply in {int(np.sum(np.asarray(noise)))} of {self.horizon + 1} steps"
