@@ -10,7 +10,6 @@ from structmfg.games import (
     BeachBar,
     BeachBarCrowded,
     Botnet,
-    BuildingEvacuation,
     CrowdModelling2d,
     Epidemic,
     EquilibriumPrice,
@@ -87,7 +86,6 @@ _NETWORKS: dict[type[Game], dict[str, Any]] = {
     LinearQuadratic: {"frequencies": 8},
     BeachBar: {"frequencies": 16},
     BeachBarCrowded: {"frequencies": 16},
-    BuildingEvacuation: {"frequencies": 16},
     CrowdModelling2d: {"frequencies": 8},
     Macro: {"head": "ordered", "frequencies": 4},
     HuggettShocks: {"head": "ordered", "frequencies": 4},
@@ -138,6 +136,13 @@ _STRUCTURAL[Routing] = {"temperature": 0.3, "final_temperature": 1e-3, "max_step
 _STRUCTURAL |= dict.fromkeys((Garnet, SusceptibleInfected, BankRun), _STRUCTURAL[Routing])
 _STRUCTURAL[Botnet] = {**_STRUCTURAL[Routing], "num_paths": 16, "learning_rate": 5e-3}
 _STRUCTURAL[CrowdModelling2d] = {**_STRUCTURAL[Routing], "learning_rate": 5e-3, "final_temperature": 1e-4}
+_STRUCTURAL[BuildingEvacuation] = {
+    "learning_rate": 1e-2,
+    "temperature": 0.05,
+    "final_temperature": 1e-5,
+    "max_steps": 800,
+}
+_STRUCTURAL[ElectricityStorage] = {**_STRUCTURAL[Routing], "num_paths": 16, "learning_rate": 5e-3}
 _STRUCTURAL[EquilibriumPrice] = {**_STRUCTURAL[Routing], "learning_rate": 1e-2, "temperature": 3.0, "max_steps": 600}
 # RSPG has more: the entropy bonus ends far below the gaps between action values, as a policy loses about its weight at
 # every step; and policies of `skip` with `policy_exponent` switch from one step to the next.

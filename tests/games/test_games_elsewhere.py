@@ -102,7 +102,7 @@ def test_bank_tips_where_theory_says(double):
 def test_batteries_lower_the_peak(double):
     """What batteries sell lowers the price, and what they buy raises it."""
     game = smfg.games.ElectricityStorage()
-    sold, idle, bought = (float(game.price(3, jnp.asarray(0), n)) for n in (0.5, 0.0, -0.5))
+    sold, idle, bought = (float(game.price(2, jnp.asarray(0), n)) for n in (0.5, 0.0, -0.5))
     np.testing.assert_allclose(idle, (1.3 / 0.8) ** 2, rtol=1e-12)
     np.testing.assert_allclose([sold, bought], [(1.3 / 0.9) ** 2, (1.3 / 0.7) ** 2], rtol=1e-12)
 

@@ -61,9 +61,9 @@ class ElectricityStorage(Game):
     supply: tuple[float, float] = (0.8, 1.2)
     persistence: float = 0.8
     swing: float = 0.3
-    period: float = 12.0
+    period: float = 8.0
     elasticity: float = 0.5
-    horizon: int = 12
+    horizon: int = 8
     discount: float = 1.0
 
     num_actions = 3
