@@ -10,6 +10,7 @@ from structmfg.games import (
     BeachBar,
     BeachBarCrowded,
     Botnet,
+    BuildingEvacuation,
     CrowdModelling2d,
     Epidemic,
     EquilibriumPrice,
