@@ -12,6 +12,7 @@ from structmfg.games import (
     Botnet,
     BuildingEvacuation,
     CrowdModelling2d,
+    ElectricityStorage,
     Epidemic,
     EquilibriumPrice,
     Game,
