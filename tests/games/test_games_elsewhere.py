@@ -114,3 +114,30 @@ def test_garnet_follows_its_seed():
     np.testing.assert_array_equal(rewards[0], rewards[1])
     assert not np.allclose(rewards[0], rewards[2])
     assert one == same != other
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("crowd_modelling_2d", {"layout": "five_rooms"}, "did you mean four_rooms"),
+        ("crowd_modelling_2d", {"layout": ("...", "..")}, "two or more rows of text of one length"),
+        ("crowd_modelling_2d", {"layout": ("##", "##")}, "must have a cell that is no wall"),
+        ("crowd_modelling_2d", {"noise": 1.5}, r"noise must lie in \[0, 1\]"),
+        ("building_evacuation", {"floors": 0}, "floors must be a whole number of at least 1"),
+        ("susceptible_infected", {"contagion": -0.1}, "contagion must lie in"),
+        ("equilibrium_price", {"outside_supply": 0.0}, "outside_supply must be finite and above 0"),
+        ("garnet", {"branching": 0}, "branching must be a whole number of at least 1"),
+        ("garnet", {"seed": -1}, "seed must be a whole number of at least 0"),
+        ("botnet", {"effort": 0.5}, "effort must hold two numbers"),
+        ("botnet", {"start": (0.5, 0.5, 0.5, 0.0)}, "start must hold four shares that sum to one"),
+        ("botnet", {"time_step": 1.0}, "time_step must be at most 0.625"),
+        ("electricity_storage", {"supply": (1.0, 0.8)}, "supply must hold two numbers, the low and the high one"),
+        ("electricity_storage", {"capacity": 0.9}, "supply must exceed the capacity of the batteries, 0.9"),
+        ("bank_run", {"returns": (1.0,)}, "returns must hold two numbers"),
+        ("bank_run", {"promise": 0.9}, "promise must lie in"),
+    ],
+)
+def test_parameters_out_of_range(name, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        smfg.games.make(name, **parameters)
