@@ -69,7 +69,7 @@ from structmfg.evaluation._stationary import (
     stationary_response,
 )
 from structmfg.evaluation._tree_problem import Certificate, Information, TreeProblem, greedy, groups as groups, soft
-from structmfg.evaluation._tree_sweeps import Flow, Table, Values as Values, unroll_on_tree as unroll_on_tree
+from structmfg.evaluation._tree_sweeps import Flow, Table, unroll_on_tree as unroll_on_tree
 
 __all__ = [
     "Backward",

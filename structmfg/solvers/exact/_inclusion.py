@@ -29,10 +29,11 @@ from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive
-from structmfg.evaluation import Certificate, Flow, Information, Table, TreeProblem, Values
+from structmfg.evaluation import Certificate, Flow, Information, Table, TreeProblem
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import conditional
 from structmfg.solvers.exact._occupation import (
+    NodeValues,
     allowed_actions,
     check_full,
     check_interaction,
@@ -56,15 +57,15 @@ class InclusionState(NamedTuple):
     """
 
     measure: Table
-    multipliers: Values
+    multipliers: NodeValues
     missing: Float[Array, ""]
 
 
 class _Ascent(NamedTuple):
     """The ascent of the dual problem: multipliers, those ahead of them, the momentum, mass not kept, and steps."""
 
-    multipliers: Values
-    ahead: Values
+    multipliers: NodeValues
+    ahead: NodeValues
     momentum: Float[Array, ""]
     missing: Float[Array, ""]
     step: Int[Array, ""]
@@ -116,7 +117,7 @@ class OccupationInclusion(TreeSolver):
             goal = jnp.where(allowed, goal, _EXCLUDED)
         return self.project(problem, flow, goal, state.multipliers)
 
-    def project(self, problem: TreeProblem, flow: Flow, goal: Table, multipliers: Values) -> InclusionState:
+    def project(self, problem: TreeProblem, flow: Flow, goal: Table, multipliers: NodeValues) -> InclusionState:
         """The occupation measure nearest to a table, for the kernels at given mean fields.
 
         Args:
@@ -130,11 +131,11 @@ class OccupationInclusion(TreeSolver):
         bound = (jnp.sqrt(actions) + jnp.sqrt(discount * most_entering(problem, flow))) ** 2
         occurs = (problem.tree.probability[: problem.tree.num_decisions] > 0)[:, None]
 
-        def measure_of(multipliers: Values) -> Table:
+        def measure_of(multipliers: NodeValues) -> Table:
             worth = goal + expected_values(problem, flow, multipliers) - multipliers[..., None]
             return jnp.maximum(worth, 0)
 
-        def excess(measure: Table) -> Values:
+        def excess(measure: Table) -> NodeValues:
             return jnp.sum(measure, axis=-1) - following_masses(problem, flow, measure)
 
         def go_on(now: _Ascent) -> Array:

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from structmfg.evaluation import Flow, Information, Table, TreeProblem, Values
+from structmfg.evaluation import Flow, Information, Table, TreeProblem
 from structmfg.games import AggregateState
 from structmfg.parallel import spread
+
+NodeValues = Float[Array, "decisions states"]
 
 _SIDE_BY_SIDE = 64  # slots in a batch, at least, where the blocks of the tree are smaller
 _BEYOND = frozenset({"public", "actions", "price"})
@@ -47,7 +49,7 @@ def mean_fields_of(problem: TreeProblem, occupation: Table) -> Flow:
     return jnp.concatenate([own, ends[parents]])
 
 
-def following_masses(problem: TreeProblem, flow: Flow, occupation: Table) -> Float[Array, "decisions states"]:
+def following_masses(problem: TreeProblem, flow: Flow, occupation: Table) -> NodeValues:
     """The masses that every decision slot should have: mu_0, or what its parent's occupation measure pushes there."""
     tree, decisions = problem.tree, problem.tree.num_decisions
     pushed = _over_slots(problem, lambda aggregate, mass: _kernel(problem, aggregate).push(mass), flow, occupation)
@@ -72,7 +74,7 @@ def expected_rewards(problem: TreeProblem, flow: Flow) -> Table:
     return found if allowed is None else jnp.where(allowed, found, 0)
 
 
-def expected_values(problem: TreeProblem, flow: Flow, values: Values) -> Table:
+def expected_values(problem: TreeProblem, flow: Flow, values: NodeValues) -> Table:
     """gamma P_n sum_c p(c | n) v_c (D, S, A) for values (D, S) at the decision slots; they are zero at the end."""
     tree = problem.tree
     ends = jnp.zeros((tree.num_slots - tree.num_decisions, values.shape[-1]), values.dtype)

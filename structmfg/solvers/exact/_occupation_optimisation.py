@@ -30,10 +30,11 @@ from jaxtyping import Array, Float
 from typing_extensions import override
 
 from structmfg._checks import check_name, check_positive
-from structmfg.evaluation import Certificate, Information, Table, TreeProblem, Values
+from structmfg.evaluation import Certificate, Information, Table, TreeProblem
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import LEAST_PROBABILITY, conditional
 from structmfg.solvers.exact._occupation import (
+    NodeValues,
     allowed_actions,
     check_full,
     check_interaction,
@@ -57,7 +58,7 @@ class Unknowns(NamedTuple):
     """
 
     measure: Table
-    values: Values
+    values: NodeValues
     slacks: Table
 
 

@@ -6,11 +6,12 @@ noise is exact, and both networks know the public observations o_{0:t} only. Ite
 
 1. The response network climbs the return against the mean fields of the average policy, by structural policy gradients:
    mean fields, prices and observations are those of the average policy, and stay as they are. The advantages at (s, t)
-   are weighted by the population's mass there, not by the agent's own.
+   are weighted by the population's mass there, not by the agent's own. The network starts from the average one: one
+   that has answered to other mean fields may be too sure of its actions to learn others.
 2. The average network learns the mean of all responses so far. The former average stands for all those before, so that
    nothing has to be stored: on noise paths that are drawn anew, it minimises the cross-entropy
 
-       - sum_t gamma^t sum_{s, a} [(1 - 1 / k) m_t(s, a) + 1 / k m'_t(s, a)] log pi_t(a | s),
+       - sum_t gamma^t sum_{s, a} [k m_t(s, a) + m'_t(s, a)] / (k + 1) log pi_t(a | s),
 
    with the occupancies m of the former average policy and m' of the response, both under the former's mean fields.
 """
@@ -71,11 +72,10 @@ class DeepFictitiousPlay(StructuralSolver):
 
     @override
     def init(self, game: Game, key: PRNGKeyArray) -> FictitiousState:
-        first_key, second_key, key = jax.random.split(key, 3)
-        average, response = (self.policy.initialised(each).parameters for each in (first_key, second_key))
-        optimiser = self._optimiser(1, self.learning_rate)
-        states = optimiser.init(average), optimiser.init(response)
-        return FictitiousState(average, response, average, *states, key, jnp.zeros((), int))
+        parameter_key, key = jax.random.split(key)
+        parameters = self.policy.initialised(parameter_key).parameters
+        optimiser = self._optimiser(1, self.learning_rate).init(parameters)
+        return FictitiousState(parameters, parameters, parameters, optimiser, optimiser, key, jnp.zeros((), int))
 
     @override
     def policy_at(self, game: Game, state: FictitiousState) -> ParametricPolicy:
@@ -86,8 +86,10 @@ class DeepFictitiousPlay(StructuralSolver):
         key, noise_key = jax.random.split(state.key)
         paths = self.draw_noise_paths(game, noise_key)
         iteration, within = jnp.divmod(state.step, self.response_steps + self.average_steps)
-        former = jax.tree.map(lambda new, old: jnp.where(within == 0, new, old), state.average, state.former)
-        state = state._replace(former=former, key=key, step=state.step + 1)
+        former, response = jax.tree.map(
+            lambda new, old: jnp.where(within == 0, new, old), (state.average,) * 2, (state.former, state.response)
+        )
+        state = state._replace(former=former, response=response, key=key, step=state.step + 1)
         policy = self.policy.with_parameters(former)
         trajectories = over_paths(game, lambda noise: rollout(game, policy, noise, form=self.form), paths.noise)
 
@@ -99,7 +101,7 @@ class DeepFictitiousPlay(StructuralSolver):
             return state._replace(response=parameters, response_optimiser=kept), optax.tree.norm(gradient)
 
         def average(state: FictitiousState) -> tuple[FictitiousState, Array]:
-            weight = 1 / (iteration + 1)
+            weight = 1 / (iteration + 2.0)  # the first network is the first of all responses
             gradient = self._average_gradient(game, state, trajectories, paths, weight)
             optimiser = self._optimiser(self._updates(self.average_steps, max_steps), self.learning_rate)
             parameters, kept = descend(optimiser, gradient, state.average_optimiser, state.average)
