@@ -145,11 +145,49 @@ class DeepFictitiousPlay(StructuralSolver):
         def cross_entropy(parameters: PyTree[Array]) -> Float[Array, ""]:
             average = self.policy.with_parameters(parameters)
             of_paths = over_paths(
-                game, lambda path: _cross_entropy(game, average, response, path, weight), trajectories
+                game, lambda path: self.average_loss(game, average, response, path, weight), trajectories
             )
             return paths.probabilities @ of_paths
 
         return jax.grad(cross_entropy)(state.average)
+
+    def average_loss(
+        self,
+        game: Game,
+        average: ParametricPolicy,
+        response: ParametricPolicy,
+        path: Trajectory,
+        weight: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """The cross-entropy along a path that the average network lowers.
+
+        One step's logits are in memory at a time; on the way back they are computed anew.
+
+        Args:
+            game: The game.
+            average: The average policy.
+            response: The policy of the responses.
+            path: The path under the former average policy.
+            weight: The share of the response; the rest is the former average policy's.
+        """
+        now, _ = steps(path.aggregates)
+        first = now.time[0]
+        learned = average.histories(path.observations, average.start(), first), average.prepare()
+        given = response.histories(path.observations, response.start(), first), response.prepare()
+
+        @jax.checkpoint
+        def step(
+            own: Float[Array, " states"], inputs: tuple[AggregateState, Array, PyTree[Array], PyTree[Array]]
+        ) -> tuple[Float[Array, " states"], Float[Array, ""]]:
+            aggregate, former, hidden, answer = inputs
+            log_policy = jax.nn.log_softmax(allowed_logits(game, aggregate, average.decode(learned[1], hidden)))
+            played = jax.nn.softmax(allowed_logits(game, aggregate, response.decode(given[1], answer)))
+            mixed = (1 - weight) * aggregate.mean_field[:, None] * former + weight * own[:, None] * played
+            loss = -(game.discount**aggregate.time) * jnp.sum(mixed * log_policy)
+            return spread(game.kernel(aggregate)).under(played).T.mv(own), loss
+
+        _, losses = jax.lax.scan(step, path.aggregates.mean_field[0], (now, path.policy, learned[0], given[0]))
+        return jnp.sum(losses)
 
 
 def _return(game: Game, path: Trajectory) -> Float[Array, ""]:
@@ -158,34 +196,3 @@ def _return(game: Game, path: Trajectory) -> Float[Array, ""]:
     rewards = jax.vmap(game.reward_of_allowed)(now, following)
     discounts = game.discount ** jnp.arange(len(path.policy))
     return jnp.einsum("t,ts,tsa,tsa->", discounts, now.mean_field, path.policy, rewards)
-
-
-def _cross_entropy(
-    game: Game,
-    average: ParametricPolicy,
-    response: ParametricPolicy,
-    path: Trajectory,
-    weight: Float[Array, ""],
-) -> Float[Array, ""]:
-    """Along a path: of the mixed occupancies of the path's own policy and of the response, relative to the average.
-
-    One step's logits are in memory at a time; on the way back they are computed anew.
-    """
-    now, _ = steps(path.aggregates)
-    times = now.time
-    learned = average.histories(path.observations, average.start(), times[0]), average.prepare()
-    given = response.histories(path.observations, response.start(), times[0]), response.prepare()
-
-    @jax.checkpoint
-    def step(
-        own: Float[Array, " states"], inputs: tuple[AggregateState, Array, PyTree[Array], PyTree[Array]]
-    ) -> tuple[Float[Array, " states"], Float[Array, ""]]:
-        aggregate, former, hidden, answer = inputs
-        log_policy = jax.nn.log_softmax(allowed_logits(game, aggregate, average.decode(learned[1], hidden)))
-        played = jax.nn.softmax(allowed_logits(game, aggregate, response.decode(given[1], answer)))
-        mixed = (1 - weight) * aggregate.mean_field[:, None] * former + weight * own[:, None] * played
-        loss = -(game.discount**aggregate.time) * jnp.sum(mixed * log_policy)
-        return spread(game.kernel(aggregate)).under(played).T.mv(own), loss
-
-    _, losses = jax.lax.scan(step, path.aggregates.mean_field[0], (now, path.policy, learned[0], given[0]))
-    return jnp.sum(losses)

@@ -1,6 +1,6 @@
-"""MF-OMO and MF-OMI-FBS on trees of common noise, in plain NumPy, written from the papers; for `numpy_classical.Tree`.
+"""MF-OMO and MF-OMI-FBS on the trees of `numpy_classical`, in plain NumPy, written from the papers.
 
-Occupation measures are dictionaries of tables (S, A) by node. Derivatives come from imaginary steps, and projections come from
+Occupation measures are dictionaries of tables (S, A) by node. Derivatives come from imaginary steps, projections from
 the conditions of Karush, Kuhn and Tucker, so that nothing is shared with the package.
 """
 

@@ -5,8 +5,9 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_occupation as reference
 import pytest
-from helpers import numpy_classical, numpy_occupation as reference
+from helpers import numpy_classical
 from helpers.tiny_game import Coin, Jammed
 
 import structmfg as smfg
