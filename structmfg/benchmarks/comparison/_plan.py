@@ -14,8 +14,8 @@ from structmfg._files import check_types, file_error_context, read_json, write_j
 from structmfg.games import Game
 from structmfg.reports import game_name
 from structmfg.runs import parameters, versions
-from structmfg.solvers import SOLVERS, TreeSolver, preset
-from structmfg.solvers.loop import solve
+from structmfg.solvers import RESULTS, SOLVERS, TrainingSolver, TreeSolver, preset
+from structmfg.solvers.loop import Progress, solve
 
 FILE = "plan.json"
 _TRIAL_SHARE = 0.1  # of the clock: the time of a trial, which does not count
@@ -129,18 +129,37 @@ def _time_solver(make_game: Callable[[], Game], precision: str, solver: str, sec
 def steps_within(game: Game, solver: str, seconds: float) -> int:
     """The number of updates that fills so many seconds, by a trial; for solvers on a noise tree, the preset's."""
     chosen, max_steps = preset(game, solver)
-    if isinstance(chosen, TreeSolver):
-        return max_steps
+    return max_steps if isinstance(chosen, TreeSolver) else steps_to_fill(game, chosen, seconds)
+
+
+def steps_to_fill(
+    game: Game, solver: TrainingSolver, seconds: float, *, callback: Callable[[Progress], None] | None = None
+) -> int:
+    """The number of updates of a solver that fills so many seconds, by a trial of a tenth of them.
+
+    Args:
+        game: The game.
+        solver: The solver.
+        seconds: The seconds of training, without compilation.
+        callback: Called on the way. A KeyboardInterrupt that it raises is raised again.
+    """
     clock: list[tuple[int, float]] = []
-    solve(
+    solution = solve(
         game,
-        chosen,
+        solver,
         key=jax.random.key(0),
         max_steps=10**6,
         max_seconds=max(_TRIAL_SHARE * seconds, _MIN_TRIAL_SECONDS),
-        callback=lambda progress: clock.append((progress.step, progress.train_seconds)),
+        callbacks=[
+            lambda progress: clock.append((progress.step, progress.train_seconds)),
+            *([callback] * (callback is not None)),
+        ],
         throw=False,
     )
+    if callback is not None and solution.result is RESULTS.interrupted:
+        raise KeyboardInterrupt
+    if not clock:
+        return 1
     (first, began), (last, ended) = clock[0], clock[-1]
     pace = (ended - began) / (last - first) if last > first else ended / last  # the first updates are slower
     return max(1, int(_FILLED_SHARE * seconds / pace))

@@ -10,7 +10,10 @@ from structmfg.solvers.exact._classical import (
 )
 from structmfg.solvers.exact._equilibrium import AcceleratedMirrorDescent, ExactEquilibrium, Floor, floor
 from structmfg.solvers.exact._inclusion import OccupationInclusion
-from structmfg.solvers.exact._occupation_optimisation import OccupationMeasureOptimisation
+from structmfg.solvers.exact._occupation_optimisation import (
+    OccupationMeasureOptimisation,
+    Parameterisation,
+)
 
 __all__ = [
     "AcceleratedMirrorDescent",
@@ -22,6 +25,7 @@ __all__ = [
     "OccupationInclusion",
     "OccupationMeasureOptimisation",
     "OnlineMirrorDescent",
+    "Parameterisation",
     "PolicyIteration",
     "PriorDescent",
     "floor",
