@@ -96,7 +96,7 @@ def _importances(importances: Mapping[str, float], title: str) -> Picture:
         axes.barh(list(importances), list(importances.values()), color=COLOURS[0])
         axes.invert_yaxis()
         axes.set_xlabel("share (PED-ANOVA)")
-        caption = f"{title}: how much each setting matters for being among the best trials."
+        caption = f"{title}: how much each setting matters for being among the best trials (PED-ANOVA)."
         return picture("importances", caption, figure)
 
 

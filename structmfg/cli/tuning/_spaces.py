@@ -119,7 +119,9 @@ _SPACES: dict[str, Space | _Around] = {
 # What is no question of what suits a game: what is solved and how exactly, the form of the computation, and what a user
 # decides (such as the head for ordered actions, and the range of a table).
 FIXED = frozenset(
-    ["policy", "sampling", "form", "optimiser", "deterministic", "until_excess", "tolerance", "information", "method", "accuracy", "projection_steps", "recurrent", "architecture", "head", "clock", "bins", "lowest", "highest", "replay_size"]
+    {"policy", "sampling", "form", "optimiser", "deterministic", "until_excess", "tolerance", "information", "method"}
+    | {"accuracy", "projection_steps", "recurrent", "architecture", "head", "clock", "bins", "lowest", "highest"}
+    | {"replay_size"}
 )
 
 

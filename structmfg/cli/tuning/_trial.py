@@ -66,7 +66,7 @@ class TrialFailed(Exception):  # noqa: N818 (it says what happened)
 
 
 def measure_for(game: Game) -> str:
-    """ "excess" where what an agent without foresight gains can be measured or bounded, else "clairvoyant"."""
+    """Name the measure: "excess" where the gain of an agent without foresight is known, else "clairvoyant"."""
     if game.horizon is None:
         return "clairvoyant"
     try:
