@@ -150,6 +150,9 @@ COMPARE = [
     Option("solvers", str, f"names of structmfg solvers, {OWN}", _FIVE, _FIVE, "NAME,NAME"),
     Option("seeds", int, "the seeds 0..N-1", 3, "3"),
     Option("max_seconds", float, "of training for every solver and seed", 60.0, "60"),
+    Option(
+        "config", list[str], "game and settings of a solver from such files, as tune writes", (), metavar="FILE.toml"
+    ),
     _PRECISION,
     _SCHEDULER,
     _out("runs/compare-GAME", ", or that of a comparison to go on with"),

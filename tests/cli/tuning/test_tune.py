@@ -99,6 +99,24 @@ def test_without_optuna(capsys, monkeypatch):
     assert "tune needs Optuna: pip install 'structmfg[tune]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["[solver]\nname='spg'"], "has settings of spg, which --solvers does not name"),
+        (["[solver]\nname='rspg'", "[solver]\nname='rspg'"], "--config has settings of rspg twice"),
+        (["[game]\nname='macro'\n[solver]\nname='rspg'"], "is about the game macro, but the comparison is about"),
+        (["[solver]\nname='rspg'\npreset='paper'"], "compare takes settings beyond the default preset only"),
+        (["[solver]\nname='rspg'\nlearning_rat=1.0"], "unknown setting of the solver 'learning_rat'; did you mean"),
+    ],
+)
+def test_files_that_compare_refuses(files, message, capsys):
+    for place, text in enumerate(files):
+        Path(f"{place}.toml").write_text(text)
+    words = [f"{place}.toml" for place in range(len(files))]
+    assert main(["compare", "beach_bar", "--solvers", "rspg", "--config", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 # Searches.
 
 
@@ -125,6 +143,12 @@ def test_a_search_finds_better_settings_and_the_same_ones_again(capsys):
     assert best["solver"]["learning_rate"] == found["best"]["settings"]["learning_rate"]
     assert main(["solve", "--config", "t/best.toml", "--out", "again", "--json", "--quiet"]) == 0
     again = json.loads(capsys.readouterr().out)
+    words = ["--config", "t/best.toml", "--seeds", "1", "--max-seconds", "5", "--out", "compared", "--json", "--quiet"]
+    assert main(["compare", "left_right", "--solvers", "mirror_descent,fictitious_play", *words]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["settings"]["mirror_descent"]["learning_rate"] == found["best"]["settings"]["learning_rate"]
+    run = json.loads(Path("compared/runs/mirror_descent-0/settings.json").read_text())
+    assert run["hyper_parameters"]["adaptive"] == found["best"]["settings"]["adaptive"]
     assert again["exploitability"]["non_anticipative"] == pytest.approx(found["best"]["value"], rel=1e-9)
 
 
