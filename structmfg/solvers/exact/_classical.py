@@ -181,8 +181,9 @@ class OnlineMirrorDescent(_MirrorStep):
 
     Attributes:
         learning_rate: The weight of the sum, per unit of reward.
-        adaptive: Whether the learning rate changes: by a fifth more after a step that lowered the exploitability, to
-            half of it after one that did not. Then `learning_rate` is that of the first step.
+        adaptive: Whether the learning rate changes: a fifth more after a step that lowered the exploitability, half of
+            it after one that did not. Then `learning_rate` is that of the first step, and the least: in games where
+            steps go round an equilibrium, the rate would otherwise vanish on the way.
         tolerance, information: See `TreeSolver`.
     """
 
@@ -200,8 +201,8 @@ class OnlineMirrorDescent(_MirrorStep):
         state, certificate = super().certify(problem, state)
         if self.adaptive:
             gain = jnp.sum(certificate.gain)
-            factor = jnp.where(gain < state.gain, _FASTER, _SLOWER)
-            state = state._replace(pace=factor * state.pace, gain=gain)
+            pace = jnp.where(gain < state.gain, _FASTER * state.pace, jnp.maximum(_SLOWER * state.pace, 1))
+            state = state._replace(pace=pace, gain=gain)
         return state, certificate
 
 
