@@ -19,7 +19,8 @@ from structmfg.cli._job import prepare_worker, short_name, to_worker
 from structmfg.cli._output import console, number, print_json
 from structmfg.cli._progress import Display, Interrupt
 from structmfg.cli.arguments import Arguments
-from structmfg.cli.arguments.fields import solver_class
+from structmfg.cli.arguments.config import read_config
+from structmfg.cli.arguments.fields import game_group, solver_class, solver_groups
 from structmfg.games import Game, make
 from structmfg.solvers.loop import Progress
 
@@ -32,6 +33,7 @@ def compare(arguments: Arguments) -> int:
     names = [name.strip() for name in arguments.solvers.split(",") if name.strip()]
     for name in names:
         solver_class(name)
+    settings = _read_settings(arguments, names)
     game = make(arguments.game, **arguments.game_parameters)
     if arguments.scheduler is not None:
         parallel.check_scheduler(arguments.scheduler)
@@ -64,6 +66,7 @@ def compare(arguments: Arguments) -> int:
                 callback=follow,
                 executor=executor,
                 make_game=functools.partial(_make_game, to_worker(arguments)),
+                settings=settings,
             )
         except KeyboardInterrupt:
             done = len(list(folder.glob("runs/*/learning_curve.json")))
@@ -85,6 +88,37 @@ def compare(arguments: Arguments) -> int:
     if broken:
         print(f"structmfg: not finite: {', '.join(broken)}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def _read_settings(arguments: Arguments, solvers: list[str]) -> dict[str, dict[str, Any]]:
+    """The settings of solvers in the files of --config; the parameters of the game in them are taken as well.
+
+    Raises:
+        ValueError: A file is about another game or solver, or two are about one solver or disagree about the game.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    given = dict(arguments.game_parameters)
+    for path in arguments.config:
+        layer = read_config(path)
+        of_solver, of_game = (dict(layer.tables.get(table, {})) for table in ("solver", "game"))
+        name, game = of_solver.pop("name", None), of_game.pop("name", arguments.game)
+        if name not in solvers:
+            raise ValueError(f"{path} has settings of {name}, which --solvers does not name")
+        if name in settings:
+            raise ValueError(f"--config has settings of {name} twice")
+        if game != arguments.game:
+            raise ValueError(f"{path} is about the game {game}, but the comparison is about {arguments.game}")
+        if of_solver.pop("preset", "default") != "default":
+            raise ValueError(f"{path}: compare takes settings beyond the default preset only")
+        layer = layer._replace(tables={"solver": of_solver, "game": of_game})
+        groups = solver_groups(name, game, "default", set())
+        options = {option.name: option for group in groups for option in group.options}
+        settings[name] = layer.values("solver", options, "setting of the solver")
+        options = {option.name: option for option in game_group(game, "compare").options}
+        for key, value in layer.values("game", options, "parameter of the game").items():
+            if key not in given and arguments.game_parameters.setdefault(key, value) != value:
+                raise ValueError(f"{path} has {key} {value}, but another file has {arguments.game_parameters[key]}")
+    return settings
 
 
 def _make_game(values: dict[str, Any]) -> Game:

@@ -18,7 +18,7 @@ from structmfg.cli.arguments import parse
 # The module and the function of a command, where they are called otherwise.
 _PLACES = {"games": ("_lists", "games"), "solvers": ("_lists", "solvers"), "sweep": ("sweeps", "sweep")}
 _PLACES |= {"plan": ("_bench", "plan"), "open": ("_pages", "open_report"), "report": ("_pages", "report")}
-_PLACES |= {"economy": ("economy", "economy")}
+_PLACES |= {"economy": ("economy", "economy"), "tune": ("tuning", "tune")}
 _LOST = (
     "another process of this run has ended, or cannot be reached: --resume goes on from the last snapshot, "
     "where there is one"

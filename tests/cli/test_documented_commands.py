@@ -50,6 +50,8 @@ def test_commands_of_the_pages_are_parsed(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("runs/macro").mkdir(parents=True)
+    Path("runs/tuned").mkdir()
+    Path("runs/tuned/best.toml").write_text('[game]\nname = "beach_bar"\n[solver]\nname = "spg"\n')
     Path("runs/macro/run.toml").write_text('[game]\nname = "macro"\n[solver]\nname = "spg"\n')
     for words in FOUND[page]:
         for place, name in (word.split(":") for word in words if re.fullmatch(r"[^:=]+:\w+", word)):

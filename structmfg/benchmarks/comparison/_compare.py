@@ -3,9 +3,10 @@
 import functools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -50,6 +51,7 @@ def compare(
     callback: TrainingCallback | None = None,
     executor: Executor | None = None,
     make_game: Callable[[], Game] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Comparison:
     """Train several solvers with several seeds for the same time each, and compare them.
 
@@ -68,6 +70,7 @@ def compare(
         executor: The workers that train, of `parallel.open_executor` or another one; by default this process does.
         make_game: With an executor, a function of a module, or a `functools.partial` of one, that makes the game in a
             worker. By default the game is pickled.
+        settings: Settings in place of the preset's, by the name of the solver.
 
     Returns:
         The plan, the runs and the summary.
@@ -79,7 +82,7 @@ def compare(
     make_game = make_game or functools.partial(_itself, game)
     plan = planned(
         game, folder, solvers=solvers, seeds=seeds, max_seconds=max_seconds, log=log, executor=executor,
-        make_game=make_game,
+        make_game=make_game, settings=settings,
     )  # fmt: skip
     known = {(solver, seed): finished(folder, solver, seed) for seed in plan.seeds for solver in plan.solvers}
     missing = [

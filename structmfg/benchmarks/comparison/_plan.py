@@ -1,21 +1,23 @@
 """The plan of a comparison: solvers, seeds, and the number of updates of each solver that fills the clock."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, get_type_hints
 
 import jax
 
 from structmfg import parallel
 from structmfg._checks import check_between, check_integer, check_name, check_positive, check_seed
-from structmfg._files import check_types, file_error_context, read_json, write_json
+from structmfg._files import check_types, file_error_context, read_json, to_json, write_json
 from structmfg.games import Game
 from structmfg.reports import game_name
 from structmfg.runs import parameters, versions
-from structmfg.solvers import SOLVERS, TreeSolver, preset
-from structmfg.solvers.loop import solve
+from structmfg.solvers import RESULTS, SOLVERS, TrainingSolver, TreeSolver, preset
+from structmfg.solvers.loop import Progress, solve
 
 FILE = "plan.json"
 _TRIAL_SHARE = 0.1  # of the clock: the time of a trial, which does not count
@@ -35,6 +37,7 @@ class ClockPlan(NamedTuple):
         solvers: Names of solvers.
         seeds: The seeds.
         steps: The planned updates, by solver.
+        settings: Settings in place of the preset's, by solver.
     """
 
     game: str
@@ -45,6 +48,7 @@ class ClockPlan(NamedTuple):
     solvers: list[str]
     seeds: list[int]
     steps: dict[str, int]
+    settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 (nobody writes into it)
 
 
 def planned(
@@ -57,6 +61,7 @@ def planned(
     log: Callable[[str], None],
     executor: Executor | None,
     make_game: Callable[[], Game],
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> ClockPlan:
     """The plan in the folder, with the given solvers and seeds added; a new plan where there is none.
 
@@ -68,9 +73,11 @@ def planned(
         raise ValueError("solvers must name at least one solver, but is empty")
     for solver in solvers:
         check_name("solver", solver, SOLVERS)
-        preset(game, solver)  # raises before anything is trained where the solver does not suit the game
+        preset(
+            game, solver, **settings.get(solver, {})
+        )  # raises before anything is trained where the solver does not suit the game
     precision = "float64" if jax.config.read("jax_enable_x64") else "float32"
-    plan = ClockPlan(game_name(game), parameters(game), precision, max_seconds, versions(), [], [], {})
+    plan = ClockPlan(game_name(game), parameters(game), precision, max_seconds, versions(), [], [], {}, plain(settings))
     if os.path.lexists(folder / FILE):
         plan = _continued(folder, plan)
     solvers = list(dict.fromkeys([*plan.solvers, *solvers]))
@@ -78,7 +85,7 @@ def planned(
     new = [solver for solver in solvers if solver not in steps]
     if executor is not None:  # on the workers, as they share a machine
         log(f"timing {', '.join(new)}")
-    calls = [(make_game, precision, solver, max_seconds) for solver in new]
+    calls = [(make_game, precision, solver, max_seconds, dict(settings.get(solver, {}))) for solver in new]
     for place, outcome in parallel.outcomes(executor, _time_solver, calls):
         if executor is None:
             log(f"timing {new[place]}")
@@ -92,8 +99,9 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
     """The plan in the folder. `ValueError` where it is damaged, or of another comparison than is wanted."""
     saved = read_json(folder / FILE)
     with file_error_context(folder / FILE, "is damaged, choose another folder"):
-        check_types(saved, get_type_hints(ClockPlan), required=ClockPlan._fields)
-        plan = ClockPlan(**{field: saved[field] for field in ClockPlan._fields})
+        required = [field for field in ClockPlan._fields if field not in ClockPlan._field_defaults]
+        check_types(saved, get_type_hints(ClockPlan), required=required)
+        plan = ClockPlan(**{field: saved[field] for field in ClockPlan._fields if field in saved})
         for solver in {*plan.solvers, *plan.steps}:
             check_name("solver", solver, SOLVERS)
         if missing := set(plan.solvers) - plan.steps.keys():
@@ -102,7 +110,7 @@ def _continued(folder: Path, wanted: ClockPlan) -> ClockPlan:
             check_seed(seed)
         for count in plan.steps.values():
             check_between("steps", check_integer("steps", count, at_least=1), 1, 2**31 - 1)
-    for field in ("game", "game_parameters", "precision", "max_seconds", "versions"):
+    for field in ("game", "game_parameters", "precision", "max_seconds", "versions", "settings"):
         given, found = getattr(wanted, field), getattr(plan, field)
         if given != found:
             raise ValueError(
@@ -120,27 +128,54 @@ def _apart(found: Any, given: Any) -> str:
     return ", ".join(f"{name} {found.get(name)} there, {given.get(name)} now" for name in names)
 
 
-def _time_solver(make_game: Callable[[], Game], precision: str, solver: str, seconds: float) -> int:
+def plain(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings as plan.json holds them, with lists in place of tuples."""
+    found: dict[str, dict[str, Any]] = json.loads(to_json({name: dict(own) for name, own in settings.items()}))
+    return found
+
+
+def _time_solver(
+    make_game: Callable[[], Game], precision: str, solver: str, seconds: float, settings: dict[str, Any]
+) -> int:
     """`steps_within` as a task, maybe in another process."""
     with jax.enable_x64(precision == "float64"):
-        return steps_within(make_game(), solver, seconds)
+        return steps_within(make_game(), solver, seconds, **settings)
 
 
-def steps_within(game: Game, solver: str, seconds: float) -> int:
+def steps_within(game: Game, solver: str, seconds: float, **settings: Any) -> int:
     """The number of updates that fills so many seconds, by a trial; for solvers on a noise tree, the preset's."""
-    chosen, max_steps = preset(game, solver)
-    if isinstance(chosen, TreeSolver):
-        return max_steps
+    chosen, max_steps = preset(game, solver, **settings)
+    return max_steps if isinstance(chosen, TreeSolver) else steps_to_fill(game, chosen, seconds)
+
+
+def steps_to_fill(
+    game: Game, solver: TrainingSolver, seconds: float, *, callback: Callable[[Progress], None] | None = None
+) -> int:
+    """The number of updates of a solver that fills so many seconds, by a trial of a tenth of them.
+
+    Args:
+        game: The game.
+        solver: The solver.
+        seconds: The seconds of training, without compilation.
+        callback: Called on the way. A KeyboardInterrupt that it raises is raised again.
+    """
     clock: list[tuple[int, float]] = []
-    solve(
+    solution = solve(
         game,
-        chosen,
+        solver,
         key=jax.random.key(0),
         max_steps=10**6,
         max_seconds=max(_TRIAL_SHARE * seconds, _MIN_TRIAL_SECONDS),
-        callback=lambda progress: clock.append((progress.step, progress.train_seconds)),
+        callbacks=[
+            lambda progress: clock.append((progress.step, progress.train_seconds)),
+            *([callback] * (callback is not None)),
+        ],
         throw=False,
     )
+    if callback is not None and solution.result is RESULTS.interrupted:
+        raise KeyboardInterrupt
+    if not clock:
+        return 1
     (first, began), (last, ended) = clock[0], clock[-1]
     pace = (ended - began) / (last - first) if last > first else ended / last  # the first updates are slower
     return max(1, int(_FILLED_SHARE * seconds / pace))

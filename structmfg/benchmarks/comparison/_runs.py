@@ -111,11 +111,15 @@ def train(
 
     The policy is evaluated at `checkpoint_steps`, and at the end on all held-out noise paths, outside the clock.
     """
-    chosen, _ = preset(game, solver)
+    overrides = {  # tuples, which plan.json holds as lists
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in plan.settings.get(solver, {}).items()
+    }
+    chosen, _ = preset(game, solver, **overrides)
     max_steps, path = plan.steps[solver], subfolder(folder, *place(Path(), solver, seed).parts)
     settings = runs.Settings.of(
-        game, chosen, name=solver, preset="default", overrides={}, max_steps=max_steps, max_seconds=plan.max_seconds,
-        seed=seed,
+        game, chosen, name=solver, preset="default", overrides=overrides, max_steps=max_steps,
+        max_seconds=plan.max_seconds, seed=seed,
     )  # fmt: skip
     runs.save_settings(path, settings)
     check_no_link(path / "snapshots")

@@ -8,6 +8,7 @@ This prints tables of the following, writes exact.json and draws figures:
 - `carmona_fouque_sun`: the equilibrium's control and variance against the closed form as the time step is refined, and
   how far the control depends on the common noise, which in the closed form it does not.
 - `crowd_modelling`: the exploitability of every iteration after 10 and 100 steps.
+- `equal_seconds`: what every solver reaches in the same time, on four games, at the best of a few settings.
 - the master equation of a small congestion game: how its values converge as the mesh is refined.
 
 Exploitability is non-anticipative unless it is called clairvoyant. Every step is followed by a certificate, whose time
@@ -28,27 +29,35 @@ from structmfg.benchmarks.exact._closed_form import closed_form
 from structmfg.benchmarks.exact._congestion_game import convergence
 from structmfg.benchmarks.exact._figures import figures
 from structmfg.benchmarks.exact._measure import Row, after, best, measure, thinned
+from structmfg.benchmarks.exact._rock_paper_scissors import OneRound
 from structmfg.benchmarks.exact._tables import tables
 from structmfg.evaluation import exploitability
 from structmfg.games import Game, make
 from structmfg.solvers import TreeSolver
 from structmfg.solvers.exact import (
+    AcceleratedMirrorDescent,
     ExactEquilibrium,
     FictitiousPlay,
     FixedPoint,
     MunchausenMirrorDescent,
+    OccupationInclusion,
+    OccupationMeasureOptimisation,
     OnlineMirrorDescent,
+    Parameterisation,
     PolicyIteration,
     PriorDescent,
     floor,
 )
 
 Families = Mapping[str, Mapping[str, TreeSolver]]
-PARTS = ("linear_quadratic", "beach_bar", "carmona_fouque_sun", "crowd_modelling", "master_equation")
+PARTS = ("linear_quadratic", "beach_bar", "carmona_fouque_sun", "crowd_modelling", "equal_seconds", "master_equation")
 
 _RATES = (0.1, 1.0, 10.0, 100.0)
 _DAMPINGS = (0.1, 0.5)
 _TEMPERATURES = (0.01, 0.1, 1.0)
+_PARAMETERISATIONS: tuple[Parameterisation, ...] = ("projection", "softmax")
+_SMALL_RATES = (0.003, 0.03, 0.3)
+_MOST_STEPS = 10**6  # the clock ends before
 
 
 def families(rates: Sequence[float] = _RATES, dampings: Sequence[float] = _DAMPINGS) -> Families:
@@ -69,6 +78,41 @@ def all_families() -> Families:
         "prior descent": {f"temperature {x:g}": PriorDescent(temperature=x) for x in _TEMPERATURES},
         "policy iteration": {"": PolicyIteration()},
     }
+
+
+def families_on_a_clock() -> Families:
+    """All iterations, with fewer settings, and the exact solver."""
+    return {
+        "exact": {"": ExactEquilibrium(tolerance=1e-12)},
+        **all_families(),
+        "mirror descent, adaptive": {"": OnlineMirrorDescent(learning_rate=0.1, adaptive=True)},
+        "mirror descent, accelerated": {"": AcceleratedMirrorDescent(tolerance=1e-12)},
+        "occupation inclusion": {f"rate {x:g}": OccupationInclusion(learning_rate=x) for x in _SMALL_RATES},
+        "MF-OMO": {
+            f"{how}, rate {x:g}": OccupationMeasureOptimisation(learning_rate=x, parameterisation=how)
+            for how in _PARAMETERISATIONS
+            for x in _SMALL_RATES
+        },
+    }
+
+
+def equal_seconds(seconds: float) -> list[Row]:
+    """For every game and family, the setting that is lowest after so many seconds without compilation."""
+    games = {"crowd_modelling": make("crowd_modelling"), "left_right": make("left_right")}
+    games["linear_quadratic"] = make("linear_quadratic", num_states=21, horizon=10)
+    games["one round of rock, paper, scissors"] = OneRound()
+    rows = []
+    for name, game in games.items():
+        measured = [
+            {"solver": family, "setting": setting}
+            | measure(game, solver, max_steps=_MOST_STEPS, max_seconds=seconds)[1]
+            for family, settings in families_on_a_clock().items()
+            for setting, solver in settings.items()
+        ]
+        for row in best(measured):
+            least = min((value for _, value in row["curve"]), default=row["exploitability"])
+            rows.append({"game": name, **row, "least": least, "curve": thinned(row["curve"])})
+    return rows
 
 
 def compare(
@@ -139,6 +183,8 @@ def part(name: str, quick: bool) -> Any:
         return closed_form((8, 16, 32) if quick else (8, 16, 32, 64))
     if name == "crowd_modelling":
         return compare(make(name), all_families(), max_steps=100, at=(10, 100), tolerances=(0.0,))
+    if name == "equal_seconds":
+        return equal_seconds(0.5 if quick else 3.0)
     meshes = {2: (8, 16, 32, 64), 3: (4, 8, 16)} if quick else {2: (8, 16, 32, 64, 128, 256), 3: (4, 8, 16, 32, 64)}
     return {size: convergence(size, mesh) for size, mesh in meshes.items()}
 

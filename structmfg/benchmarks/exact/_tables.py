@@ -14,6 +14,8 @@ _OPTIMUM = {
 }  # fmt: skip
 _FLOORS = {"information": "information", "floor": "floor", "gap": "exploitability", "result": "result"}
 _FLOORS |= {"total_seconds": "total s"}
+_CLOCK = {"game": "game", "solver": "solver", "setting": "setting", "exploitability": "at the end"}
+_CLOCK |= {"least": "least on the way", "steps": "steps", "seconds": "seconds", "result": "result"}
 _MESHES = {"mesh": "mesh", "points": "points", "difference": "to the next", "order": "order"}
 _MESHES |= {"steps": "steps", "total_seconds": "total s"}
 
@@ -32,6 +34,8 @@ def tables(result: Row) -> list[str]:
         texts.append(table(title, _CLOSED_FORM, [*part["rows"], fitted]))
     if part := result.get("crowd_modelling"):
         texts += _comparison("crowd_modelling", part)
+    if part := result.get("equal_seconds"):
+        texts.append(table("Exploitability after equal seconds, the best setting of each", _CLOCK, part))
     for size, rows in result.get("master_equation", {}).items():
         texts.append(table(f"Master equation, {size} states: values by mesh", _MESHES, rows))
     return texts

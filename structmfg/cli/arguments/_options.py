@@ -13,6 +13,7 @@ COMMANDS = {
     "open": "open the report of a run in the browser",
     "economy": "steady state of an economy, its responses to a shock, and wealth; without a name, list them",
     "compare": "train several solvers on one clock, over seeds, with a figure and a table",
+    "tune": "search the settings of a solver that suit a game, trial after trial on one clock",
     "verify": "check a game against its laws, Monte Carlo populations and more, with a report",
     "bench": "time operators, training and other libraries, with a report",
     "plan": "what an update would cost on several devices, and how to split it among them",
@@ -149,9 +150,33 @@ COMPARE = [
     Option("solvers", str, f"names of structmfg solvers, {OWN}", _FIVE, _FIVE, "NAME,NAME"),
     Option("seeds", int, "the seeds 0..N-1", 3, "3"),
     Option("max_seconds", float, "of training for every solver and seed", 60.0, "60"),
+    Option(
+        "config", list[str], "game and settings of a solver from such files, as tune writes", (), metavar="FILE.toml"
+    ),
     _PRECISION,
     _SCHEDULER,
     _out("runs/compare-GAME", ", or that of a comparison to go on with"),
+]
+TUNE = [
+    SOLVE[0],
+    Option("solver", str, f"one of structmfg solvers, {OWN}", "rspg", "rspg", "NAME"),
+    Option("trials", int, "how many trials in all", 30, "30", "N"),
+    Option("max_seconds", float, "of training for every trial", 30.0, "30", flag="--seconds"),
+    Option("iterations", int, "the most updates of a trial", shown="as many as fill the seconds"),
+    Option(
+        "search",
+        list[str],
+        "where to search: learning_rate=1e-4:1e-1:log, num_paths=2:16, schedule=cosine,linear",
+        (),
+        shown="around the preset",
+        metavar="SETTING=LOW:HIGH",
+        looks=_KEY,
+    ),
+    Option("measure", str, "what is made small", shown="excess, where the game has it", metavar="{excess,clairvoyant}"),
+    Option("seed", int, "of training and search", 0, "0"),
+    _PRECISION,
+    _out("runs/tune-GAME-SOLVER", ", or that of a search to go on with"),
+    Option("resume", str, "go on with the search in this folder; give the command as it was", metavar="DIR"),
 ]
 VERIFY = [
     SOLVE[0],
@@ -188,6 +213,7 @@ OPTIONS = {
     "open": OPEN,
     "economy": ECONOMY,
     "compare": COMPARE,
+    "tune": TUNE,
     "verify": VERIFY,
     "bench": BENCH,
     "plan": PLAN,

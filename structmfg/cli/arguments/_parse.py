@@ -21,7 +21,7 @@ from structmfg.cli.arguments._options import COMMANDS, OPTIONS, OUTPUT, PRECISIO
 if TYPE_CHECKING:
     from structmfg.cli.arguments.config import Layer
 
-_OF_A_GAME = ("solve", "compare", "verify", "plan")
+_OF_A_GAME = ("solve", "compare", "tune", "verify", "plan")
 # Where the options of a solve stand in a configuration file; the others are in [run] by their names.
 _PLACES = {"game": ("game", "name"), "solver": ("solver", "name")}
 _PLACES |= {name: ("solver", name) for name in ("preset", "policy", "optimiser")}
@@ -135,7 +135,7 @@ def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, li
 
     of_game = fields.economy_group(game) if command == "economy" else fields.game_group(game, command)
     groups = [of_game]
-    if command in ("solve", "plan"):
+    if command in ("solve", "plan", "tune"):
         solver = _last_value(argv, "--solver") or named["solver"] or "rspg"
         preset = _last_value(argv, "--preset") or named["preset"] or "default"
         taken = {option.name for option in of_game.options}

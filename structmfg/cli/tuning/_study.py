@@ -1,0 +1,137 @@
+"""The study of a search in its folder: an Optuna study in study.db, which goes on after an interruption.
+
+Every trial has a sampler of its own, made of the seed and the trial's number, so that a search that was interrupted
+suggests what it would have suggested without.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from structmfg._text import printable
+from structmfg.cli.tuning._spaces import Choices, Space
+from structmfg.cli.tuning._trial import Outcome, TrialFailed
+
+FILE = "study.db"
+_NAME, _OUTCOME = "structmfg", "outcome"
+_FEWEST_FOR_IMPORTANCES = 4
+_RANDOM = 8  # trials before the sampler learns from what it has seen
+_SAMPLER_STEP = 1_000_003
+
+
+class Trial(NamedTuple):
+    """A trial as the report has it.
+
+    Attributes:
+        number: Its number, from 0; that of the preset's settings is 0.
+        settings: What it was searched with.
+        value: Its exploitability; None where it failed.
+        kind: The kind of exploitability.
+        result: How the solve ended, or "failed".
+        steps: Updates made.
+        train_seconds: Seconds of training.
+        compile_seconds: Seconds of compilation.
+        message: Why it failed.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    value: float | None
+    kind: str = ""
+    result: str = "failed"
+    steps: int = 0
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    message: str = ""
+
+
+def import_optuna() -> ModuleType:
+    """Optuna, which says nothing but errors. `ValueError` where it is not installed."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise ValueError("tune needs Optuna: pip install 'structmfg[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+class Study:
+    """The trials of a search, and what is to be tried next."""
+
+    def __init__(self, folder: Path, spaces: Mapping[str, Space], start: Mapping[str, Any], seed: int) -> None:
+        """Open the study in a folder, or make one whose first trial has the settings `start`."""
+        self._optuna = import_optuna()
+        self._spaces, self._seed = dict(spaces), seed
+        self._study = self._optuna.create_study(
+            storage=f"sqlite:///{folder.resolve() / FILE}", study_name=_NAME, load_if_exists=True
+        )
+        known = self._study.get_trials(deepcopy=False)
+        if not known:
+            self._study.enqueue_trial(dict(start))
+        states = self._optuna.trial.TrialState
+        for trial in known:  # a process was killed in the midst of it: the same settings again
+            if trial.state == states.RUNNING:
+                self._study.enqueue_trial(trial.params, skip_if_exists=True)
+                self._study.tell(trial.number, state=states.FAIL)
+
+    def trials(self) -> list[Trial]:
+        """The trials that have ended, in order; those that were interrupted are made again, and left out."""
+        found = []
+        for trial in self._study.get_trials(deepcopy=False):
+            attributes = trial.user_attrs
+            if trial.state.is_finished() and _OUTCOME in attributes:
+                found.append(Trial(len(found), dict(trial.params), trial.value, **attributes[_OUTCOME]))
+        return found
+
+    @property
+    def importances(self) -> dict[str, float]:
+        """How much each setting matters for being among the best (PED-ANOVA); none where trials are too few."""
+        evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
+        if sum(trial.value is not None for trial in self.trials()) < _FEWEST_FOR_IMPORTANCES:
+            return {}
+        try:
+            found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+        except (ValueError, RuntimeError):  # all values are the same
+            return {}
+        return {name: float(share) for name, share in found.items()}
+
+    def try_next(self, run: Callable[[dict[str, Any]], Outcome]) -> tuple[Trial, str]:
+        """Make one more trial; the trial, and its settings as TOML. One that fails is recorded as failed.
+
+        An interruption leaves it as it is: it is made again when the study is opened the next time.
+        """
+        done = len(self.trials())
+        self._study.sampler = self._optuna.samplers.TPESampler(
+            seed=(self._seed * _SAMPLER_STEP + done) % 2**32, n_startup_trials=_RANDOM
+        )
+        trial = self._study.ask()
+        settings = {name: _suggest(trial, name, space) for name, space in self._spaces.items()}
+        try:
+            outcome = run(settings)
+        except TrialFailed as error:
+            self._tell(trial, None, {"message": printable(str(error))})
+            return self.trials()[-1], ""
+        kept = {
+            name: getattr(outcome, name) for name in ("kind", "result", "steps", "train_seconds", "compile_seconds")
+        }
+        self._tell(trial, outcome.value, kept)
+        return self.trials()[-1], outcome.toml
+
+    def _tell(self, trial: Any, value: float | None, outcome: dict[str, Any]) -> None:
+        trial.set_user_attr(_OUTCOME, outcome)
+        self._study.tell(trial, value, self._optuna.trial.TrialState.FAIL if value is None else None)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The trial of the least exploitability; among equal ones the first."""
+    measured = [trial for trial in trials if trial.value is not None]
+    return min(measured, key=lambda trial: trial.value, default=None)  # type: ignore[arg-type, return-value]
+
+
+def _suggest(trial: Any, name: str, space: Space) -> Any:
+    if isinstance(space, Choices):
+        return trial.suggest_categorical(name, list(space.values))
+    if space.whole:
+        return trial.suggest_int(name, int(space.low), int(space.high), log=space.log)
+    return trial.suggest_float(name, space.low, space.high, log=space.log)

@@ -1,0 +1,233 @@
+"""`structmfg tune`: what it searches, what it keeps, and how it goes on."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from structmfg.cli import main
+from structmfg.cli.arguments import Option
+from structmfg.cli.tuning import _trial, _tune
+from structmfg.cli.tuning._spaces import _SPACES, FIXED, Choices, Range, fields_of, read_spaces, spaces, unknown_fields
+from structmfg.solvers import SOLVERS
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
+TINY = ["left_right", "--solver", "mirror_descent", "--iterations", "5", "--seconds", "5", "--trials"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def result_of(folder):
+    return json.loads((Path(folder) / "result.json").read_text())
+
+
+# Where settings are searched; these need no Optuna.
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_setting_of_the_package_is_known(solver):
+    """A field that is added to a solver gets a range, or a place among those that are not searched."""
+    assert unknown_fields(solver) == []
+    assert not FIXED & _SPACES.keys()
+
+
+def test_ranges_lie_around_the_preset():
+    suited = {"learning_rate": 0.02, "adaptive": False, "temperature": 0.0, "num_paths": 2, "inner": 10, "damping": 1.0}
+    found = spaces("rspg", suited, {"schedule": "linear"})
+    assert found["learning_rate"] == Range(0.002, 0.2, log=True)
+    assert found["num_paths"] == Range(1, 8, log=True, whole=True)
+    assert "temperature" not in found  # there is nothing around zero
+    assert "schedule" not in found  # it was given
+    assert spaces("prior_descent", suited, {}) == {"inner": Range(2, 40, log=True, whole=True)}
+    assert spaces("fixed_point", suited, {}) == {"damping": Range(0.05, 1.0)}
+    assert "num_states" not in fields_of("rspg")
+
+
+def test_ranges_of_ones_own():
+    options = {
+        "learning_rate": Option("learning_rate", float, ""),
+        "num_paths": Option("num_paths", int, ""),
+        "window": Option("window", int | None, ""),
+    }
+    words = ["learning-rate=1e-4:1e-1:log", "num_paths=2:16", "window=8,none"]
+    assert read_spaces(words, options) == {
+        "learning_rate": Range(1e-4, 1e-1, log=True),
+        "num_paths": Range(2, 16, whole=True),
+        "window": Choices((8, None)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--search", "learning_rate"], "--search takes SETTING=LOW:HIGH, LOW:HIGH:log or A,B, but was given"),
+        (["--search", "rate=1:2"], "unknown setting of --search 'rate'; did you mean"),
+        (["--search", "learning_rate=2:1"], "--search learning_rate needs finite numbers LOW:HIGH, the first below"),
+        (["--search", "learning_rate=0:1:log"], "so LOW must be above 0, but is 0"),
+        (["--search", "learning_rate=a:1"], "learning_rate must be a number, but is 'a'"),
+        (["--search", "adaptive=true"], "--search adaptive needs two values or more"),
+        (["--search", "adaptive=0:1"], "--search adaptive takes a list such as A,B: it is no number"),
+        (["--search", "information=full,publik"], "unknown information 'publik'"),
+        (["--search", "learning_rate=1:2", "learning-rate=2:3"], "--search has learning_rate twice"),
+        (["--search", "learning_rate=1:2", "--learning-rate", "1"], "learning_rate is searched, and given as well"),
+        (["--trials", "0"], "trials must be a whole number of at least 1, but is 0"),
+        (["--seconds", "0"], "max_seconds must be finite and above 0, but is 0"),
+        (["--measure", "clear"], "unknown measure 'clear'"),
+        (["--resume", "nowhere"], "nowhere holds no search: it has no tuning.json"),
+    ],
+)
+def test_refused(words, message, capsys):
+    pytest.importorskip("optuna")
+    assert main(["tune", *TINY, "1", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not Path("runs").exists()
+
+
+def test_without_optuna(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["tune", *TINY, "1"]) == 2
+    assert "tune needs Optuna: pip install 'structmfg[tune]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["[solver]\nname='spg'"], "has settings of spg, which --solvers does not name"),
+        (["[solver]\nname='rspg'", "[solver]\nname='rspg'"], "--config has settings of rspg twice"),
+        (["[game]\nname='macro'\n[solver]\nname='rspg'"], "is about the game macro, but the comparison is about"),
+        (["[solver]\nname='rspg'\npreset='paper'"], "compare takes settings beyond the default preset only"),
+        (["[solver]\nname='rspg'\nlearning_rat=1.0"], "unknown setting of the solver 'learning_rat'; did you mean"),
+    ],
+)
+def test_files_that_compare_refuses(files, message, capsys):
+    for place, text in enumerate(files):
+        Path(f"{place}.toml").write_text(text)
+    words = [f"{place}.toml" for place in range(len(files))]
+    assert main(["compare", "beach_bar", "--solvers", "rspg", "--config", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+# Searches.
+
+
+def test_a_search_finds_better_settings_and_the_same_ones_again(capsys):
+    """The first trial is the preset; the best one's file makes a run that reaches the same number."""
+    pytest.importorskip("optuna")
+    assert main(["tune", *TINY, "5", "--seed", "3", "--out", "t", "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    found = json.loads(captured.out)
+    assert captured.out.count("\n") == 1
+    assert found == result_of("t")
+    trials = found["trials"]
+    assert [trial["number"] for trial in trials] == list(range(5))
+    assert trials[0]["settings"] == {"learning_rate": 0.1, "adaptive": False}
+    assert all(trial["steps"] == 5 and trial["kind"] == "non_anticipative, exact" for trial in trials)
+    assert found["best"]["value"] == min(trial["value"] for trial in trials) < trials[0]["value"]
+    assert set(found["importances"]) == {"learning_rate", "adaptive"}
+    report = Path("t/report.html").read_text()
+    assert "PED-ANOVA" in report
+    assert report.count("data:image/png") == 3
+
+    best = tomllib.loads(Path("t/best.toml").read_text())
+    assert best["solver"]["learning_rate"] == found["best"]["settings"]["learning_rate"]
+    assert main(["solve", "--config", "t/best.toml", "--out", "again", "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    words = ["--config", "t/best.toml", "--seeds", "1", "--max-seconds", "5", "--out", "compared", "--json", "--quiet"]
+    assert main(["compare", "left_right", "--solvers", "mirror_descent,fictitious_play", *words]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["settings"]["mirror_descent"]["learning_rate"] == found["best"]["settings"]["learning_rate"]
+    run = json.loads(Path("compared/runs/mirror_descent-0/settings.json").read_text())
+    assert run["hyper_parameters"]["adaptive"] == found["best"]["settings"]["adaptive"]
+    assert again["exploitability"]["non_anticipative"] == pytest.approx(found["best"]["value"], rel=1e-9)
+
+
+def test_own_range_and_given_settings(capsys):
+    pytest.importorskip("optuna")
+    words = ["--search", "learning_rate=5:6", "--adaptive", "--out", "t", "--json"]
+    assert main(["tune", *TINY, "3", *words]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert all(5 <= trial["settings"]["learning_rate"] <= 6 for trial in found["trials"])  # the preset lies outside
+    assert found["search"] == {"learning_rate": "5 to 6"}
+    assert tomllib.loads(Path("t/best.toml").read_text())["solver"]["adaptive"] is True
+    assert "Given, and not searched: adaptive True" in captured.err
+
+
+def test_trials_that_fail_are_kept(monkeypatch):
+    """One is refused by its solver, one has no finite exploitability; the search goes on."""
+    pytest.importorskip("optuna")
+    spoiled, values = iter([{"learning_rate": -1.0}, {}, {}]), iter([float("nan"), 0.5])
+    monkeypatch.setattr(_tune, "_consistent", lambda settings, *rest: settings | next(spoiled))
+    monkeypatch.setattr(_trial, "measured", lambda *of: (next(values), "clairvoyant"))
+    assert main(["tune", *TINY, "3", "--out", "t", "--quiet"]) == 0
+    trials = result_of("t")["trials"]
+    assert [trial["result"] for trial in trials] == ["failed", "failed", "completed"]
+    assert trials[0]["message"] == "ValueError: learning_rate must be finite and above 0, but is -1.0"
+    assert trials[1]["message"] == "the exploitability is nan"
+    assert [trial["value"] for trial in trials] == [None, None, 0.5]
+    assert result_of("t")["best"]["number"] == 2
+    assert "must be finite and above 0" in Path("t/report.html").read_text()
+
+
+def test_all_trials_failed(capsys, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(_tune, "_consistent", lambda settings, *rest: {"learning_rate": -1.0})
+    assert main(["tune", *TINY, "1", "--out", "t", "--quiet"]) == 1
+    assert result_of("t")["best"] is None
+    assert not Path("t/best.toml").exists()
+
+
+def test_more_trials_and_another_search(capsys):
+    """The same command with more trials goes on; what was there stays. Other settings are refused."""
+    pytest.importorskip("optuna")
+    assert main(["tune", *TINY, "2", "--out", "t", "--quiet"]) == 0
+    before = result_of("t")["trials"]
+    assert main(["tune", *TINY, "3", "--resume", "t", "--quiet"]) == 0
+    assert result_of("t")["trials"][:2] == before
+    assert len(result_of("t")["trials"]) == 3
+    assert main(["tune", *TINY, "3", "--seed", "1", "--out", "t"]) == 2
+    assert "t holds another search (another seed): choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on():
+    """With SIGKILL amid a trial: the trials that had ended stay, that one is made again, and no other ones come."""
+    pytest.importorskip("optuna")
+    whole = ["tune", *TINY, "5", "--quiet", "--out"]
+    assert main([*whole, "whole"]) == 0
+    process = subprocess.Popen([sys.executable, "-m", "structmfg", *whole, "killed"], env=os.environ)
+    while not Path("killed/best.toml").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not Path("killed/result.json").exists()
+    assert main([*whole, "killed"]) == 0
+    first, second = (result_of(folder)["trials"] for folder in ("whole", "killed"))
+    assert [trial["settings"] for trial in first] == [trial["settings"] for trial in second]
+    assert [trial["value"] for trial in first] == [trial["value"] for trial in second]
+
+
+@pytest.mark.slow
+def test_a_trained_solver_fills_the_clock(capsys):
+    """Without a number of updates a trial has as many as its seconds take, planned by a trial of its pace."""
+    pytest.importorskip("optuna")
+    words = ["--trials", "2", "--seconds", "2", "--hidden", "4", "--width", "4", "--out", "t", "--quiet"]
+    words += ["--search", "temperature=0.1:10:log", "final_temperature=0.01:5:log"]
+    assert main(["tune", "linear_quadratic", "--solver", "spg", "--num-states", "15", "--horizon", "5", *words]) == 0
+    for trial in result_of("t")["trials"]:
+        assert trial["result"] in ("completed", "time_limit")  # where the machine has become slower
+        assert trial["kind"] == "public, exact"
+        assert 0.5 < trial["train_seconds"] <= 2.5
+        assert trial["steps"] > 20
