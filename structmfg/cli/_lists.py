@@ -73,6 +73,7 @@ _ABOUT = {
     "rspg_gae": _About(_TRAINED, "Long horizons: it trains on windows of them, with a critic."),
     "spg": _About(_TRAINED, "Where the latest observation says all that is public, or to see what memory is worth."),
     "tabular_spg": _About(_TRAINED, "One or two observations in a known range: a table over bins of them."),
+    "deep_fictitious_play": _About(_TRAINED, "Where RSPG cycles: a network of the average of all responses so far."),
     "ippo": _About(_TRAINED, "Comparison with reinforcement learning from samples, without memory."),
     "rippo": _About(_TRAINED, "Comparison with reinforcement learning from samples, with memory."),
     "m_omd": _About(_TRAINED, "Comparison with value-based learning from samples."),
@@ -86,6 +87,11 @@ _ABOUT = {
     "munchausen": _About(_CERTIFIED, "Mirror descent whose former values are kept in the policy."),
     "policy_iteration": _About(_CERTIFIED, "Weak interaction: evaluates the policy instead of best responses."),
     "prior_descent": _About(_CERTIFIED, "Where the fixed point cycles: soft responses around a prior."),
+    "accelerated_mirror_descent": _About(_CERTIFIED, "Mirror descent in about the square root of the steps."),
+    "occupation_inclusion": _About(
+        _CERTIFIED, "Monotone games with moves that nobody changes: steps along the rewards."
+    ),
+    "mf_omo": _About(_CERTIFIED, "Games that are not monotone: descent of all residuals of an equilibrium at once."),
     "stationary": _About(
         "The exact exploitability of the policy that is returned, and how far its mean field is from stationary.",
         "Games that go on for ever: Newton's method, or the classical iterations by --method.",

@@ -52,6 +52,7 @@ from structmfg.evaluation._paths import (
     Form,
     Position as Position,
     Trajectory,
+    allowed_logits as allowed_logits,
     gradient_along as gradient_along,
     initial_position as initial_position,
     policy_gradient,

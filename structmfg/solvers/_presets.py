@@ -27,15 +27,18 @@ from structmfg.policies import (
 from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver, check_horizon
 from structmfg.solvers._former_names import check_present_names
 from structmfg.solvers.exact import (
+    AcceleratedMirrorDescent,
     ExactEquilibrium,
     FictitiousPlay,
     FixedPoint,
     MunchausenMirrorDescent,
+    OccupationInclusion,
+    OccupationMeasureOptimisation,
     OnlineMirrorDescent,
     PolicyIteration,
     PriorDescent,
 )
-from structmfg.solvers.gradient import RSPG, SPG, TabularSPG, WindowedRSPG
+from structmfg.solvers.gradient import RSPG, SPG, DeepFictitiousPlay, TabularSPG, WindowedRSPG
 from structmfg.solvers.infinite_horizon import StationaryMeanFieldEquilibrium
 from structmfg.solvers.sampled import IPPO, RIPPO, MunchausenOMD
 
@@ -44,6 +47,7 @@ SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
     "rspg_gae": WindowedRSPG,
     "spg": SPG,
     "tabular_spg": TabularSPG,
+    "deep_fictitious_play": DeepFictitiousPlay,
     "ippo": IPPO,
     "rippo": RIPPO,
     "m_omd": MunchausenOMD,
@@ -54,6 +58,9 @@ SOLVERS: dict[str, type[TrainingSolver] | type[TreeSolver]] = {
     "munchausen": MunchausenMirrorDescent,
     "policy_iteration": PolicyIteration,
     "prior_descent": PriorDescent,
+    "accelerated_mirror_descent": AcceleratedMirrorDescent,
+    "occupation_inclusion": OccupationInclusion,
+    "mf_omo": OccupationMeasureOptimisation,
     "stationary": StationaryMeanFieldEquilibrium,
 }
 _BUILT_IN = frozenset(SOLVERS)

@@ -21,13 +21,15 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.evaluation import Certificate, Flow, Information, Table, TreeProblem, greedy, soft
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import LEAST_PROBABILITY, conditional
+
+_FASTER, _SLOWER = 1.2, 0.5  # factors of an adaptive learning rate
 
 
 class Iterate(NamedTuple):
@@ -38,6 +40,8 @@ class Iterate(NamedTuple):
         expect: The mean fields that agents expect.
         memory: What the solver keeps besides.
         steps: The number of steps made.
+        pace: The factor of the learning rate where that is adaptive, else one.
+        gain: The exploitability that was certified last where the learning rate is adaptive, else infinite.
     """
 
     policy: Table
@@ -45,6 +49,8 @@ class Iterate(NamedTuple):
     expect: Flow
     memory: Table
     steps: Int[Array, ""]
+    pace: Float[Array, ""]
+    gain: Float[Array, ""]
 
 
 class Classical(TreeSolver):
@@ -53,7 +59,8 @@ class Classical(TreeSolver):
     @override
     def init(self, problem: TreeProblem) -> Iterate:
         policy, flow = problem.play(problem.uniform())
-        return Iterate(policy, flow, flow, self.remember(problem, flow, policy), jnp.zeros((), int))
+        memory, start = self.remember(problem, flow, policy), jnp.zeros((), int)
+        return Iterate(policy, flow, flow, memory, start, jnp.ones(()), jnp.asarray(jnp.inf))
 
     def remember(self, problem: TreeProblem, flow: Flow, policy: Table) -> Table:
         """The memory at the start."""
@@ -163,9 +170,10 @@ class _MirrorStep(Classical):
     def __check_init__(self) -> None:
         check_positive("learning_rate", self.learning_rate)
 
-    def relative(self, policy: Table, q: Array) -> tuple[Array, Array]:
-        """The soft response relative to the policy."""
-        return soft(q, jnp.asarray(1 / self.learning_rate)[None], jnp.maximum(policy, LEAST_PROBABILITY))
+    def relative(self, policy: Table, q: Array, pace: Array | float = 1.0) -> tuple[Array, Array]:
+        """The soft response relative to the policy, at so many times the learning rate."""
+        temperature = jnp.asarray(1 / (pace * self.learning_rate))
+        return soft(q, temperature[None], jnp.maximum(policy, LEAST_PROBABILITY))
 
 
 class OnlineMirrorDescent(_MirrorStep):
@@ -173,16 +181,28 @@ class OnlineMirrorDescent(_MirrorStep):
 
     Attributes:
         learning_rate: The weight of the sum, per unit of reward.
+        adaptive: Whether the learning rate changes: by a fifth more after a step that lowered the exploitability, to
+            half of it after one that did not. Then `learning_rate` is that of the first step.
         tolerance, information: See `TreeSolver`.
     """
 
     learning_rate: float = 0.1
+    adaptive: bool = eqx.field(static=True, default=False)
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
 
     @override
     def respond(self, state: Iterate, before: tuple[Table, Table], q: Array) -> tuple[Array, Array]:
-        return self.relative(before[0], q)[0], jnp.sum(before[0] * q, axis=-1)
+        return self.relative(before[0], q, state.pace)[0], jnp.sum(before[0] * q, axis=-1)
+
+    @override
+    def certify(self, problem: TreeProblem, state: Iterate) -> tuple[Iterate, Certificate]:
+        state, certificate = super().certify(problem, state)
+        if self.adaptive:
+            gain = jnp.sum(certificate.gain)
+            factor = jnp.where(gain < state.gain, _FASTER, _SLOWER)
+            state = state._replace(pace=factor * state.pace, gain=gain)
+        return state, certificate
 
 
 class MunchausenMirrorDescent(_MirrorStep):
