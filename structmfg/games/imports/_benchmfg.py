@@ -75,7 +75,7 @@ class BenchMFGGame(NoiselessGame):
 def from_benchmfg(specification: Any) -> Game:
     """The game of a specification of Bench-MFG (the package `bench-mfg-suite`), which goes on for ever.
 
-    Bench-MFG writes moves and rewards with JAX, so the game is compiled like any other. Bench-MFG measures exploitability
+    Bench-MFG writes moves and rewards with JAX, so the game is compiled like any other. It measures exploitability
     over its finite horizon, after 50 steps of the mean field; here values are for ever and the mean field is the
     stationary one.
 

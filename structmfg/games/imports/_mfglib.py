@@ -14,7 +14,7 @@ from structmfg.games._base import Game
 from structmfg.games._kinds import NoiselessGame
 from structmfg.games._validate import check_definition, check_game
 from structmfg.games.imports._host import call_on_host
-from structmfg.games.imports._torch import CannotTranslate, TorchFunction
+from structmfg.games.imports._torch import CannotTranslateError, TorchFunction
 from structmfg.operators import DenseKernel, SuccessorKernel, TransitionKernel
 
 _MAX_ENTRIES = 2**27  # of the dense table that MFGLib makes of the transition probabilities
@@ -202,7 +202,7 @@ class _ByTime:
         try:
             graph = TorchFunction(lambda joint: self._function(time, joint), _tensor(self._points[0]))
             translated = np.stack([np.asarray(graph(jnp.asarray(point))) for point in self._points])
-        except (CannotTranslate, TypeError, ValueError):
+        except (CannotTranslateError, TypeError, ValueError):
             return _Callback(self._function, time, self._shape)
         with np.errstate(invalid="ignore"):
             scale = max(float(np.abs(values).max()), 1.0)

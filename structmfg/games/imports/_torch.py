@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 
-class CannotTranslate(Exception):
+class CannotTranslateError(Exception):
     """The function decides by the values of its input, or uses an operation that has no translation here."""
 
 
@@ -53,7 +53,7 @@ class TorchFunction:
             else:
                 name = str(node.target).split(".")[1] if str(node.target).startswith("aten.") else str(node.target)
                 if name not in OPERATIONS:
-                    raise CannotTranslate(f"the operation {node.target}")
+                    raise CannotTranslateError(f"the operation {node.target}")
                 if any(each in varying for each in node.all_input_nodes):
                     varying.add(node)
                 named = {key: read(value) for key, value in node.kwargs.items() if key in _NAMED}
@@ -96,7 +96,7 @@ def _recorded(function: Callable[[Any], Any], example: Any) -> Any:
     """The graph of a function in ATen operations that write nowhere.
 
     Raises:
-        CannotTranslate: If the function decides by the values of its input.
+        CannotTranslateError: If the function decides by the values of its input.
     """
     from torch._decomp import core_aten_decompositions
     from torch.func import functionalize
@@ -106,7 +106,7 @@ def _recorded(function: Callable[[Any], Any], example: Any) -> Any:
     try:
         graph = make_fx(pure, decomposition_table=core_aten_decompositions())(example)
     except RuntimeError as error:  # what PyTorch raises where a number of a recorded tensor is asked for
-        raise CannotTranslate(str(error).partition("\n")[0]) from error
+        raise CannotTranslateError(str(error).partition("\n")[0]) from error
     graph.graph.eliminate_dead_code()
     return graph
 
