@@ -1,8 +1,8 @@
 """Newton's method along the branch of soft equilibria that begins at the uniform policy, down to temperature zero.
 
-As in `_annealed`, F(x; lambda) are the aggregates that follow where agents expect the aggregates x and respond softly at
-temperature lambda. The solutions of F(x; lambda) = x form a curve in (x, log lambda), which is followed by arc length, so
-that it may turn back in lambda on its way (pseudo-arclength continuation: Keller 1977; Allgower & Georg 2003,
+As in `_annealed`, F(x; lambda) are the aggregates that follow where agents expect the aggregates x and respond softly
+at temperature lambda. The solutions of F(x; lambda) = x form a curve in (x, log lambda). It is followed by arc length,
+so that it may turn back in lambda on its way (pseudo-arclength continuation: Keller 1977; Allgower & Georg 2003,
 doi:10.1137/1.9780898719154). This is the tracing of logit equilibria of games of finitely many players (McKelvey &
 Palfrey 1995, doi:10.1006/game.1995.1023; Turocy 2005, doi:10.1016/j.geb.2004.04.003). It needs no monotone game, but
 the derivative of F: one sweep back and forth for each of the unknowns.
