@@ -3,6 +3,8 @@
 `structmfg plan`: predict what an update costs on several devices.
 """
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,8 +15,8 @@ from rich.text import Text
 from structmfg import benchmarks, solvers
 from structmfg._checks import check_integer
 from structmfg._files import output_folder
-from structmfg.benchmarks import Case, Row, describe
-from structmfg.cli._output import console, print_json, table_of_numbers
+from structmfg.benchmarks import Case, Row, describe, every_game
+from structmfg.cli._output import console, number, print_json, table_of_numbers
 from structmfg.cli.arguments import Arguments
 from structmfg.games import Game, make
 from structmfg.runs import gibibytes
@@ -22,6 +24,10 @@ from structmfg.runs import gibibytes
 
 def bench(arguments: Arguments) -> int:
     """Exit code 0 unless something is computed wrongly, or nothing could be measured; a missed target is printed."""
+    if "all" in arguments.games:
+        return _every_game(arguments)
+    if arguments.solvers or arguments.max_seconds:
+        raise ValueError("--solvers and --max-seconds are for bench --games all")
     jax.config.update("jax_platforms", "cpu")  # of this process: one that finds a GPU keeps some of its memory
     plan = benchmarks.QUICK if arguments.quick else benchmarks.FULL
     planned = benchmarks.cases(
@@ -47,6 +53,33 @@ def bench(arguments: Arguments) -> int:
         raise RuntimeError(f"{len(wrong)} forms are wrong on this device, the first of them {wrong[0]}")
     if not result["counts"]["ok"]:
         raise RuntimeError(f"nothing could be measured; the reasons are in {folder / 'bench.json'}")
+    return 0
+
+
+def _every_game(arguments: Arguments) -> int:
+    """Every solver on every game; exit code 0 unless nothing could be measured."""
+    if list(arguments.games) != ["all"] or arguments.sizes or arguments.peer:
+        raise ValueError("--games all stands alone: it takes every game at its own size, without other libraries")
+    out = console(arguments)
+    solvers_chosen = [name.strip() for name in (arguments.solvers or "").split(",") if name.strip()]
+    folder = Path(arguments.out) if arguments.out and Path(arguments.out, "result.json").exists() else None
+    with contextlib.nullcontext(folder) if folder else output_folder(arguments.out, "bench-all") as place:
+        result = every_game.run_all(
+            place,
+            solvers=solvers_chosen,
+            max_seconds=10.0 if arguments.max_seconds is None else arguments.max_seconds,
+            log=lambda line: out.print(line, soft_wrap=True),
+        )
+    table = Table("game", "uniform policy", "best solver", "excess", box=None, padding=(0, 2, 0, 0))
+    for row in result["table"]:
+        excess = row["excess"].get(row["best"])
+        table.add_row(row["game"], number(row["uniform"]), row["best"] or "–", number(excess))
+    out.print(table)
+    out.print(f"report: {place / 'report.html'}", soft_wrap=True)
+    if arguments.json:
+        print_json({**result, "out": str(place), "report": str(place / "report.html")})
+    if not any(each["status"] == "ok" for each in result["entries"]):
+        raise RuntimeError(f"nothing could be measured; the reasons are in {place / 'result.json'}")
     return 0
 
 

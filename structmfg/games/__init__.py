@@ -47,6 +47,7 @@ from structmfg.games._validate import (
 )
 from structmfg.games._vector import as_vector, from_vector, num_entries
 from structmfg.games.arrays import ArrayGame, from_arrays
+from structmfg.games.imports import from_benchmfg, from_mfglib
 from structmfg.games.models import (
     BankRun,
     BeachBar,
@@ -141,6 +142,8 @@ __all__ = [
     "draw_actions",
     "draw_categorical",
     "from_arrays",
+    "from_benchmfg",
+    "from_mfglib",
     "from_vector",
     "game_name",
     "history_indices",

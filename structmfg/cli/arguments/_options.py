@@ -191,11 +191,20 @@ VERIFY = [
 BENCH = [
     Option("quick", bool, "a selection, in at most ten minutes", default=False),
     Option("device", str, "where to measure", None, "the one that JAX picks", "{cpu,gpu}"),
-    Option("games", list[str], "of beach_bar, linear_quadratic, macro", (), "all three", "GAME"),
+    Option(
+        "games",
+        list[str],
+        "of beach_bar, linear_quadratic, macro; or all: every solver on every game",
+        (),
+        "all three",
+        "GAME",
+    ),
     Option("sizes", list[int], "numbers of states", (), "each game's own", "N"),
     Option("peer", list[str], "another library to time (see benchmarks.Peer)", (), metavar="MODULE:CLASS"),
     Option("seed", int, "of policies, noise and training", 0, "0"),
-    _out("runs/bench"),
+    Option("solvers", str, "with --games all: a list of solvers, separated by commas", None, "all"),
+    Option("max_seconds", float, "with --games all: of training for every solver and game", None, "10"),
+    _out("runs/bench", ", or with --games all that of a run to go on with"),
 ]
 PLAN = [
     SOLVE[0],

@@ -1,13 +1,14 @@
 """Certified equilibria on noise trees, and the floor of clairvoyant exploitability.
 
-There are two methods, chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed
-point in these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). Either way
-a certificate alone decides: the exploitability by an exact best response on the tree. `converged` means that it is at
-most the tolerance. Where public information has no exact best response, the result is at most `uncertified`. Whatever
-happens, the policy returned is that of the least certificate computed.
+Two methods are chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
+these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). A third is for
+small games that need not be monotone: Newton's method along the curve of soft equilibria (`_continuation`). Whichever
+is taken, a certificate alone decides: the exploitability by an exact best response on the tree. `converged` means that
+it is at most the tolerance. Where public information has no exact best response, the result is at most `uncertified`.
+Whatever happens, the policy returned is that of the least certificate computed.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
 from typing_extensions import override
@@ -19,18 +20,20 @@ from structmfg.games import MAX_SCENARIOS, Game
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import STEPS_PER_CERTIFICATE, Accelerated, AcceleratedState
 from structmfg.solvers.exact._annealed import Annealed
+from structmfg.solvers.exact._continuation import Continuation
 from structmfg.solvers.loop import solve
 
-Method = Literal["auto", "annealed", "mirror"]
+Method = Literal["auto", "annealed", "mirror", "newton"]
 
 
 class ExactEquilibrium(TreeSolver):
-    """An equilibrium by the annealed soft fixed point or by accelerated mirror descent.
+    """An equilibrium by the annealed soft fixed point, by accelerated mirror descent or by Newton's method.
 
     Attributes:
         tolerance: The exploitability to reach, in units of the return.
         information: "full" for a policy that knows the noise so far, "public" for one that knows the observations.
-        method: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror".
+        method: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror". "newton"
+            follows the curve of soft equilibria of a small game, which need not be monotone.
         rate: The factor by which the temperature of "annealed" falls.
         memory: The number of residuals that Anderson's method combines in "annealed".
         stiffness: The stiffness of the steps of "mirror", in units of the reward; None for an estimate.
@@ -49,20 +52,22 @@ class ExactEquilibrium(TreeSolver):
     cycle: int = 60
 
     def __check_init__(self) -> None:
-        check_name("method", self.method, ("auto", "annealed", "mirror"))
+        check_name("method", self.method, get_args(Method))
         check_between("rate", self.rate, 0.01, 0.99)
         check_integer("memory", self.memory, at_least=2)
         _check_mirror(self.stiffness, self.cycle)
 
-    def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated:
+    def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated | Continuation:
         few_aggregates = problem.aggregates.shape[0] < problem.aggregates.shape[1]
         if self.method == "annealed" or (self.method == "auto" and few_aggregates):
             return Annealed(self.rate, self.memory)
+        if self.method == "newton":
+            return Continuation()
         return Accelerated(self.stiffness, self.cycle)
 
     @override
     def steps_per_certificate(self, problem: TreeProblem) -> int:
-        return 1 if isinstance(self._iteration(problem), Annealed) else STEPS_PER_CERTIFICATE
+        return STEPS_PER_CERTIFICATE if isinstance(self._iteration(problem), Accelerated) else 1
 
     @override
     def init(self, problem: TreeProblem) -> Any:

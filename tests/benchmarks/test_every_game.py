@@ -1,0 +1,54 @@
+"""`structmfg bench --games all`: what it plans, what it reads, and that it goes on where it was."""
+
+import json
+import subprocess
+
+import pytest
+
+from structmfg.benchmarks import every_game
+from structmfg.games import GAMES
+from structmfg.solvers import SOLVERS
+
+
+def test_pairs_that_do_not_suit_say_why():
+    found = {(each.game, each.solver): each for each in every_game.entries(["macro", "sis", "left_right"])}
+    assert len(found) == 3 * len(SOLVERS)
+    assert found["macro", "exact"].status == "not for it"
+    assert "noise tree needs finite common noise" in found["macro", "exact"].reason
+    assert "infinite horizon" in found["left_right", "stationary"].reason
+    assert [found[game, "rspg"].status for game in ("macro", "left_right")] == ["planned"] * 2
+    assert found["sis", "stationary"].status == "planned"
+
+
+@pytest.mark.parametrize(("games", "solvers"), [(["nothing"], []), ([], ["nothing"])])
+def test_unknown_names_are_refused(games, solvers):
+    with pytest.raises(ValueError, match="unknown"):
+        list(every_game.entries(games, solvers))
+
+
+def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Pairs that are done are read; one that fails leaves the others alone."""
+    result = every_game.run_all(tmp_path, games=["left_right"], solvers=["exact", "stationary"], max_seconds=1)
+    exact, other = result["entries"]
+    assert (exact["status"], exact["result"], other["status"]) == ("ok", "converged", "not for it")
+    assert 0 <= exact["excess"] <= 1e-4
+    assert abs(exact["uniform"] - 0.25) < 1e-5
+    assert result["table"] == [
+        {"game": "left_right", "uniform": exact["uniform"], "best": "exact", "excess": {"exact": exact["excess"]}}
+    ]
+
+    def broken(command, **_):
+        return subprocess.CompletedProcess(command, 1, "", "structmfg: it does not work")
+
+    monkeypatch.setattr(subprocess, "run", broken)
+    again = every_game.run_all(tmp_path, games=["left_right"], solvers=["exact", "fixed_point"], max_seconds=1)
+    assert again["entries"][0] == exact
+    assert again["entries"][1]["status"] == "failed"
+    assert again["entries"][1]["reason"] == "structmfg: it does not work"
+    assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(again))
+    assert "it does not work" in (tmp_path / "report.html").read_text()
+
+
+def test_every_game_has_a_solver():
+    planned = {each.game for each in every_game.entries(solvers=["rspg", "stationary"]) if each.status == "planned"}
+    assert planned == set(GAMES)

@@ -1,0 +1,117 @@
+"""Games of MFGLib: the same policy has the same value and exploitability there and here. Needs the extra `peers`."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import structmfg as smfg
+from structmfg.games import from_mfglib
+from structmfg.verification import verify
+
+torch = pytest.importorskip("torch", reason="PyTorch and MFGLib are in the extra `peers`")
+pytest.importorskip("mfglib", reason="MFGLib is in the extra `peers`")
+import mfglib.alg  # noqa: E402, F401  # before mfglib.scoring, which cannot be imported first
+from mfglib.env import Environment  # noqa: E402
+from mfglib.scoring import exploitability_score  # noqa: E402
+from mfglib.utils import mean_field_from_policy  # noqa: E402
+
+NAMES = [
+    "beach_bar", "building_evacuation", "conservative_treasure_hunting", "crowd_motion", "equilibrium_price",
+    "left_right", "linear_quadratic", "random_linear", "rock_paper_scissors", "susceptible_infected",
+]  # fmt: skip
+OF_ACTIONS = {"conservative_treasure_hunting", "equilibrium_price", "random_linear"}
+
+
+@pytest.fixture(autouse=True)
+def theirs_in_double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def returned(env, policy):
+    """The return of a policy (T+1, *S, *A) by MFGLib's mean field, rewards and initial distribution."""
+    joint = mean_field_from_policy(torch.tensor(policy), env=env)
+    return sum(float((joint[t] * env.reward(t, joint[t])).sum()) for t in range(env.T + 1))
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_values_there_and_here(name):
+    env = getattr(Environment, name)()
+    game = from_mfglib(env)
+    assert ("actions" in game.declared) == (name in OF_ACTIONS)
+    random = np.random.default_rng(3)
+    shape = (game.horizon, game.num_states, game.num_actions)
+    for table in (np.full(shape, 1 / game.num_actions), random.dirichlet(np.ones(game.num_actions), shape[:2])):
+        theirs = table.reshape(game.horizon, *env.S, *env.A)
+        gain = exploitability_score(env, torch.tensor(theirs))
+        response = smfg.solvers.best_response(game, jnp.asarray(table))
+        np.testing.assert_allclose(response.exploitability, gain, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(response.mean_return, returned(env, theirs), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["building_evacuation", "equilibrium_price", "linear_quadratic"])
+def test_equilibria_are_equilibria_by_their_measure(name):
+    env = getattr(Environment, name)()
+    game = from_mfglib(env)
+    solution = smfg.solvers.solve(game, smfg.solvers.ExactEquilibrium(tolerance=1e-6), max_steps=3000)
+    table = smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).policy
+    table = np.asarray(table, float) / np.asarray(table, float).sum(-1, keepdims=True)
+    assert exploitability_score(env, torch.tensor(table.reshape(game.horizon, *env.S, *env.A))) < 1e-4
+
+
+@pytest.mark.parametrize("name", [pytest.param("linear_quadratic", marks=pytest.mark.slow), "equilibrium_price"])
+def test_imported_games_pass_verify(name):
+    """One whose law of motion is called as it is, and one in which actions matter."""
+    assert verify(from_mfglib(getattr(Environment, name)()), num_points=1).passed
+
+
+class Own(Environment):
+    """A user's own environment: decisions by the values of L, parts of states, and a reward that changes with time."""
+
+    def __init__(self, *, wrong=None):
+        def reward(env, t, joint):
+            crowd = joint.sum(dim=-1)
+            if wrong == "shape":
+                return crowd
+            if crowd[0, 0] > 0.4:  # recorded, this would be wrong elsewhere
+                return -crowd[..., None].expand(2, 2, 2) + t
+            out = torch.zeros(2, 2, 2)
+            out[..., 1] -= 0.5 * (crowd if t else crowd**2)
+            return out
+
+        def move(env, t, joint):
+            table = torch.zeros(2, 2, 2, 2, 2)
+            for i in range(2):
+                for j in range(2):
+                    table[i, j, i, j, 0] = 1.0
+                    table[1 - i, j, i, j, 1] = 0.9 if wrong == "sums" else 1.0
+            return table
+
+        super().__init__(
+            T=2, S=(2, 2), A=(2,), mu0=torch.tensor([[0.7, 0.1], [0.1, 0.1]]), r_max=9.0, reward_fn=reward,
+            transition_fn=move,
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("double")
+def test_own_environments_that_decide_by_values_are_called_as_they_are():
+    env = Own()
+    game = from_mfglib(env)
+    table = np.random.default_rng(0).dirichlet(np.ones(2), (3, 4))
+    gain = exploitability_score(env, torch.tensor(table.reshape(3, 2, 2, 2)))
+    np.testing.assert_allclose(smfg.solvers.best_response(game, jnp.asarray(table)).exploitability, gain, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (object(), "must be an mfglib.env.Environment"),
+        (Own(wrong="shape"), "must have shape"),
+        (Own(wrong="sums"), "must sum to 1"),
+    ],
+)
+def test_what_is_no_environment_is_refused(environment, message):
+    with pytest.raises(ValueError, match=message):
+        from_mfglib(environment)
