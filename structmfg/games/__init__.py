@@ -47,6 +47,8 @@ from structmfg.games._validate import (
 )
 from structmfg.games._vector import as_vector, from_vector, num_entries
 from structmfg.games.arrays import ArrayGame, from_arrays
+from structmfg.games.imports import ImportedGame, OpenSpielGame, from_openspiel, openspiel_class
+from structmfg.games.imports import PREFIX as OPENSPIEL_PREFIX
 from structmfg.games.models import (
     BeachBar,
     BeachBarCrowded,
@@ -69,6 +71,7 @@ __all__ = [
     "FORBIDDEN_REWARD",
     "GAMES",
     "MAX_SCENARIOS",
+    "OPENSPIEL_PREFIX",
     "AggregateState",
     "ArrayGame",
     "BeachBar",
@@ -80,6 +83,7 @@ __all__ = [
     "FourRooms",
     "Game",
     "HuggettShocks",
+    "ImportedGame",
     "KrusellSmithCalibration",
     "KrusellSmithGame",
     "LasryLionsChain",
@@ -92,6 +96,7 @@ __all__ = [
     "NoiseTree",
     "NoiselessGame",
     "Observation",
+    "OpenSpielGame",
     "Population",
     "PopulationGame",
     "PopulationState",
@@ -117,6 +122,7 @@ __all__ = [
     "draw_actions",
     "draw_categorical",
     "from_arrays",
+    "from_openspiel",
     "from_vector",
     "game_name",
     "history_indices",
@@ -129,6 +135,7 @@ __all__ = [
     "noise_tree",
     "normal_quadrature",
     "num_entries",
+    "openspiel_class",
     "parameter_fields",
     "register",
     "rouwenhorst",
