@@ -1,19 +1,27 @@
 """What is asked of the nodes of a game tree: the methods of OpenSpiel's states, of whatever class they are."""
 
+import functools
 import re
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 Kind = Literal["chance", "decision", "mean field", "terminal"]
 _MAX_CHANCE = 10_000  # outcomes of chance in a row from one node
 
 
-class Outcome(NamedTuple):
-    """A node that chance leads to, with its probability and its name."""
+class Outcome:
+    """A node that chance leads to, with its probability and its name; it is made when it is first asked for."""
 
-    probability: float
-    node: Any
-    name: str
+    def __init__(self, probability: float, name: str, make: Callable[[], Any]) -> None:
+        self.probability, self.name, self._make = probability, name, make
+
+    @functools.cached_property
+    def node(self) -> Any:
+        """The node."""
+        return self._make()
+
+
+Shared = dict[str, list[tuple[int, float, str]]]  # of a chance node by its name: actions, probabilities, names after it
 
 
 def kind_of(node: Any) -> Kind:
@@ -46,27 +54,42 @@ def reward_of(node: Any) -> Any:
     return node.rewards()[0]
 
 
-def outcomes(node: Any, stands_for: dict[str, Any]) -> list[Outcome]:
+def outcomes(node: Any, stands_for: dict[str, Any], shared: Shared | None = None) -> list[Outcome]:
     """The nodes that follow where chance is through with a node, the node itself if chance does not move there.
 
-    A node in `stands_for` takes the place of all nodes of its name.
+    Args:
+        node: The node.
+        stands_for: Nodes that take the place of all nodes of their names.
+        shared: Where it is given, what follows the first chance node of a name is noted there, and taken to follow the
+            others of that name. This spares making nodes. Whoever uses it tests some of the nodes.
     """
-    found, waiting = [], [(1.0, node)]
-    while waiting:
-        probability, each = waiting.pop()
-        name = name_of(each)
-        each = stands_for.get(name, each)
-        if kind_of(each) != "chance":
-            found.append(Outcome(probability, each, name))
-            continue
-        listed = [(action, float(p)) for action, p in each.chance_outcomes()]
-        if len(found) + len(waiting) + len(listed) > _MAX_CHANCE:
+    name = name_of(node)
+    node = stands_for.get(name, node)
+    if kind_of(node) != "chance":
+        return [Outcome(1.0, name, lambda: node)]
+    if shared is not None and name in shared:
+        return [_later(node, action, p, after) for action, p, after in shared[name]]
+    found: list[Outcome] = []
+    listed = [(action, float(p)) for action, p in node.chance_outcomes() if p > 0]
+    only_one_step = True
+    for action, p in listed:
+        child = node.child(action)
+        only_one_step &= kind_of(child) != "chance"
+        for each in outcomes(child, stands_for, shared):
+            each.probability *= p
+            found.append(each)
+        if len(found) > _MAX_CHANCE:
             raise ValueError(f"chance has more than {_MAX_CHANCE} outcomes at {name!r:.120}")
-        waiting.extend((probability * p, each.child(action)) for action, p in reversed(listed) if p > 0)
+    if shared is not None and only_one_step and not stands_for:
+        shared[name] = [(action, p, each.name) for (action, p), each in zip(listed, found, strict=True)]
     return found
 
 
-def in_order(names: Iterator[str] | list[str]) -> list[str]:
+def _later(node: Any, action: int, probability: float, name: str) -> Outcome:
+    return Outcome(probability, name, lambda: node.child(action))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
     """Names in the order of the numbers in them."""
 
     def key(name: str) -> list[tuple[int, int, str]]:

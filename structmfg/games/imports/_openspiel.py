@@ -32,9 +32,9 @@ class OpenSpielGame(ImportedGame):
         _check_kind(game)
         name, root = PREFIX + game.get_type().short_name, game.new_initial_state()
         try:
-            found = walk(root, max_states=max_states, stands_for={})
-            if rewards == "as_valued" and not found.depends_on_mean_field:
-                found = walk(root, max_states=max_states, stands_for=first_seen(root))
+            found = walk(root, max_states=max_states, stands_for=first_seen(root) if rewards == "as_valued" else {})
+            if rewards == "as_valued" and found.depends_on_mean_field:  # so does which node is seen first
+                found = walk(root, max_states=max_states, stands_for={})
         except UntraceableError as error:
             raise ValueError(f"{name} cannot be imported: {error}") from error
         self._adopt(name, found, tables_of(found))

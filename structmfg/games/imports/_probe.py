@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from structmfg.games.imports._programs import Formula, formula_of, value_of
-from structmfg.games.imports._trace import Path, UntraceableError, entries
+from structmfg.games.imports._trace import Path, UntraceableError, entries, untold
 
 Reward = Callable[[Float[np.ndarray, " states"]], float]
 _TOLERANCE = 1e-12
@@ -58,12 +58,14 @@ def _of_own_mass(reward: Reward, own: int, size: int) -> list[Formula]:
     small = 0.0
     for _ in range(_ROUNDS):
         basis = np.column_stack([np.ones_like(masses), masses, np.log(masses + small)])
-        a, b, c = (float(f"{x:.12g}") if abs(x) > 1e-12 else 0.0 for x in np.linalg.lstsq(basis, values, rcond=None)[0])
+        a, b, c = (
+            float(f"{x:.14g}") if abs(x) > _TOLERANCE else 0.0 for x in np.linalg.lstsq(basis, values, rcond=None)[0]
+        )
         if c == 0 or not np.isfinite(empty):
             break
         exponent = (empty - a) / c
-        small = float(f"{np.exp(exponent):.9g}") if exponent < 0 else 0.0
-    number = entries(0, np.full(size, 1 / size), Path())[own]
+        small = float(f"{np.exp(exponent):.14g}") if exponent < 0 else 0.0
+    number = entries(0, size, Path(untold))[own]
     return [formula_of(a + b * number + (c * (number + small).log() if c else 0.0), 0)]
 
 
@@ -73,6 +75,6 @@ def _linear(reward: Reward, own: int, size: int) -> list[Formula]:
     if not np.isfinite(corners).all():
         return []
     base = float(np.median(corners))
-    numbers = entries(0, np.full(size, 1 / size), Path())
+    numbers = entries(0, size, Path(untold))
     total = base + sum((float(c) - base) * m for c, m in zip(corners, numbers, strict=True) if c != base)
     return [formula_of(total, 0)]

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from structmfg.games.imports._trace import OPERATIONS, Traced, UntraceableError
 
 _CONSTANT = ((), ("c", 0))
+_EARLIER = "a number depends on the mean field at an earlier time"
 Steps = tuple[Any, ...]  # the operations with their arguments, and which result is the number
 
 
@@ -33,6 +34,15 @@ def formula_of(number: Any, time: int) -> Formula:
     """
     if not isinstance(number, Traced):
         return Formula(_CONSTANT, (float(number),), ())
+    if number.formula is None:
+        number.formula = time, _formula_of(number, time)
+    if number.formula[0] != time:
+        raise UntraceableError(_EARLIER)
+    formula: Formula = number.formula[1]
+    return formula
+
+
+def _formula_of(number: Traced, time: int) -> Formula:
     steps: list[tuple[str, tuple[Any, ...]]] = []
     constants: list[float] = []
     places: dict[int, int] = {}
@@ -45,7 +55,7 @@ def formula_of(number: Any, time: int) -> Formula:
             continue
         if each.operation == "entry":
             if each.arguments[0] != time:
-                raise UntraceableError("a number depends on the mean field at an earlier time")
+                raise UntraceableError(_EARLIER)
             results[id(each)] = ("m", places.setdefault(each.arguments[1], len(places)))
             waiting.pop()
             continue

@@ -1,7 +1,7 @@
 """How a node depends on the mean field: its code is traced, or, where it takes floats alone, its rewards are probed."""
 
 import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,8 @@ class Stage:
         points: Mean fields to look at: all point masses, the uniform one and some random ones.
     """
 
-    def __init__(self, time: int, nodes: dict[str, Any], names: Iterable[str]) -> None:
-        self.time, self.names = time, list(names)
-        self.nodes = [nodes[name] for name in self.names]
+    def __init__(self, time: int, names: list[str], nodes: list[Any]) -> None:
+        self.time, self.names, self.nodes = time, names, nodes
         kinds = {kind_of(node): name_of(node) for node in self.nodes}
         if len(kinds) > 1:
             (one, first), (other, second) = list(kinds.items())[:2]
@@ -100,9 +99,9 @@ class Tracing(Reader):
     """Runs the game's code on traced numbers."""
 
     def begin(self, stage: Stage) -> None:
-        self._path = Path()
-        self._numbers = entries(stage.time, stage.points[0], self._path)
-        self._possible: dict[Formula, list[int]] = {}
+        self._stage, self._path = stage, Path(self._decide)
+        self._numbers = entries(stage.time, len(stage.names), self._path)
+        self._possible: dict[int, tuple[int, list[int]]] = {}
 
     def after(self, node: Any, stage: Stage) -> Any:
         return stage.after(node, self._numbers)
@@ -129,7 +128,7 @@ class Tracing(Reader):
             found.append((tuple((formula_of(g.number, stage.time), g.result) for g in guards), result))
             for place in range(len(forced), len(guards)):
                 before = tuple(guard.result for guard in guards[:place])
-                others = self._results(guards[place].number, stage)
+                _, others = self._results(guards[place].number)
                 waiting.extend((*before, other) for other in others if other != guards[place].result)
             if len(found) + len(waiting) > _MAX_WHOLE:
                 raise UntraceableError("a move depends on the mean field in too many ways")
@@ -139,20 +138,21 @@ class Tracing(Reader):
         self._path.restart()
         return run()
 
-    def _results(self, number: Traced, stage: Stage) -> list[int]:
-        """The whole numbers that a guard may be."""
-        formula = formula_of(number, stage.time)
-        if formula not in self._possible:
+    def _decide(self, number: Traced) -> int:
+        return self._results(number)[0]
+
+    def _results(self, number: Traced) -> tuple[int, list[int]]:
+        """The whole number that a guard is at the first of the stage's mean fields, and all that it may be."""
+        if id(number) not in self._possible:  # numbers are made once
+            formula, points = formula_of(number, self._stage.time), self._stage.points
             with np.errstate(all="ignore"):
-                values = np.broadcast_to(value_of(formula, stage.points), len(stage.points))
-            values = values[np.isfinite(values)]
-            if number.operation in _COMPARISONS:
-                self._possible[formula] = sorted({int(value) for value in values})
-            elif values.size and values.max() - values.min() < _MAX_WHOLE:
-                self._possible[formula] = list(range(int(values.min()), int(values.max()) + 1))
-            else:
-                raise UntraceableError("a move depends on the mean field in too many ways")
-        return self._possible[formula]
+                values = np.broadcast_to(value_of(formula, points), len(points))
+            if not np.isfinite(values).all() or np.ptp(values) > _MAX_WHOLE:
+                raise UntraceableError("a whole number that depends on the mean field is too large, or not finite")
+            seen = sorted({int(value) for value in values})
+            every = seen if number.operation in _COMPARISONS else list(range(seen[0], seen[-1] + 1))
+            self._possible[id(number)] = int(values[0]), every
+        return self._possible[id(number)]
 
 
 class Probing(Reader):

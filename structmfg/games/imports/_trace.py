@@ -6,7 +6,6 @@ code leaves an expression of the entries of the mean field, which is evaluated f
 present value, or as it was told, and the decision is recorded as a guard: the formula holds where all guards do.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -55,24 +54,26 @@ class Path:
     """The guards that the code has met.
 
     Attributes:
-        forced: What the first guards are told to be, whatever the present values of their numbers.
+        decide: Returns the whole number that a traced number is at the present mean field.
+        forced: What the first guards are told to be instead.
         guards: All guards, in order.
+        made: All numbers that were computed, so that the same number is made once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decide: Callable[["Traced"], int]) -> None:
+        self.decide = decide
         self.forced: tuple[int, ...] = ()
         self.guards: list[Guard] = []
+        self.made: dict[Any, Traced] = {}
 
     def restart(self, forced: Sequence[int] = ()) -> None:
         """Forget all guards; the next ones are told to be `forced`."""
         self.forced, self.guards = tuple(forced), []
 
-    def decide(self, number: "Traced") -> int:
+    def meet(self, number: "Traced") -> int:
         """The whole number that the code goes on with."""
         place = len(self.guards)
-        if place >= len(self.forced) and not math.isfinite(number.value):
-            raise UntraceableError(f"a number that is {number.value} is made a whole number")
-        result = self.forced[place] if place < len(self.forced) else int(number.value)
+        result = self.forced[place] if place < len(self.forced) else self.decide(number)
         self.guards.append(Guard(number, result))
         return result
 
@@ -83,21 +84,22 @@ class Traced:
     Attributes:
         operation: One of `OPERATIONS`, or "entry": an entry of the mean field.
         arguments: Traced numbers and floats; of an entry, the time and the place in the mean field.
-        value: Its value at the present mean field.
         path: Where its guards are recorded.
+        formula: Its formula, once it was asked for.
     """
 
-    __slots__ = ("arguments", "operation", "path", "value")
+    __slots__ = ("arguments", "formula", "operation", "path")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, operation: str, arguments: tuple[Any, ...], value: float, path: Path) -> None:
-        self.operation, self.arguments, self.value, self.path = operation, arguments, value, path
+    def __init__(self, operation: str, arguments: tuple[Any, ...], path: Path) -> None:
+        self.operation, self.arguments, self.path = operation, arguments, path
+        self.formula: Any = None
 
     def _of(self, operation: str, *arguments: Any) -> "Traced":
-        values = [each.value if isinstance(each, Traced) else each for each in arguments]
-        with np.errstate(all="ignore"):
-            value = float(OPERATIONS[operation](np, *map(np.float64, values)))
-        return Traced(operation, arguments, value, self.path)
+        key = (operation, *((id(each),) if isinstance(each, Traced) else each for each in arguments))
+        if key not in self.path.made:
+            self.path.made[key] = Traced(operation, arguments, self.path)
+        return self.path.made[key]
 
     def _with(self, operation: str, other: Any, *, swapped: bool = False) -> Any:
         number = _as_number(other)
@@ -166,23 +168,23 @@ class Traced:
 
     def __bool__(self) -> bool:
         number = self if self.operation in _COMPARISONS else self._of("ne", self, 0.0)
-        return bool(self.path.decide(number))
+        return bool(self.path.meet(number))
 
     def __int__(self) -> int:
-        return self.path.decide(self._of("trunc", self))
+        return self.path.meet(self._of("trunc", self))
 
     __trunc__ = __int__
 
     def __round__(self, digits: int | None = None) -> int:
         if digits is not None:
             raise UntraceableError("a number is rounded to digits")
-        return self.path.decide(self._of("round", self))
+        return self.path.meet(self._of("round", self))
 
     def __floor__(self) -> int:
-        return self.path.decide(self._of("floor", self))
+        return self.path.meet(self._of("floor", self))
 
     def __ceil__(self) -> int:
-        return self.path.decide(self._of("ceil", self))
+        return self.path.meet(self._of("ceil", self))
 
     def __float__(self) -> NoReturn:
         raise UntraceableError("a number that depends on the mean field is made a float")
@@ -211,8 +213,8 @@ def _as_number(value: Any) -> "Traced | float | None":
 
 def _simplified(operation: str, number: Traced, constant: float, swapped: bool) -> "Traced | float | None":
     """The result where one argument is zero or one and makes it plain."""
-    if operation == "mul" and constant == 0 and math.isfinite(number.value):
-        return 0.0
+    if operation == "mul" and constant == 0:
+        return 0.0  # numbers are finite where the formula holds, which is tested against the game
     if (operation in ("add", "sub") and constant == 0 and not (swapped and operation == "sub")) or (
         constant == 1 and (operation == "mul" or (operation in ("div", "pow") and not swapped))
     ):
@@ -220,6 +222,11 @@ def _simplified(operation: str, number: Traced, constant: float, swapped: bool) 
     return None
 
 
-def entries(time: int, mean_field: Sequence[float], path: Path) -> list[Traced]:
-    """The entries of a mean field at a time as traced numbers, with their present values."""
-    return [Traced("entry", (time, place), float(value), path) for place, value in enumerate(mean_field)]
+def entries(time: int, size: int, path: Path) -> list[Traced]:
+    """The entries of a mean field at a time as traced numbers."""
+    return [Traced("entry", (time, place), path) for place in range(size)]
+
+
+def untold(_: Traced) -> NoReturn:
+    """What a path decides where no decision may depend on the mean field."""
+    raise UntraceableError("a decision depends on the mean field")
