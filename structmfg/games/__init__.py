@@ -47,8 +47,14 @@ from structmfg.games._validate import (
 )
 from structmfg.games._vector import as_vector, from_vector, num_entries
 from structmfg.games.arrays import ArrayGame, from_arrays
-from structmfg.games.imports import ImportedGame, OpenSpielGame, from_openspiel, openspiel_class
-from structmfg.games.imports import PREFIX as OPENSPIEL_PREFIX
+from structmfg.games.imports import (
+    OPENSPIEL_PREFIX,
+    ImportedGame,
+    OpenSpielGame,
+    from_openspiel,
+    openspiel_class,
+    openspiel_name_of,
+)
 from structmfg.games.models import (
     BeachBar,
     BeachBarCrowded,
@@ -136,6 +142,7 @@ __all__ = [
     "normal_quadrature",
     "num_entries",
     "openspiel_class",
+    "openspiel_name_of",
     "parameter_fields",
     "register",
     "rouwenhorst",

@@ -13,7 +13,7 @@ from structmfg.games.imports._tables import tables_of
 from structmfg.games.imports._trace import UntraceableError
 from structmfg.games.imports._walk import walk
 
-PREFIX = "openspiel:"
+OPENSPIEL_PREFIX = "openspiel:"
 MAX_STATES = 20_000
 Rewards = Literal["exact", "as_valued"]
 _PLAIN = (bool, int, float, str)
@@ -30,14 +30,14 @@ class OpenSpielGame(ImportedGame):
         check_name("rewards", rewards, ("exact", "as_valued"))
         check_integer("max_states", max_states, at_least=2)
         _check_kind(game)
-        name, root = PREFIX + game.get_type().short_name, game.new_initial_state()
+        name, root = OPENSPIEL_PREFIX + game.get_type().short_name, game.new_initial_state()
         try:
             found = walk(root, max_states=max_states, stands_for=first_seen(root) if rewards == "as_valued" else {})
             if rewards == "as_valued" and found.depends_on_mean_field:  # so does which node is seen first
                 found = walk(root, max_states=max_states, stands_for={})
         except UntraceableError as error:
             raise ValueError(f"{name} cannot be imported: {error}") from error
-        self._adopt(name, found, tables_of(found))
+        self._adopt(name, found._replace(game=game), tables_of(found))
 
 
 class NamedOpenSpielGame(OpenSpielGame):
@@ -91,7 +91,7 @@ def from_openspiel(
     given = {name if name in known else f"game_{name}": value for name, value in parameters.items()}
     for name in given:
         check_name(f"parameter of {game}", name.removeprefix("game_") if name not in known else name, known)
-    made = make(PREFIX + game, rewards=rewards, max_states=max_states, **given)
+    made = make(OPENSPIEL_PREFIX + game, rewards=rewards, max_states=max_states, **given)
     assert isinstance(made, OpenSpielGame)
     return made
 
@@ -102,7 +102,7 @@ def openspiel_class(name: str) -> type[Game]:
     Raises:
         ValueError: OpenSpiel is not installed, or has no mean field game of that name.
     """
-    if (full := PREFIX + name) in GAMES:
+    if (full := OPENSPIEL_PREFIX + name) in GAMES:
         return GAMES[full]
     pyspiel = _pyspiel()
     module, _, short = name.rpartition(":")

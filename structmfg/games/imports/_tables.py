@@ -102,7 +102,7 @@ def tables_of(walk: Walk) -> Tables:
         first_rewards=first_rewards,
         guards=guards if walk.depends_on_mean_field else None,
         guard=collapsed(guard),
-        result=result[: 1 if _same(result) else horizon],
+        result=collapsed(result),
     )
 
 
@@ -138,6 +138,3 @@ def _rows(walk: Walk, time: int, states: int, used: list[int]) -> list[_Row]:
 
 _NOTHING: Formula = formula_of(0.0, 0)
 
-
-def _same(table: np.ndarray) -> bool:
-    return bool(np.array_equal(table, np.broadcast_to(table[:1], table.shape), equal_nan=True))

@@ -53,6 +53,7 @@ class Walk(NamedTuple):
         guards: The formulas (T) of which guards are made, of the mean field at t.
         rewards: The formulas (T + 1) of rewards, of the mean field at the time at which they are paid.
         first_rewards: The number of the reward of every state at t = 0.
+        game: The other library's game, where it is known.
     """
 
     stages: list[Stage]
@@ -61,6 +62,7 @@ class Walk(NamedTuple):
     guards: list[Formulas]
     rewards: list[Formulas]
     first_rewards: list[int]
+    game: Any = None
 
     @property
     def depends_on_mean_field(self) -> bool:
