@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.tree_games import CELLS, STEPS, FerryGame, return_of
+from helpers.trees import CELLS, STEPS, FerryGame, return_of
 
 import structmfg as smfg
 from structmfg import games, policies, solvers, verification

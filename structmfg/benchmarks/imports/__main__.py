@@ -35,7 +35,8 @@ GAMES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _COLUMNS = {
     "game": "game", "limit": "seconds", "ours": "here", "theirs": "best there", "ratio": "ratio", "solver": "which",
-    "iterations": "iterations", "import": "import s", "compile": "compile s", "solve": "solve s", "within": "within", "result": "result",
+    "iterations": "iterations", "import": "import s", "compile": "compile s", "solve": "solve s",
+    "within": "within", "result": "result",
 }  # fmt: skip
 _TOLERANCE, _MAX_STEPS = 1e-11, 10**6
 

@@ -11,7 +11,7 @@ from structmfg.games.imports._game import ImportedGame
 from structmfg.games.imports._nodes import first_seen
 from structmfg.games.imports._tables import tables_of
 from structmfg.games.imports._trace import UntraceableError
-from structmfg.games.imports._walk import walk
+from structmfg.games.imports._walk import Walk, walk
 
 OPENSPIEL_PREFIX = "openspiel:"
 MAX_STATES = 20_000
@@ -33,8 +33,9 @@ class OpenSpielGame(ImportedGame):
         name, root = OPENSPIEL_PREFIX + game.get_type().short_name, game.new_initial_state()
         try:
             found = walk(root, max_states=max_states, stands_for=first_seen(root) if rewards == "as_valued" else {})
-            if rewards == "as_valued" and found.depends_on_mean_field:  # so does which node is seen first
+            if rewards == "as_valued" and found.depends_on_mean_field:
                 found = walk(root, max_states=max_states, stands_for={})
+                _check_same_rewards(name, found)
         except UntraceableError as error:
             raise ValueError(f"{name} cannot be imported: {error}") from error
         self._adopt(name, found._replace(game=game), tables_of(found))
@@ -44,9 +45,6 @@ class NamedOpenSpielGame(OpenSpielGame):
     """A game of OpenSpiel's that is made by its name; its parameters are fields."""
 
     openspiel_name = ""
-
-    def __init__(self) -> None:
-        raise ValueError("say games.from_openspiel(name)")
 
     def __post_init__(self) -> None:
         plain_fields(self)
@@ -113,7 +111,11 @@ def openspiel_class(name: str) -> type[Game]:
             raise ValueError(f"cannot import {module!r}, which is to register {short!r}: {error}") from error
     check_name("mean field game of OpenSpiel", short, _mean_field_games(pyspiel))
     fields: list[Any] = [
-        (f"game_{key}" if hasattr(Game, key) or key in Game.__annotations__ or key in (*_OWN, "name") else key, type(value), value)
+        (
+            f"game_{key}" if hasattr(Game, key) or key in Game.__annotations__ or key in (*_OWN, "name") else key,
+            type(value),
+            value,
+        )
         for key, value in _specification(pyspiel, short).items()
     ]
     fields += [("setting", str, ""), ("rewards", Rewards, "exact"), ("max_states", int, MAX_STATES)]
@@ -135,6 +137,23 @@ Attributes:
     rewards: How rewards are paid: exact, or as_valued by OpenSpiel.
     max_states: How many states there may be at one time.
 """
+
+
+def _is_taken(parameter: str) -> bool:
+    """Whether a parameter has the name of something else that a game has."""
+    return parameter in (*_OWN, "name") or parameter in Game.__annotations__ or hasattr(OpenSpielGame, parameter)
+
+
+def _check_same_rewards(name: str, found: Walk) -> None:
+    """Raise `ValueError` where rewards at nodes of one name differ; which is seen first depends on the mean field."""
+    for moves in found.moves:
+        by_place: dict[int, int] = {}
+        for place, _, reward in (successor for move in moves for successor in move.successors):
+            if by_place.setdefault(place, reward) != reward:
+                raise ValueError(
+                    f"the moves of {name} depend on the mean field, and so does which node of a name OpenSpiel's "
+                    "values see first: as_valued is impossible, say rewards='exact'"
+                )
 
 
 def _pyspiel() -> Any:
@@ -182,6 +201,4 @@ def _check_kind(game: Any) -> None:
     if str(kind.dynamics).rpartition(".")[2] != "MEAN_FIELD":
         raise ValueError(f"{kind.short_name} is no mean field game: its dynamics are {kind.dynamics}")
     if game.num_players() != 1:
-        raise ValueError(
-            f"{kind.short_name} has {game.num_players()} populations: only games with one can be imported"
-        )
+        raise ValueError(f"{kind.short_name} has {game.num_players()} populations: only games with one can be imported")

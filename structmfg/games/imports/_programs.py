@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from structmfg.games.imports._trace import OPERATIONS, Traced, UntraceableError
+from structmfg.games.imports._trace import Traced, UntraceableError, operate
 
 _EARLIER = "a number depends on the mean field at an earlier time"
 _LONG_SUM = 4  # entries from which on a weighted sum of entries is one step; its order is then up to the machine
@@ -137,7 +137,7 @@ def compute(xp: Any, steps: Steps, constants: Any, read: Any, sums: Any) -> Any:
         return results[place] if kind == "r" else {"c": constants, "m": read, "s": sums}[kind][..., place]
 
     for operation, references in operations:
-        results.append(OPERATIONS[operation](xp, *map(argument, references)))
+        results.append(operate(xp, operation, *map(argument, references)))
     return argument(final)
 
 

@@ -137,4 +137,3 @@ def _rows(walk: Walk, time: int, states: int, used: list[int]) -> list[_Row]:
 
 
 _NOTHING: Formula = formula_of(0.0, 0)
-

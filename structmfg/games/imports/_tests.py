@@ -36,7 +36,9 @@ def check_rewards(reader: Reader, stage: Stage, nodes: list[Any]) -> None:
                 )
 
 
-def check_moves(reader: Reader, stage: Stage, found: list[Found], formulas: Formulas, stands_for: dict[str, Any]) -> None:
+def check_moves(
+    reader: Reader, stage: Stage, found: list[Found], formulas: Formulas, stands_for: dict[str, Any]
+) -> None:
     """Raise `UntraceableError` where the game moves in another way than was found, at some mean fields."""
     if stage.kind != "mean field" or isinstance(reader, Probing):
         return

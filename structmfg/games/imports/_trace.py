@@ -13,30 +13,17 @@ import numpy as np
 
 _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 TO_WHOLE = ("trunc", "round", "floor", "ceil", *_COMPARISONS)  # operations that guards record
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "add": lambda xp, x, y: x + y,
-    "sub": lambda xp, x, y: x - y,
-    "mul": lambda xp, x, y: x * y,
-    "div": lambda xp, x, y: x / y,
-    "pow": lambda xp, x, y: xp.power(x, y),
-    "neg": lambda xp, x: -x,
-    "abs": lambda xp, x: xp.abs(x),
-    **{
-        name: (lambda name: lambda xp, x: getattr(xp, name)(x))(name)
-        for name in ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "sin", "cos", "tan", "tanh", "floor")
-    },
-    "ceil": lambda xp, x: xp.ceil(x),
-    "trunc": lambda xp, x: xp.trunc(x),
-    "round": lambda xp, x: xp.round(x),
-    **{
-        name: (lambda function: lambda xp, x, y: getattr(xp, function)(x, y))(function)
-        for name, function in zip(
-            _COMPARISONS,
-            ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"),
-            strict=True,
-        )
-    },
+_FUNCTIONS = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "sin", "cos", "tan", "tanh")
+_OF_NUMPY = {
+    **{name: name for name in ("abs", *_FUNCTIONS, "floor", "ceil", "trunc", "round")},
+    **dict(add="add", sub="subtract", mul="multiply", div="divide", pow="power", neg="negative"),
+    **dict(lt="less", le="less_equal", gt="greater", ge="greater_equal", eq="equal", ne="not_equal"),
 }
+
+
+def operate(xp: Any, operation: str, *arguments: Any) -> Any:
+    """An operation of traced numbers on arrays; `xp` is NumPy or JAX's."""
+    return getattr(xp, _OF_NUMPY[operation])(*arguments)
 
 
 class UntraceableError(Exception):
@@ -82,7 +69,7 @@ class Traced:
     """A number that depends on the mean field.
 
     Attributes:
-        operation: One of `OPERATIONS`, or "entry": an entry of the mean field.
+        operation: One of those of `operate`, or "entry": an entry of the mean field.
         arguments: Traced numbers and floats; of an entry, the time and the place in the mean field.
         path: Where its guards are recorded.
         formula: Its formula, once it was asked for.
@@ -197,7 +184,7 @@ class Traced:
 
     def __getattr__(self, name: str) -> Any:
         """The methods by which NumPy computes a function of an object, such as `log`."""
-        if name in OPERATIONS and name not in TO_WHOLE:
+        if name in _FUNCTIONS:
             return lambda: self._of(name, self)
         raise AttributeError(name)
 
