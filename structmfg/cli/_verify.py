@@ -14,7 +14,7 @@ from structmfg.cli._job import short_name
 from structmfg.cli._output import console, print_json
 from structmfg.cli.arguments import Arguments
 from structmfg.cli.arguments.fields import game_class
-from structmfg.games import Game, make
+from structmfg.games import OPENSPIEL_PREFIX, Game, make
 from structmfg.verification import Report, Stage, stage_text
 from structmfg.verification import verify as verify_game
 from structmfg.verification.selftest import self_test
@@ -64,7 +64,8 @@ def _game(name: str | None, parameters: dict[str, Any]) -> Game:
     """A game by its name, or a user's by module:Class or file.py:Class; an instance of a user's class, too."""
     if name is None:
         raise ValueError("name a game (see structmfg games), or a class of your own as module:Class or file.py:Class")
-    if ":" in name and isinstance(game := import_object(name, "a game of your own"), Game):
+    own = ":" in name and not name.startswith(OPENSPIEL_PREFIX)
+    if own and isinstance(game := import_object(name, "a game of your own"), Game):
         if parameters:
             raise ValueError(f"{name} is a game already: leave out {', '.join(parameters)}")
         return game

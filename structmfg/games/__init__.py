@@ -47,7 +47,16 @@ from structmfg.games._validate import (
 )
 from structmfg.games._vector import as_vector, from_vector, num_entries
 from structmfg.games.arrays import ArrayGame, from_arrays
-from structmfg.games.imports import from_benchmfg, from_mfglib
+from structmfg.games.imports import (
+    OPENSPIEL_PREFIX,
+    ImportedGame,
+    OpenSpielGame,
+    from_benchmfg,
+    from_mfglib,
+    from_openspiel,
+    openspiel_class,
+    openspiel_name_of,
+)
 from structmfg.games.models import (
     BankRun,
     BeachBar,
@@ -82,6 +91,7 @@ __all__ = [
     "FORBIDDEN_REWARD",
     "GAMES",
     "MAX_SCENARIOS",
+    "OPENSPIEL_PREFIX",
     "AggregateState",
     "ArrayGame",
     "BankRun",
@@ -101,6 +111,7 @@ __all__ = [
     "Game",
     "Garnet",
     "HuggettShocks",
+    "ImportedGame",
     "KrusellSmithCalibration",
     "KrusellSmithGame",
     "LasryLionsChain",
@@ -115,6 +126,7 @@ __all__ = [
     "NoiseTree",
     "NoiselessGame",
     "Observation",
+    "OpenSpielGame",
     "Population",
     "PopulationGame",
     "PopulationState",
@@ -144,6 +156,7 @@ __all__ = [
     "from_arrays",
     "from_benchmfg",
     "from_mfglib",
+    "from_openspiel",
     "from_vector",
     "game_name",
     "history_indices",
@@ -156,6 +169,8 @@ __all__ = [
     "noise_tree",
     "normal_quadrature",
     "num_entries",
+    "openspiel_class",
+    "openspiel_name_of",
     "parameter_fields",
     "register",
     "rouwenhorst",

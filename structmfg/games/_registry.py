@@ -106,7 +106,7 @@ def make(name: str, /, **parameters: Any) -> Game:
     allowed = [field.name for field in parameter_fields(GAMES[name])]
     for parameter in parameters:
         check_name(f"parameter of {name}", parameter, allowed)
-    if name in _BUILT_IN:
+    if GAMES[name].__module__.partition(".")[0] == "structmfg":  # its messages say what is wrong
         return GAMES[name](**parameters)
     try:
         return GAMES[name](**parameters)

@@ -9,6 +9,7 @@ from structmfg.policies._from_functions import FunctionPolicy, PolicyFunctions, 
 from structmfg.policies._functions import NetworkSettings
 from structmfg.policies._network import Critic, Network, NetworkPolicy, critic, memoryless, network_policy, recurrent
 from structmfg.policies._tabular import StationaryPolicy, TabularPolicy, as_policy, tabular, uniform
+from structmfg.policies._to_openspiel import at_decisions, probabilities_at
 from structmfg.policies._tree import TreePolicy, signal_of, tree_policy
 
 __all__ = [
@@ -28,11 +29,13 @@ __all__ = [
     "TabularPolicy",
     "TreePolicy",
     "as_policy",
+    "at_decisions",
     "binned",
     "critic",
     "from_functions",
     "memoryless",
     "network_policy",
+    "probabilities_at",
     "recurrent",
     "signal_of",
     "tabular",

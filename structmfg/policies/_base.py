@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from structmfg.games import AggregateState, Game, as_game
+from structmfg.policies._to_openspiel import to_openspiel
 
 Head = Literal["categorical", "ordered"]
 
@@ -128,6 +129,21 @@ class Policy(RecurrentModel):
     @abc.abstractmethod
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
         """log pi(a | s, hidden), up to a constant in every row."""
+
+    def to_openspiel(self, game: Game) -> Any:
+        """The policy as one that OpenSpiel's algorithms take.
+
+        Args:
+            game: The game that `games.from_openspiel` made.
+
+        Returns:
+            An `open_spiel.python.policy.Policy`. It knows every decision that can be reached under the policy's own
+            mean field.
+
+        Raises:
+            ValueError: OpenSpiel is not installed, or the game is not one of its games.
+        """
+        return to_openspiel(self, game)
 
     def unroll(self, observations: Float[Array, "times observation"]) -> Float[Array, "times states actions"]:
         """The logits of pi_t(a | s, o_{0:t}) for all t along one path of observations."""

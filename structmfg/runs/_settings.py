@@ -21,7 +21,7 @@ from structmfg._files import check_types, machine_memory
 from structmfg._import import name_of, named
 from structmfg._version import __version__
 from structmfg.evaluation import Information
-from structmfg.games import GAMES, Game, make, parameter_fields
+from structmfg.games import GAMES, OPENSPIEL_PREFIX, Game, make, openspiel_class, parameter_fields
 from structmfg.policies import (
     BinnedPolicy,
     BinnedSettings,
@@ -113,6 +113,9 @@ class Settings(NamedTuple):
     def parse(cls, saved: dict[str, Any]) -> "Settings":
         """Parse settings from JSON. `ValueError` names what is missing, unknown, out of range or of a wrong type."""
         check_types(saved, get_type_hints(cls), required=cls._fields)
+        name = saved["game"].removeprefix(OPENSPIEL_PREFIX)
+        if name != saved["game"] and ":" not in name:  # with a module in front, the user must name it
+            openspiel_class(name)
         _check_known("game", saved["game"], GAMES)
         _check_known("solver", saved["solver"], SOLVERS)
         renamed = {

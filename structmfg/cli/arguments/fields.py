@@ -13,7 +13,7 @@ from structmfg._text import display_name
 from structmfg.cli.arguments._app import OptionGroup
 from structmfg.cli.arguments._options import OPTIONS, OUTPUT, Option, is_readable
 from structmfg.cli.economy.registry import ECONOMIES, named_economy
-from structmfg.games import GAMES, Game, make, parameter_fields, register
+from structmfg.games import GAMES, OPENSPIEL_PREFIX, Game, make, openspiel_class, parameter_fields, register
 from structmfg.policies import NetworkSettings
 from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, policy_settings, preset
 from structmfg.solvers import register as register_solver
@@ -22,11 +22,13 @@ AnySolverClass = type[TrainingSolver] | type[TreeSolver]
 
 
 def game_class(name: str) -> type[Game]:
-    """The class of a game of the package, or one of the user's own, which is imported and gets this name.
+    """The class of a game of the package, of OpenSpiel's, or of the user's own, which is imported and gets this name.
 
     Raises:
         ValueError: There is no such game, it cannot be imported, or it is no class of games.
     """
+    if name.startswith(OPENSPIEL_PREFIX):
+        return openspiel_class(name.removeprefix(OPENSPIEL_PREFIX))
     if name not in GAMES and ":" in name:
         kind = import_object(name, "a game of your own")
         if isinstance(kind, Game):
@@ -72,7 +74,8 @@ def import_own(arguments: Any) -> dict[str, Any]:
 
 def game_group(name: str, command: str) -> OptionGroup:
     """The parameters of a game as options; --game.NAME where the command has an option of that name itself."""
-    if command != "verify" and ":" in name and isinstance(import_object(name), Game):
+    own = ":" in name and not name.startswith(OPENSPIEL_PREFIX)
+    if command != "verify" and own and isinstance(import_object(name), Game):
         raise ValueError(f"{name} must be a class of games, but is one of them: a run could not make it again")
     taken = {option.name for option in [*OPTIONS[command], *OUTPUT]} | {"help", "version"}
     return OptionGroup(f"Parameters of {name}", "", list(_game_options(game_class(name), taken)))

@@ -1,0 +1,44 @@
+"""OpenSpiel's own solvers of mean field games, run for a number of seconds, and its measure of a policy."""
+
+import importlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+_MODULES = "open_spiel.python.mfg.algorithms."
+
+
+def solvers(game: Any) -> dict[str, Callable[[], Any]]:
+    """The solvers that this library has for any game, by name, each with an `iteration` and a `get_policy`."""
+
+    def kind(module: str, name: str) -> Any:
+        return getattr(importlib.import_module(_MODULES + module), name)
+
+    return {
+        "fictitious play": lambda: kind("fictitious_play", "FictitiousPlay")(game),
+        "mirror descent, rate 0.01": lambda: kind("mirror_descent", "MirrorDescent")(game),
+        "mirror descent, rate 1": lambda: kind("mirror_descent", "MirrorDescent")(game, lr=1.0),
+        "Munchausen mirror descent, rate 1": lambda: kind("munchausen_mirror_descent", "MunchausenMirrorDescent")(
+            game, lr=1.0
+        ),
+        "Boltzmann policy iteration": lambda: kind("boltzmann_policy_iteration", "BoltzmannPolicyIteration")(game),
+        "fixed point, temperature 1": lambda: kind("fixed_point", "FixedPoint")(game, temperature=1.0),
+    }
+
+
+def nash_conv(game: Any, policy: Any) -> float:
+    """OpenSpiel's measure of a policy."""
+    return float(importlib.import_module(_MODULES + "nash_conv").NashConv(game, policy).nash_conv())
+
+
+def after(game: Any, make: Callable[[], Any], seconds: list[float]) -> list[dict[str, float]]:
+    """NashConv and iterations of a solver after each number of seconds; measuring does not count."""
+    solver, spent, iterations, rows = make(), 0.0, 0, []
+    for limit in seconds:
+        while spent < limit:
+            started = time.perf_counter()
+            solver.iteration()
+            spent += time.perf_counter() - started
+            iterations += 1
+        rows.append({"nash_conv": nash_conv(game, solver.get_policy()), "iterations": iterations, "spent": spent})
+    return rows

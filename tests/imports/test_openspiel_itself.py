@@ -1,0 +1,207 @@
+"""Games of OpenSpiel's own: values, best responses and NashConv by its algorithms and by ours. It may be missing."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.trees import return_of
+
+from structmfg import games, policies, runs, solvers
+
+pyspiel = pytest.importorskip("pyspiel")
+factory = pytest.importorskip("open_spiel.python.mfg.games.factory")
+nash_conv = pytest.importorskip("open_spiel.python.mfg.algorithms.nash_conv")
+policy_value = pytest.importorskip("open_spiel.python.mfg.algorithms.policy_value")
+
+pytestmark = pytest.mark.usefixtures("double")
+GAMES = {
+    "python_mfg_crowd_modelling": {},
+    "python_mfg_periodic_aversion": {"size": 7, "n_actions_per_side": 3, "game_horizon": 4},
+    "mean_field_lin_quad": {"game_horizon": 4},
+    "mfg_crowd_modelling": {},
+    "mfg_crowd_modelling_2d": {"setting": "crowd_modelling_2d_four_rooms", "game_horizon": 4},
+    "mfg_garnet": {},
+    "python_mfg_dynamic_routing": {"setting": "dynamic_routing_line"},
+}
+
+
+def imported(name, rewards):
+    return games.from_openspiel(name.partition(" ")[0], rewards=rewards, **GAMES[name])
+
+
+def theirs(game, policy):
+    """Value, value of the best response, and NashConv of an exported policy."""
+    own = game.walk.game
+    measure = nash_conv.NashConv(own, policy.to_openspiel(game))
+    (root,) = own.new_initial_states()
+    value = policy_value.PolicyValue(own, measure.distribution, policy.to_openspiel(game)).eval_state(root)
+    return value, measure.br_values()[0], measure.nash_conv()
+
+
+def ours(game, policy):
+    found = solvers.best_response(game, policy, kind="non_anticipative")
+    return found.mean_return, found.mean_return + found.exploitability, found.exploitability
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GAMES)
+def test_as_valued_has_openspiels_numbers(name):
+    """Of the uniform policy, a random one, and our equilibrium."""
+    game = imported(name, "as_valued")
+    table = np.random.default_rng(0).dirichlet(np.ones(game.num_actions), (game.horizon, game.num_states))
+    solution = solvers.solve(game, solvers.ExactEquilibrium(tolerance=1e-6), max_steps=300, throw=False)
+    chosen = policies.uniform(game), policies.TabularPolicy(jnp.asarray(table), within_allowed=True), solution.policy
+    for policy in chosen:
+        assert ours(game, policy) == pytest.approx(theirs(game, policy), abs=1e-9)
+
+
+def test_exact_is_the_published_game():
+    """The values of the game as defined (shared with `games.CrowdModelling`), and the solution of our own game."""
+    game = imported("python_mfg_crowd_modelling", "exact")
+    value, best, gain = ours(game, policies.uniform(game))
+    assert value == pytest.approx(27.42585092994044, abs=1e-10)
+    assert best == pytest.approx(30.21253334623878, abs=1e-10)
+    assert gain == pytest.approx(2.786682416298337, abs=1e-10)
+
+
+def test_moves_that_round_the_mean_field():
+    """Where agents are drawn towards the mean; against all histories, as which node OpenSpiel sees first depends."""
+    parameters = {"mean_revert": 0.4, "horizon": 3, "size": 5, "n_actions_per_side": 1}
+    game = games.from_openspiel("mean_field_lin_quad", **parameters)
+    assert game.tables.guards is not None
+    table = np.random.default_rng(0).dirichlet(np.ones(game.num_actions), (game.horizon, game.num_states))
+    policy = policies.tabular(game, table)
+    own = policy.to_openspiel(game)
+    by_history = return_of(game.walk.game, lambda node: own.action_probabilities(node))
+    assert ours(game, policy)[0] == pytest.approx(by_history, abs=1e-10)
+    with pytest.raises(ValueError, match="as_valued is impossible"):
+        games.from_openspiel("mean_field_lin_quad", rewards="as_valued", **parameters)
+
+
+def test_names_and_parameters():
+    with pytest.raises(ValueError, match="did you mean mfg_garnet"):
+        games.from_openspiel("mfg_garnett")
+    with pytest.raises(ValueError, match="mfg_garnet"):
+        games.from_openspiel("mfg_garnet", sizes=3)
+    with pytest.raises(ValueError, match="populations"):
+        games.from_openspiel("python_mfg_predator_prey")
+    with pytest.raises(ValueError, match="takes floats alone"):
+        games.from_openspiel("mfg_dynamic_routing")
+    assert games.from_openspiel("mfg_garnet", size=5, horizon=4).horizon == 4
+
+
+def test_a_game_of_ones_own(tmp_path):
+    """A module that registers a game: solved on the command line by module:short_name, and read again."""
+    (tmp_path / "toll_road.py").write_text(TOLL_ROAD)
+    command = [sys.executable, "-m", "structmfg"]
+    name = "openspiel:toll_road:own_toll_road"
+    out = [*command, "solve", name, "--toll", "0.5", "--solver", "exact", "--precision", "float64", "--out", "run"]
+    for arguments in (out, [*command, "evaluate", "run", "--game", name]):
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "own_toll_road" in (tmp_path / "run" / "settings.json").read_text()
+
+
+def test_runs_load_again():
+    game = games.from_openspiel("mfg_garnet", size=4, horizon=2)
+    with jax.enable_x64(True):
+        chosen = solvers.preset(game, "exact")
+        settings = runs.Settings.of(
+            game, chosen.solver, name="exact", preset="default", overrides={}, max_steps=10, max_seconds=None, seed=0
+        )
+        assert runs.Settings.parse(settings._asdict()).build_game() == game
+
+
+TOLL_ROAD = '''
+import numpy as np
+import pyspiel
+
+_PARAMETERS = {"toll": 1.0}
+_TYPE = pyspiel.GameType(
+    short_name="own_toll_road", long_name="Toll road", dynamics=pyspiel.GameType.Dynamics.MEAN_FIELD,
+    chance_mode=pyspiel.GameType.ChanceMode.EXPLICIT_STOCHASTIC,
+    information=pyspiel.GameType.Information.PERFECT_INFORMATION, utility=pyspiel.GameType.Utility.GENERAL_SUM,
+    reward_model=pyspiel.GameType.RewardModel.REWARDS, max_num_players=1, min_num_players=1,
+    provides_information_state_string=True, provides_information_state_tensor=False, provides_observation_string=True,
+    provides_observation_tensor=False, parameter_specification=_PARAMETERS)
+
+
+class TollRoad(pyspiel.Game):
+    """Three times the choice between two roads; at the second time the toll road is closed to those who were on it."""
+
+    def __init__(self, params=None):
+        self.toll = (params or _PARAMETERS)["toll"]
+        info = pyspiel.GameInfo(num_distinct_actions=2, max_chance_outcomes=2, num_players=1, min_utility=-100.0,
+                                max_utility=100.0, utility_sum=0.0, max_game_length=3)
+        super().__init__(_TYPE, info, params or _PARAMETERS)
+
+    def new_initial_state(self):
+        return Road(self)
+
+    def make_py_observer(self, iig_obs_type=None, params=None):
+        return Observer()
+
+
+class Road(pyspiel.State):
+    def __init__(self, game):
+        super().__init__(game)
+        self.toll, self.road, self.time, self.player = game.toll, None, 0, pyspiel.PlayerId.CHANCE
+        self.shares = [0.5, 0.5]
+
+    def current_player(self):
+        return pyspiel.PlayerId.TERMINAL if self.is_terminal() else self.player
+
+    def is_terminal(self):
+        return self.time == 3 and self.player == pyspiel.PlayerId.DEFAULT_PLAYER_ID
+
+    def chance_outcomes(self):
+        return [(0, 0.5), (1, 0.5)]
+
+    def _legal_actions(self, player):
+        return [0] if self.time == 1 and self.road == 1 else [0, 1]
+
+    def _apply_action(self, action):
+        self.road = action
+        if self.player == pyspiel.PlayerId.CHANCE:
+            self.player = pyspiel.PlayerId.DEFAULT_PLAYER_ID
+        else:
+            self.time += 1
+            self.player = pyspiel.PlayerId.MEAN_FIELD
+
+    def distribution_support(self):
+        return [f"{road} at {self.time} before" for road in range(2)]
+
+    def update_distribution(self, distribution):
+        self.shares, self.player = list(distribution), pyspiel.PlayerId.DEFAULT_PLAYER_ID
+
+    def rewards(self):
+        if self.player != pyspiel.PlayerId.DEFAULT_PLAYER_ID:
+            return [0.0]
+        return [-np.exp(self.shares[self.road]) - self.toll * self.road]
+
+    def returns(self):
+        return self.rewards()
+
+    def _action_to_string(self, player, action):
+        return str(action)
+
+    def __str__(self):
+        return f"{self.road} at {self.time}" + (" before" if self.player == pyspiel.PlayerId.MEAN_FIELD else "")
+
+
+class Observer:
+    def __init__(self):
+        self.tensor, self.dict = None, {}
+
+    def set_from(self, state, player):
+        pass
+
+    def string_from(self, state, player):
+        return str(state)
+
+
+pyspiel.register_game(_TYPE, TollRoad)
+'''
