@@ -1,7 +1,8 @@
 """The exact solver on games of MFGLib's beside MFGLib's own solvers, at equal seconds on one machine.
 
 Both are measured by MFGLib's own exploitability score, in double precision. Seconds here count the import, the
-compilation and the solve; there, all iterations, as MFGLib's own clock counts them, and the least score of any of them.
+compilation and the solve (a second at least, should the import have taken all). Seconds there count all iterations by
+MFGLib's own clock, and the least score of any of them is taken.
 
     python -m structmfg.benchmarks.imports.mfglib --seconds 10 --out runs/mfglib
 """
@@ -89,7 +90,7 @@ def _ours(environment: Any, seconds: float) -> dict[str, Any]:
     found: dict[str, tuple[float, Any]] = {}
     for method in ("auto", "newton"):
         left = seconds - (time.perf_counter() - began)
-        if left <= 0:
+        if left <= 0 and found:
             break
         share = 0.4 if method == "auto" else 1.0
         try:
@@ -97,7 +98,7 @@ def _ours(environment: Any, seconds: float) -> dict[str, Any]:
                 game,
                 ExactEquilibrium(tolerance=1e-11, method=method),
                 max_steps=10**5,
-                max_seconds=share * left,
+                max_seconds=share * max(left, 1.0),
                 throw=False,
             )
         except ValueError:  # too many unknowns for Newton's method
