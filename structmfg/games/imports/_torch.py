@@ -164,8 +164,8 @@ def _div(x: Any, y: Any, rounding_mode: str | None = None) -> Array:
     return exact if rounding_mode is None else (jnp.floor if rounding_mode == "floor" else jnp.trunc)(exact)
 
 
-def _arange(*bounds: Any, dtype: Any = None) -> Array:
-    return jnp.arange(*bounds, dtype=dtype)
+def _arange(first: Any, end: Any = None, step: Any = 1, dtype: Any = None) -> Array:
+    return jnp.arange(0 if end is None else first, first if end is None else end, step, dtype)
 
 
 def _like(value: Any) -> Callable[..., Array]:
