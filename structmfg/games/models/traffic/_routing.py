@@ -284,12 +284,12 @@ def _list_states(network: Network, most: tuple[int, ...], time_step: float, hori
     """The states of a network whose links take at most so many steps."""
     links, destinations = network.links, network.destinations
     first = np.concatenate([[0], np.cumsum(most)[:-1]])
-    place = [(number, links[number].end, wait) for number, steps in enumerate(most) for wait in range(steps)]
+    place = [(number, links[number].end, left) for number, longest in enumerate(most) for left in range(longest)]
     starts = {}
-    for origin in dict.fromkeys(demand.origin for demand in network.demands):
-        starts[origin] = len(place)
-        latest = max(_departure(demand, time_step, horizon) for demand in network.demands if demand.origin == origin)
-        place += [(len(links), origin, wait) for wait in range(latest + 1)]
+    for node in dict.fromkeys(demand.origin for demand in network.demands):
+        starts[node] = len(place)
+        latest = max(_departure(demand, time_step, horizon) for demand in network.demands if demand.origin == node)
+        place += [(len(links), node, left) for left in range(latest + 1)]
     block = len(place) + 1
     number_of = {destination: number for number, destination in enumerate(destinations)}
     origin = np.array(
@@ -302,8 +302,8 @@ def _list_states(network: Network, most: tuple[int, ...], time_step: float, hori
     width = 1 + max(map(len, onward.values()))
     none = len(links)
     choice = np.full((block, width), none)
-    for index, (_, node, wait) in enumerate(place):
-        if wait == 0:
+    for index, (_, node, steps) in enumerate(place):
+        if steps == 0:
             choice[index, 1 : 1 + len(onward[node])] = onward[node]
     nodes = [node for _, node, _ in place]
     wait = np.array([*(wait for *_, wait in place), 0])
