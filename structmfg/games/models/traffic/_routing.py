@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_name, check_positive, plain_fields
+from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
 from structmfg.games._aggregate import AggregateState
-from structmfg.games._base import Game
+from structmfg.games._base import MAX_HORIZON, Game
 from structmfg.games._noise_chain import NoiseChain
 from structmfg.games._validate import check_game
 from structmfg.games.models.traffic._network import NETWORKS, Demand, Link, Network, as_network
@@ -99,7 +99,8 @@ class Routing(Game):
             object.__setattr__(self, "network", network)
         check_positive("time_step", self.time_step)
         check_name("rounding", self.rounding, ("down", "lottery"))
-        if self.incident_link:
+        check_integer("horizon", self.horizon, at_least=1, at_most=MAX_HORIZON)
+        if not isinstance(self.incident_link, str) or self.incident_link:
             check_name("incident_link", self.incident_link, [link.name for link in network.links])
         for name in ("incident_start", "incident_end"):
             check_between(name, getattr(self, name), 0, 1, open_low=True)
