@@ -151,7 +151,7 @@ _STRUCTURAL[BuildingEvacuation] = {
     "final_temperature": 1e-5,
     "max_steps": 800,
 }
-_STRUCTURAL[ElectricityStorage] = {**_STRUCTURAL[Routing], "num_paths": 16, "learning_rate": 5e-3}
+_STRUCTURAL[ElectricityStorage] = {**_STRUCTURAL[Routing], "num_paths": 8, "learning_rate": 1e-2, "max_steps": 300}
 _STRUCTURAL[EquilibriumPrice] = {**_STRUCTURAL[Routing], "learning_rate": 1e-2, "temperature": 3.0, "max_steps": 600}
 # RSPG has more: the entropy bonus ends far below the gaps between action values, as a policy loses about its weight at
 # every step; and policies of `skip` with `policy_exponent` switch from one step to the next.

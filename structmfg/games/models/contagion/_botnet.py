@@ -89,7 +89,8 @@ class Botnet(Game):
         for name in ("switching", "defence", "damage"):
             check_between(name, getattr(self, name), 0, 1e6)
         check_positive("time_step", self.time_step)
-        if len(self.start) != 4 or min(self.start) < 0 or abs(sum(self.start) - 1) > 1e-6:
+        four = isinstance(self.start, tuple | list) and len(self.start) == 4
+        if not four or abs(sum(check_between("start", share, 0, 1) for share in self.start) - 1) > 1e-6:
             raise ValueError(f"start must hold four shares that sum to one, but is {self.start!r:.60}")
         infection = [
             max(self.effort) * attack + max(*spread)

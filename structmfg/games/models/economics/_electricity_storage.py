@@ -79,7 +79,8 @@ class ElectricityStorage(Game):
         for name in ("period", "elasticity"):
             check_positive(name, getattr(self, name))
         pair = isinstance(self.supply, tuple | list) and len(self.supply) == 2
-        if not pair or not self.supply[0] < self.supply[1]:
+        low, high = (check_positive("supply", value) for value in self.supply) if pair else (0.0, 0.0)
+        if not low < high:
             raise ValueError(f"supply must hold two numbers, the low and the high one, but is {self.supply!r:.60}")
         if not min(self.supply) > self.capacity:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,4 +150,4 @@ def _sioux_falls() -> Network:
     return Network(links, tuple(Demand(str(start), str(end), cars) for start, end, cars in data["demands"]))
 
 
-NETWORKS = {"line": _line, "braess": _braess, "sioux_falls": _sioux_falls}
+NETWORKS: dict[str, Callable[[], Network]] = {"line": _line, "braess": _braess, "sioux_falls": _sioux_falls}

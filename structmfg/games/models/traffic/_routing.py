@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from typing_extensions import override
 
-from structmfg._checks import check_between, check_name, check_positive, plain_fields
+from structmfg._checks import check_between, check_integer, check_name, check_positive, plain_fields
 from structmfg.games._aggregate import AggregateState
-from structmfg.games._base import Game
+from structmfg.games._base import MAX_HORIZON, Game
 from structmfg.games._noise_chain import NoiseChain
 from structmfg.games._validate import check_game
 from structmfg.games.models.traffic._network import NETWORKS, Demand, Link, Network, as_network
@@ -99,7 +99,8 @@ class Routing(Game):
             object.__setattr__(self, "network", network)
         check_positive("time_step", self.time_step)
         check_name("rounding", self.rounding, ("down", "lottery"))
-        if self.incident_link:
+        check_integer("horizon", self.horizon, at_least=1, at_most=MAX_HORIZON)
+        if not isinstance(self.incident_link, str) or self.incident_link:
             check_name("incident_link", self.incident_link, [link.name for link in network.links])
         for name in ("incident_start", "incident_end"):
             check_between(name, getattr(self, name), 0, 1, open_low=True)
@@ -284,12 +285,12 @@ def _list_states(network: Network, most: tuple[int, ...], time_step: float, hori
     """The states of a network whose links take at most so many steps."""
     links, destinations = network.links, network.destinations
     first = np.concatenate([[0], np.cumsum(most)[:-1]])
-    place = [(number, links[number].end, wait) for number, steps in enumerate(most) for wait in range(steps)]
+    place = [(number, links[number].end, left) for number, longest in enumerate(most) for left in range(longest)]
     starts = {}
-    for origin in dict.fromkeys(demand.origin for demand in network.demands):
-        starts[origin] = len(place)
-        latest = max(_departure(demand, time_step, horizon) for demand in network.demands if demand.origin == origin)
-        place += [(len(links), origin, wait) for wait in range(latest + 1)]
+    for node in dict.fromkeys(demand.origin for demand in network.demands):
+        starts[node] = len(place)
+        latest = max(_departure(demand, time_step, horizon) for demand in network.demands if demand.origin == node)
+        place += [(len(links), node, left) for left in range(latest + 1)]
     block = len(place) + 1
     number_of = {destination: number for number, destination in enumerate(destinations)}
     origin = np.array(
@@ -302,8 +303,8 @@ def _list_states(network: Network, most: tuple[int, ...], time_step: float, hori
     width = 1 + max(map(len, onward.values()))
     none = len(links)
     choice = np.full((block, width), none)
-    for index, (_, node, wait) in enumerate(place):
-        if wait == 0:
+    for index, (_, node, steps) in enumerate(place):
+        if steps == 0:
             choice[index, 1 : 1 + len(onward[node])] = onward[node]
     nodes = [node for _, node, _ in place]
     wait = np.array([*(wait for *_, wait in place), 0])
