@@ -77,7 +77,7 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """The trials that have ended, in order; those that were interrupted are made again, and left out."""
-        found = []
+        found: list[Trial] = []
         for trial in self._study.get_trials(deepcopy=False):
             attributes = trial.user_attrs
             if trial.state.is_finished() and _OUTCOME in attributes:
