@@ -160,17 +160,15 @@ def steps_to_fill(
         callback: Called on the way. A KeyboardInterrupt that it raises is raised again.
     """
     clock: list[tuple[int, float]] = []
+
+    def follow(progress: Progress) -> None:
+        clock.append((progress.step, progress.train_seconds))
+        if callback is not None:
+            callback(progress)
+
+    seconds_of_trial = max(_TRIAL_SHARE * seconds, _MIN_TRIAL_SECONDS)
     solution = solve(
-        game,
-        solver,
-        key=jax.random.key(0),
-        max_steps=10**6,
-        max_seconds=max(_TRIAL_SHARE * seconds, _MIN_TRIAL_SECONDS),
-        callbacks=[
-            lambda progress: clock.append((progress.step, progress.train_seconds)),
-            *([callback] * (callback is not None)),
-        ],
-        throw=False,
+        game, solver, key=jax.random.key(0), max_steps=10**6, max_seconds=seconds_of_trial, callback=follow, throw=False
     )
     if callback is not None and solution.result is RESULTS.interrupted:
         raise KeyboardInterrupt

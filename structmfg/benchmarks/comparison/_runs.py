@@ -111,7 +111,7 @@ def train(
 
     The policy is evaluated at `checkpoint_steps`, and at the end on all held-out noise paths, outside the clock.
     """
-    overrides = {  # tuples, which plan.json holds as lists
+    overrides: dict[str, Any] = {  # tuples, which plan.json holds as lists
         name: tuple(value) if isinstance(value, list) else value
         for name, value in plan.settings.get(solver, {}).items()
     }

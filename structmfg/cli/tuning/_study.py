@@ -4,6 +4,7 @@ Every trial has a sampler of its own, made of the seed and the trial's number, s
 suggests what it would have suggested without.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -63,9 +64,11 @@ class Study:
         """Open the study in a folder, or make one whose first trial has the settings `start`."""
         self._optuna = import_optuna()
         self._spaces, self._seed = dict(spaces), seed
-        self._study = self._optuna.create_study(
-            storage=f"sqlite:///{folder.resolve() / FILE}", study_name=_NAME, load_if_exists=True
-        )
+        path = folder.resolve() / FILE
+        try:
+            self._study = self._optuna.create_study(storage=f"sqlite:///{path}", study_name=_NAME, load_if_exists=True)
+        except Exception as error:  # of Optuna, SQLAlchemy or SQLite
+            raise ValueError(f"{path} cannot be used: {' '.join(str(error).split())[:300]}") from error
         known = self._study.get_trials(deepcopy=False)
         if not known:
             self._study.enqueue_trial(dict(start))
@@ -77,7 +80,7 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """The trials that have ended, in order; those that were interrupted are made again, and left out."""
-        found = []
+        found: list[Trial] = []
         for trial in self._study.get_trials(deepcopy=False):
             attributes = trial.user_attrs
             if trial.state.is_finished() and _OUTCOME in attributes:
@@ -87,11 +90,13 @@ class Study:
     @property
     def importances(self) -> dict[str, float]:
         """How much each setting matters for being among the best (PED-ANOVA); none where trials are too few."""
-        evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
         if sum(trial.value is not None for trial in self.trials()) < _FEWEST_FOR_IMPORTANCES:
             return {}
         try:
-            found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it was experimental in Optuna 4
+                evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
+                found = self._optuna.importance.get_param_importances(self._study, evaluator=evaluator)
         except (ValueError, RuntimeError):  # all values are the same
             return {}
         return {name: float(share) for name, share in found.items()}

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
 from structmfg._files import output_folder, read_json, to_json, write_bytes, write_json
+from structmfg.cli._early import Terminated
 from structmfg.cli._job import short_name
 from structmfg.cli._output import console, number, print_json
 from structmfg.cli._progress import Display, Interrupt
@@ -80,10 +81,11 @@ def _tune(arguments: Arguments) -> int:
         study = Study(folder, searched, start, arguments.seed)
         try:
             _run_all(arguments, task, study, folder, suited)
-        except KeyboardInterrupt:
-            done = len(study.trials())
-            hint = f"interrupted with {done} trials done; the same command with --out {folder} goes on from there"
-            raise KeyboardInterrupt(hint) from None
+        except KeyboardInterrupt as interrupt:
+            hint = f"with {len(study.trials())} trials done; the same command with --out {folder} goes on from there"
+            if isinstance(interrupt, Terminated):
+                raise Terminated(f"terminated {hint}") from None
+            raise KeyboardInterrupt(f"interrupted {hint}") from None
         finally:
             write_report(folder, study.trials(), searched, study.importances, title=title, facts=facts)
         result = _result(folder, study, searched, title)

@@ -51,6 +51,20 @@ def test_ranges_lie_around_the_preset():
     assert "num_states" not in fields_of("rspg")
 
 
+def test_settings_that_the_table_does_not_know_are_told(capsys):
+    """Those of a solver of one's own, before the first trial; --search takes them."""
+    pytest.importorskip("optuna")
+    Path("bold.py").write_text(
+        "from structmfg.solvers import OccupationInclusion\n\n\n"
+        "class Bold(OccupationInclusion):\n    boldness: float = 1.0\n    daring: float = 2.0\n"
+    )
+    words = ["--search", "daring=1:3", "--iterations", "2", "--trials", "1", "--out", "t"]
+    assert main(["tune", "left_right", "--solver", "bold.py:Bold", *words]) == 0
+    text = capsys.readouterr().out
+    assert "Not searched, because no range is known (give --search): boldness\n" in text
+    assert result_of("t")["search"] == {"learning_rate": "0.001 to 0.1, by factors", "daring": "1 to 3"}
+
+
 def test_ranges_of_ones_own():
     options = {
         "learning_rate": Option("learning_rate", float, ""),
@@ -143,12 +157,6 @@ def test_a_search_finds_better_settings_and_the_same_ones_again(capsys):
     assert best["solver"]["learning_rate"] == found["best"]["settings"]["learning_rate"]
     assert main(["solve", "--config", "t/best.toml", "--out", "again", "--json", "--quiet"]) == 0
     again = json.loads(capsys.readouterr().out)
-    words = ["--config", "t/best.toml", "--seeds", "1", "--max-seconds", "5", "--out", "compared", "--json", "--quiet"]
-    assert main(["compare", "left_right", "--solvers", "mirror_descent,fictitious_play", *words]) == 0
-    compared = json.loads(capsys.readouterr().out)
-    assert compared["settings"]["mirror_descent"]["learning_rate"] == found["best"]["settings"]["learning_rate"]
-    run = json.loads(Path("compared/runs/mirror_descent-0/settings.json").read_text())
-    assert run["hyper_parameters"]["adaptive"] == found["best"]["settings"]["adaptive"]
     assert again["exploitability"]["non_anticipative"] == pytest.approx(found["best"]["value"], rel=1e-9)
 
 
@@ -198,6 +206,28 @@ def test_more_trials_and_another_search(capsys):
     assert len(result_of("t")["trials"]) == 3
     assert main(["tune", *TINY, "3", "--seed", "1", "--out", "t"]) == 2
     assert "t holds another search (another seed): choose another folder" in capsys.readouterr().err
+    Path("t/study.db").write_text("no database, but long enough to look like one" * 100)
+    assert main(["tune", *TINY, "3", "--out", "t"]) == 2
+    assert "study.db cannot be used: " in capsys.readouterr().err
+
+
+def test_an_interrupted_search_goes_on(capsys, monkeypatch):
+    """Ctrl-C in the second trial: the first one stays, and the second is made again with the same settings."""
+    pytest.importorskip("optuna")
+    whole, run_trial, asked = ["tune", *TINY, "3", "--quiet", "--out", "t"], _tune.run_trial, []
+
+    def interrupted(task, settings, callback):
+        asked.append(settings)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return run_trial(task, settings, callback)
+
+    monkeypatch.setattr(_tune, "run_trial", interrupted)
+    assert main(whole) == 130
+    assert "interrupted with 1 trials done; the same command with --out t goes on" in capsys.readouterr().err
+    assert main(whole) == 0
+    assert asked[1] == asked[2]
+    assert [trial["settings"] for trial in result_of("t")["trials"]] == [asked[0], *asked[2:]]
 
 
 @pytest.mark.slow
@@ -217,6 +247,21 @@ def test_a_search_that_was_killed_goes_on():
     first, second = (result_of(folder)["trials"] for folder in ("whole", "killed"))
     assert [trial["settings"] for trial in first] == [trial["settings"] for trial in second]
     assert [trial["value"] for trial in first] == [trial["value"] for trial in second]
+
+
+@pytest.mark.slow
+def test_compare_takes_the_best_settings(capsys):
+    pytest.importorskip("optuna")
+    assert main(["tune", *TINY, "2", "--search", "learning_rate=2:3", "--adaptive", "--out", "t", "--quiet"]) == 0
+    words = ["--config", "t/best.toml", "--seeds", "1", "--max-seconds", "2", "--out", "compared", "--json", "--quiet"]
+    assert main(["compare", "left_right", "--solvers", "mirror_descent,fictitious_play", *words]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert (
+        compared["settings"]["mirror_descent"]["learning_rate"] == result_of("t")["best"]["settings"]["learning_rate"]
+    )
+    run = json.loads(Path("compared/runs/mirror_descent-0/settings.json").read_text())
+    assert run["hyper_parameters"]["adaptive"] is True
+    assert 2 <= run["hyper_parameters"]["learning_rate"] <= 3
 
 
 @pytest.mark.slow
