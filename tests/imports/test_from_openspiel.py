@@ -45,9 +45,9 @@ def test_return_is_that_of_all_histories(ferry):
 def test_sizes_names_and_actions_by_time(ferry):
     assert (ferry.num_states, ferry.num_actions, ferry.horizon, ferry.discount) == (CELLS, 3, STEPS, 1.0)
     assert ferry.state_names(1) == [f"({cell}, 1) mean field" for cell in range(CELLS)]
-    assert np.asarray(ferry.initial(jax.random.key(0)).mean_field) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert np.asarray(ferry.initial(jax.random.key(0)).mean_field) == pytest.approx(np.arange(1, 7) / 21)
     for time, action in ((0, 1), (1, 2)):
-        spread = ferry.aggregate(mean_field=np.full(CELLS, 0.25), noise=0, time=time)
+        spread = ferry.aggregate(mean_field=np.full(CELLS, 1 / CELLS), noise=0, time=time)
         allowed = np.asarray(ferry.allowed(spread))
         assert allowed[:, [0, action]].all()
         assert not allowed[:, 3 - action].any()
@@ -57,7 +57,8 @@ def test_rounding_decides_what_is_allowed():
     """In a cell with two thirds of the population nobody may move: the guard is the mass of the cell, rounded down."""
     game = games.from_openspiel(FerryGame("rounding"))
     for mass, may_move in ((0.66, True), (0.67, False), (1.0, False)):
-        mean_field = np.array([(1 - mass) / 3, mass, (1 - mass) / 3, (1 - mass) / 3])
+        mean_field = np.full(CELLS, (1 - mass) / (CELLS - 1))
+        mean_field[1] = mass
         allowed = np.asarray(game.allowed(game.aggregate(mean_field=mean_field, noise=0, time=2)))
         assert allowed[1].tolist() == [True, may_move, False]
         assert allowed[0].tolist() == [True, True, False]
@@ -112,7 +113,7 @@ def test_refused(twist):
     [
         (FerryGame(players=2), {}, "2 populations"),
         (FerryGame(dynamics="Dynamics.SEQUENTIAL"), {}, "no mean field game"),
-        (FerryGame(), {"max_states": 3}, "4 states at time 0"),
+        (FerryGame(), {"max_states": 3}, "6 states at time 0"),
         (FerryGame(), {"rewards": "theirs"}, "as_valued"),
         (FerryGame(), {"size": 5}, "was made already"),
         (object(), {}, "a name or a game"),
@@ -133,7 +134,7 @@ def test_a_decision_that_the_policy_cannot_know():
     game = games.from_openspiel(FerryGame())
     node = game.walk.stages[1].nodes[0]
     after = node.clone()
-    after.update_distribution([0.25] * CELLS)
+    after.update_distribution([1 / CELLS] * CELLS)
     after.time = 7
     with pytest.raises(ValueError, match="knows no decision"):
         policies.probabilities_at({}, after)
