@@ -1,12 +1,13 @@
 """Games of OpenSpiel's kind as tables and formulas, held against the nodes that they were made of."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.trees import CELLS, STEPS, FerryGame, return_of
 
-import structmfg as smfg
 from structmfg import games, policies, solvers, verification
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -36,7 +37,7 @@ def mean_return(game, policy):
 
 
 def test_return_is_that_of_all_histories(ferry):
-    """Of a random policy, uniform where nothing else is said, on the game and on its nodes."""
+    """Of the uniform policy and a random one, by the tables and formulas and by the game's own nodes."""
     for policy in (policies.uniform(ferry), random_policy(ferry)):
         by_history = return_of(ferry.walk.game, exported(policy, ferry))
         assert mean_return(ferry, policy) == pytest.approx(by_history, abs=1e-12)
@@ -125,9 +126,19 @@ def test_refused_arguments(game, options, message):
         games.from_openspiel(game, **options)
 
 
+def test_openspiel_is_missing(monkeypatch):
+    """Games by name and policies need the library: one line says how to install it."""
+    for module in ("pyspiel", "open_spiel.python.mfg.games", "open_spiel.python.policy"):
+        monkeypatch.setitem(sys.modules, module, None)
+    game = games.from_openspiel(FerryGame())
+    for use in (lambda: games.from_openspiel("mfg_garnet"), lambda: policies.uniform(game).to_openspiel(game)):
+        with pytest.raises(ValueError, match=r"OpenSpiel is not installed.*pip install"):
+            use()
+
+
 def test_games_of_the_package_are_not_exported():
     with pytest.raises(ValueError, match="OpenSpielGame"):
-        policies.uniform(games.make("left_right")).to_openspiel(smfg.games.make("left_right"))
+        policies.uniform(games.make("left_right")).to_openspiel(games.make("left_right"))
 
 
 def test_a_decision_that_the_policy_cannot_know():
