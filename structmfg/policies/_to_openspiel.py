@@ -42,7 +42,7 @@ def at_decisions(policy: Any, game: ImportedGame) -> dict[str, Probabilities]:
     there: as all of them do on average.
     """
     flow, table = (np.asarray(x, float) for x in _play(policy, game))
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Probabilities] = {}
     for time, stage in enumerate(game.walk.stages[:-1]):
         own: dict[str, list[tuple[float, np.ndarray, Any]]] = {}
         for state, node in enumerate(stage.nodes):

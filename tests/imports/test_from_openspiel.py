@@ -1,12 +1,13 @@
 """Games of OpenSpiel's kind as tables and formulas, held against the nodes that they were made of."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.trees import CELLS, STEPS, FerryGame, return_of
 
-import structmfg as smfg
 from structmfg import games, policies, solvers, verification
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -36,7 +37,7 @@ def mean_return(game, policy):
 
 
 def test_return_is_that_of_all_histories(ferry):
-    """Of a random policy, uniform where nothing else is said, on the game and on its nodes."""
+    """Of the uniform policy and a random one, by the tables and formulas and by the game's own nodes."""
     for policy in (policies.uniform(ferry), random_policy(ferry)):
         by_history = return_of(ferry.walk.game, exported(policy, ferry))
         assert mean_return(ferry, policy) == pytest.approx(by_history, abs=1e-12)
@@ -45,9 +46,9 @@ def test_return_is_that_of_all_histories(ferry):
 def test_sizes_names_and_actions_by_time(ferry):
     assert (ferry.num_states, ferry.num_actions, ferry.horizon, ferry.discount) == (CELLS, 3, STEPS, 1.0)
     assert ferry.state_names(1) == [f"({cell}, 1) mean field" for cell in range(CELLS)]
-    assert np.asarray(ferry.initial(jax.random.key(0)).mean_field) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert np.asarray(ferry.initial(jax.random.key(0)).mean_field) == pytest.approx(np.arange(1, 7) / 21)
     for time, action in ((0, 1), (1, 2)):
-        spread = ferry.aggregate(mean_field=np.full(CELLS, 0.25), noise=0, time=time)
+        spread = ferry.aggregate(mean_field=np.full(CELLS, 1 / CELLS), noise=0, time=time)
         allowed = np.asarray(ferry.allowed(spread))
         assert allowed[:, [0, action]].all()
         assert not allowed[:, 3 - action].any()
@@ -57,7 +58,8 @@ def test_rounding_decides_what_is_allowed():
     """In a cell with two thirds of the population nobody may move: the guard is the mass of the cell, rounded down."""
     game = games.from_openspiel(FerryGame("rounding"))
     for mass, may_move in ((0.66, True), (0.67, False), (1.0, False)):
-        mean_field = np.array([(1 - mass) / 3, mass, (1 - mass) / 3, (1 - mass) / 3])
+        mean_field = np.full(CELLS, (1 - mass) / (CELLS - 1))
+        mean_field[1] = mass
         allowed = np.asarray(game.allowed(game.aggregate(mean_field=mean_field, noise=0, time=2)))
         assert allowed[1].tolist() == [True, may_move, False]
         assert allowed[0].tolist() == [True, True, False]
@@ -112,7 +114,7 @@ def test_refused(twist):
     [
         (FerryGame(players=2), {}, "2 populations"),
         (FerryGame(dynamics="Dynamics.SEQUENTIAL"), {}, "no mean field game"),
-        (FerryGame(), {"max_states": 3}, "4 states at time 0"),
+        (FerryGame(), {"max_states": 3}, "6 states at time 0"),
         (FerryGame(), {"rewards": "theirs"}, "as_valued"),
         (FerryGame(), {"size": 5}, "was made already"),
         (object(), {}, "a name or a game"),
@@ -124,16 +126,26 @@ def test_refused_arguments(game, options, message):
         games.from_openspiel(game, **options)
 
 
+def test_openspiel_is_missing(monkeypatch):
+    """Games by name and policies need the library: one line says how to install it."""
+    for module in ("pyspiel", "open_spiel.python.mfg.games", "open_spiel.python.policy"):
+        monkeypatch.setitem(sys.modules, module, None)
+    game = games.from_openspiel(FerryGame())
+    for use in (lambda: games.from_openspiel("mfg_garnet"), lambda: policies.uniform(game).to_openspiel(game)):
+        with pytest.raises(ValueError, match=r"OpenSpiel is not installed.*pip install"):
+            use()
+
+
 def test_games_of_the_package_are_not_exported():
     with pytest.raises(ValueError, match="OpenSpielGame"):
-        policies.uniform(games.make("left_right")).to_openspiel(smfg.games.make("left_right"))
+        policies.uniform(games.make("left_right")).to_openspiel(games.make("left_right"))
 
 
 def test_a_decision_that_the_policy_cannot_know():
     game = games.from_openspiel(FerryGame())
     node = game.walk.stages[1].nodes[0]
     after = node.clone()
-    after.update_distribution([0.25] * CELLS)
+    after.update_distribution([1 / CELLS] * CELLS)
     after.time = 7
     with pytest.raises(ValueError, match="knows no decision"):
         policies.probabilities_at({}, after)

@@ -28,6 +28,15 @@ GAMES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def only_games_of_the_package():
+    """Games that are imported get names; other tests list the names that there are."""
+    before = dict(games.GAMES)
+    yield
+    for name in games.GAMES.keys() - before.keys():
+        del games.GAMES[name]
+
+
 def imported(name, rewards):
     return games.from_openspiel(name.partition(" ")[0], rewards=rewards, **GAMES[name])
 

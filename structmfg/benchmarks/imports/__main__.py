@@ -72,7 +72,13 @@ def _compare(name: str, limits: list[float]) -> tuple[list[dict[str, Any]], dict
     for k, limit in enumerate(limits):
         best = min(there, key=lambda each: there[each][k]["nash_conv"])
         theirs = there[best][k]
-        row = {"game": name, "limit": limit, "theirs": theirs["nash_conv"], "solver": best, "import": imported}
+        row: dict[str, Any] = {
+            "game": name,
+            "limit": limit,
+            "theirs": theirs["nash_conv"],
+            "solver": best,
+            "import": imported,
+        }
         row |= {"iterations": theirs["iterations"], **_solve(game, limit, imported)}
         row["ratio"] = row["theirs"] / row["ours"] if row["ours"] else None
         rows.append(row)

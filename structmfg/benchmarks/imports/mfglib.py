@@ -83,7 +83,7 @@ def _least(make: Callable[[], Any], environment: Any, seconds: float) -> float:
 
 
 def _ours(environment: Any, seconds: float) -> dict[str, Any]:
-    """The score of the exact solver: Newton's method where it fits, and without success the default in the time left."""
+    """The score of the exact solver: Newton's method where it fits; without success, the default."""
     jax.clear_caches()
     began = time.perf_counter()
     game = from_mfglib(environment)

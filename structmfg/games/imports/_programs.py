@@ -101,7 +101,8 @@ class _Builder:
     def _weights(self, number: Traced) -> tuple[dict[int, float], float] | None:
         """The weights of the entries, by place, and the constant of a weighted sum; None for what is no such sum."""
         weights: dict[int, float] = {}
-        constant, waiting = 0.0, [(number, 1.0)]
+        constant = 0.0
+        waiting: list[tuple[Any, float]] = [(number, 1.0)]
         for _ in range(_MAX_TERMS):
             if not waiting:
                 return weights, constant
@@ -250,4 +251,4 @@ def _form(steps: Steps, own: list[list[Formula]]) -> Form:
             constants[time, k], places[time, k] = formula.constants, formula.places
             for j, (factors, entries) in enumerate(formula.sums):
                 weights[time, k, j, : len(factors)], summed[time, k, j, : len(entries)] = factors, entries
-    return Form(steps, *map(collapsed, (constants, places, weights, summed)))
+    return Form(steps, collapsed(constants), collapsed(places), collapsed(weights), collapsed(summed))

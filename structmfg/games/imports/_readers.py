@@ -171,9 +171,10 @@ class Probing(Reader):
         def reward(mean_field: Float[np.ndarray, " states"]) -> float:
             return float(stage.arrival(node, mean_field.tolist()))
 
-        seen = (name_of(node), *(reward(point) for point in stage.points[: _RANDOM_POINTS + 1]))
+        name = name_of(node)
+        seen = (name, *(reward(point) for point in stage.points[: _RANDOM_POINTS + 1]))
         if seen not in self._known:
-            self._known[seen] = identified(reward, stage.place.get(seen[0], -1), len(stage.names))
+            self._known[seen] = identified(reward, stage.place.get(name, -1), len(stage.names))
         return self._known[seen]
 
     def branches(self, stage: Stage, run: Callable[[], Any]) -> list[tuple[tuple[tuple[Formula, int], ...], Any]]:

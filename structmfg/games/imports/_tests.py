@@ -9,8 +9,9 @@ from structmfg.games.imports._programs import Formulas, value_of
 from structmfg.games.imports._readers import Probing, Reader, Stage
 from structmfg.games.imports._trace import UntraceableError
 
-_TWINS = 8  # nodes of one name whose moves are compared, at one time
-_STATES = 6  # whose moves are held against the game, at one time
+_TWINS = 2_000  # successors of nodes of one name that are compared, at one time
+_STATES = 6  # whose moves are held against the game, at one time, where moves depend on the mean field
+_FEW_STATES = 2  # where they do not
 _REWARDS = 20  # which are held against the game, at one time
 _TOLERANCE = 1e-12
 
@@ -42,7 +43,8 @@ def check_moves(
     """Raise `UntraceableError` where the game moves in another way than was found, at some mean fields."""
     if stage.kind != "mean field" or isinstance(reader, Probing):
         return
-    some = set(np.random.default_rng(stage.time).permutation(len(stage.names))[:_STATES].tolist())
+    count = _STATES if any(move.guards for move in found) else _FEW_STATES
+    some = set(np.random.default_rng(stage.time).permutation(len(stage.names))[:count].tolist())
     own = [move for move in found if move.state in some]
     for point in stage.points[:4]:
         values = formulas.values(point)
@@ -71,9 +73,11 @@ def check_fixed(stage: Stage, node: Any, stands_for: dict[str, Any]) -> None:
 
 def check_twins(reader: Reader, following: Stage, found: list[Found], stands_for: dict[str, Any]) -> None:
     """Raise `ValueError` where the moves of two nodes of one name differ."""
-    listed = [outcome for move in found for outcome in move.outcomes]
-    some = np.random.default_rng(following.time).permutation(len(listed))[:_TWINS]
-    for twin in (listed[k] for k in some):
+    listed = [(outcome.name, move.action, outcome) for move in found for outcome in move.outcomes]
+    mixed = [listed[k] for k in np.random.default_rng(following.time).permutation(len(listed))]
+    ways = {(name, action): outcome for name, action, outcome in mixed}  # one for each name and action comes first
+    left = _TWINS
+    for twin in (*ways.values(), *(outcome for *_, outcome in mixed)):
         stands = following.nodes[following.place[twin.name]]
         one, other = (_moves_at(following, node, following.points[0], stands_for) for node in (twin.node, stands))
         if one != other:
@@ -81,6 +85,9 @@ def check_twins(reader: Reader, following: Stage, found: list[Found], stands_for
                 f"what may follow {twin.name!r:.120} at time {following.time} depends on how it was reached, which "
                 "this name does not tell: such a game cannot be imported"
             )
+        left -= 1 + sum(map(len, one.values()))
+        if left <= 0:
+            break
 
 
 def _moves_at(stage: Stage, node: Any, point: np.ndarray, stands_for: dict[str, Any]) -> dict[int, Any]:

@@ -8,6 +8,7 @@ A reward is paid where it arises, on the way from a state by an action to the ne
 for the moves of all nodes of that name. `_tests` looks at some of the others.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -115,7 +116,7 @@ def walk(root: Any, *, max_states: int, stands_for: dict[str, Any]) -> Walk:
 
 def _has_ended(reader: Reader, stage: Stage) -> bool:
     """Whether the game is over when the population has moved."""
-    after = [reader.first_branch(lambda node=node: reader.after(node, stage)) for node in stage.nodes]
+    after = [reader.first_branch(functools.partial(reader.after, node, stage)) for node in stage.nodes]
     ended = [kind_of(node) == "terminal" for node in after]
     if any(ended) and not all(ended):
         one, other = (stage.names[ended.index(flag)] for flag in (True, False))
@@ -154,7 +155,8 @@ def _all_moves(reader: Reader, stage: Stage, formulas: Formulas, stands_for: dic
     """All moves at a time. Where there are very many, chance nodes of one name share what follows them."""
     first = list(_moves(reader, stage, 0, formulas, stands_for, None))
     count = len(stage.names) * sum(len(move.outcomes) for move in first)
-    for shared in ({}, None) if count > _SPARED and not stands_for else (None,):
+    ways: list[Shared | None] = [{}, None] if count > _SPARED and not stands_for else [None]
+    for shared in ways:
         later = [
             move
             for state in range(1, len(stage.names))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-CELLS, STEPS = 4, 3
+CELLS, STEPS = 6, 3
 
 
 class FerryGame:
@@ -62,7 +62,7 @@ class FerryState:
 
     def chance_outcomes(self):
         if self.cell is None:
-            return [(cell, (cell + 1) / 10) for cell in range(CELLS)]
+            return [(cell, (cell + 1) / 21) for cell in range(CELLS)]
         return [(0, 0.25), (1, 0.75)]
 
     def legal_actions(self):
