@@ -162,7 +162,7 @@ def test_figures_have_axes_and_labels():
     ("name", "parameters", "message"),
     [
         ("beach_bra", {}, "did you mean beach_bar"),
-        ("chess", {}, "allowed: beach_bar, beach_bar_crowded, carmona_fouque_sun, crowd_modelling"),
+        ("chess", {}, "allowed: bank_run, beach_bar, beach_bar_crowded, botnet"),
         ("macro", {"num_welth": 3}, "did you mean num_wealth"),
         ("linear_quadratic", {"num_states": 1}, "num_states must be a whole number of at least 2, but is 1"),
         ("linear_quadratic", {"num_states": 9.5}, "num_states must be a whole number"),
