@@ -1,6 +1,7 @@
 """OpenSpiel's own solvers of mean field games, run for a number of seconds, and its measure of a policy."""
 
 import importlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,18 @@ def nash_conv(game: Any, policy: Any) -> float:
 
 
 def after(game: Any, make: Callable[[], Any], seconds: list[float]) -> list[dict[str, float]]:
-    """NashConv and iterations of a solver after each number of seconds; measuring does not count."""
+    """NashConv and iterations of a solver after each number of seconds; measuring does not count.
+
+    A solver that raises an error on a game, as some do where a node is not in its table, has an infinite NashConv.
+    """
+    try:
+        return _after(game, make, seconds)
+    except (KeyError, ValueError, AssertionError) as error:
+        print(f"a solver of OpenSpiel's failed: {type(error).__name__}: {str(error):.80}")
+        return [{"nash_conv": math.inf, "iterations": 0, "spent": limit} for limit in seconds]
+
+
+def _after(game: Any, make: Callable[[], Any], seconds: list[float]) -> list[dict[str, float]]:
     solver, spent, iterations, rows = make(), 0.0, 0, []
     for limit in seconds:
         while spent < limit:
