@@ -40,7 +40,7 @@ def after(game: Any, make: Callable[[], Any], seconds: list[float]) -> list[dict
     try:
         return _after(game, make, seconds)
     except (KeyError, ValueError, AssertionError) as error:
-        print(f"a solver of OpenSpiel's failed: {type(error).__name__}: {str(error):.80}")
+        print(f"a solver of OpenSpiel's failed: {type(error).__name__}: {error!s:.80}")
         return [{"nash_conv": math.inf, "iterations": 0, "spent": limit} for limit in seconds]
 
 
