@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from structmfg.games.imports._against_source import Found, check_fixed, check_moves, check_rewards, check_twins
 from structmfg.games.imports._nodes import Outcome, Shared, in_order, kind_of, name_of, outcomes
 from structmfg.games.imports._programs import Formula, Formulas
 from structmfg.games.imports._readers import Probing, Reader, Stage, Tracing
-from structmfg.games.imports._tests import Found, check_fixed, check_moves, check_rewards, check_twins
 from structmfg.games.imports._trace import UntraceableError
 
 _SPARED = 3_000  # successors at one time from which on not every one of them is made
