@@ -108,7 +108,7 @@ def test_refusals_in_one_line(arguments, message, tmp_path, capsys):
 
 def test_lists(capsys):
     assert main(["games"]) == 0
-    assert "2 states, 5 actions, for ever, 1 noise path" in capsys.readouterr().out
+    assert "2 states, 5 actions, no common noise, for ever" in capsys.readouterr().out
     assert main(["solvers"]) == 0
     assert "stationary, exact, for ever" in capsys.readouterr().out
 

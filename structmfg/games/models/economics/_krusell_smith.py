@@ -68,6 +68,7 @@ class KrusellSmithCalibration:
             check_between(f"unemployment[{z}]", self.unemployment[z], 0, 1)
             check_positive(f"1 - unemployment[{z}]", 1 - self.unemployment[z])
             check_between(f"unemployment_duration[{z}]", self.unemployment_duration[z], 1, np.inf)
+        check_between("benefit", self.benefit, 0, np.inf)  # before it is compared with incomes, which follow from it
         check_between("benefit", self.benefit, 0, float(np.min(self.incomes()[:, 1])))
         check_rows("transition probabilities of employment", self.employment())
 
