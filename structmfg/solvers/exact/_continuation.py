@@ -6,6 +6,9 @@ so that it may turn back in lambda on its way (pseudo-arclength continuation: Ke
 doi:10.1137/1.9780898719154). This is the tracing of logit equilibria of games of finitely many players (McKelvey &
 Palfrey 1995, doi:10.1006/game.1995.1023; Turocy 2005, doi:10.1016/j.geb.2004.04.003). It needs no monotone game, but
 the derivative of F: one sweep back and forth for each of the unknowns.
+
+The end of the curve is far, and steep. So where there are few probabilities, the conditions of an equilibrium are also
+solved directly from places on the way (`_semismooth`), which ends at equilibria to rounding.
 """
 
 from typing import NamedTuple
@@ -13,10 +16,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from structmfg.evaluation import Certificate, Flow, Table, TreeProblem
 from structmfg.solvers.exact._annealed import Annealed, Point, lift, respond
+from structmfg.solvers.exact._semismooth import MOST_PROBABILITIES, Measured, measured, semismooth_newton
 
 _MOST = 1024  # unknowns
 _WEIGHT = 0.1  # of log lambda in the length of the curve
@@ -27,6 +31,7 @@ _SHORTEST = 1e-12
 _CORRECTIONS = 7  # Newton steps back to the curve, at most
 _QUICK = 4  # as many as this, and the next step is longer
 _RESIDUAL = 1e-9  # of a point on the curve, where rounding allows it
+_BETWEEN = 1.1  # the factor by which the temperature falls between two attempts at the conditions themselves
 _ROUNDING = 1e-14  # how far rounding may move F at a temperature of one spread; the error is inversely proportional
 
 
@@ -38,7 +43,8 @@ class CurveState(NamedTuple):
         length: The length of the next step.
         flow: Aggregate states (M, W), to which aggregates are lifted.
         scale: The spread of action values.
-        best: The place of the least exploitability.
+        attempted: The temperature of the latest attempt to solve the conditions of an equilibrium.
+        best: The policy (D, S, A) of the least exploitability.
         gain, mean_return: That exploitability, and its return.
     """
 
@@ -47,7 +53,8 @@ class CurveState(NamedTuple):
     length: Float[Array, ""]
     flow: Flow
     scale: Float[Array, ""]
-    best: Float[Array, " place"]
+    attempted: Float[Array, ""]
+    best: Table
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
 
@@ -70,8 +77,8 @@ class Continuation(eqx.Module):
         warm = jnp.append(start.guess.ravel(), _WEIGHT * jnp.log(_WARMEST * start.first_temperature))
         down = jnp.zeros_like(warm).at[-1].set(-1.0)
         state = CurveState(
-            warm, down, jnp.asarray(_FIRST_LENGTH), start.now.flow, start.first_temperature, warm, start.gain,
-            start.mean_return,
+            warm, down, jnp.asarray(_FIRST_LENGTH), start.now.flow, start.first_temperature, start.first_temperature,
+            problem.uniform(), start.gain, start.mean_return,
         )  # fmt: skip
         place, *_ = _corrected(problem, state, warm)
         return state._replace(place=place, tangent=_direction(problem, state, place))
@@ -88,7 +95,9 @@ class Continuation(eqx.Module):
             & (tangent @ state.tangent > 0.5)
             & jnp.all(jnp.isfinite(tangent))
         )
-        gain, mean_return = _measured(problem, state, place)
+        on_the_way = measured(problem, respond(problem, _point(problem, state, place)))
+        colder = on_curve & (_BETWEEN * temperature <= state.attempted)
+        best, gain, mean_return = _attempted(problem, state, on_the_way, colder)
         better = on_curve & (gain < state.gain)
         longer = jnp.where(corrections <= _QUICK, 1.6, 1.0) * state.length
         ended = (temperature < _COLDEST * state.scale) | (temperature > 2 * _WARMEST * state.scale)
@@ -97,7 +106,8 @@ class Continuation(eqx.Module):
             place=jnp.where(on_curve & ~ended, place, state.place),
             tangent=jnp.where(on_curve & ~ended, tangent, state.tangent),
             length=length,
-            best=jnp.where(better, place, state.best),
+            attempted=jnp.where(colder, temperature, state.attempted),
+            best=jnp.where(better, best, state.best),
             gain=jnp.where(better, gain, state.gain),
             mean_return=jnp.where(better, mean_return, state.mean_return),
         )
@@ -108,7 +118,7 @@ class Continuation(eqx.Module):
 
     def policy_at(self, problem: TreeProblem, state: CurveState) -> Table:
         """The policy of the least exploitability."""
-        return respond(problem, _point(problem, state, state.best))
+        return state.best
 
 
 def _temperature(place: Float[Array, " place"]) -> Float[Array, ""]:
@@ -126,13 +136,16 @@ def _residual(problem: TreeProblem, state: CurveState, place: Float[Array, " pla
     return (flow @ problem.aggregates.T).ravel() - place[:-1]
 
 
-def _measured(
-    problem: TreeProblem, state: CurveState, place: Float[Array, " place"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The exploitability and the return of the policy at a place."""
-    policy, flow = problem.settled(*problem.play(respond(problem, _point(problem, state, place))))
-    certificate = problem.certify(flow, policy)
-    return jnp.sum(certificate.gain), jnp.sum(certificate.mean_return)
+def _attempted(problem: TreeProblem, state: CurveState, on_the_way: Measured, wanted: Bool[Array, ""]) -> Measured:
+    """What comes of solving the conditions of an equilibrium from a place on the curve, where that is wanted."""
+    if on_the_way[0].size > MOST_PROBABILITIES:
+        return on_the_way
+    return jax.lax.cond(
+        wanted,
+        lambda found: semismooth_newton(problem, found[0], state.scale),
+        lambda found: found,
+        on_the_way,
+    )
 
 
 def _jacobian(problem: TreeProblem, state: CurveState, place: Float[Array, " place"]) -> Float[Array, "place place"]:

@@ -1,4 +1,4 @@
-"""`ExactEquilibrium(method="newton")`: closed forms, games that are not monotone, actions that are not allowed."""
+"""`ExactEquilibrium(method="newton")`: closed forms, games that are not monotone, and projections."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 import structmfg as smfg
 from structmfg.solvers import ExactEquilibrium, solve
+from structmfg.solvers.exact._semismooth import projection
 
 
 def rock_paper_scissors():
@@ -20,18 +21,20 @@ def rock_paper_scissors():
     return smfg.games.from_arrays(kernel, reward, horizon=2, discount=1.0, initial=[1.0, 0, 0, 0])
 
 
+@pytest.mark.usefixtures("double")
 def test_a_game_that_is_not_monotone_has_its_closed_form():
     """All three are worth 6/11 where mu = (26, 20, 31) / 77; mirror descent stays where it starts."""
     game = rock_paper_scissors()
-    solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-6), max_steps=60)
+    solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-13), max_steps=20)
     assert solution.result.name == "converged"
     mean_fields = smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).aggregates.mean_field
-    np.testing.assert_allclose(mean_fields[1, 1:], np.array([26, 20, 31]) / 77, atol=1e-5)
-    np.testing.assert_allclose(solution.stats["returns"][-1], 6 / 11, atol=1e-5)
+    np.testing.assert_allclose(mean_fields[1, 1:], np.array([26, 20, 31]) / 77, atol=1e-7)
+    np.testing.assert_allclose(solution.stats["returns"][-1], 6 / 11, atol=1e-12)
     mirror = solve(game, ExactEquilibrium(method="mirror"), max_steps=200, throw=False)
     assert mirror.stats["exploitability"] > 0.1
 
 
+@pytest.mark.usefixtures("double")
 def test_common_noise():
     """On a tree of several nodes, against mirror descent."""
     noise = smfg.games.NoiseChain(np.array([0.0, 1.0]), np.array([0.3, 0.7]), np.array([[0.8, 0.2], [0.5, 0.5]]))
@@ -43,7 +46,8 @@ def test_common_noise():
     game = smfg.games.from_arrays(kernel, reward, horizon=3, discount=0.9, noise=noise, initial=[0.6, 0.3, 0.1])
     found = {}
     for method, steps in (("newton", 60), ("mirror", 4000)):
-        found[method] = solve(game, ExactEquilibrium(method=method, tolerance=1e-7), max_steps=steps)
+        tolerance = 1e-13 if method == "newton" else 1e-7
+        found[method] = solve(game, ExactEquilibrium(method=method, tolerance=tolerance), max_steps=steps)
         assert found[method].result.name == "converged"
     # The game is monotone, and moves do not depend on the mean field: the equilibrium is unique.
     returns = [each.stats["returns"][-1] for each in found.values()]
@@ -71,6 +75,16 @@ def test_prices_and_actions_are_unknowns_too():
     assert solution.result.name == "converged"
     table = smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).policy
     np.testing.assert_allclose(table[0, 0], [2 / 3, 1 / 3], atol=1e-5)
+
+
+def test_projections_are_the_nearest_distributions():
+    """The angle between what leads to the projection and what leads from it to any vertex is obtuse."""
+    points = np.random.default_rng(0).normal(size=(50, 4)) * np.logspace(-2, 2, 50)[:, None]
+    nearest = np.asarray(projection(jnp.asarray(points)))
+    assert (nearest >= 0).all()
+    np.testing.assert_allclose(nearest.sum(-1), 1, atol=1e-5)
+    away = points - nearest
+    assert np.all(away - np.sum(away * nearest, axis=-1, keepdims=True) <= 1e-4 * np.abs(points).max(-1, keepdims=True))
 
 
 def test_games_that_are_too_large_are_refused():
