@@ -52,6 +52,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: more than a few seconds")
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what all tests need stays: not looked at again
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
     """Drop the compiled programs where they have become many, after a file of tests.
@@ -117,6 +121,18 @@ def blank_figures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", blank)
         yield
+
+
+@pytest.fixture(scope="module")
+def programs_kept():
+    """The package drops compiled programs after a run, and its tests need those for the next one: counted in place.
+
+    Where programs become many, `few_programs` drops them after the file.
+    """
+    dropped = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "clear_caches", lambda: dropped.append("all"))
+        yield dropped
 
 
 @pytest.fixture(autouse=True, scope="module")
