@@ -53,12 +53,9 @@ def _with_known_annotations(function: Callable) -> Callable:
     copy = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
-    functools.update_wrapper(copy, function)
     copy.__kwdefaults__, copy.__annotations__ = function.__kwdefaults__, annotations
-    if not hasattr(function, "__wrapped__"):
-        del copy.__wrapped__
-    else:
-        copy.__wrapped__ = function.__wrapped__
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+    vars(copy).update(vars(function))  # `__wrapped__` of a decorated one, whose own arguments are not the annotated
     return copy
 
 
