@@ -10,10 +10,11 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-import helpers.typechecker  # noqa: F401
-from jaxtyping import install_import_hook
+import helpers.typechecker
+import jaxtyping
 
-install_import_hook("structmfg", "helpers.typechecker.typechecker")  # before anything imports structmfg
+jaxtyping.jaxtyped = helpers.typechecker.jaxtyped
+jaxtyping.install_import_hook("structmfg", None)  # before anything imports structmfg
 
 # Most of the time of the tests goes into compiling small programs. So they are compiled without costly optimisations,
 # by XLA's older code generator, which takes half the time of the newer one, and without its threads
@@ -32,7 +33,6 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 gc.set_threshold(100_000, 50, 1000)  # looking for garbage among all that JAX caches takes time
 
 import jax  # noqa: E402
-import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
@@ -50,6 +50,10 @@ settings.load_profile("ci")  # `pytest --hypothesis-profile=thorough` looks furt
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: more than a few seconds")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what all tests need stays: not looked at again
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -117,6 +121,18 @@ def blank_figures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", blank)
         yield
+
+
+@pytest.fixture(scope="module")
+def programs_kept():
+    """The package drops compiled programs after a run, and its tests need those for the next one: counted in place.
+
+    Where programs become many, `few_programs` drops them after the file.
+    """
+    dropped = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "clear_caches", lambda: dropped.append("all"))
+        yield dropped
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -18,7 +18,7 @@ from structmfg.runs import load_run
 from structmfg.solvers import Estimate
 
 GAME = make("left_right")
-pytestmark = pytest.mark.usefixtures("blank_figures", "measured_once")
+pytestmark = pytest.mark.usefixtures("blank_figures", "measured_once", "programs_kept")
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +91,17 @@ def test_no_half_way_is_claimed_where_there_is_none(end):
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory):
+def compared(tmp_path_factory, programs_kept):
     """Two solvers, one on the tree, and two seeds."""
     folder = tmp_path_factory.mktemp("compared")
+    programs_kept.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_plan, "_MIN_TRIAL_SECONDS", 0.02)
         told = []
         result = comparison.compare(
             GAME, folder, solvers=["spg", "fixed_point"], seeds=2, max_seconds=0.2, log=told.append
         )
+    assert len(programs_kept) == 4  # a comparison drops its programs after every run
     return folder, result, told
 
 

@@ -16,7 +16,7 @@ from structmfg.cli.tuning import _trial, _tune
 from structmfg.cli.tuning._spaces import _SPACES, FIXED, Choices, Range, fields_of, read_spaces, spaces, unknown_fields
 from structmfg.solvers import SOLVERS
 
-pytestmark = pytest.mark.usefixtures("blank_figures")
+pytestmark = pytest.mark.usefixtures("blank_figures", "programs_kept")
 TINY = ["left_right", "--solver", "mirror_descent", "--iterations", "5", "--seconds", "5", "--trials"]
 
 
@@ -134,10 +134,12 @@ def test_files_that_compare_refuses(files, message, capsys):
 # Searches.
 
 
-def test_a_search_finds_better_settings_and_the_same_ones_again(capsys):
+def test_a_search_finds_better_settings_and_the_same_ones_again(capsys, programs_kept):
     """The first trial is the preset; the best one's file makes a run that reaches the same number."""
     pytest.importorskip("optuna")
+    programs_kept.clear()
     assert main(["tune", *TINY, "5", "--seed", "3", "--out", "t", "--json", "--quiet"]) == 0
+    assert len(programs_kept) == 1  # it drops its programs after every ten trials
     captured = capsys.readouterr()
     assert captured.err == ""
     found = json.loads(captured.out)
