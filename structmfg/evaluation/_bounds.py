@@ -24,7 +24,7 @@ from structmfg.evaluation._basis import (
     DescribeState,
     next_noise_points,
     noise_chain,
-    num_features,
+    num_monomials,
     training_noise,
 )
 from structmfg.evaluation._best_response import Estimate
@@ -35,7 +35,7 @@ from structmfg.evaluation._relaxation import bounds_along, fit
 from structmfg.games import AggregateState, Game, Noise, as_game, check_definition, noise_paths
 from structmfg.policies import Policy, as_policy
 
-_PATHS, _DEGREE = 32, 2
+_PATHS, _DEGREE = 32, 1
 _LEAST_PATHS = 8
 _MAX_DEGREE = 6
 _MOST_DEVIATIONS = 5.0  # of the mean of phi - E phi from zero, in standard errors: a rare event where E phi is right
@@ -192,7 +192,7 @@ def exploitability_bounds(
     paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified")
     with jax.enable_x64(True):
         keys = jax.random.split(step_key, num_paths)
-        along = bounds_along(game, in_double(faced), in_double(fitted), in_double(paths.noise), keys)
+        along = bounds_along(game, in_double(faced), fitted._replace(basis=in_double(fitted.basis)), in_double(paths.noise), keys)
         found: Any = jax.tree.map(np.asarray, along)
     if not all(np.isfinite(each).all() for each in found):
         raise ValueError("bounds are not finite: the game's rewards or mean fields are not, along some noise path")
@@ -229,12 +229,12 @@ def _data(key: PRNGKeyArray) -> Array:
 
 def _check_features(game: Game, own: DescribeState | None, degree: int, num_training_paths: int) -> int:
     """The number of features; raise `ValueError` if there are not more training paths."""
-    count = num_features(game, degree, own)
+    count = num_monomials(game, degree, own)
     if count < num_training_paths:
         return count
     fewer = "give fewer features"
     if own is None:
-        fewer = f"degree=1 needs {num_features(game, 1, own) + 1}, and features=... may return fewer numbers"
+        fewer = f"degree=1 needs {num_monomials(game, 1, own) + 1}, and features=... may return fewer numbers"
     raise ValueError(
         f"{count} features need at least {count + 1} training paths, but num_training_paths is {num_training_paths}; "
         f"{fewer}"
