@@ -40,8 +40,8 @@ from structmfg.games import (
 SHIFTED_POINTS = 256  # innovations in a mean of features where the law of the noise is not known
 _SHIFTED_REWARDS = 64  # and in a mean of rewards
 _RULE_ROUNDING = 1e-6  # of the sum of the weights of a quadrature
-_BEND = 0.25  # added to a squared distance, in squared deviations, so that quadratures of few nodes are right
-_RIDGE = 1e-4
+_BEND = 1.0  # added to a squared distance, in squared deviations, so that quadratures of few nodes are right
+_RIDGE = 0.1
 _CUT = 1e-10  # of the largest eigenvalue of the system of the interpolation
 _STRETCH = 1.0
 _SHIFT = 0.15  # deviation of what all normal innovations of a training path are shifted by
@@ -113,7 +113,8 @@ def functions(standard: Any, points: Any, degree: int, xp: Any) -> Any:
     for power in range(1, degree + 1):
         for factors in itertools.combinations_with_replacement(range(standard.shape[-1]), power):
             monomials.append(xp.prod(standard[..., np.array(factors)], axis=-1))
-    return xp.concatenate([(_BEND + squares) ** 1.5, xp.stack(monomials, axis=-1)], axis=-1)
+    squares = squares + _BEND
+    return xp.concatenate([squares * xp.sqrt(squares), xp.stack(monomials, axis=-1)], axis=-1)
 
 
 def interpolation(
