@@ -1,8 +1,10 @@
 """Features of aggregate states, in which values are linear, and their means given the noise so far.
 
-An aggregate state is described by numbers (real noise, the public state, the aggregates of the mean field) and by the
-state of a chain whose values are no real numbers. Features are all monomials of the numbers up to a degree, after each
-number has been given mean zero and deviation one at every time; with a chain, one such set for each of its states.
+An aggregate state is described by numbers: real noise, the public state, the aggregates of the mean field, and
+indicators of the state of a chain whose values are no real numbers. Each number is given mean zero and deviation one at
+every time. Features interpolate between the states X_i that N training paths visit: the value at X is a sum of
+c_i (1 + |X - X_i|^2)^1.5 and of monomials, whose coefficients are linear in the values at X_1..X_N. So there is one
+feature for each X_i.
 
 The mean of the features at t+1, given all that is known at t, is a sum over points of z_{t+1}:
 
@@ -40,11 +42,10 @@ from structmfg.games import (
 SHIFTED_POINTS = 256  # innovations in a mean of features where the law of the noise is not known
 _SHIFTED_REWARDS = 64  # and in a mean of rewards
 _RULE_ROUNDING = 1e-6  # of the sum of the weights of a quadrature
-_BEND = 1.0  # added to a squared distance, in squared deviations, so that quadratures of few nodes are right
-_RIDGE = 0.1
+_SMOOTH = 1.0  # added to squared distances, in squared deviations, so that quadratures of few nodes are right
+_RIDGE = 0.1  # without one the errors of the interpolation grow from step to step
 _CUT = 1e-10  # of the largest eigenvalue of the system of the interpolation
-_STRETCH = 1.0
-_SHIFT = 0.15  # deviation of what all normal innovations of a training path are shifted by
+_SHIFT = 0.15  # the deviation of the shift of a training path's innovations, as normal numbers
 
 DescribeState = Callable[[AggregateState], Array]
 
@@ -113,7 +114,7 @@ def functions(standard: Any, points: Any, degree: int, xp: Any) -> Any:
     for power in range(1, degree + 1):
         for factors in itertools.combinations_with_replacement(range(standard.shape[-1]), power):
             monomials.append(xp.prod(standard[..., np.array(factors)], axis=-1))
-    squares = squares + _BEND
+    squares = squares + _SMOOTH
     return xp.concatenate([squares * xp.sqrt(squares), xp.stack(monomials, axis=-1)], axis=-1)
 
 
@@ -122,8 +123,7 @@ def interpolation(
 ) -> Basis:
     """The basis that interpolates between the numbers of N paths, standardised to mean zero and deviation one.
 
-    Of all functions that take given values at the points, it is the one which bends least (Duchon 1977,
-    doi:10.1007/BFb0086566), but for the smoothing by `_BEND`. A small ridge makes it a mean where points coincide.
+    Polynomials of a low degree are not distorted. A ridge makes the interpolant smoother than the values at the points.
     """
     precise = np.nan_to_num(np.asarray(numbers, np.float64).swapaxes(0, 1))  # the caller refuses what is not finite
     centre, deviation = precise.mean(1), precise.std(1)
@@ -136,7 +136,7 @@ def interpolation(
 
 
 def _weights(points: Float[np.ndarray, "paths numbers"], degree: int) -> Float[np.ndarray, "functions paths"]:
-    """What the functions are multiplied by, to be one at one of the N points and zero at all others."""
+    """What the functions are multiplied by: the coefficients of the interpolant of each unit vector of values."""
     count = len(points)
     rows = functions(points, points, degree, np)
     monomials = rows[:, count:]
@@ -266,16 +266,16 @@ def reward_reads_following(game: Game, aggregate: AggregateState, following: Agg
 def training_noise(game: Game, key: PRNGKeyArray, num_paths: int) -> Noise:
     """Stratified noise paths, leading axes (N, T+1), on which values are fitted.
 
-    On those of a chain unlikely states are more frequent than in the game, so that they are seen at all: probabilities
-    are replaced by their square roots, divided by the sum. The targets of the regression carry no noise, so the paths
-    need not have the law of the game.
+    The values that are fitted carry no noise, so the paths need not have the law of the game, and go further. On those
+    of a chain unlikely states are more frequent: probabilities are replaced by their square roots, divided by the sum.
+    Otherwise the innovations of a path, as normal numbers, are all shifted by one number, which differs between paths.
     """
     uniforms = innovations(key, num_paths, finite_horizon(game) + 1, "stratified")
     chain = noise_chain(game)
     if chain is None:
         ndtr, ndtri = jax.scipy.special.ndtr, jax.scipy.special.ndtri
         shifts = _SHIFT * ndtri(innovations(jax.random.fold_in(key, 1), num_paths, 1, "stratified"))
-        uniforms = inside_unit_interval(ndtr(_STRETCH * ndtri(uniforms) + shifts))
+        uniforms = inside_unit_interval(ndtr(ndtri(uniforms) + shifts))
         return jax.vmap(lambda u: noise_path(game, u))(uniforms)
     initial, transition = np.sqrt(chain.initial), np.sqrt(chain.transition)
     flat = NoiseChain(chain.values, initial / initial.sum(), transition / transition.sum(-1, keepdims=True))

@@ -1,11 +1,11 @@
-"""Bounds by information relaxation along noise paths: the regression of values, and the sweeps on fresh paths.
+"""Bounds by information relaxation along noise paths: values on training paths, and the sweeps on fresh paths.
 
 An agent faces the population's mean fields, which it does not change. Let V_t(s) be its best value given the noise so
 far, phi_t the features of the aggregate state (`_basis`), and E_t the mean given all that is known at t.
 
-1. Regression on training paths, from t = T-1 to 0: q_t = E_t r_t + gamma P_t (E_t phi_{t+1} . beta_{t+1}), and beta_t
-   regresses max_a q_t on phi_t. These targets carry no noise. A second regression, of the values of the policy, serves
-   as a control variate.
+1. On training paths, from t = T-1 to 0: q_t = E_t r_t + gamma P_t (E_t phi_{t+1} . beta_{t+1}), and beta_t holds
+   max_a q_t at the states of these paths, between which phi_t interpolates. These values carry no noise. Those of the
+   policy are interpolated, too, as a control variate.
 2. On fresh paths phi_{t+1} . beta_{t+1} - E_t phi_{t+1} . beta_{t+1} has mean zero given what is known at t. So
 
        u_t = max_a [q_t + gamma P_t (u_{t+1} - phi_{t+1} . beta_{t+1})]
@@ -48,18 +48,18 @@ class Positions(NamedTuple):
 
 
 class FittedValues(NamedTuple):
-    """Values that are linear in features, at t = 0..T, from which a constant a step has been subtracted.
+    """Values at the states of N training paths, at t = 0..T, from which a constant a step has been subtracted.
 
     Attributes:
-        basis: The features.
-        best: beta (T+1, F, S), of the best values.
-        followed: (T+1, F, S), of the values of the policy.
+        basis: The features, by which these values are multiplied to interpolate between the states.
+        best: beta (T+1, N, S), the best values.
+        followed: (T+1, N, S), the values of the policy.
         constants: (T,); the reward that was subtracted at every step.
     """
 
     basis: Basis
-    best: Float[Array, "times features states"]
-    followed: Float[Array, "times features states"]
+    best: Float[Array, "times training_paths states"]
+    followed: Float[Array, "times training_paths states"]
     constants: Float[Array, " steps"]
 
 
@@ -176,7 +176,7 @@ def bounds_along(
 
 
 class _Carry(NamedTuple):
-    """Values (S,) of the step after: of both bounds, the policy and the clairvoyant response, and the gain of it."""
+    """Values (S,) of the step after: of both bounds, the policy and the clairvoyant response; and its gain."""
 
     upper: Float[Array, " states"]
     lower: Float[Array, " states"]
