@@ -1,8 +1,10 @@
 """Features of aggregate states, in which values are linear, and their means given the noise so far.
 
-An aggregate state is described by numbers (real noise, the public state, the aggregates of the mean field) and by the
-state of a chain whose values are no real numbers. Features are all monomials of the numbers up to a degree, after each
-number has been given mean zero and deviation one at every time; with a chain, one such set for each of its states.
+An aggregate state is described by numbers: real noise, the public state, the aggregates of the mean field, and
+indicators of the state of a chain whose values are no real numbers. Each number is given mean zero and deviation one at
+every time. Features interpolate between the states X_i that N training paths visit: the value at X is a sum of
+c_i (1 + |X - X_i|^2)^1.5 and of monomials, whose coefficients are linear in the values at X_1..X_N. So there is one
+feature for each X_i.
 
 The mean of the features at t+1, given all that is known at t, is a sum over points of z_{t+1}:
 
@@ -40,19 +42,25 @@ from structmfg.games import (
 SHIFTED_POINTS = 256  # innovations in a mean of features where the law of the noise is not known
 _SHIFTED_REWARDS = 64  # and in a mean of rewards
 _RULE_ROUNDING = 1e-6  # of the sum of the weights of a quadrature
+_SMOOTH = 1.0  # added to squared distances, in squared deviations, so that quadratures of few nodes are right
+_RIDGE = 0.1  # without one the errors of the interpolation grow from step to step
+_CUT = 1e-10  # of the largest eigenvalue of the system of the interpolation
+_SHIFT = 0.15  # the deviation of the shift of a training path's innovations, as normal numbers
 
 DescribeState = Callable[[AggregateState], Array]
 
 
 class Basis(eqx.Module):
-    """Features of a game's aggregate states, standardised by a sample of them.
+    """Interpolation between the N aggregate states that training paths visit at every time.
 
     Attributes:
         game: The game.
-        degree: The largest degree of a monomial.
+        degree: The degree of the polynomial part.
         describe: A user's function from an aggregate state before agents act to numbers (B,); None for the game's own.
         centre: (T+1, B); the mean of every number at every time.
         scale: (T+1, B); one over its deviation, zero where it does not vary.
+        points: (T+1, N, B); the standardised numbers of the training paths.
+        weights: (T+1, N + M, N); what N functions of the distances and M monomials are multiplied by.
     """
 
     game: Game = eqx.field(static=True)
@@ -60,29 +68,30 @@ class Basis(eqx.Module):
     describe: DescribeState | None = eqx.field(static=True)
     centre: Float[Array, "times numbers"]
     scale: Float[Array, "times numbers"]
+    points: Float[Array, "times paths numbers"]
+    weights: Float[Array, "times functions paths"]
 
     @property
     def size(self) -> int:
-        """F, the number of features."""
-        return num_features(self.game, self.degree, self.describe)
+        """N, the number of features."""
+        return self.points.shape[1]
 
-    def __call__(self, aggregate: AggregateState) -> Float[Array, " features"]:
-        """The features (F,) of an aggregate state; the first one, or the sum of the first of every chain state, is 1.
+    def __call__(self, aggregate: AggregateState) -> Float[Array, " paths"]:
+        """The features (N,) of an aggregate state: its interpolant is their product with the values at the points.
 
         They do not read price and actions.
         """
-        numbers, cells = describe(self.game, self.describe, aggregate)
+        return jnp.matmul(self._functions(aggregate), self.weights[aggregate.time], precision="highest")
+
+    def _functions(self, aggregate: AggregateState) -> Float[Array, " functions"]:
+        numbers = describe(self.game, self.describe, aggregate)
         standard = (numbers - self.centre[aggregate.time]) * self.scale[aggregate.time]
-        monomials = [jnp.ones(())]
-        for degree in range(1, self.degree + 1):
-            for factors in itertools.combinations_with_replacement(range(standard.size), degree):
-                monomials.append(jnp.prod(standard[np.array(factors)]))
-        return jnp.ravel(cells[:, None] * jnp.stack(monomials))
+        return functions(standard, self.points[aggregate.time], self.degree, jnp)
 
     def mean_of_next(
         self, aggregate: AggregateState, following: AggregateState, key: PRNGKeyArray
-    ) -> Float[Array, " features"]:
-        """The mean (F,) of the features at t+1, given the aggregate state at t and the next mean field.
+    ) -> Float[Array, " paths"]:
+        """The mean (N,) of the features at t+1, given the aggregate state at t and the next mean field.
 
         Args:
             aggregate: The aggregate state at t, with its price and actions.
@@ -90,42 +99,73 @@ class Basis(eqx.Module):
             key: A key of `jax.random`, for the shift.
         """
         noise, weights = next_noise_points(self.game, aggregate, key, SHIFTED_POINTS)
-        at_points = jax.vmap(lambda z: self(self.game.advance(aggregate, following.mean_field, z)))(noise)
-        return jnp.matmul(weights, at_points, precision="highest")
+        at_points = jax.vmap(lambda z: self._functions(self.game.advance(aggregate, following.mean_field, z)))(noise)
+        mean = jnp.matmul(weights, at_points, precision="highest")
+        return jnp.matmul(mean, self.weights[aggregate.time + 1], precision="highest")
 
 
-def standardised(
+def functions(standard: Any, points: Any, degree: int, xp: Any) -> Any:
+    """Functions of the distances of standardised numbers (..., B) from N points, and all M monomials: (..., N + M).
+
+    `xp` is `numpy` or `jax.numpy`.
+    """
+    squares = xp.sum((standard[..., None, :] - points) ** 2, axis=-1)
+    monomials = [xp.ones(standard.shape[:-1])]
+    for power in range(1, degree + 1):
+        for factors in itertools.combinations_with_replacement(range(standard.shape[-1]), power):
+            monomials.append(xp.prod(standard[..., np.array(factors)], axis=-1))
+    squares = squares + _SMOOTH
+    return xp.concatenate([squares * xp.sqrt(squares), xp.stack(monomials, axis=-1)], axis=-1)
+
+
+def interpolation(
     game: Game, degree: int, describe: DescribeState | None, numbers: Float[Array, "paths times numbers"]
 ) -> Basis:
-    """The basis whose numbers have mean zero and deviation one, at every time, in a sample of N paths."""
-    centre, deviation = jnp.mean(numbers, axis=0), jnp.std(numbers, axis=0)
-    rounding = jnp.finfo(numbers.dtype).eps ** (2 / 3)  # what varies by less, relative to its size, is constant
-    varies = deviation > rounding * jnp.max(jnp.abs(numbers), axis=0)
-    return Basis(game, degree, describe, centre, jnp.where(varies, 1 / jnp.where(varies, deviation, 1), 0))
+    """The basis that interpolates between the numbers of N paths, standardised to mean zero and deviation one.
+
+    Polynomials of a low degree are not distorted. A ridge makes the interpolant smoother than the values at the points.
+    """
+    precise = np.nan_to_num(np.asarray(numbers, np.float64).swapaxes(0, 1))  # the caller refuses what is not finite
+    centre, deviation = precise.mean(1), precise.std(1)
+    rounding = np.finfo(numbers.dtype).eps ** (2 / 3)  # what varies by less, relative to its size, is constant
+    varies = deviation > rounding * np.abs(precise).max(1)
+    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0)
+    points = (precise - centre[:, None]) * scale[:, None]
+    weights = np.stack([_weights(each, degree) for each in points])
+    return Basis(game, degree, describe, *(jnp.asarray(each, float) for each in (centre, scale, points, weights)))
 
 
-def describe(
-    game: Game, own: DescribeState | None, aggregate: AggregateState
-) -> tuple[Float[Array, " numbers"], Float[Array, " cells"]]:
-    """The numbers (B,) that describe an aggregate state, and the indicators of the chain's state, or a single one."""
+def _weights(points: Float[np.ndarray, "paths numbers"], degree: int) -> Float[np.ndarray, "functions paths"]:
+    """What the functions are multiplied by: the coefficients of the interpolant of each unit vector of values."""
+    count = len(points)
+    rows = functions(points, points, degree, np)
+    monomials = rows[:, count:]
+    system = np.block([
+        [rows[:, :count] + _RIDGE * np.eye(count), monomials],
+        [monomials.T, np.zeros((monomials.shape[1],) * 2)],
+    ])  # fmt: skip
+    return np.linalg.pinv(system, rcond=_CUT, hermitian=True)[:, :count]
+
+
+def describe(game: Game, own: DescribeState | None, aggregate: AggregateState) -> Float[Array, " numbers"]:
+    """The numbers (B,) that describe an aggregate state, with indicators of a chain whose values are no numbers."""
     aggregate = aggregate.before_acting()
     if own is not None:
-        return jnp.ravel(jnp.asarray(own(aggregate), float)), jnp.ones(1)
-    chain = _cell_chain(game)
-    parts = [] if chain else jax.tree.leaves(aggregate.noise)
-    parts += [*jax.tree.leaves(aggregate.public), game.aggregates(aggregate.mean_field)]
-    numbers = jnp.concatenate([jnp.ravel(part).astype(float) for part in parts])
-    return numbers, jnp.ones(1) if chain is None else jax.nn.one_hot(chain.state_of(aggregate.noise), chain.num_states)
+        return jnp.ravel(jnp.asarray(own(aggregate), float))
+    chain = _unordered_chain(game)
+    noise = [jax.nn.one_hot(chain.state_of(aggregate.noise), chain.num_states)] if chain else [aggregate.noise]
+    parts = jax.tree.leaves((noise, aggregate.public, game.aggregates(aggregate.mean_field)))
+    return jnp.concatenate([jnp.ravel(part).astype(float) for part in parts])
 
 
-def num_features(game: Game, degree: int, own: DescribeState | None) -> int:
-    """F, the number of features."""
+def num_monomials(game: Game, degree: int, own: DescribeState | None) -> int:
+    """M, the number of monomials."""
 
-    def at_start(uniform: Array) -> tuple[Array, Array]:
+    def at_start(uniform: Array) -> Array:
         return describe(game, own, game.at_start(game.initial_noise(uniform)))
 
     try:
-        numbers, cells = jax.eval_shape(at_start, jnp.full((), 0.5))
+        numbers = jax.eval_shape(at_start, jnp.full((), 0.5))
     except (TypeError, AttributeError, ValueError) as error:
         if own is None:
             raise
@@ -133,7 +173,7 @@ def num_features(game: Game, degree: int, own: DescribeState | None) -> int:
         raise ValueError(f"features must be a function from an aggregate state to real numbers: {fault}") from error
     if own is not None and not numbers.size:
         raise ValueError("features must return at least one number, but return none")
-    return cells.size * math.comb(numbers.size + degree, degree)
+    return math.comb(numbers.size + degree, degree)
 
 
 def noise_chain(game: Game) -> NoiseChain | None:
@@ -163,7 +203,7 @@ def innovation_rule(game: Game) -> tuple[np.ndarray, np.ndarray] | None:
     return nodes, weights
 
 
-def _cell_chain(game: Game) -> NoiseChain | None:
+def _unordered_chain(game: Game) -> NoiseChain | None:
     """The chain of the noise, if its values are no real numbers, so that features need its state; else None."""
     chain = noise_chain(game)
     leaves = [] if chain is None else jax.tree.leaves(chain.values)
@@ -226,13 +266,16 @@ def reward_reads_following(game: Game, aggregate: AggregateState, following: Agg
 def training_noise(game: Game, key: PRNGKeyArray, num_paths: int) -> Noise:
     """Stratified noise paths, leading axes (N, T+1), on which values are fitted.
 
-    On those of a chain unlikely states are more frequent than in the game, so that they are seen at all: probabilities
-    are replaced by their square roots, divided by the sum. The targets of the regression carry no noise, so the paths
-    need not have the law of the game.
+    The values that are fitted carry no noise, so the paths need not have the law of the game, and go further. On those
+    of a chain unlikely states are more frequent: probabilities are replaced by their square roots, divided by the sum.
+    Otherwise the innovations of a path, as normal numbers, are all shifted by one number, which differs between paths.
     """
     uniforms = innovations(key, num_paths, finite_horizon(game) + 1, "stratified")
     chain = noise_chain(game)
     if chain is None:
+        ndtr, ndtri = jax.scipy.special.ndtr, jax.scipy.special.ndtri
+        shifts = _SHIFT * ndtri(innovations(jax.random.fold_in(key, 1), num_paths, 1, "stratified"))
+        uniforms = inside_unit_interval(ndtr(ndtri(uniforms) + shifts))
         return jax.vmap(lambda u: noise_path(game, u))(uniforms)
     initial, transition = np.sqrt(chain.initial), np.sqrt(chain.transition)
     flat = NoiseChain(chain.values, initial / initial.sum(), transition / transition.sum(-1, keepdims=True))

@@ -24,7 +24,7 @@ from structmfg.evaluation._basis import (
     DescribeState,
     next_noise_points,
     noise_chain,
-    num_features,
+    num_monomials,
     training_noise,
 )
 from structmfg.evaluation._best_response import Estimate
@@ -35,7 +35,7 @@ from structmfg.evaluation._relaxation import bounds_along, fit
 from structmfg.games import AggregateState, Game, Noise, as_game, check_definition, noise_paths
 from structmfg.policies import Policy, as_policy
 
-_PATHS, _DEGREE = 32, 2
+_PATHS, _DEGREE = 32, 1
 _LEAST_PATHS = 8
 _MAX_DEGREE = 6
 _MOST_DEVIATIONS = 5.0  # of the mean of phi - E phi from zero, in standard errors: a rare event where E phi is right
@@ -61,7 +61,7 @@ class ExploitabilityBounds(NamedTuple):
         losses: (T,); where the policy loses: the mean of gamma^t mu_t . (max_a q_t - pi_t . q_t), in which q are
             fitted action values. Their sum is near the exploitability, but no bound.
         num_training_paths: The paths on which values were fitted.
-        num_features: The number of features.
+        num_features: The number of monomials of the interpolation.
         reveals_noise: Whether at 16 times of each training path the next observation tells all possible noise apart. If
             so everywhere, who has seen the observations knows the noise so far, and the bounds hold for `public`, too.
     """
@@ -155,11 +155,12 @@ def exploitability_bounds(
         num_paths: The number N of stratified paths of the bounds (see `games.innovations`). Standard errors are those
             of independent paths; those of stratified paths are at most sqrt(N / (N - 1)) times as large (Owen 1997,
             Monte Carlo variance of scrambled net quadrature), and usually smaller.
-        num_training_paths: The number of paths on which values are fitted, above the number of features. They are
-            stratified (see `games.innovations`).
-        degree: The largest degree of a monomial of the noise, the public state and the aggregates of the mean field.
-        features: A function from an aggregate state, before agents act, to numbers (F,), in place of these monomials;
-            `degree` is then not used.
+        num_training_paths: The number of paths between whose states values are interpolated, above the number of
+            monomials. They are stratified (see `games.innovations`).
+        degree: The degree of the polynomial part of the interpolation, whose monomials are those of the noise, the
+            public state and the aggregates of the mean field.
+        features: A function from an aggregate state, before agents act, to numbers (F,), in place of the noise, the
+            public state and the aggregates; `degree` is then not used, but 1.
 
     Returns:
         The bounds.
@@ -192,7 +193,8 @@ def exploitability_bounds(
     paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified")
     with jax.enable_x64(True):
         keys = jax.random.split(step_key, num_paths)
-        along = bounds_along(game, in_double(faced), in_double(fitted), in_double(paths.noise), keys)
+        fitted = fitted._replace(basis=in_double(fitted.basis))
+        along = bounds_along(game, in_double(faced), fitted, in_double(paths.noise), keys)
         found: Any = jax.tree.map(np.asarray, along)
     if not all(np.isfinite(each).all() for each in found):
         raise ValueError("bounds are not finite: the game's rewards or mean fields are not, along some noise path")
@@ -229,12 +231,12 @@ def _data(key: PRNGKeyArray) -> Array:
 
 def _check_features(game: Game, own: DescribeState | None, degree: int, num_training_paths: int) -> int:
     """The number of features; raise `ValueError` if there are not more training paths."""
-    count = num_features(game, degree, own)
+    count = num_monomials(game, degree, own)
     if count < num_training_paths:
         return count
     fewer = "give fewer features"
     if own is None:
-        fewer = f"degree=1 needs {num_features(game, 1, own) + 1}, and features=... may return fewer numbers"
+        fewer = f"degree=1 needs {num_monomials(game, 1, own) + 1}, and features=... may return fewer numbers"
     raise ValueError(
         f"{count} features need at least {count + 1} training paths, but num_training_paths is {num_training_paths}; "
         f"{fewer}"

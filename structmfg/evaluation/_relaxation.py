@@ -1,11 +1,11 @@
-"""Bounds by information relaxation along noise paths: the regression of values, and the sweeps on fresh paths.
+"""Bounds by information relaxation along noise paths: values on training paths, and the sweeps on fresh paths.
 
 An agent faces the population's mean fields, which it does not change. Let V_t(s) be its best value given the noise so
 far, phi_t the features of the aggregate state (`_basis`), and E_t the mean given all that is known at t.
 
-1. Regression on training paths, from t = T-1 to 0: q_t = E_t r_t + gamma P_t (E_t phi_{t+1} . beta_{t+1}), and beta_t
-   regresses max_a q_t on phi_t. These targets carry no noise. A second regression, of the values of the policy, serves
-   as a control variate.
+1. On training paths, from t = T-1 to 0: q_t = E_t r_t + gamma P_t (E_t phi_{t+1} . beta_{t+1}), and beta_t holds
+   max_a q_t at the states of these paths, between which phi_t interpolates. These values carry no noise. Those of the
+   policy are interpolated, too, as a control variate.
 2. On fresh paths phi_{t+1} . beta_{t+1} - E_t phi_{t+1} . beta_{t+1} has mean zero given what is known at t. So
 
        u_t = max_a [q_t + gamma P_t (u_{t+1} - phi_{t+1} . beta_{t+1})]
@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from structmfg.evaluation._along_paths import batch_size
-from structmfg.evaluation._basis import Basis, DescribeState, describe, mean_reward, standardised
+from structmfg.evaluation._basis import Basis, DescribeState, describe, interpolation, mean_reward
 from structmfg.evaluation._paths import Trajectory, rollout, steps
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.parallel import map_over_paths, whole
@@ -48,18 +48,18 @@ class Positions(NamedTuple):
 
 
 class FittedValues(NamedTuple):
-    """Values that are linear in features, at t = 0..T, from which a constant a step has been subtracted.
+    """Values at the states of N training paths, at t = 0..T, from which a constant a step has been subtracted.
 
     Attributes:
-        basis: The features.
-        best: beta (T+1, F, S), of the best values.
-        followed: (T+1, F, S), of the values of the policy.
+        basis: The features, by which these values are multiplied to interpolate between the states.
+        best: beta (T+1, N, S), the best values.
+        followed: (T+1, N, S), the values of the policy.
         constants: (T,); the reward that was subtracted at every step.
     """
 
     basis: Basis
-    best: Float[Array, "times features states"]
-    followed: Float[Array, "times features states"]
+    best: Float[Array, "times training_paths states"]
+    followed: Float[Array, "times training_paths states"]
     constants: Float[Array, " steps"]
 
 
@@ -100,35 +100,40 @@ def played(
     return game.restricted(aggregate, jax.nn.softmax(policy.decode(prepared, hidden)))
 
 
-@eqx.filter_jit
 def fit(
-    game: Game,
-    policy: Policy,
-    degree: int,
-    own: DescribeState | None,
-    noise: Noise,
-    key: PRNGKeyArray,
+    game: Game, policy: Policy, degree: int, own: DescribeState | None, noise: Noise, key: PRNGKeyArray
 ) -> tuple[FittedValues, AggregateState, Float[Array, "paths times numbers"]]:
-    """The regression on N training paths, leading axes (N, T+1); the aggregate states, and the numbers behind features.
+    """The values at N training paths, leading axes (N, T+1); the aggregate states, and the numbers behind features.
 
     Args:
         game: The game.
         policy: The policy of the population.
-        degree: The degree of the features.
+        degree: The degree of the polynomial part of the interpolation.
         own: The user's numbers, or None; see `Basis`.
         noise: The noise of the training paths.
         key: A key of `jax.random`.
     """
-    horizon = game.horizon
-    aggregates, hidden = map_over_paths(
+    visited, numbers = _visited(game, policy, own, noise)
+    basis = interpolation(game, degree, own, numbers)
+    return _values(game, policy, basis, visited, key), visited.aggregates, numbers
+
+
+@eqx.filter_jit
+def _visited(
+    game: Game, policy: Policy, own: DescribeState | None, noise: Noise
+) -> tuple[Positions, Float[Array, "paths times numbers"]]:
+    """Where the policy leads along training paths, and the numbers that describe it."""
+    visited = map_over_paths(
         lambda path, policy: positions(game, policy, path), noise, policy, batch_size=batch_size(game)
     )
-    numbers = jax.vmap(jax.vmap(lambda aggregate: describe(game, own, aggregate)[0]))(aggregates)
-    basis = standardised(game, degree, own, numbers)
-    keys = jax.random.split(key, numbers.shape[0])
+    return whole((visited, jax.vmap(jax.vmap(lambda aggregate: describe(game, own, aggregate)))(visited.aggregates)))
+
+
+@eqx.filter_jit
+def _values(game: Game, policy: Policy, basis: Basis, visited: Positions, key: PRNGKeyArray) -> FittedValues:
+    aggregates, hidden = visited
+    keys = jax.random.split(key, basis.size)
     prepared, gamma = policy.prepare(), game.discount
-    features = jax.vmap(jax.vmap(basis))(aggregates)
-    inverses = jax.vmap(jnp.linalg.pinv, in_axes=1)(features)  # (T+1, F, N)
 
     def step(
         carry: tuple[Array, Array], time: Int[Array, ""]
@@ -147,14 +152,13 @@ def fit(
             q, q_of_policy = rewards + gamma * jax.vmap(game.kernel(now).expect)(following)
             return jnp.max(q, axis=-1), jnp.sum(played(game, policy, prepared, now, hidden) * q_of_policy, axis=-1)
 
-        found = jax.lax.map(targets, (now, then, now_hidden, keys), batch_size=batch_size(game))
-        best, followed = (jnp.matmul(inverses[time], each, precision="highest") for each in found)
+        best, followed = jax.lax.map(targets, (now, then, now_hidden, keys), batch_size=batch_size(game))
         return (best, followed), (best, followed, constant)
 
     zeros = jnp.zeros((basis.size, game.num_states))
-    _, (best, followed, constants) = jax.lax.scan(step, (zeros, zeros), jnp.arange(horizon), reverse=True)
+    _, (best, followed, constants) = jax.lax.scan(step, (zeros, zeros), jnp.arange(game.horizon), reverse=True)
     best, followed = (jnp.concatenate([each, zeros[None]]) for each in (best, followed))
-    return whole((FittedValues(basis, best, followed, constants), aggregates, numbers))
+    return whole(FittedValues(basis, best, followed, constants))
 
 
 @eqx.filter_jit
@@ -172,13 +176,13 @@ def bounds_along(
 
 
 class _Carry(NamedTuple):
-    """Values (S,) of the step after: of both bounds, and of the policy; and gains of the clairvoyant response."""
+    """Values (S,) of the step after: of both bounds, the policy and the clairvoyant response; and its gain."""
 
     upper: Float[Array, " states"]
     lower: Float[Array, " states"]
     followed: Float[Array, " states"]
     clairvoyant: Float[Array, " states"]
-    clairvoyant_gain: Float[Array, " states"]
+    clairvoyant_gain: Float[Array, ""]
 
 
 def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKeyArray) -> PathBounds:
@@ -189,9 +193,13 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
         for_features, for_rewards = jax.random.split(key)
         return basis.mean_of_next(now, then, for_features), mean_reward(game, now, then, for_rewards)
 
+    def over(aggregate: AggregateState, values: Array) -> Array:
+        return jnp.matmul(values, aggregate.mean_field, precision="highest")
+
     def step(carry: _Carry, inputs: tuple[Any, ...]) -> tuple[_Carry, tuple[Array, ...]]:
         now, then, probabilities, key, feature, best, followed, constant = inputs
         kernel, rewards = game.kernel(now), game.reward_of_allowed(now, then) - constant
+        best, followed = best.astype(float), followed.astype(float)
         # Where means are random, the greedy action is chosen by other draws than those that value it.
         (expected, mean_rewards), (expected_again, rewards_again) = (means(now, then, each) for each in key)
         mean_rewards, rewards_again = mean_rewards - constant, rewards_again - constant
@@ -202,9 +210,8 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
             carry.lower - (feature - expected_again) @ best,
             carry.followed - error @ followed,
             carry.clairvoyant,
-            carry.clairvoyant_gain - error @ (best - followed),
         ])  # fmt: skip
-        fitted_, upper, lower, own, clairvoyant, gained = gamma * jax.vmap(kernel.expect)(following)
+        fitted_, upper, lower, own, clairvoyant = gamma * jax.vmap(kernel.expect)(following)
         q = mean_rewards + fitted_
         greedy = jnp.argmax(q, axis=-1)[:, None]
         known = rewards + clairvoyant
@@ -214,18 +221,20 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
             jnp.take_along_axis(rewards_again + lower, greedy, axis=-1)[:, 0],
             jnp.sum(probabilities * (mean_rewards + own), axis=-1),
             most,
-            jnp.sum(probabilities * (most[:, None] - known + gained), axis=-1),
+            # The mean of an expectation under the policy, over the population, is one over the next mean field.
+            over(now, jnp.sum(probabilities * (most[:, None] - known), axis=-1))
+            + gamma * (carry.clairvoyant_gain - over(then, error @ (best - followed))),
         )
         lost = jnp.max(q, axis=-1) - jnp.sum(probabilities * q, axis=-1)
-        over_population = jnp.stack([at.lower - at.followed, at.upper - at.followed, at.clairvoyant_gain, lost])
-        return at, (jnp.matmul(over_population, now.mean_field, precision="highest"), error)
+        of_states = jnp.stack([at.lower - at.followed, at.upper - at.followed, lost])
+        return at, (*over(now, of_states), at.clairvoyant_gain, error)
 
     zeros = jnp.zeros(game.num_states)
     now, then = steps(aggregates)
     keys = jax.random.split(key, (game.horizon, 2))
     inputs = now, then, trajectory.policy, keys, features[1:], fitted.best[1:], fitted.followed[1:], fitted.constants
-    start, (over_population, errors) = jax.lax.scan(step, _Carry(*(zeros,) * 5), inputs, reverse=True)
-    lower, upper, clairvoyant, losses = over_population.T
+    end = _Carry(*(zeros,) * 4, zeros[0])
+    start, (lower, upper, losses, clairvoyant, errors) = jax.lax.scan(step, end, inputs, reverse=True)
     return PathBounds(
         lower,
         upper,
