@@ -34,13 +34,15 @@ class Library(NamedTuple):
 
     Attributes:
         name: The library.
-        game: The game here that has the library's values: of a game of OpenSpiel's, rewards may be paid `as_valued`.
+        game: The game as it was imported.
+        valued: The game that has the library's values; of a game of OpenSpiel's, with rewards as it values them.
         measure: A function that measures a policy by the library's own code.
         bound: The largest difference that passes.
     """
 
     name: str
     game: Game
+    valued: Game
     measure: Callable[[TabularPolicy], Measures]
     bound: float
 
@@ -51,17 +53,17 @@ def library_of(game: Game) -> Library | None:
     A game of OpenSpiel's in which rewards at nodes of one name differ is read again with `rewards="as_valued"`.
     """
     if isinstance(game, MFGLibGame):
-        single = "32" in str(game.environment.mu0.dtype)
-        return Library("MFGLib", game, lambda policy: _by_mfglib(game, policy), _SINGLE_BOUND if single else _DOUBLE_BOUND)
+        bound = _SINGLE_BOUND if "32" in str(game.environment.mu0.dtype) else _DOUBLE_BOUND
+        return Library("MFGLib", game, game, lambda policy: _by_mfglib(game, policy), bound)
     pyspiel = sys.modules.get("pyspiel")
     if pyspiel is None or not isinstance(game, OpenSpielGame) or not isinstance(game.walk.game, pyspiel.Game):
         return None
-    valued = game
+    valued: OpenSpielGame = game
     if not game.walk.rewards_follow_from_names:
         if game.walk.depends_on_mean_field:
             return None
         valued = OpenSpielGame(game.walk.game, rewards="as_valued", max_states=game.num_states)
-    return Library("OpenSpiel", valued, lambda policy: _by_openspiel(valued, policy), _DOUBLE_BOUND)
+    return Library("OpenSpiel", game, valued, lambda policy: _by_openspiel(valued, policy), _DOUBLE_BOUND)
 
 
 def matches_library(library: Library, key: PRNGKeyArray) -> tuple[CheckResult, ...]:
@@ -74,32 +76,32 @@ def matches_library(library: Library, key: PRNGKeyArray) -> tuple[CheckResult, .
 
 
 def _checks(library: Library, name: str, policy: TabularPolicy) -> tuple[CheckResult, ...]:
-    there, here = library.measure(policy), _here(library.game, policy)
+    there, here = library.measure(policy), _here(library, policy)
     scale = max(abs(there.mean_return), abs(there.gain), 1.0)
 
     @check("the mean fields of a policy are those that the library computes")
-    def mean_fields_are_the_librarys() -> Measured:
+    def mean_fields_by_the_library() -> Measured:
         difference = np.abs(here.mean_fields - there.mean_fields)
         time, state = np.unravel_index(int(np.argmax(difference)), difference.shape)
         return float(difference.max()), library.bound, f"{name} policy, t = {time}, state {state}, by {library.name}"
 
     @check("the return of a policy is the one that the library computes")
-    def return_is_the_librarys() -> Measured:
+    def return_by_the_library() -> Measured:
         where = f"{name} policy: {here.mean_return:.10g}, by {library.name} {there.mean_return:.10g}"
         return abs(here.mean_return - there.mean_return) / scale, library.bound, where
 
     @check("what a best response gains over a policy is what the library computes")
-    def exploitability_is_the_librarys() -> Measured:
+    def exploitability_by_the_library() -> Measured:
         where = f"{name} policy: {here.gain:.10g}, by {library.name} {there.gain:.10g}"
         return abs(here.gain - there.gain) / scale, library.bound, where
 
-    return mean_fields_are_the_librarys(), return_is_the_librarys(), exploitability_is_the_librarys()
+    return mean_fields_by_the_library(), return_by_the_library(), exploitability_by_the_library()
 
 
-def _here(game: Game, policy: TabularPolicy) -> Measures:
-    response = best_response(game, policy)
-    paths: Any = game.scenarios()
-    mean_fields = eqx.filter_jit(rollout)(game, policy, paths.noise[0]).aggregates.mean_field
+def _here(library: Library, policy: TabularPolicy) -> Measures:
+    response = best_response(library.valued, policy)
+    paths: Any = library.game.scenarios()
+    mean_fields = eqx.filter_jit(rollout)(library.game, policy, paths.noise[0]).aggregates.mean_field
     return Measures(np.asarray(mean_fields)[:-1], response.mean_return, response.exploitability)
 
 
