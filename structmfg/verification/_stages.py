@@ -26,7 +26,6 @@ from structmfg.verification.laws import rspg_loss_gradient
 from structmfg.verification.oracles import PrivateHistory
 from structmfg.verification.variance import figures, variance_study
 
-
 LIBRARY = "The library that the game comes from"
 
 
