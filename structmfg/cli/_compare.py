@@ -34,7 +34,8 @@ def compare(arguments: Arguments) -> int:
     for name in names:
         solver_class(name)
     settings = _read_settings(arguments, names)
-    game = make(arguments.game, **arguments.game_parameters)
+    with jax.enable_x64(arguments.precision == "float64"):  # which a game may need
+        game = make(arguments.game, **arguments.game_parameters)
     if arguments.scheduler is not None:
         parallel.check_scheduler(arguments.scheduler)
     out = console(arguments)

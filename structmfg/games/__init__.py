@@ -50,6 +50,7 @@ from structmfg.games.arrays import ArrayGame, from_arrays
 from structmfg.games.imports import (
     OPENSPIEL_PREFIX,
     ImportedGame,
+    MFGLibGame,
     OpenSpielGame,
     from_benchmfg,
     from_mfglib,
@@ -118,6 +119,7 @@ __all__ = [
     "LeftRight",
     "LinearQuadratic",
     "Link",
+    "MFGLibGame",
     "Macro",
     "Network",
     "Noise",

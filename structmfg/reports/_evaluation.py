@@ -38,6 +38,7 @@ _MAX_GAINS = 2**26  # numbers in double precision, half a GiB
 _FLOOR_TOLERANCE = 1e-8  # of the exact equilibrium, relative to the uniform policy's exploitability
 _FLOOR_ACCEPTED = 1e-6  # the largest exploitability at which it still serves as the floor, relative to the same
 _FLOOR_MAX_STEPS = 2000
+_FLOOR_PATIENCE = 10.0  # seconds after which the search is given up where it will not get there in its time
 _FLOOR_WORK = 3e9  # at most so many steps times nodes times states times actions, which take some seconds
 _HELD_OUT_SEED = 0x68656C64  # of the held-out keys; a training key is key(seed) itself
 
@@ -291,11 +292,19 @@ def _floor(
     steps = int(_FLOOR_WORK / (tree.num_decisions * game.num_states * game.num_actions))
     steps = min(max(steps, 1), _FLOOR_MAX_STEPS)
 
+    accepted, seen = _FLOOR_ACCEPTED * scale, list[tuple[float, float]]()
+
     def follow(progress: Progress) -> None:
         log(f"searching the floor: {progress.step}/{progress.max_steps}, exploitability {progress.exploitability:.3g}")
+        now = progress.train_seconds
+        left = now * (progress.max_steps - progress.step) / max(progress.step, 1)
+        left = left if max_seconds is None else min(left, max_seconds - now)
+        seen.append((now, float(progress.exploitability or 0.0)))
+        if now >= _FLOOR_PATIENCE and is_hopeless(seen, accepted, left):
+            raise KeyboardInterrupt  # which ends the search alone
 
     solution = solve(game, solver, max_steps=steps, max_seconds=max_seconds, callback=follow, throw=False)
-    reached, accepted = solution.stats["exploitability"], _FLOOR_ACCEPTED * scale
+    reached = solution.stats["exploitability"]
     if solution.result is RESULTS.uncertified:
         raise ValueError(f"the exact equilibrium is not certified: {solution.result.value}")
     if reached is None or reached > accepted:
@@ -316,3 +325,19 @@ def _floor(
         except ValueError:  # not defined for this game
             floor[kind] = None
     return floor
+
+
+def is_hopeless(seen: Sequence[tuple[float, float]], wanted: float, left: float) -> bool:
+    """Whether a search will not reach a level, not even if its logarithm falls twice as fast as since half of the time.
+
+    Args:
+        seen: Pairs of the seconds since the beginning and the level then, in order of time.
+        wanted: The level that is wanted.
+        left: The seconds that are left.
+    """
+    seconds, level = seen[-1]
+    before = next((value for time, value in reversed(seen) if time <= seconds / 2), None)
+    if before is None or level <= wanted:
+        return False
+    pace = min(level / before, 1.0)
+    return bool(level * pace ** (2 * left / (seconds / 2)) > wanted)

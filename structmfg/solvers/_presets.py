@@ -144,7 +144,12 @@ _STRUCTURAL[Epidemic] = {
 _STRUCTURAL[Routing] = {"temperature": 0.3, "final_temperature": 1e-3, "max_steps": 800}
 _STRUCTURAL |= dict.fromkeys((Garnet, SusceptibleInfected, BankRun), _STRUCTURAL[Routing])
 _STRUCTURAL[Botnet] = {**_STRUCTURAL[Routing], "num_paths": 16, "learning_rate": 5e-3}
-_STRUCTURAL[CrowdModelling2d] = {**_STRUCTURAL[Routing], "learning_rate": 5e-3, "final_temperature": 1e-4}
+_STRUCTURAL[CrowdModelling2d] = {
+    **_STRUCTURAL[Routing],
+    "learning_rate": 5e-3,
+    "final_temperature": 1e-4,
+    "max_steps": 4000,
+}
 _STRUCTURAL[BuildingEvacuation] = {
     "learning_rate": 1e-2,
     "temperature": 0.05,

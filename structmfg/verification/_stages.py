@@ -14,6 +14,7 @@ from structmfg.games import Game, check_game, check_kernel
 from structmfg.operators import TransitionKernel
 from structmfg.policies import TabularPolicy, uniform
 from structmfg.verification import laws, oracles, populations, variance
+from structmfg.verification._against_library import library_of, matches_library
 from structmfg.verification._against_oracle import matches_oracle
 from structmfg.verification._check import CheckResult, check
 from structmfg.verification._compiled import kernel_at
@@ -24,6 +25,8 @@ from structmfg.verification._report import Stage, Table
 from structmfg.verification.laws import rspg_loss_gradient
 from structmfg.verification.oracles import PrivateHistory
 from structmfg.verification.variance import figures, variance_study
+
+LIBRARY = "The library that the game comes from"
 
 
 class Methods(NamedTuple):
@@ -181,6 +184,15 @@ def definition(task: Task) -> Stage:
                 compared = matches_oracle(game, task.model, path.at(time), path.at(time + 1), key=key)
                 results += [_at(f"path {number}", result) for result in compared]
     return Stage(worst_of(results))
+
+
+@stage(LIBRARY)
+def library(task: Task) -> Stage:
+    """Two policies, measured by the library's own code; empty where the game comes from none that measures them."""
+    found = library_of(task.game)
+    if found is None:
+        return Stage(())
+    return Stage(worst_of(matches_library(found, jax.random.fold_in(task.key, 400))))
 
 
 @stage("Monte Carlo populations")

@@ -35,6 +35,8 @@ def verify(
     - Laws of kernels and of paths, along random noise paths under random policies, kernels at times spread over 0..T-1;
       laws of policy evaluation and of gradients, in double precision. A law passes within a bound for rounding errors.
     - The definition: every piece of the game against `model`, the same game in plain NumPy.
+    - Of a game that was imported from OpenSpiel or MFGLib: mean fields, return and exploitability of two policies
+      against that library's own.
     - Populations: statistical checks of agents who are drawn, act and move one by one, against the operators.
 
     A pass is evidence at the points where the game was checked, not a proof. An error that the game raises is a failed
@@ -85,7 +87,7 @@ def run(task: Task, callback: StageCallback | None = None) -> Report:
         done.append(stage)
         if callback:
             callback(stage)
-    return Report(_name_of(task.game), tuple(done), _basis(task))
+    return Report(_name_of(task.game), tuple(done), _basis(task, done))
 
 
 def _name_of(game: Game) -> str:
@@ -119,6 +121,8 @@ def _stages(task: Task) -> Iterator[Stage]:
     yield stages.evaluation(task)
     if task.model is not None:
         yield stages.definition(task)
+    if (imported := stages.library(task)).results:
+        yield imported
     yield stages.monte_carlo(task)
     if task.fuzz:
         yield stages.fuzzed(task)
@@ -128,7 +132,7 @@ def _stages(task: Task) -> Iterator[Stage]:
             yield history
 
 
-def _basis(task: Task) -> tuple[str, ...]:
+def _basis(task: Task, done: list[Stage]) -> tuple[str, ...]:
     has_own_moves = type(task.game).move_agents is not Game.move_agents
     agents = (
         "Agents move by the game's own `move_agents`, which does not use its kernel: the operators are tested against "
@@ -142,6 +146,11 @@ def _basis(task: Task) -> tuple[str, ...]:
         if task.model is not None
         else "There is no definition in plain NumPy to compare it with (`verify(game, model=...)` takes one)."
     )
+    if any(stage.title == stages.LIBRARY for stage in done):
+        definition += (
+            " The library that the game comes from measured two policies by its own code; of a game of OpenSpiel's "
+            "whose rewards depend on the way into a node, it is the import with rewards as valued that was measured."
+        )
     return (
         f"Laws pass within a bound for rounding errors, at {task.num_points} random paths. Statistical checks show the "
         f"evidence -log10 p against the game; all together, they have the nominal level {task.level:g}, at which one "

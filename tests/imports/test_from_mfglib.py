@@ -1,5 +1,6 @@
 """Games of MFGLib: the same policy has the same value and exploitability there and here. Needs the extra `peers`."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import structmfg as smfg
 from structmfg.games import from_mfglib
 from structmfg.verification import verify
+from structmfg.verification._against_library import library_of, matches_library
 
 torch = pytest.importorskip("torch", reason="PyTorch and MFGLib are in the extra `peers`")
 pytest.importorskip("mfglib", reason="MFGLib is in the extra `peers`")
@@ -63,8 +65,20 @@ def test_equilibria_are_equilibria_by_their_measure(name):
 
 @pytest.mark.parametrize("name", [pytest.param("linear_quadratic", marks=pytest.mark.slow), "equilibrium_price"])
 def test_imported_games_pass_verify(name):
-    """One whose law of motion is called as it is, and one in which actions matter."""
-    assert verify(from_mfglib(getattr(Environment, name)()), num_points=1).passed
+    """One whose law of motion is called as it is, and one in which actions matter; MFGLib measures two policies."""
+    report = verify(from_mfglib(getattr(Environment, name)()), num_points=1)
+    assert report.passed
+    assert "exploitability by the library" in [result.name for result in report.results]
+
+
+@pytest.mark.usefixtures("double")
+def test_verify_finds_that_the_library_has_another_game():
+    env = Environment.left_right()
+    found = library_of(from_mfglib(env))
+    assert all(result.passed for result in matches_library(found, jax.random.key(0)))
+    env.mu0 = torch.tensor([0.0, 1.0, 0.0])
+    failed = [result.name for result in matches_library(found, jax.random.key(0)) if not result.passed]
+    assert "mean fields by the library" in failed
 
 
 class Own(Environment):

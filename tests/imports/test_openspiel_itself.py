@@ -10,6 +10,8 @@ import pytest
 from helpers.trees import return_of
 
 from structmfg import games, policies, runs, solvers
+from structmfg.cli import main
+from structmfg.verification._against_library import library_of, matches_library
 
 pyspiel = pytest.importorskip("pyspiel")
 factory = pytest.importorskip("open_spiel.python.mfg.games.factory")
@@ -122,6 +124,39 @@ def test_runs_load_again():
             game, chosen.solver, name="exact", preset="default", overrides={}, max_steps=10, max_seconds=None, seed=0
         )
         assert runs.Settings.parse(settings._asdict()).build_game() == game
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("verify openspiel:mfg_garnet --size 4 --game-horizon 3", "exploitability by the library"),
+        # Moves that round need double precision, for the game as for its solvers.
+        (
+            "compare openspiel:mean_field_lin_quad --mean-revert 0.4 --size 5 --n-actions-per-side 1 --game-horizon 3 "
+            "--solvers exact --seeds 1 --max-seconds 1 --precision float64",
+            "exact",
+        ),
+    ],
+)
+def test_commands_take_games_by_name(command, found, tmp_path, capsys):
+    with jax.enable_x64(False):
+        assert main([*command.split(), "--out", str(tmp_path / "out")]) == 0
+    assert found in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rewards", "failed"), [("exact", 2), ("as_valued", 6)])
+def test_verify_finds_that_the_library_has_another_game(rewards, failed):
+    """The import is held against OpenSpiel's game; where rewards depend on the way, only its mean fields are."""
+    game, other = (games.from_openspiel("mfg_garnet", size=4, horizon=2, seed=k, rewards=rewards) for k in (1, 2))
+    assert {result.passed for result in by_library(game)} == {True}
+    assert game.walk.rewards_follow_from_names == (rewards == "as_valued")
+    vars(game)["walk"] = game.walk._replace(game=other.walk.game)
+    assert sum(not result.passed for result in by_library(game)) == failed
+
+
+def by_library(game):
+    return matches_library(library_of(game), jax.random.key(0))
 
 
 TOLL_ROAD = '''

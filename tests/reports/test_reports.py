@@ -28,6 +28,7 @@ from structmfg.games import (
     Macro,
 )
 from structmfg.policies import uniform
+from structmfg.reports._evaluation import is_hopeless
 from structmfg.reports._views import shown_paths
 from structmfg.solvers import Checkpoint, preset, solve
 
@@ -368,3 +369,13 @@ def test_more_arrays_than_are_read_are_not_written(tmp_path: Path, monkeypatch: 
 def test_estimates_of_unknown_kind_are_refused() -> None:
     with pytest.raises(ValueError, match="did you mean clairvoyant"):
         reports.evaluate(GAME, uniform(GAME), kinds=["clairvoiant"])
+
+
+def test_a_search_for_the_floor_is_given_up_where_it_will_not_get_there() -> None:
+    """A level that halves every second is at 1e-4 after 14 s, and at twice the pace after 7 s."""
+    seen = [(float(t), 2.0**-t) for t in range(5)]
+    assert not is_hopeless(seen, 1e-4, left=6.0)
+    assert is_hopeless(seen, 1e-4, left=4.0)
+    assert not is_hopeless(seen, 0.1, left=0.0)  # it is there
+    assert is_hopeless([(0.0, 1.0), (5.0, 0.5), (10.0, 0.5)], 0.1, left=100.0)  # it does not move
+    assert not is_hopeless([(10.0, 0.5)], 0.1, left=0.0)  # nothing is known of its pace

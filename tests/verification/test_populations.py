@@ -266,6 +266,19 @@ def test_larger_populations_hide_neither_a_bias_nor_a_slower_rate(game, most):
     assert not populations.rate_is_one_half(wrong).passed
 
 
+def test_rate_is_fitted_twice_anew_with_the_replicates_of_each_size(monkeypatch):
+    """Errors that fall from a thousand agents on: the least sizes drop out, and so does one beyond the largest."""
+
+    def errors(game, policy, noise, mean_fields, num_agents, count, key):
+        return np.linspace(0.9, 1.1, count) / max(num_agents, 1000)
+
+    monkeypatch.setattr("structmfg.verification.populations._rate._squared_errors", errors)
+    found = rate_of(Rumour(), sizes=(10, 100, 1000), replicates=(6, 5, 4), largest=10**4, stderr=1.0)
+    assert found.sizes == (1000, 10**4)
+    assert [len(each) for each in found.errors] == [6, 5]
+    assert found.rate == pytest.approx(0.5)
+
+
 def test_rate_where_nothing_is_left_to_chance():
     game = smfg.games.make("left_right")
     certain = smfg.policies.tabular(game, np.eye(2)[[0, 0, 0]])

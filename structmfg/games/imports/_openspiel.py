@@ -146,14 +146,11 @@ def _is_taken(parameter: str) -> bool:
 
 def _check_same_rewards(name: str, found: Walk) -> None:
     """Raise `ValueError` where rewards at nodes of one name differ; which is seen first depends on the mean field."""
-    for moves in found.moves:
-        by_place: dict[int, int] = {}
-        for place, _, reward in (successor for move in moves for successor in move.successors):
-            if by_place.setdefault(place, reward) != reward:
-                raise ValueError(
-                    f"the moves of {name} depend on the mean field, and so does which node of a name OpenSpiel's "
-                    "values see first: as_valued is impossible, say rewards='exact'"
-                )
+    if not found.rewards_follow_from_names:
+        raise ValueError(
+            f"the moves of {name} depend on the mean field, and so does which node of a name OpenSpiel's values see "
+            "first: as_valued is impossible, say rewards='exact'"
+        )
 
 
 def _pyspiel() -> Any:

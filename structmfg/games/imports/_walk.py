@@ -5,7 +5,7 @@ one of them the population moves, the agent decides, and chance moves, up to the
 one step of the walk is one step of the game: the nodes of one time are listed with all that may follow.
 
 A reward is paid where it arises, on the way from a state by an action to the next state. One node of each name stands
-for the moves of all nodes of that name. `_tests` looks at some of the others.
+for the moves of all nodes of that name. `_against_source` looks at some of the others.
 """
 
 import functools
@@ -69,6 +69,16 @@ class Walk(NamedTuple):
     def depends_on_mean_field(self) -> bool:
         """Whether moves depend on the mean field."""
         return any(move.guards for moves in self.moves for move in moves)
+
+    @property
+    def rewards_follow_from_names(self) -> bool:
+        """Whether nodes of one name pay one reward, however they are reached."""
+        for moves in self.moves:
+            by_place: dict[int, int] = {}
+            for place, _, reward in (successor for move in moves for successor in move.successors):
+                if by_place.setdefault(place, reward) != reward:
+                    return False
+        return True
 
 
 def walk(root: Any, *, max_states: int, stands_for: dict[str, Any]) -> Walk:

@@ -88,6 +88,42 @@ def test_inclusion_in_a_crowd_converges():
     assert solution.result is RESULTS.converged
 
 
+MASKED = {
+    "inclusion": (OccupationInclusion(0.1), 60),
+    "mf_omo": (OccupationMeasureOptimisation(0.03), 300),
+    "mf_omo_softmax": (OccupationMeasureOptimisation(0.1, parameterisation="softmax"), 400),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_forbidden_actions(case, double):
+    """They would pay best, and where they are allowed depends on the time; the rest is an equilibrium without them."""
+    solver, steps = MASKED[case]
+    never, sometimes = np.array([[0, 0, 1], [0, 0, 0], [1, 0, 0]], bool), np.eye(3, dtype=bool)[[1, 2, 1]]
+
+    def forbidden(now):
+        return never | (sometimes & (now.time == 1))
+
+    game = smfg.games.from_arrays(
+        np.broadcast_to(np.eye(3), (3, 3, 3)),
+        lambda now, then: jnp.where(forbidden(now), 5.0, jnp.array([0.0, 0.1, 0.3]) - now.mean_field[:, None]),
+        horizon=3, discount=1.0, allowed=lambda now: ~forbidden(now),
+    )  # fmt: skip
+    solution = solve(game, solver, max_steps=steps)
+    policy = smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).policy
+    assert not policy[:, never].any()
+    assert not policy[1, sometimes].any()
+    assert policy[0, sometimes].any()
+    exact = solve(game, ExactEquilibrium(tolerance=1e-6), max_steps=2000)
+    assert exact.result is RESULTS.converged
+    assert solution.stats["exploitability"] < 2e-3
+    assert solution.stats["returns"][-1] == pytest.approx(exact.stats["returns"][-1], abs=5e-3)
+    problem = TreeProblem.of(game, "full")
+    state = jax.lax.fori_loop(0, 20, lambda _, state: solver.step(problem, state), solver.init(problem))
+    measure = state.measure if case == "inclusion" else solver.measure(problem, state.unknowns)
+    assert float(measure[:, never].max()) < 1e-200  # the solver itself, not what its policy is restricted to
+
+
 def test_projection_stops_at_its_limits(double):
     """A projection ends where the mass not kept is small enough, or after so many steps, and says what is left."""
     game = Jammed(revealed=1)
