@@ -47,6 +47,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert again["entries"][1]["reason"] == "structmfg: it does not work"
     assert json.loads((tmp_path / "result.json").read_text()) == json.loads(json.dumps(again))
     assert "it does not work" in (tmp_path / "report.html").read_text()
+    with pytest.raises(ValueError, match="left_right holds runs of 1 s of training, but max_seconds is 2"):
+        every_game.run_all(tmp_path, games=["left_right"], solvers=["exact"], max_seconds=2)
 
 
 def test_every_game_has_a_solver():

@@ -89,7 +89,7 @@ def run_all(
         What result.json holds: the settings, the machine, and an entry for each pair.
 
     Raises:
-        ValueError: If a name is unknown or the seconds are not above zero.
+        ValueError: If a name is unknown, the seconds are not above zero, or the folder holds runs of other seconds.
     """
     check_positive("max_seconds", max_seconds)
     found: list[Entry] = []
@@ -126,7 +126,7 @@ def tabulate(found: Sequence[Entry]) -> list[dict[str, Any]]:
 def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
     """The entry with what a comparison of this one solver has found, in a process of its own."""
     place = folder / entry.game
-    known = _read(place, entry)
+    known = _read(place, entry, max_seconds)
     if known is not None:
         return known
     command = ["compare", entry.game, "--solvers", entry.solver, "--seeds", "1", "--max-seconds", f"{max_seconds:g}"]
@@ -140,19 +140,28 @@ def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
         )
     except subprocess.TimeoutExpired:
         return entry._replace(status="failed", reason=f"not done {_OVERHEAD:g} s after its clock had run out")
-    known = _read(place, entry)
+    known = _read(place, entry, max_seconds)
     if known is None:
         lines = (ended.stderr or ended.stdout).strip().splitlines() or [f"exit code {ended.returncode}"]
         return entry._replace(status="failed", reason=lines[-1])
     return known
 
 
-def _read(place: Path, entry: Entry) -> Entry | None:
-    """What result.json of a comparison says of a solver; None where it says nothing."""
+def _read(place: Path, entry: Entry, max_seconds: float) -> Entry | None:
+    """What result.json of a comparison says of a solver; None where it says nothing.
+
+    Raises:
+        ValueError: If the comparison gave other seconds of training.
+    """
     try:
         result = json.loads((place / "result.json").read_text())
     except (OSError, ValueError):
         return None
+    if result["max_seconds"] != max_seconds:
+        raise ValueError(
+            f"{place} holds runs of {result['max_seconds']:g} s of training, but max_seconds is {max_seconds:g}: "
+            "choose another folder"
+        )
     row = next((row for row in result["rows"] if row["solver"] == entry.solver), None)
     run = next((run for run in result["runs"] if run["solver"] == entry.solver), None)
     if row is None or run is None:

@@ -150,9 +150,22 @@ def spaces(solver: str, suited: Mapping[str, Any], fixed: Mapping[str, Any]) -> 
         rule = None if field in fixed else _SPACES.get(field)
         if isinstance(rule, _Around):
             rule = _around(suited.get(field), rule)
-        if rule is not None:
-            found[field] = rule
+        if rule is not None and (suited.get(field) is not None or _may_be_none(rule)):
+            found[field] = _including(rule, suited.get(field))
     return found
+
+
+def _may_be_none(rule: Space) -> bool:
+    return isinstance(rule, Choices) and None in rule.values
+
+
+def _including(rule: Space, value: Any) -> Space:
+    """The space, and the preset's value, which is the first trial."""
+    if rule.has(value):
+        return rule
+    if isinstance(rule, Choices):
+        return Choices((*rule.values, value))
+    return rule._replace(low=min(rule.low, value), high=max(rule.high, value))
 
 
 def _around(value: Any, rule: _Around) -> Range | None:

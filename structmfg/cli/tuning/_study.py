@@ -15,7 +15,7 @@ from structmfg.cli.tuning._spaces import Choices, Space
 from structmfg.cli.tuning._trial import Outcome, TrialFailed
 
 FILE = "study.db"
-_NAME, _OUTCOME = "structmfg", "outcome"
+_NAME, _OUTCOME, _TOML = "structmfg", "outcome", "toml"
 _FEWEST_FOR_IMPORTANCES = 4
 _RANDOM = 8  # trials before the sampler learns from what it has seen
 _SAMPLER_STEP = 1_000_003
@@ -101,8 +101,15 @@ class Study:
             return {}
         return {name: float(share) for name, share in found.items()}
 
-    def try_next(self, run: Callable[[dict[str, Any]], Outcome]) -> tuple[Trial, str]:
-        """Make one more trial; the trial, and its settings as TOML. One that fails is recorded as failed.
+    @property
+    def best_toml(self) -> str | None:
+        """The settings of the best trial as TOML; None where every trial failed."""
+        trials = self._study.get_trials(deepcopy=False)
+        ended = [trial for trial in trials if trial.state.is_finished() and _TOML in trial.user_attrs]
+        return min(ended, key=lambda trial: trial.value).user_attrs[_TOML] if ended else None
+
+    def try_next(self, run: Callable[[dict[str, Any]], Outcome]) -> Trial:
+        """Make one more trial, and return it. One that fails is recorded as failed.
 
         An interruption leaves it as it is: it is made again when the study is opened the next time.
         """
@@ -116,12 +123,13 @@ class Study:
             outcome = run(settings)
         except TrialFailed as error:
             self._tell(trial, None, {"message": printable(str(error))})
-            return self.trials()[-1], ""
+            return self.trials()[-1]
         kept = {
             name: getattr(outcome, name) for name in ("kind", "result", "steps", "train_seconds", "compile_seconds")
         }
+        trial.set_user_attr(_TOML, outcome.toml)
         self._tell(trial, outcome.value, kept)
-        return self.trials()[-1], outcome.toml
+        return self.trials()[-1]
 
     def _tell(self, trial: Any, value: float | None, outcome: dict[str, Any]) -> None:
         trial.set_user_attr(_OUTCOME, outcome)

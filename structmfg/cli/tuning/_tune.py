@@ -87,6 +87,7 @@ def _tune(arguments: Arguments) -> int:
                 raise Terminated(f"terminated {hint}") from None
             raise KeyboardInterrupt(f"interrupted {hint}") from None
         finally:
+            _write_best(folder, study)
             write_report(folder, study.trials(), searched, study.importances, title=title, facts=facts)
         result = _result(folder, study, searched, title)
         write_json(folder / "result.json", result)
@@ -154,7 +155,6 @@ def _run_all(arguments: Arguments, task: Task, study: Study, folder: Path, suite
     out = console(arguments)
     with Interrupt() as interrupt, Display(quiet=arguments.quiet, max_seconds=arguments.max_seconds) as display:
         while (done := len(study.trials())) < arguments.trials:
-            least = best_of(study.trials())
 
             def follow(progress: Progress, done: int = done) -> None:
                 display.training(progress, f"trial {done + 1} of {arguments.trials}")
@@ -166,12 +166,17 @@ def _run_all(arguments: Arguments, task: Task, study: Study, folder: Path, suite
             if done % _TRIALS_PER_CLEARING == 0:
                 jax.clear_caches()  # programs of many trials would exhaust the memory maps of the process
             display.stage(f"trial {done + 1} of {arguments.trials}: compiling")
-            trial, toml = study.try_next(run)
-            if trial.value is not None and (least is None or least.value is None or trial.value < least.value):
-                write_bytes(folder / _BEST, toml.encode())
+            trial = study.try_next(run)
+            _write_best(folder, study)
             out.print(_line(trial, arguments.trials), soft_wrap=True)
             if interrupt.requested:
                 raise KeyboardInterrupt
+
+
+def _write_best(folder: Path, study: Study) -> None:
+    """Write the settings of the best trial so far, for `solve` and `compare`."""
+    if (toml := study.best_toml) is not None:
+        write_bytes(folder / _BEST, toml.encode())
 
 
 def _consistent(settings: dict[str, Any], given: Mapping[str, Any], suited: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,10 @@ def test_ranges_lie_around_the_preset():
     assert spaces("prior_descent", suited, {}) == {"inner": Range(2, 40, log=True, whole=True)}
     assert spaces("fixed_point", suited, {}) == {"damping": Range(0.05, 1.0)}
     assert "num_states" not in fields_of("rspg")
+    assert "gradient_discount" not in spaces("rspg", {**suited, "gradient_discount": None}, {})
+    beyond = spaces("rspg", {"gradient_discount": 0.8, "adam_b2": 0.95}, {})
+    assert beyond["gradient_discount"] == Range(0.8, 1.0)
+    assert beyond["adam_b2"].has(0.95)
 
 
 def test_settings_that_the_table_does_not_know_are_told(capsys):
@@ -202,7 +206,10 @@ def test_more_trials_and_another_search(capsys):
     """The same command with more trials goes on; what was there stays. Other settings are refused."""
     pytest.importorskip("optuna")
     assert main(["tune", *TINY, "2", "--out", "t", "--quiet"]) == 0
-    before = result_of("t")["trials"]
+    before, best = result_of("t")["trials"], Path("t/best.toml").read_bytes()
+    Path("t/best.toml").unlink()  # as after a kill
+    assert main(["tune", *TINY, "2", "--resume", "t", "--quiet"]) == 0
+    assert Path("t/best.toml").read_bytes() == best
     assert main(["tune", *TINY, "3", "--resume", "t", "--quiet"]) == 0
     assert result_of("t")["trials"][:2] == before
     assert len(result_of("t")["trials"]) == 3
