@@ -118,14 +118,54 @@ def test_own_environments_that_decide_by_values_are_called_as_they_are():
     np.testing.assert_allclose(smfg.solvers.best_response(game, jnp.asarray(table)).exploitability, gain, rtol=1e-9)
 
 
+def ring(*, reward=lambda t, joint, rewards: rewards, move=lambda t, joint, table: table, mu0=(0.5, 0.3, 0.2)):
+    """Three places on a ring, two actions (stay, go on) and T = 4; `reward` and `move` change the tensors given."""
+
+    def rewards(env, t, joint):
+        return reward(t, joint, -joint.sum(1)[:, None] * torch.ones(3, 2))
+
+    def moves(env, t, joint):
+        table = torch.stack([torch.eye(3), torch.roll(torch.eye(3), 1, 0)], dim=2)
+        return move(t, joint, table)
+
+    return Environment(T=4, S=(3,), A=(2,), mu0=torch.tensor(mu0), r_max=9.0, reward_fn=rewards, transition_fn=moves)
+
+
+def negative_at_1(t, joint, table):
+    return table + (t == 1) * torch.tensor([0.5, -0.5, 0.0])[:, None, None]
+
+
+@pytest.mark.parametrize("time", range(5))
+def test_actions_that_matter_at_one_time_alone_are_seen(time):
+    def of_rewards(t, joint, rewards):
+        return rewards - joint.sum(0) if t == time else rewards
+
+    def of_moves(t, joint, table):
+        return table + (t == time) * 0.5 * joint[:, 0].sum() * (table.mean(2, keepdim=True) - table)
+
+    assert "actions" in from_mfglib(ring(reward=of_rewards)).declared
+    assert ("actions" in from_mfglib(ring(move=of_moves)).declared) == (time < 4)
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
         (object(), "must be an mfglib.env.Environment"),
-        (Own(wrong="shape"), "must have shape"),
-        (Own(wrong="sums"), "must sum to 1"),
+        (Own(wrong="shape"), r"environment.reward\(0, L\) must have shape"),
+        (Own(wrong="sums"), r"environment.prob\(0, L\) at the uniform distribution must be nonnegative and sum to 1"),
+        (ring(mu0=(1.5, -0.5, 0.0)), "environment.mu0 must be nonnegative"),
+        (ring(move=lambda t, joint, table: table / (1 + (t == 1))), r"prob\(1, L\) at the uniform .* with sum 0.5"),
+        (ring(move=negative_at_1), r"environment.prob\(1, L\) at the uniform distribution must be nonnegative"),
+        (ring(move=lambda t, joint, table: table * (1 + (t == 3) * (joint[0, 0] - 1 / 6))), r"prob\(3, L\) at a dist"),
+        (ring(reward=lambda t, joint, rewards: rewards * (np.nan if t == 2 else 1)), r"reward\(2, L\) must be finite"),
+        (ring(reward=lambda t, joint, rewards: rewards + (np.inf if t == 4 else 0)), r"reward\(4, L\) must be finite"),
     ],
 )
 def test_what_is_no_environment_is_refused(environment, message):
     with pytest.raises(ValueError, match=message):
         from_mfglib(environment)
+
+
+def test_rewards_may_be_infinite_where_a_state_is_empty():
+    game = from_mfglib(ring(reward=lambda t, joint, rewards: -torch.log(joint.sum(1))[:, None].expand(3, 2)))
+    assert "actions" not in game.declared

@@ -1,6 +1,6 @@
 """Games of MFGLib: an `Environment` of tensors with a law of motion and rewards, written with PyTorch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from typing_extensions import override
 
+from structmfg._checks import check_rows
 from structmfg.games._aggregate import AggregateState, Noise
 from structmfg.games._base import Game
 from structmfg.games._kinds import NoiselessGame
@@ -19,7 +20,9 @@ from structmfg.operators import DenseKernel, SuccessorKernel, TransitionKernel
 
 _MAX_ENTRIES = 2**27  # of the dense table that MFGLib makes of the transition probabilities
 _AGREEMENT = 1e-4  # relative, of a translation with PyTorch, which computes in single precision
-_NUM_POINTS = 6  # mean fields at which translations are compared, and dependence on actions is looked for
+_ROUNDING = 1e-5  # how far probabilities may lie below zero; their sums may differ from one by as much
+_POINT_NAMES = ("the uniform distribution", "a distribution on one state and action", *4 * ("a random distribution",))
+_FOR_ACTIONS = [1, 2, 4]  # of these points: where dependence on actions is looked for, at all times
 _PARTS = ("T", "S", "A", "mu0", "reward", "prob")
 
 
@@ -68,7 +71,8 @@ class MFGLibGame(NoiselessGame):
         with jax.enable_x64(True):
             example = jnp.zeros((*self.state_shape, *self.action_shape))
             tables = np.stack([np.asarray(self._table(function(example))) for function in moves.functions])
-        tables = tables / tables.sum(-1, keepdims=True)
+        tables = np.maximum(tables, 0.0)
+        tables = tables / tables.sum(-1, keepdims=True)  # what rounding has left; `_check_environment` saw the rows
         most = max(int((tables != 0).sum(-1).max()), 1)
         indices = np.argsort(tables == 0, axis=-1, kind="stable")[..., :most]
         return indices, np.take_along_axis(tables, indices, -1)
@@ -143,7 +147,7 @@ def from_mfglib(environment: Any) -> Game:
 
     MFGLib acts at t = 0..T, so the horizon here is T + 1, and nothing is discounted. States and actions of several
     parts are numbered row by row. Where the functions read L_t only through the mean field of states, the game
-    declares no statistics of actions; that they do is judged at six random distributions and the actions there.
+    declares no statistics of actions; that they do is judged at all times t, at three distributions with other actions.
 
     Args:
         environment: An `mfglib.env.Environment`, of the library or your own.
@@ -153,7 +157,9 @@ def from_mfglib(environment: Any) -> Game:
 
     Raises:
         ValueError: If it is no such environment, its functions fail or return other shapes, its tables have more than
-            2^27 entries, rows of probabilities do not sum to one, or a number is not finite.
+            2^27 entries, `mu0` or a row of probabilities has negative entries or does not sum to one, or a number is
+            not finite. Functions are looked at at all times, for six joint distributions. Infinite numbers are refused
+            only at those that are positive everywhere.
     """
     try:
         import torch
@@ -171,7 +177,7 @@ def from_mfglib(environment: Any) -> Game:
             f"{_MAX_ENTRIES} are read"
         )
     with torch.no_grad():
-        _check_shapes(environment)
+        _check_environment(environment)
         kind = MFGLibGameOfActions if _reads_actions(environment) else MFGLibGame
         game = kind(environment)
     check_game(game)
@@ -249,43 +255,54 @@ def _points(environment: Any) -> list[np.ndarray]:
     concentrated = np.zeros(size)
     concentrated[size // 2] = 1.0
     drawn = [random.dirichlet(np.full(size, weight)) for weight in (1.0, 1.0, 0.1, 10.0)]
-    return [each.reshape(shape) for each in (np.full(size, 1 / size), concentrated, *drawn)][:_NUM_POINTS]
+    return [each.reshape(shape) for each in (np.full(size, 1 / size), concentrated, *drawn)]
 
 
 def _reads_actions(environment: Any) -> bool:
-    """Whether rewards or probabilities change if the population does other things in the same states."""
+    """Whether rewards or probabilities change, at some time, if the population does other things in the same states."""
     num_states, num_actions = int(np.prod(environment.S)), int(np.prod(environment.A))
-    for point in _points(environment):
+    for point in (_points(environment)[i] for i in _FOR_ACTIONS):
         mean_field = point.reshape(num_states, num_actions).sum(axis=1, keepdims=True)
         others = [np.broadcast_to(mean_field / num_actions, (num_states, num_actions))]
         others += [mean_field * np.eye(num_actions)[action] for action in (0, num_actions - 1)]
-        for time in {0, environment.T // 2, environment.T}:
-            for function in (environment.reward, environment.prob):
-                if function == environment.prob and time == environment.T:
-                    continue
-                value = _called(function, time, point)
-                for other in others:
-                    changed = _called(function, time, other.reshape(point.shape))
-                    if not np.allclose(value, changed, rtol=1e-4, atol=1e-6):
-                        return True
+        for function, _, time in _asked(environment):
+            value = _called(function, time, point)
+            for other in others:
+                changed = _called(function, time, other.reshape(point.shape))
+                if not np.allclose(value, changed, rtol=1e-4, atol=1e-6, equal_nan=True):
+                    return True
     return False
 
 
-def _check_shapes(environment: Any) -> None:
-    point = _points(environment)[0]
-    shapes = {
-        "reward": (*environment.S, *environment.A),
-        "prob": (*environment.S, *environment.S, *environment.A),
-    }
-    for name, wanted in shapes.items():
-        try:
-            value = _called(getattr(environment, name), 0, point)
-        except Exception as error:  # whatever a user's function raises
-            raise ValueError(f"environment.{name}(0, L) fails: {type(error).__name__}: {error}") from error
-        if value.shape != wanted:
-            raise ValueError(f"environment.{name}(0, L) must have shape {wanted}, but has {value.shape}")
-        if not np.isfinite(value).all():
-            raise ValueError(f"environment.{name}(0, L) must be finite at the uniform distribution, but is not")
-    sums = value.reshape(int(np.prod(environment.S)), -1).sum(axis=0)
-    if (worst := float(np.abs(sums - 1).max())) > 1e-4:
-        raise ValueError(f"the probabilities of environment.prob(0, L) must sum to 1, but a sum differs by {worst:g}")
+def _asked(environment: Any) -> Iterator[tuple[Callable[[int, Any], Any], str, int]]:
+    """The functions of an environment, with their names, at all times at which MFGLib asks for them."""
+    for time in range(environment.T + 1):
+        yield environment.reward, "reward", time
+        if time < max(environment.T, 1):
+            yield environment.prob, "prob", time
+
+
+def _check_environment(environment: Any) -> None:
+    """Look at what an environment says at all times, for all joint distributions of `_points`.
+
+    Raises:
+        ValueError: If something is no distribution, not finite, of another shape, or fails.
+    """
+    check_rows("environment.mu0", environment.mu0.detach().cpu().numpy().ravel(), least=-_ROUNDING)
+    states, pairs = int(np.prod(environment.S)), (*environment.S, *environment.A)
+    shapes = {"reward": pairs, "prob": (*environment.S, *pairs)}
+    points = list(zip(_POINT_NAMES, _points(environment), strict=True))
+    for function, name, time in _asked(environment):
+        for where, point in points:
+            try:
+                value = _called(function, time, point)
+            except Exception as error:  # whatever a user's function raises
+                raise ValueError(f"environment.{name}({time}, L) fails: {type(error).__name__}: {error}") from error
+            if value.shape != shapes[name]:
+                raise ValueError(f"environment.{name}({time}, L) must have shape {shapes[name]}, but has {value.shape}")
+            if not np.isfinite(value).all():
+                if point.astype(np.float32).min() > 0:  # a logarithm may be infinite where a state is empty
+                    raise ValueError(f"environment.{name}({time}, L) must be finite, but is not at {where}")
+            elif name == "prob":
+                rows = np.moveaxis(value.reshape(states, *pairs), 0, -1)
+                check_rows(f"environment.prob({time}, L) at {where}", rows, least=-_ROUNDING)

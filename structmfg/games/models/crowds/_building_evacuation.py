@@ -58,6 +58,8 @@ class BuildingEvacuation(NoiselessGame):
         plain_fields(self)
         for name in ("floors", "length", "width"):
             check_integer(name, getattr(self, name), at_least=1, at_most=10_000)
+        if self.num_states < 2:
+            raise ValueError("floors, length and width must not all be 1: a game needs at least two states")
         for name in ("escape", "crowd_aversion"):
             check_between(name, getattr(self, name), 0, 1e6)
         check_positive("least_mass", self.least_mass)

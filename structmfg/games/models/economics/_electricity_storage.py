@@ -6,6 +6,7 @@ energy that all share. Levels, steps and the chain of the supply are ours.
 """
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -86,6 +87,13 @@ class ElectricityStorage(Game):
             raise ValueError(
                 f"supply must exceed the capacity of the batteries, {self.capacity}, so that prices are finite, but "
                 f"may be {min(self.supply)}"
+            )
+        highest = math.log((1 + self.swing) / (low - self.capacity))  # elasticity * log(price), where all charge
+        lowest = math.log((1 - self.swing) / (high + self.capacity * self.efficiency))
+        if self.elasticity < (least := max(highest, -lowest) / math.log(1e18)):
+            raise ValueError(
+                f"elasticity must be at least {least:.3g}, so that prices lie between 1e-18 and 1e18, but is "
+                f"{self.elasticity}"
             )
         check_game(self)
 
