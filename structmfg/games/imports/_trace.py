@@ -17,6 +17,7 @@ _FUNCTIONS = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "sin", "c
 _OF_NUMPY = {
     **{name: name for name in ("abs", *_FUNCTIONS, "floor", "ceil", "trunc", "round")},
     **dict(add="add", sub="subtract", mul="multiply", div="divide", pow="power", neg="negative"),
+    "where": "where",
     **dict(lt="less", le="less_equal", gt="greater", ge="greater_equal", eq="equal", ne="not_equal"),
 }
 
@@ -207,6 +208,23 @@ def _simplified(operation: str, number: Traced, constant: float, swapped: bool) 
     ):
         return number
     return None
+
+
+def selected(condition: Traced, chosen: Any, otherwise: Any) -> Any:
+    """The first number where a condition holds, and the other one where it does not.
+
+    Raises:
+        UntraceableError: One of them is no number.
+    """
+    first, second = _as_number(chosen), _as_number(otherwise)
+    if first is None or second is None:
+        raise UntraceableError(f"a reward is no number, but {(chosen if first is None else otherwise)!r:.60}")
+    return chosen if first is second else condition._of("where", condition, first, second)
+
+
+def equal(number: Traced, whole: int) -> Traced:
+    """Whether a number is a whole number, as a condition that is not decided yet."""
+    return number._of("eq", number, float(whole))
 
 
 def entries(time: int, size: int, path: Path) -> list[Traced]:

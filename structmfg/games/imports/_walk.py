@@ -102,6 +102,7 @@ def walk(root: Any, *, max_states: int, stands_for: dict[str, Any]) -> Walk:
     reader.begin(stage)
     rewards = [Formulas()]
     first = [rewards[0].add(reader.arrival(node, stage)) for node in stage.nodes]
+    check_rewards(reader, stage, stage.nodes)
     stages, moves, guards = [stage], [], []
     while not _has_ended(reader, stage):
         formulas = Formulas()
