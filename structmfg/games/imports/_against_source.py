@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from structmfg.games.imports._nodes import Outcome, name_of, outcomes
+from structmfg.games.imports._nodes import GameError, Outcome, asked, name_of, outcomes
 from structmfg.games.imports._programs import Formulas, value_of
 from structmfg.games.imports._readers import Probing, Reader, Stage
 from structmfg.games.imports._trace import UntraceableError
@@ -15,6 +15,7 @@ _STATES = 6  # whose moves are held against the game, at one time, where moves d
 _FEW_STATES = 2  # where they do not
 _REWARDS = 20  # which are held against the game, at one time
 _CORNERS = 4  # other states in which everybody may be, where the rewards of one state are held against the game
+_FIXED = 400  # mean fields at one time with everybody in one state, at which moves are compared
 _TOLERANCE = 1e-12
 
 
@@ -35,7 +36,7 @@ def check_rewards(reader: Reader, stage: Stage, nodes: list[Any]) -> None:
         for k, point in enumerate([*stage.points[:4], *corners]):
             try:
                 paid = float(stage.arrival(node, point.tolist()))
-            except (ZeroDivisionError, OverflowError, ValueError):
+            except GameError:
                 if k < 4:
                     raise
                 paid = math.nan  # the logarithm or the inverse of no mass
@@ -86,8 +87,9 @@ def check_fixed(stage: Stage, node: Any, stands_for: dict[str, Any]) -> None:
     """Raise `UntraceableError` where the moves at a node differ between mean fields."""
     if stage.kind != "mean field":
         return
-    own = np.eye(len(stage.names))[stage.place[name_of(node)]]
-    first, *others = (_moves_at(stage, node, point, stands_for) for point in (own, *stage.points[:6]))
+    few = max(2, _FIXED // len(stage.names))
+    points = (*_corners(stage, node), *stage.points[: 4 + few])
+    first, *others = (_moves_at(stage, node, point, stands_for) for point in points)
     if any(each != first for each in others):
         raise UntraceableError("the moves depend on the mean field, and the game takes floats alone")
 
@@ -114,7 +116,7 @@ def check_twins(reader: Reader, following: Stage, found: list[Found], stands_for
 def _moves_at(stage: Stage, node: Any, point: np.ndarray, stands_for: dict[str, Any]) -> dict[int, Any]:
     """What the game's own code does at a mean field: for each action, where it may lead."""
     new = stage.after(node, point.tolist())
-    return {int(a): _listed(outcomes(new.child(a), stands_for)) for a in new.legal_actions()}
+    return {int(a): _listed(outcomes(asked(new, "child", a), stands_for)) for a in asked(new, "legal_actions")}
 
 
 def _listed(found: list[Outcome]) -> list[tuple[str, float]]:

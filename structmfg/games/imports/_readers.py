@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from structmfg.games.imports._nodes import Kind, kind_of, name_of, reward_of, updated
+from structmfg.games.imports._nodes import Kind, asked, kind_of, name_of, reward_of, updated
 from structmfg.games.imports._probe import identified
 from structmfg.games.imports._programs import Formula, formula_of, is_linear, value_of
 from structmfg.games.imports._trace import TO_WHOLE, Path, Traced, UntraceableError, entries, equal, selected
@@ -51,7 +51,7 @@ class Stage:
         """Where the mean field has what a node asks for; -1 for what no agent can reach."""
         name = name_of(node)
         if name not in self._supports:
-            self._supports[name] = [self.place.get(each, -1) for each in node.distribution_support()]
+            self._supports[name] = [self.place.get(each, -1) for each in asked(node, "distribution_support")]
         return self._supports[name]
 
     def distribution(self, node: Any, mean_field: Any) -> list[Any]:
@@ -222,9 +222,11 @@ class Probing(Reader):
             return float(stage.arrival(node, mean_field.tolist()))
 
         name = name_of(node)
-        seen = (name, *(reward(point) for point in stage.points[: _RANDOM_POINTS + 1]))
+        own = stage.place.get(name, -1)
+        alone = np.eye(len(stage.names))[max(own, 0)]
+        seen = (name, *(reward(point) for point in (*stage.points[: _RANDOM_POINTS + 1], alone)))
         if seen not in self._known:
-            self._known[seen] = identified(reward, stage.place.get(name, -1), len(stage.names))
+            self._known[seen] = identified(reward, own, len(stage.names))
         return self._known[seen]
 
     def branches(self, stage: Stage, run: Callable[[], Any]) -> list[tuple[tuple[tuple[Formula, int], ...], Any]]:

@@ -31,6 +31,10 @@ class UntraceableError(Exception):
     """The code needs the number itself: it has no formula that could be recorded."""
 
 
+class NeedsFloatError(UntraceableError):
+    """The code makes a float of a number: it can be called with floats only."""
+
+
 class Guard(NamedTuple):
     """A decision of the code: `number`, a whole number or a truth value, came out as `result`."""
 
@@ -175,7 +179,7 @@ class Traced:
         return self.path.meet(self._of("ceil", self))
 
     def __float__(self) -> NoReturn:
-        raise UntraceableError("a number that depends on the mean field is made a float")
+        raise NeedsFloatError("a number that depends on the mean field is made a float")
 
     def __copy__(self) -> "Traced":
         return self
