@@ -48,7 +48,7 @@ def formula_of(number: Any, time: int) -> Formula:
 
 def is_linear(number: Any, time: int) -> bool:
     """Whether a number is a constant plus a weighted sum of entries of the mean field."""
-    return _Builder(time)._weights(number) is not None
+    return not isinstance(number, Traced) or _Builder(time)._weights(number) is not None
 
 
 class _Builder:
