@@ -154,7 +154,7 @@ def test_a_module_that_fails(text, tmp_path, monkeypatch):
     (tmp_path / "failing_cells.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "failing_cells", raising=False)
-    with pytest.raises(ValueError, match="cannot import 'failing_cells'.*Error"):
+    with pytest.raises(ValueError, match=r"cannot import 'failing_cells'.*Error"):
         games.from_openspiel("failing_cells:cells")
 
 

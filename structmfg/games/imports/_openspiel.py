@@ -181,11 +181,12 @@ def _loaded(name: str, parameters: dict[str, Any], setting: str) -> Any:
     """OpenSpiel's game of these parameters."""
     pyspiel = _pyspiel()
     changed = {key: value for key, value in parameters.items() if value != _specification(pyspiel, name)[key]}
-    try:
-        if not setting:
-            return pyspiel.load_game(name, changed)
-        factory = importlib.import_module("open_spiel.python.mfg.games.factory")
+    factory = importlib.import_module("open_spiel.python.mfg.games.factory") if setting else None
+    if factory:
         check_name("setting", setting, factory.GAME_SETTINGS)
+    try:
+        if not factory:
+            return pyspiel.load_game(name, changed)
         if changed:
             return pyspiel.load_game(name, {**factory.GAME_SETTINGS[setting], **changed})
         return factory.create_game_with_setting(name, setting)

@@ -198,7 +198,6 @@ class Tracing(Reader):
             self._possible[id(number)] = int(values[0]), every
         return self._possible[id(number)]
 
-
     def _is_settled(self, number: Traced) -> bool:
         """Whether a comparison comes out at some point mass as it may come out anywhere: one of linear numbers."""
         linear = all(is_linear(each, self._stage.time) for each in number.arguments)

@@ -234,7 +234,11 @@ def _moves(
 
         def run(action: int = action) -> list[Outcome]:
             new = reader.after(node, stage)
-            return outcomes(asked(new, "child", action), stands_for, shared) if action in asked(new, "legal_actions") else []
+            return (
+                outcomes(asked(new, "child", action), stands_for, shared)
+                if action in asked(new, "legal_actions")
+                else []
+            )
 
         for guards, found in reader.branches(stage, run):
             yield Found(state, action, numbered(guards), found)
