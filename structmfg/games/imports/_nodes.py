@@ -1,12 +1,40 @@
 """What is asked of the nodes of a game tree: the methods of OpenSpiel's states, of whatever class they are."""
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from structmfg._checks import brief
+from structmfg.games.imports._trace import Traced, UntraceableError
+
 Kind = Literal["chance", "decision", "mean field", "terminal"]
 _MAX_CHANCE = 10_000  # outcomes of chance in a row from one node
+
+
+_TOLERANCE = 1e-9  # of the sum of the probabilities of chance
+
+
+class GameError(Exception):
+    """The game's own code failed."""
+
+
+def asked(node: Any, method: str, *arguments: Any) -> Any:
+    """What a method of a node returns.
+
+    Raises:
+        GameError: It fails.
+    """
+    try:
+        return getattr(node, method)(*arguments)
+    except UntraceableError:
+        raise
+    except Exception as error:
+        named = method not in ("observation_string", "new_initial_state")
+        where = f"{name_of(node)!r:.120}" if named else "a node"
+        what = brief(f"{type(error).__name__}: {error}")
+        raise GameError(f"{method}() fails at {where} with {what}") from error
 
 
 class Outcome:
@@ -30,11 +58,11 @@ def kind_of(node: Any) -> Kind:
     Raises:
         ValueError: Several players do.
     """
-    if node.is_terminal():
+    if asked(node, "is_terminal"):
         return "terminal"
-    if node.is_chance_node():
+    if asked(node, "is_chance_node"):
         return "chance"
-    if node.is_mean_field_node():
+    if asked(node, "is_mean_field_node"):
         return "mean field"
     if node.is_simultaneous_node() or int(node.current_player()) != 0:
         raise ValueError(
@@ -46,12 +74,44 @@ def kind_of(node: Any) -> Kind:
 
 def name_of(node: Any) -> str:
     """The text that stands for a node in the game's mean field."""
-    return str(node.observation_string(0))
+    return str(asked(node, "observation_string", 0))
 
 
 def reward_of(node: Any) -> Any:
-    """The reward that is paid at a node."""
-    return node.rewards()[0]
+    """The reward that is paid at a node.
+
+    Raises:
+        GameError: The game's code fails, or gives something else than a number.
+    """
+    rewards = asked(node, "rewards")
+    try:
+        reward = rewards[0]
+        if isinstance(reward, str | bytes):
+            raise TypeError("is a text")
+        if not isinstance(reward, Traced):
+            float(reward)
+    except UntraceableError:
+        raise
+    except Exception as error:
+        raise GameError(f"rewards() at {name_of(node)!r:.120} gives {rewards!r:.60}, no numbers") from error
+    return reward
+
+
+def _chances(node: Any) -> list[tuple[int, float]]:
+    """The outcomes of chance at a node that may happen.
+
+    Raises:
+        UntraceableError: Their probabilities are no distribution.
+    """
+    listed = [(action, float(p)) for action, p in asked(node, "chance_outcomes")]
+    total = math.fsum(p for _, p in listed)
+    if not (abs(total - 1) <= _TOLERANCE and all(p >= 0 for _, p in listed)):
+        least = min((p for _, p in listed), default=0.0)
+        raise UntraceableError(
+            f"the probabilities of chance at {name_of(node)!r:.120} must sum to 1 and not be negative, but sum to "
+            f"{total:.10g}, of which the least is {least:.8g}"
+        )
+    return [(action, p) for action, p in listed if p > 0]
 
 
 def outcomes(node: Any, stands_for: dict[str, Any], shared: Shared | None = None) -> list[Outcome]:
@@ -70,10 +130,10 @@ def outcomes(node: Any, stands_for: dict[str, Any], shared: Shared | None = None
     if shared is not None and name in shared:
         return [_later(node, action, p, after) for action, p, after in shared[name]]
     found: list[Outcome] = []
-    listed = [(action, float(p)) for action, p in node.chance_outcomes() if p > 0]
+    listed = _chances(node)
     only_one_step = True
     for action, p in listed:
-        child = node.child(action)
+        child = asked(node, "child", action)
         only_one_step &= kind_of(child) != "chance"
         for each in outcomes(child, stands_for, shared):
             each.probability *= p
@@ -86,7 +146,7 @@ def outcomes(node: Any, stands_for: dict[str, Any], shared: Shared | None = None
 
 
 def _later(node: Any, action: int, probability: float, name: str) -> Outcome:
-    return Outcome(probability, name, lambda: node.child(action))
+    return Outcome(probability, name, lambda: asked(node, "child", action))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -112,11 +172,11 @@ def first_seen(root: Any) -> dict[str, Any]:
         found[name] = node
         kind = kind_of(node)
         if kind == "mean field":
-            support = node.distribution_support()
+            support = asked(node, "distribution_support")
             waiting.append(updated(node, [1 / max(len(support), 1)] * len(support)))
         elif kind != "terminal":
-            actions = [a for a, _ in node.chance_outcomes()] if kind == "chance" else node.legal_actions()
-            waiting.extend(node.child(action) for action in reversed(actions))
+            actions = [a for a, _ in _chances(node)] if kind == "chance" else asked(node, "legal_actions")
+            waiting.extend(asked(node, "child", action) for action in reversed(actions))
     return found
 
 
@@ -126,8 +186,8 @@ def updated(node: Any, distribution: list[Any]) -> Any:
     Raises:
         ValueError: Chance or the mean field moves there.
     """
-    new = node.clone()
-    new.update_distribution(distribution)
+    new = asked(node, "clone")
+    asked(new, "update_distribution", distribution)
     if (kind := kind_of(new)) in ("chance", "mean field"):
         raise ValueError(
             f"{kind} follows the mean-field node {name_of(node)!r:.120}: only games in which a decision, or the end, "

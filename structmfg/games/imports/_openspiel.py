@@ -8,7 +8,7 @@ from structmfg._checks import brief, check_integer, check_name, plain_fields
 from structmfg.games._base import Game
 from structmfg.games._registry import GAMES, make, register
 from structmfg.games.imports._game import ImportedGame
-from structmfg.games.imports._nodes import first_seen
+from structmfg.games.imports._nodes import GameError, asked, first_seen
 from structmfg.games.imports._tables import tables_of
 from structmfg.games.imports._trace import UntraceableError
 from structmfg.games.imports._walk import Walk, walk
@@ -30,13 +30,14 @@ class OpenSpielGame(ImportedGame):
         check_name("rewards", rewards, ("exact", "as_valued"))
         check_integer("max_states", max_states, at_least=2)
         _check_kind(game)
-        name, root = OPENSPIEL_PREFIX + game.get_type().short_name, game.new_initial_state()
+        name = OPENSPIEL_PREFIX + game.get_type().short_name
         try:
+            root = asked(game, "new_initial_state")
             found = walk(root, max_states=max_states, stands_for=first_seen(root) if rewards == "as_valued" else {})
             if rewards == "as_valued" and found.depends_on_mean_field:
                 found = walk(root, max_states=max_states, stands_for={})
                 _check_same_rewards(name, found)
-        except UntraceableError as error:
+        except (UntraceableError, GameError) as error:
             raise ValueError(f"{name} cannot be imported: {error}") from error
         self._adopt(name, found._replace(game=game), tables_of(found))
 
@@ -107,12 +108,13 @@ def openspiel_class(name: str) -> type[Game]:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise ValueError(f"cannot import {module!r}, which is to register {short!r}: {error}") from error
+        except Exception as error:  # whatever a stranger's module does
+            what = brief(f"{type(error).__name__}: {error}")
+            raise ValueError(f"cannot import {module!r}, which is to register {short!r}: {what}") from error
     check_name("mean field game of OpenSpiel", short, _mean_field_games(pyspiel))
     fields: list[Any] = [
         (
-            f"game_{key}" if hasattr(Game, key) or key in Game.__annotations__ or key in (*_OWN, "name") else key,
+            f"game_{key}" if _is_taken(key) else key,
             type(value),
             value,
         )
@@ -141,7 +143,8 @@ Attributes:
 
 def _is_taken(parameter: str) -> bool:
     """Whether a parameter has the name of something else that a game has."""
-    return parameter in (*_OWN, "name") or parameter in Game.__annotations__ or hasattr(OpenSpielGame, parameter)
+    annotated = {name for kind in OpenSpielGame.__mro__ for name in getattr(kind, "__annotations__", ())}
+    return parameter in (*_OWN, "name") or parameter in annotated or hasattr(NamedOpenSpielGame, parameter)
 
 
 def _check_same_rewards(name: str, found: Walk) -> None:
@@ -178,16 +181,17 @@ def _loaded(name: str, parameters: dict[str, Any], setting: str) -> Any:
     """OpenSpiel's game of these parameters."""
     pyspiel = _pyspiel()
     changed = {key: value for key, value in parameters.items() if value != _specification(pyspiel, name)[key]}
-    try:
-        if not setting:
-            return pyspiel.load_game(name, changed)
-        factory = importlib.import_module("open_spiel.python.mfg.games.factory")
+    factory = importlib.import_module("open_spiel.python.mfg.games.factory") if setting else None
+    if factory:
         check_name("setting", setting, factory.GAME_SETTINGS)
+    try:
+        if not factory:
+            return pyspiel.load_game(name, changed)
         if changed:
             return pyspiel.load_game(name, {**factory.GAME_SETTINGS[setting], **changed})
         return factory.create_game_with_setting(name, setting)
-    except (RuntimeError, TypeError, KeyError, AssertionError) as error:  # pyspiel.SpielError is a RuntimeError
-        raise ValueError(f"OpenSpiel cannot make {name}: {brief(str(error).strip())}") from error
+    except Exception as error:  # whatever a stranger's game does; the library raises pyspiel.SpielError
+        raise ValueError(f"OpenSpiel cannot make {name}: {brief(str(error).strip() or error)}") from error
 
 
 def _check_kind(game: Any) -> None:

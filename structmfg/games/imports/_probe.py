@@ -13,6 +13,8 @@ from structmfg.games.imports._trace import Path, UntraceableError, entries, unto
 
 Reward = Callable[[Float[np.ndarray, " states"]], float]
 _TOLERANCE = 1e-12
+_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.94, 0.96, 0.98, 0.99, 0.999, 1.0)
+_CORNERS = 6  # other states in which all the mass is put
 _ROUNDS = 3  # in which the number within the logarithm and the coefficients are improved in turn
 
 
@@ -30,11 +32,16 @@ def identified(reward: Reward, own: int, size: int) -> Formula:
     random = np.random.default_rng(size * 7919 + own).dirichlet(np.full(size, 0.3), 4)
     others = np.where(np.arange(size) == own, 0, 1)
     points = [np.full(size, 1 / size), *random, others / others.sum() if size > 1 else np.ones(1)]
+    if own >= 0 and size > 1:
+        points += [share * np.eye(size)[own] + (1 - share) * points[5] for share in _SHARES]
+    points += list(np.eye(size)[np.random.default_rng(size).permutation(size)[:_CORNERS]])
     values = np.array([reward(point) for point in points])
     for form in (_constant, _of_own_mass, _linear):
         for formula in form(reward, own, size):
-            found = np.array([value_of(formula, point) for point in points])
-            if (np.abs(found - values) <= _TOLERANCE * (1 + np.abs(values))).all():
+            with np.errstate(all="ignore"):
+                found = np.array([value_of(formula, point) for point in points])
+                close = np.abs(found - values) <= _TOLERANCE * (1 + np.abs(values))
+            if (close | (found == values)).all():
                 return formula
     raise UntraceableError("the rewards depend on the mean field in a way that cannot be told from outside")
 

@@ -46,6 +46,11 @@ def formula_of(number: Any, time: int) -> Formula:
     return formula
 
 
+def is_linear(number: Any, time: int) -> bool:
+    """Whether a number is a constant plus a weighted sum of entries of the mean field."""
+    return not isinstance(number, Traced) or _Builder(time)._weights(number) is not None
+
+
 class _Builder:
     """Lists the steps of one number."""
 

@@ -1,19 +1,21 @@
 """How a node depends on the mean field: its code is traced, or, where it takes floats alone, its rewards are probed."""
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from structmfg.games.imports._nodes import Kind, kind_of, name_of, reward_of, updated
+from structmfg.games.imports._nodes import Kind, asked, kind_of, name_of, reward_of, updated
 from structmfg.games.imports._probe import identified
-from structmfg.games.imports._programs import Formula, formula_of, value_of
-from structmfg.games.imports._trace import TO_WHOLE, Path, Traced, UntraceableError, entries
+from structmfg.games.imports._programs import Formula, formula_of, is_linear, value_of
+from structmfg.games.imports._trace import TO_WHOLE, Path, Traced, UntraceableError, entries, equal, selected
 
 _MAX_WHOLE = 10_000  # whole numbers that one guard may take
 _COMPARISONS = TO_WHOLE[4:]
+_MAX_RUNS = 1_000  # of the code of one reward, each of which takes the branches in another way
 _RANDOM_POINTS = 3
 
 
@@ -49,7 +51,7 @@ class Stage:
         """Where the mean field has what a node asks for; -1 for what no agent can reach."""
         name = name_of(node)
         if name not in self._supports:
-            self._supports[name] = [self.place.get(each, -1) for each in node.distribution_support()]
+            self._supports[name] = [self.place.get(each, -1) for each in asked(node, "distribution_support")]
         return self._supports[name]
 
     def distribution(self, node: Any, mean_field: Any) -> list[Any]:
@@ -107,8 +109,48 @@ class Tracing(Reader):
         return stage.after(node, self._numbers)
 
     def arrival(self, node: Any, stage: Stage) -> Formula:
-        self._path.restart()
-        return formula_of(stage.arrival(node, self._numbers), stage.time)
+        self._runs = 0
+        return formula_of(self._selected(node, stage, ()), stage.time)
+
+    def _selected(self, node: Any, stage: Stage, forced: tuple[int, ...]) -> Any:
+        """The rewards at a node where the first guards are as they are told, selected by the guards that follow.
+
+        A branch of the code that fails counts as not a number, since no mean field should lead there.
+        """
+        self._runs += 1
+        if self._runs > _MAX_RUNS:
+            raise UntraceableError("a reward compares or rounds the mean field in too many ways")
+        self._path.restart(forced)
+        failed = False
+        try:
+            result = stage.arrival(node, self._numbers)
+        except UntraceableError:
+            raise
+        except Exception:
+            if not forced:
+                raise
+            failed, result = True, math.nan
+        guards = self._path.guards
+        if failed and len(guards) < len(forced):
+            return result
+        for place in range(len(forced), len(guards)):
+            number, before = guards[place].number, tuple(guard.result for guard in guards[:place])
+            known = [guard.result for guard in guards[:place] if guard.number is number]
+            if known:
+                if known[0] == guards[place].result:
+                    continue
+                return self._selected(node, stage, (*before, known[0]))
+            results = self._results(number)[1]
+            if results == [guards[place].result]:
+                continue
+            values = [self._selected(node, stage, (*before, each)) for each in results]
+            if number.operation in _COMPARISONS:
+                return selected(number, values[1], values[0])
+            total: Any = math.nan
+            for whole, value in zip(results, values, strict=True):
+                total = selected(equal(number, whole), value, total)
+            return total
+        return result
 
     def branches(self, stage: Stage, run: Callable[[], Any]) -> list[tuple[tuple[tuple[Formula, int], ...], Any]]:
         found: list[tuple[tuple[tuple[Formula, int], ...], Any]] = []
@@ -150,9 +192,16 @@ class Tracing(Reader):
             if not np.isfinite(values).all() or np.ptp(values) > _MAX_WHOLE:
                 raise UntraceableError("a whole number that depends on the mean field is too large, or not finite")
             seen = sorted({int(value) for value in values})
-            every = seen if number.operation in _COMPARISONS else list(range(seen[0], seen[-1] + 1))
+            every = list(range(seen[0], seen[-1] + 1))
+            if number.operation in _COMPARISONS and not self._is_settled(number):
+                every = [0, 1]
             self._possible[id(number)] = int(values[0]), every
         return self._possible[id(number)]
+
+    def _is_settled(self, number: Traced) -> bool:
+        """Whether a comparison comes out at some point mass as it may come out anywhere: one of linear numbers."""
+        linear = all(is_linear(each, self._stage.time) for each in number.arguments)
+        return linear and number.operation not in ("eq", "ne")
 
 
 class Probing(Reader):
@@ -172,9 +221,11 @@ class Probing(Reader):
             return float(stage.arrival(node, mean_field.tolist()))
 
         name = name_of(node)
-        seen = (name, *(reward(point) for point in stage.points[: _RANDOM_POINTS + 1]))
+        own = stage.place.get(name, -1)
+        alone = np.eye(len(stage.names))[max(own, 0)]
+        seen = (name, *(reward(point) for point in (*stage.points[: _RANDOM_POINTS + 1], alone)))
         if seen not in self._known:
-            self._known[seen] = identified(reward, stage.place.get(name, -1), len(stage.names))
+            self._known[seen] = identified(reward, own, len(stage.names))
         return self._known[seen]
 
     def branches(self, stage: Stage, run: Callable[[], Any]) -> list[tuple[tuple[tuple[Formula, int], ...], Any]]:

@@ -17,6 +17,7 @@ _FUNCTIONS = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "sin", "c
 _OF_NUMPY = {
     **{name: name for name in ("abs", *_FUNCTIONS, "floor", "ceil", "trunc", "round")},
     **dict(add="add", sub="subtract", mul="multiply", div="divide", pow="power", neg="negative"),
+    "where": "where",
     **dict(lt="less", le="less_equal", gt="greater", ge="greater_equal", eq="equal", ne="not_equal"),
 }
 
@@ -28,6 +29,10 @@ def operate(xp: Any, operation: str, *arguments: Any) -> Any:
 
 class UntraceableError(Exception):
     """The code needs the number itself: it has no formula that could be recorded."""
+
+
+class NeedsFloatError(UntraceableError):
+    """The code makes a float of a number: it can be called with floats only."""
 
 
 class Guard(NamedTuple):
@@ -174,7 +179,7 @@ class Traced:
         return self.path.meet(self._of("ceil", self))
 
     def __float__(self) -> NoReturn:
-        raise UntraceableError("a number that depends on the mean field is made a float")
+        raise NeedsFloatError("a number that depends on the mean field is made a float")
 
     def __copy__(self) -> "Traced":
         return self
@@ -207,6 +212,23 @@ def _simplified(operation: str, number: Traced, constant: float, swapped: bool) 
     ):
         return number
     return None
+
+
+def selected(condition: Traced, chosen: Any, otherwise: Any) -> Any:
+    """The first number where a condition holds, and the other one where it does not.
+
+    Raises:
+        UntraceableError: One of them is no number.
+    """
+    first, second = _as_number(chosen), _as_number(otherwise)
+    if first is None or second is None:
+        raise UntraceableError(f"a reward is no number, but {(chosen if first is None else otherwise)!r:.60}")
+    return chosen if first is second else condition._of("where", condition, first, second)
+
+
+def equal(number: Traced, whole: int) -> Traced:
+    """Whether a number is a whole number, as a condition that is not decided yet."""
+    return number._of("eq", number, float(whole))
 
 
 def entries(time: int, size: int, path: Path) -> list[Traced]:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from structmfg.games.imports._against_source import Found, check_fixed, check_moves, check_rewards, check_twins
-from structmfg.games.imports._nodes import Outcome, Shared, in_order, kind_of, name_of, outcomes
-from structmfg.games.imports._programs import Formula, Formulas
+from structmfg.games.imports._nodes import GameError, Outcome, Shared, asked, in_order, kind_of, name_of, outcomes
+from structmfg.games.imports._programs import Formula, Formulas, value_of
 from structmfg.games.imports._readers import Probing, Reader, Stage, Tracing
-from structmfg.games.imports._trace import UntraceableError
+from structmfg.games.imports._trace import NeedsFloatError, UntraceableError
 
 _SPARED = 3_000  # successors at one time from which on not every one of them is made
 _COMPARED = 100  # of those that are not made, so many are, to see whether they are like the others of their kind
@@ -91,17 +91,29 @@ def walk(root: Any, *, max_states: int, stands_for: dict[str, Any]) -> Walk:
 
     Raises:
         ValueError: The game has another structure, or too many states.
-        UntraceableError: Its moves or rewards depend on the mean field in a way that no formula was found for.
+        UntraceableError: Its moves or rewards depend on the mean field in a way that no formula was found for, or are
+            not finite.
+        GameError: Its own code fails.
     """
+    try:
+        return _walk(root, Tracing(), max_states, stands_for)
+    except (NeedsFloatError, GameError):  # some code that was not met at first takes floats alone
+        return _walk(root, Probing(), max_states, stands_for)
+
+
+def _walk(root: Any, reader: Reader, max_states: int, stands_for: dict[str, Any]) -> Walk:
+    """Walk through a game with a reader, from the time on at which its code takes floats alone by probing."""
     start = outcomes(root, stands_for)
     probabilities: dict[str, float] = {}
     for outcome in start:
         probabilities[outcome.name] = probabilities.get(outcome.name, 0.0) + outcome.probability
     stage = _stage(0, start, max_states)
-    reader: Reader = Tracing() if stage.kind != "mean field" or _takes_traced(Tracing(), stage) else Probing()
+    if stage.kind == "mean field" and isinstance(reader, Tracing) and not _takes_traced(reader, stage):
+        reader = Probing()
     reader.begin(stage)
     rewards = [Formulas()]
-    first = [rewards[0].add(reader.arrival(node, stage)) for node in stage.nodes]
+    first = [_added(reader, node, stage, rewards[0]) for node in stage.nodes]
+    check_rewards(reader, stage, stage.nodes)
     stages, moves, guards = [stage], [], []
     while not _has_ended(reader, stage):
         formulas = Formulas()
@@ -137,10 +149,29 @@ def _has_ended(reader: Reader, stage: Stage) -> bool:
     return all(ended)
 
 
+def _added(reader: Reader, node: Any, stage: Stage, formulas: Formulas) -> int:
+    """The number of the reward at a node among the formulas of a time.
+
+    Raises:
+        UntraceableError: It is not finite where there are agents in every state.
+    """
+    count, number = len(formulas.numbers), formulas.add(formula := reader.arrival(node, stage))
+    if number == count:
+        with np.errstate(all="ignore"):
+            value = float(value_of(formula, np.full(len(stage.names), 1 / len(stage.names))))
+        if not np.isfinite(value):
+            raise UntraceableError(
+                f"the reward is not finite at node {name_of(node)!r:.120}, but {value} under the uniform mean field"
+            )
+    return number
+
+
 def _stage(time: int, found: list[Outcome], max_states: int) -> Stage:
     first: dict[str, Outcome] = {}
     for outcome in found:
         first.setdefault(outcome.name, outcome)
+    if not first:
+        raise UntraceableError(f"it has no state at time {time}: no action is legal, or chance leads nowhere")
     if len(first) > max_states:
         raise ValueError(
             f"the game has {len(first)} states at time {time}, of at most max_states = {max_states}: make it smaller, "
@@ -156,7 +187,7 @@ def _takes_traced(reader: Tracing, stage: Stage) -> bool:
     try:
         for node in stage.nodes[:3]:
             reader.arrival(node, stage)
-    except (UntraceableError, TypeError, AttributeError):
+    except (UntraceableError, GameError, TypeError, AttributeError):
         return False
     return True
 
@@ -194,7 +225,7 @@ def _moves(
         return tuple((formulas.add(formula), result) for formula, result in guards)
 
     def legal() -> list[int]:
-        return [int(action) for action in reader.after(node, stage).legal_actions()]
+        return [int(action) for action in asked(reader.after(node, stage), "legal_actions")]
 
     branches = reader.branches(stage, legal)
     if isinstance(reader, Probing):
@@ -203,7 +234,11 @@ def _moves(
 
         def run(action: int = action) -> list[Outcome]:
             new = reader.after(node, stage)
-            return outcomes(new.child(action), stands_for, shared) if action in new.legal_actions() else []
+            return (
+                outcomes(asked(new, "child", action), stands_for, shared)
+                if action in asked(new, "legal_actions")
+                else []
+            )
 
         for guards, found in reader.branches(stage, run):
             yield Found(state, action, numbered(guards), found)
@@ -219,10 +254,6 @@ def _with_rewards(reader: Reader, following: Stage, found: list[Found], formulas
             key = following.place[outcome.name], number(move.action, outcome)
             merged[key] = merged.get(key, 0.0) + outcome.probability
         total = sum(merged.values())
-        if merged and abs(total - 1) > 1e-6:
-            raise ValueError(
-                f"the probabilities of chance sum to {total:.8g}, not 1, on the way to {move.outcomes[0].name!r:.120}"
-            )
         successors = tuple(Successor(place, p / total, reward) for (place, reward), p in merged.items())
         moves.append(Move(move.state, move.action, move.guards, successors))
     return moves
@@ -241,7 +272,7 @@ def _numbers_of_rewards(
     some = [listed[k] for k in random.permutation(len(listed))[:_COMPARED]]
 
     def read(action: int, outcome: Outcome) -> int:
-        return formulas.add(reader.arrival(outcome.node, following))
+        return _added(reader, outcome.node, following, formulas)
 
     check_rewards(reader, following, [outcome.node for _, outcome in some])
     if len(listed) <= _SPARED:
