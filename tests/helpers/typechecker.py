@@ -43,6 +43,8 @@ def _checked(function: Callable) -> Callable:
         with _scope("context"):  # a letter stands for one length during this call
             return resolved(*args, **kwargs)
 
+    # Tracebacks are searched for the line of a user's own code, which this is not.
+    checked.__code__ = checked.__code__.replace(co_filename="<checked>")
     checked._is_checked = True
     return checked
 
