@@ -29,6 +29,7 @@ from structmfg.evaluation._along_paths import batch_size
 from structmfg.evaluation._basis import Basis, DescribeState, describe, interpolation, mean_reward
 from structmfg.evaluation._paths import Trajectory, rollout, steps
 from structmfg.games import AggregateState, Game, Noise
+from structmfg.operators import TransitionKernel
 from structmfg.parallel import map_over_paths, whole
 from structmfg.policies import Hidden, Policy
 
@@ -152,7 +153,8 @@ def _values(game: Game, policy: Policy, basis: Basis, visited: Positions, key: P
             q, q_of_policy = rewards + gamma * jax.vmap(game.kernel(now).expect)(following)
             return jnp.max(q, axis=-1), jnp.sum(played(game, policy, prepared, now, hidden) * q_of_policy, axis=-1)
 
-        best, followed = jax.lax.map(targets, (now, then, now_hidden, keys), batch_size=batch_size(game))
+        side_by_side = 2 * batch_size(game)  # no policies along whole paths are held here
+        best, followed = jax.lax.map(targets, (now, then, now_hidden, keys), batch_size=side_by_side)
         return (best, followed), (best, followed, constant)
 
     zeros = jnp.zeros((basis.size, game.num_states))
@@ -196,22 +198,25 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
     def over(aggregate: AggregateState, values: Array) -> Array:
         return jnp.matmul(values, aggregate.mean_field, precision="highest")
 
-    def step(carry: _Carry, inputs: tuple[Any, ...]) -> tuple[_Carry, tuple[Array, ...]]:
-        now, then, probabilities, key, feature, best, followed, constant = inputs
-        kernel, rewards = game.kernel(now), game.reward_of_allowed(now, then) - constant
+    def step(
+        carry: tuple[_Carry, TransitionKernel], inputs: tuple[Any, ...]
+    ) -> tuple[tuple[_Carry, TransitionKernel], tuple[Array, ...]]:
+        (later, kernel), (preceding, now, then, probabilities, key, feature, best, followed, constant) = carry, inputs
+        rewards = game.reward_of_allowed(now, then) - constant
         best, followed = best.astype(float), followed.astype(float)
         # Where means are random, the greedy action is chosen by other draws than those that value it.
         (expected, mean_rewards), (expected_again, rewards_again) = (means(now, then, each) for each in key)
         mean_rewards, rewards_again = mean_rewards - constant, rewards_again - constant
         error = feature - expected
-        following = jnp.stack([
+        following = (
             expected @ best,
-            carry.upper - feature @ best,
-            carry.lower - (feature - expected_again) @ best,
-            carry.followed - error @ followed,
-            carry.clairvoyant,
-        ])  # fmt: skip
-        fitted_, upper, lower, own, clairvoyant = gamma * jax.vmap(kernel.expect)(following)
+            later.upper - feature @ best,
+            later.lower - (feature - expected_again) @ best,
+            later.followed - error @ followed,
+            later.clairvoyant,
+        )
+        # One by one: XLA gathers from five vectors side by side less fast.
+        fitted_, upper, lower, own, clairvoyant = (gamma * kernel.expect(values) for values in following)
         q = mean_rewards + fitted_
         greedy = jnp.argmax(q, axis=-1)[:, None]
         known = rewards + clairvoyant
@@ -223,18 +228,21 @@ def _along(game: Game, fitted: FittedValues, trajectory: Trajectory, key: PRNGKe
             most,
             # The mean of an expectation under the policy, over the population, is one over the next mean field.
             over(now, jnp.sum(probabilities * (most[:, None] - known), axis=-1))
-            + gamma * (carry.clairvoyant_gain - over(then, error @ (best - followed))),
+            + gamma * (later.clairvoyant_gain - over(then, error @ (best - followed))),
         )
         lost = jnp.max(q, axis=-1) - jnp.sum(probabilities * q, axis=-1)
         of_states = jnp.stack([at.lower - at.followed, at.upper - at.followed, lost])
-        return at, (*over(now, of_states), at.clairvoyant_gain, error)
+        return (at, game.kernel(preceding)), (*over(now, of_states), at.clairvoyant_gain, error)
 
     zeros = jnp.zeros(game.num_states)
     now, then = steps(aggregates)
     keys = jax.random.split(key, (game.horizon, 2))
-    inputs = now, then, trajectory.policy, keys, features[1:], fitted.best[1:], fitted.followed[1:], fitted.constants
-    end = _Carry(*(zeros,) * 4, zeros[0])
-    start, (lower, upper, losses, clairvoyant, errors) = jax.lax.scan(step, end, inputs, reverse=True)
+    fitted_then = fitted.best[1:], fitted.followed[1:], fitted.constants
+    preceding = jax.tree.map(lambda x: jnp.roll(x, 1, axis=0), now)
+    last = game.kernel(jax.tree.map(lambda x: x[-1], now))  # the kernel is carried as in `rollout_from`
+    inputs = preceding, now, then, trajectory.policy, keys, features[1:], *fitted_then
+    end = _Carry(*(zeros,) * 4, zeros[0]), last
+    (start, _), (lower, upper, losses, clairvoyant, errors) = jax.lax.scan(step, end, inputs, reverse=True)
     return PathBounds(
         lower,
         upper,
