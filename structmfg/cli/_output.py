@@ -125,12 +125,24 @@ def basis(result: dict[str, Any]) -> str:
         low, high = bounds["interval"]
         text += (
             f"; non_anticipative: between a lower and an upper bound, with their errors from {low:.4g} to {high:.4g}"
-            f"{', and the same for public' if bounds['for_public'] else ''}; foresight is worth at least "
+            f"{_public_text(bounds)}; foresight is worth at least "
             f"{number(bounds['foresight'])}{plus_minus(bounds['foresight_stderr'])}"
         )
     if "no_bounds" in result:
         text += f"; non_anticipative has no bounds: {printable(result['no_bounds'])}"
     return text
+
+
+def _public_text(bounds: dict[str, Any]) -> str:
+    """The bounds of the public exploitability, if they are known."""
+    if bounds["for_public"]:
+        return ", and the same for public"
+    if "public_lower" not in bounds:
+        return ""
+    low, high = (
+        f"{number(bounds[name])}{plus_minus(bounds[f'{name}_stderr'])}" for name in ("public_lower", "public_upper")
+    )
+    return f"; public: from {low} to {high}"
 
 
 def bracket_text(bounds: dict[str, Any]) -> str:

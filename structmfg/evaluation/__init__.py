@@ -15,7 +15,7 @@ from structmfg.evaluation._best_response import (
     PathEvaluation,
     means_by_population as means_by_population,
 )
-from structmfg.evaluation._bounds import (
+from structmfg.evaluation.bounds import (
     ExploitabilityBounds,
     exploitability_bounds,
     is_informative as is_informative,

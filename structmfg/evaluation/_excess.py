@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 
-from structmfg.evaluation._bounds import check_bounds, exploitability_bounds
 from structmfg.evaluation._exploitability import Kind, exploitability
+from structmfg.evaluation.bounds import check_bounds, exploitability_bounds
 from structmfg.games import Game, noise_tree
 from structmfg.policies import Policy, TreePolicy
 

@@ -103,8 +103,13 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def bounds_object(bounds: ExploitabilityBounds) -> dict[str, Any]:
-    """Bounds of the non-anticipative exploitability as in result.json, with what foresight is worth at least."""
+    """Bounds of the non-anticipative exploitability as in result.json, with what foresight is worth at least.
+
+    Those of `public` are told where they are known and differ.
+    """
     estimates = {name: getattr(bounds, name) for name in ("lower", "upper", "foresight")}
+    if bounds.public and not bounds.reveals_noise:
+        estimates.update(public_lower=bounds.public[0], public_upper=bounds.public[1])
     return {
         **{name: estimate.value for name, estimate in estimates.items()},
         **{f"{name}_stderr": estimate.stderr for name, estimate in estimates.items()},

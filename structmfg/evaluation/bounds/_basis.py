@@ -8,7 +8,7 @@ feature for each X_i.
 
 The mean of the features at t+1, given all that is known at t, is a sum over points of z_{t+1}:
 
-- of a chain, its states with their probabilities;
+- of a chain, its states with their probabilities, given its state at t or, of a `FilteredGame`, the belief;
 - of a game that defines `innovation_quadrature`, the nodes of its rule;
 - otherwise, innovations (k + U) / K, k = 0..K-1, with a uniform shift U. This mean is random and unbiased. Bounds
   hold for it, as long as the action of the lower bound is chosen by another draw of U than the one that values it.
@@ -29,6 +29,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from structmfg._checks import finite_horizon
 from structmfg._flags import constants, known_at_once
+from structmfg.evaluation.bounds._filter import FilteredGame
 from structmfg.games import (
     AggregateState,
     Game,
@@ -220,7 +221,10 @@ def next_noise_points(
     """
     chain, time = noise_chain(game), aggregate.time
     if chain is not None and not drawn:
-        row = jnp.asarray(chain.transition)[chain.state_of(aggregate.noise)]
+        if isinstance(game, FilteredGame):
+            row = game.next_probabilities(aggregate)
+        else:
+            row = jnp.asarray(chain.transition)[chain.state_of(aggregate.noise)]
         return jax.tree.map(lambda values, z: jnp.asarray(values, z.dtype), chain.values, aggregate.noise), row
     rule = innovation_rule(game) if smooth and not drawn else None
     if rule is None:

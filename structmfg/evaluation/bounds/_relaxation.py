@@ -26,8 +26,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from structmfg.evaluation._along_paths import batch_size
-from structmfg.evaluation._basis import Basis, DescribeState, describe, interpolation, mean_reward
 from structmfg.evaluation._paths import Trajectory, rollout, steps
+from structmfg.evaluation.bounds._basis import Basis, DescribeState, describe, interpolation, mean_reward
 from structmfg.games import AggregateState, Game, Noise
 from structmfg.operators import TransitionKernel
 from structmfg.parallel import map_over_paths, whole

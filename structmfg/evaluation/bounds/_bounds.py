@@ -9,40 +9,29 @@ individual states and actions; the only error is that of a mean over noise paths
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from structmfg._checks import check_integer, check_key, finite_horizon
 from structmfg._flags import own_rules
 from structmfg._statistics import studentised_interval
-from structmfg.evaluation._basis import (
-    SHIFTED_POINTS,
-    Basis,
-    DescribeState,
-    next_noise_points,
-    noise_chain,
-    num_monomials,
-    training_noise,
-)
 from structmfg.evaluation._best_response import Estimate
 from structmfg.evaluation._declared import check_declared_along
 from structmfg.evaluation._exploitability import in_double
 from structmfg.evaluation._inspection import check_game_along, describe_nonfinite, steps_on_paths
-from structmfg.evaluation._relaxation import bounds_along, fit
+from structmfg.evaluation.bounds._basis import DescribeState, noise_chain, num_monomials, training_noise
+from structmfg.evaluation.bounds._filter import FilteredGame, filter_is_exact
+from structmfg.evaluation.bounds._noise_law import check_law, check_means, check_rule, reveals_noise
+from structmfg.evaluation.bounds._relaxation import FittedValues, bounds_along, fit
 from structmfg.games import AggregateState, Game, Noise, as_game, check_definition, noise_paths
 from structmfg.policies import Policy, as_policy
 
 _PATHS, _DEGREE = 32, 1
 _LEAST_PATHS = 8
 _MAX_DEGREE = 6
-_MOST_DEVIATIONS = 5.0  # of the mean of phi - E phi from zero, in standard errors: a rare event where E phi is right
-_RULE_TOLERANCE = 5e-3  # of a mean of features over 256 innovations, whose deviations are one
-_CHECKED_TIMES = 16  # at which the law of the noise is compared with its draws
-_ROUNDING = 1e-6  # of a feature of order one, whose noise is drawn in single precision
-_DISTINGUISHABLE = 1e-9  # observations that differ by less, relative to their size, count as equal
+_MOST_FILTERED = 64  # states of a chain over which beliefs are computed
 _LEVEL = 0.99  # of the interval of each bound
 _INFORMATIVE = 0.5  # the largest width of a bracket that says something, as a share of its upper end
 
@@ -64,6 +53,8 @@ class ExploitabilityBounds(NamedTuple):
         num_features: The number of monomials of the interpolation.
         reveals_noise: Whether at 16 times of each training path the next observation tells all possible noise apart. If
             so everywhere, who has seen the observations knows the noise so far, and the bounds hold for `public`, too.
+        public_by_path: (2, N); lower and upper gain from t = 0 on given the public observations alone, where they hide
+            some of the noise and a filter over its chain is exact; else None.
     """
 
     lower_by_path: Float[np.ndarray, "paths steps"]
@@ -75,6 +66,7 @@ class ExploitabilityBounds(NamedTuple):
     num_training_paths: int
     num_features: int
     reveals_noise: bool
+    public_by_path: Float[np.ndarray, "2 paths"] | None = None
 
     @property
     def lower(self) -> Estimate:
@@ -98,8 +90,17 @@ class ExploitabilityBounds(NamedTuple):
 
     @property
     def public(self) -> "tuple[Estimate, Estimate] | None":
-        """Lower and upper bound of the `public` exploitability where observations reveal the noise; else unknown."""
-        return (self.lower, self.upper) if self.reveals_noise else None
+        """Lower and upper bound of the `public` exploitability; None where they are not known.
+
+        They are known where observations reveal the noise, and where Bayes' rule over the states of a finite chain says
+        all that observations tell of it: see `docs/theory/bounds.md`.
+        """
+        if self.reveals_noise:
+            return self.lower, self.upper
+        if self.public_by_path is None:
+            return None
+        lower, upper = map(Estimate.of, self.public_by_path)
+        return lower, upper
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -178,38 +179,81 @@ def exploitability_bounds(
     degree = 1 if features is not None else check_integer("degree", degree, at_least=1, at_most=_MAX_DEGREE)
     count = _check_features(game, features, degree, num_training_paths)
     training_key, step_key, check = _keys(key, training_key)
-    _check_law(game, check)
+    check_law(game, check)
     faced = as_policy(game, policy)
     training = training_noise(game, training_key, num_training_paths)
-    in_precision = in_double if "price" in game.declared else lambda tree: tree  # markets are cleared to many digits
-    with jax.enable_x64(bool("price" in game.declared or jax.config.read("jax_enable_x64"))):
-        followed, training = in_precision(faced), in_precision(training)
-        check_declared_along(game, followed, training)
-        fitted, aggregates, numbers = fit(game, followed, degree, features, training, training_key)
+    with jax.enable_x64(_fits_in_double(game)):
+        check_declared_along(game, *_in_precision_of_fit(game, (faced, training)))
+    paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified").noise
+    keys = training_key, step_key
+    found, fitted, aggregates = _swept(game, faced, training, paths, keys, degree, features)
+    with jax.enable_x64(_fits_in_double(game)):
+        check_rule(fitted.basis, aggregates, check)
+        revealed = bool(reveals_noise(game, aggregates, check))
+    public = None if revealed else _public_bounds(game, faced, training, paths, keys)
+    return ExploitabilityBounds(
+        found.lower, found.upper, found.clairvoyant, found.lower_by_state.mean(0), found.upper_by_state.mean(0),
+        found.losses.mean(0), num_training_paths, count, revealed, public,
+    )  # fmt: skip
+
+
+def _fits_in_double(game: Game) -> bool:
+    """Whether values are fitted in double precision: markets are cleared to many digits."""
+    return "price" in game.declared or bool(jax.config.read("jax_enable_x64"))
+
+
+def _in_precision_of_fit(game: Game, tree: Any) -> Any:
+    return in_double(tree) if "price" in game.declared else tree
+
+
+def _swept(
+    game: Game,
+    policy: Policy,
+    training: Noise,
+    paths: Noise,
+    keys: tuple[PRNGKeyArray, PRNGKeyArray],
+    degree: int,
+    features: DescribeState | None,
+) -> tuple[Any, FittedValues, AggregateState]:
+    """What fresh paths give (`PathBounds`, in numpy), the fitted values, and the aggregate states of training paths."""
+    fit_key, step_key = keys
+    with jax.enable_x64(_fits_in_double(game)):
+        faced, noise = _in_precision_of_fit(game, (policy, training))
+        fitted, aggregates, numbers = fit(game, faced, degree, features, noise, fit_key)
         _check_fit(game, aggregates, numbers, fitted.best)
-        _check_rule(fitted.basis, aggregates, check)
-        revealed = bool(_reveals_noise(game, aggregates, check))
-    del aggregates
-    paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified")
     with jax.enable_x64(True):
-        keys = jax.random.split(step_key, num_paths)
-        fitted = fitted._replace(basis=in_double(fitted.basis))
-        along = bounds_along(game, in_double(faced), fitted, in_double(paths.noise), keys)
+        step_keys = jax.random.split(step_key, len(jax.tree.leaves(paths)[0]))
+        precise = fitted._replace(basis=in_double(fitted.basis))
+        along = bounds_along(game, in_double(policy), precise, in_double(paths), step_keys)
         found: Any = jax.tree.map(np.asarray, along)
     if not all(np.isfinite(each).all() for each in found):
         raise ValueError("bounds are not finite: the game's rewards or mean fields are not, along some noise path")
-    _check_means(found.errors, finite_horizon(game))
-    return ExploitabilityBounds(
-        found.lower, found.upper, found.clairvoyant, found.lower_by_state.mean(0), found.upper_by_state.mean(0),
-        found.losses.mean(0), num_training_paths, count, revealed,
-    )  # fmt: skip
+    check_means(found.errors, finite_horizon(game))
+    return found, fitted, aggregates
+
+
+def _public_bounds(
+    game: Game, policy: Policy, training: Noise, paths: Noise, keys: tuple[PRNGKeyArray, PRNGKeyArray]
+) -> Float[np.ndarray, "2 paths"] | None:
+    """The bounds (2, N) given the public observations alone; None where no filter is exact or paths are too few."""
+    chain = noise_chain(game)
+    if chain is None or game.declared or chain.num_states > _MOST_FILTERED:
+        return None
+    seen = FilteredGame(game)
+    if num_monomials(seen, 1, seen.numbers) >= len(jax.tree.leaves(training)[0]):
+        return None
+    with jax.enable_x64(True):
+        if not filter_is_exact(seen, *in_double((policy, paths))):
+            return None
+    found, _, _ = _swept(seen, policy, training, paths, keys, 1, seen.numbers)
+    return np.stack([found.lower[:, 0], found.upper[:, 0]])
 
 
 def check_bounds(game: Game) -> None:
     """Raise `ValueError` where `exploitability_bounds` with its default settings has no bounds of a game."""
     finite_horizon(game)
     _check_features(game, None, _DEGREE, _PATHS)
-    _check_law(game, jax.random.key(0))
+    check_law(game, jax.random.key(0))
 
 
 def _keys(key: PRNGKeyArray, training_key: PRNGKeyArray | None) -> tuple[PRNGKeyArray, PRNGKeyArray, PRNGKeyArray]:
@@ -243,39 +287,6 @@ def _check_features(game: Game, own: DescribeState | None, degree: int, num_trai
     )
 
 
-def _check_law(game: Game, key: PRNGKeyArray) -> None:
-    """Raise `ValueError` where the law of z_{t+1} is not known and its draws are discrete."""
-    if noise_chain(game) is not None or game.innovation_quadrature() is not None:
-        return
-    rows = np.asarray(_draws(game, key))
-    for time, points in enumerate(rows):
-        distinct = len(np.unique(points, axis=0))
-        if 1 < distinct <= SHIFTED_POINTS // 2:
-            raise ValueError(
-                f"bounds need the law of the common noise, but at time {time} it takes {distinct} values in "
-                f"{SHIFTED_POINTS} draws and the game has no noise_chain; where the noise tree fits, "
-                "exploitability(kind='non_anticipative') is exact"
-            )
-
-
-@eqx.filter_jit
-def _draws(game: Game, key: PRNGKeyArray) -> Float[Array, "times points numbers"]:
-    """Points of z_{t+1} given z_t along one noise path, at every t."""
-    path = noise_paths(game, key=key, num_paths=1).noise
-
-    def at(time: Array) -> Array:
-        noise = jax.tree.map(lambda z: z[0, time], path)
-        aggregate = AggregateState(jnp.zeros(game.num_states), noise, time)
-        points, _ = next_noise_points(game, aggregate, key, SHIFTED_POINTS)
-        return _as_rows(points)
-
-    return jax.vmap(at)(jnp.arange(game.horizon))
-
-
-def _as_rows(points: Noise) -> Float[Array, "points numbers"]:
-    return jnp.concatenate([leaf.reshape(len(leaf), -1).astype(float) for leaf in jax.tree.leaves(points)], axis=-1)
-
-
 def _check_fit(game: Game, aggregates: AggregateState, numbers: Array, fitted: Array) -> None:
     """Raise `ValueError` if the game or a number behind the features is faulty along the training paths."""
     along = steps_on_paths(aggregates)
@@ -290,95 +301,3 @@ def _check_fit(game: Game, aggregates: AggregateState, numbers: Array, fitted: A
     if not np.isfinite(np.asarray(fitted)).all():
         fault = describe_nonfinite(game, along) or "the sum of all rewards overflows"
         raise ValueError(f"bounds are not defined: {fault}")
-
-
-def _check_rule(basis: Basis, aggregates: AggregateState, key: PRNGKeyArray) -> None:
-    """Raise `ValueError` if the stated law gives other means of the features than innovations of `next_noise` do."""
-    differences = np.asarray(_rule_differences(basis, aggregates, key)).reshape(-1, basis.size)
-    mean, error = differences.mean(0), differences.std(0) / np.sqrt(len(differences))
-    faults = np.abs(mean) > _MOST_DEVIATIONS * error + _RULE_TOLERANCE
-    if faults.any():
-        worst = int(np.abs(mean).argmax())
-        raise ValueError(
-            f"the law of the common noise does not fit its draws: the mean of feature {worst} is {mean[worst]:.3g} "
-            "standard deviations off; look at innovation_quadrature, which smooth features need with enough nodes, or "
-            "at noise_chain"
-        )
-
-
-@eqx.filter_jit
-def _rule_differences(
-    basis: Basis, aggregates: AggregateState, key: PRNGKeyArray
-) -> Float[Array, "paths steps features"]:
-    """Conditional means of the features by the stated law less those by shifted innovations, at some times."""
-    game = basis.game
-    times = _checked_times(game.horizon)
-    now, then = (jax.tree.map(lambda x, t=t: x[:, times + t], aggregates) for t in (0, 1))
-
-    def difference(now: AggregateState, then: AggregateState, key: PRNGKeyArray) -> Array:
-        noise, weights = next_noise_points(game, now, key, SHIFTED_POINTS, drawn=True)
-        drawn = jax.vmap(lambda z: basis(game.advance(now, then.mean_field, z)))(noise)
-        return basis.mean_of_next(now, then, key) - weights @ drawn
-
-    keys = jax.random.split(key, now.time.shape)
-    return jax.lax.map(lambda path: jax.vmap(difference)(*path), (now, then, keys))
-
-
-def _check_means(errors: Float[np.ndarray, "paths 2 features"], horizon: int) -> None:
-    """Raise `ValueError` if phi - E phi, whose mean must be zero, has another one."""
-    total, squares = np.abs(errors[:, 0].sum(0)), errors[:, 1].sum(0)
-    total = np.maximum(total - _ROUNDING * len(errors) * horizon, 0)
-    deviations = np.divide(total, np.sqrt(squares), out=np.zeros_like(total), where=squares > 0)
-    worst = int(deviations.argmax())
-    if deviations[worst] > _MOST_DEVIATIONS:
-        raise ValueError(
-            f"the law of the common noise does not fit its draws: the mean of feature {worst} less its conditional "
-            f"mean is {deviations[worst]:.1f} standard errors from zero; look at innovation_quadrature, which smooth "
-            "features need with enough nodes, or at noise_chain"
-        )
-
-
-@eqx.filter_jit
-def _reveals_noise(game: Game, aggregates: AggregateState, key: PRNGKeyArray) -> Bool[Array, ""]:
-    """Whether observations tell the possible values of the noise apart, at t = 0 and at some times of N paths."""
-    if "price" in game.declared:  # the price is known only when agents act
-        return jnp.asarray(False)
-    chain = noise_chain(game)
-
-    def at(aggregate: AggregateState, mean_field: Array) -> Array:
-        points, weights = next_noise_points(game, aggregate, key, SHIFTED_POINTS)
-        seen = jax.vmap(lambda z: game.observe(game.advance(aggregate, mean_field, z)))(points)
-        return _told_apart(points, seen, None if chain is None else weights > 0)
-
-    if chain is None:
-        uniforms = (jnp.arange(SHIFTED_POINTS) + 0.5) / SHIFTED_POINTS
-        first, possible = jax.vmap(game.initial_noise)(uniforms), None
-    else:
-        first, possible = jax.tree.map(jnp.asarray, chain.values), jnp.asarray(chain.initial > 0)
-    at_start = _told_apart(first, jax.vmap(lambda z: game.observe(game.at_start(z)))(first), possible)
-    times = _checked_times(game.horizon - 1)
-    before = jax.tree.map(lambda x: x[:, times], aggregates)
-    along = jax.lax.map(lambda path: jax.vmap(at)(*path), (before, aggregates.mean_field[:, times + 1]))
-    return at_start & jnp.all(along)
-
-
-def _checked_times(end: int) -> Int[np.ndarray, " times"]:
-    """Equally spaced times before `end` at which the law of the noise is checked."""
-    return np.unique(np.linspace(0, end - 1, min(end, _CHECKED_TIMES)).astype(int)) if end else np.zeros(0, int)
-
-
-def _told_apart(
-    points: Noise, seen: Float[Array, "points observation"], possible: Bool[Array, " points"] | None
-) -> Bool[Array, ""]:
-    """Whether observations at points of the noise differ.
-
-    At finitely many `possible` points any two must differ. Else points are a sample of continuous noise, in order: some
-    entry of the observation must be strictly monotone in them, or the noise the same at all of them.
-    """
-    slack = _DISTINGUISHABLE * jnp.max(jnp.abs(seen), axis=0)
-    if possible is not None:
-        apart = jnp.any(jnp.abs(seen[:, None] - seen[None]) > slack, axis=-1)
-        return jnp.all(apart | ~(possible[:, None] & possible[None] & ~jnp.eye(len(possible), dtype=bool)))
-    steps = jnp.diff(seen, axis=0)
-    monotone = jnp.all(steps > slack, axis=0) | jnp.all(steps < -slack, axis=0)
-    return jnp.any(monotone) | jnp.all(jnp.ptp(_as_rows(points), axis=0) == 0)
