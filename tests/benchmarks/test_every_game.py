@@ -52,4 +52,4 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def test_every_game_has_a_solver():
     planned = {each.game for each in every_game.entries(solvers=["rspg", "stationary"]) if each.status == "planned"}
-    assert planned == set(GAMES)
+    assert {game for game in planned if ":" not in game} == set(GAMES)

@@ -11,14 +11,16 @@ from pathlib import Path
 import jax
 
 from structmfg._files import write_json
-from structmfg.benchmarks.comparison import steps_within
+from structmfg.benchmarks.comparison import steps_to_fill
 from structmfg.benchmarks.every_game._entry import Entry, check_suits
 from structmfg.benchmarks.every_game._imported import library_of, solvers_of
 from structmfg.benchmarks.imports import PeerLibrary
 from structmfg.evaluation import exploitability
 from structmfg.games import Game
 from structmfg.policies import Policy, uniform
-from structmfg.solvers import preset, solve
+from structmfg.solvers import TreeSolver, preset, solve
+
+_MAX_STEPS = 10**6
 
 
 def measured(entry: Entry, library: PeerLibrary, max_seconds: float) -> Entry:
@@ -38,11 +40,14 @@ def measured(entry: Entry, library: PeerLibrary, max_seconds: float) -> Entry:
         check_suits(game, entry.solver)
     except ValueError as error:
         return entry._replace(status="not for it", reason=str(error))
+    chosen = preset(game, entry.solver).solver
+    # Solvers on noise trees have no schedule that would have to fill the seconds.
+    max_steps = _MAX_STEPS if isinstance(chosen, TreeSolver) else steps_to_fill(game, chosen, max_seconds)
     solution = solve(
         game,
-        preset(game, entry.solver).solver,
+        chosen,
         key=jax.random.key(0),
-        max_steps=steps_within(game, entry.solver, max_seconds),
+        max_steps=max_steps,
         max_seconds=max_seconds,
         throw=False,
     )
@@ -64,10 +69,10 @@ def _gain(game: Game, policy: Policy) -> float:
 def main(argv: Sequence[str]) -> int:
     """Measure one pair in double precision, which both libraries compute in."""
     game, solver, seconds, file = argv
-    jax.config.update("jax_enable_x64", True)
     library = library_of(game)
     assert library is not None
-    found = measured(Entry(game, solver, "planned"), library, float(seconds))
+    with jax.enable_x64(True):
+        found = measured(Entry(game, solver, "planned"), library, float(seconds))
     write_json(Path(file), {"max_seconds": float(seconds), "entry": found._asdict()})
     return 0
 

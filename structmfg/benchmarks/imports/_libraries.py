@@ -72,10 +72,10 @@ def _train_mfglib(game: Any, solver: str, seconds: float) -> Trained:
 def _train_openspiel(game: Any, solver: str, seconds: float) -> Trained:
     made = openspiel.solvers(game.walk.game)[solver]()
     spent, iterations = openspiel.iterate(made, seconds)
-    return Trained(_brought_over(game, made.get_policy()), spent, iterations)
+    return Trained(brought_over(game, made.get_policy()), spent, iterations)
 
 
-def _brought_over(game: Any, policy: Any) -> TabularPolicy:
+def brought_over(game: Any, policy: Any) -> TabularPolicy:
     """A policy of OpenSpiel's as a table of the imported game, along the mean fields that it brings about.
 
     Where nobody is, it is uniform, which changes neither these mean fields nor what a best response gains.
