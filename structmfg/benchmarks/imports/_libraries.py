@@ -1,6 +1,5 @@
 """The libraries whose games `structmfg bench --games all` imports, and whose solvers it runs on them."""
 
-import functools
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
@@ -57,6 +56,16 @@ class PeerLibrary(NamedTuple):
             return None
 
 
+_OF_SETTINGS = {"dynamic_routing_braess": "python_mfg_dynamic_routing"}  # by the setting, which is the name here
+
+
+def _load_openspiel(name: str) -> Game:
+    """The game with the rewards that OpenSpiel's values have, so that its solvers and those here solve one game."""
+    if name in _OF_SETTINGS:
+        return from_openspiel(_OF_SETTINGS[name], setting=name, rewards="as_valued")
+    return from_openspiel(name, rewards="as_valued")
+
+
 def _load_mfglib(name: str) -> Game:
     mfglib.prepare()
     return from_mfglib(getattr(importlib.import_module("mfglib.env").Environment, name)())
@@ -95,9 +104,6 @@ def brought_over(game: Any, policy: Any) -> TabularPolicy:
     return TabularPolicy(jnp.asarray(table), within_allowed=True)
 
 
-# Rewards are those that OpenSpiel's values have, so that its solvers and those here solve one game.
-_load_openspiel = functools.partial(from_openspiel, rewards="as_valued")
-
 LIBRARIES: dict[str, PeerLibrary] = {
     "openspiel": PeerLibrary(
         "OpenSpiel",
@@ -107,7 +113,7 @@ LIBRARIES: dict[str, PeerLibrary] = {
             "crowd_modelling_2d": ("mfg_crowd_modelling_2d",),
             "garnet": ("mfg_garnet",),
             "linear_quadratic": ("mean_field_lin_quad",),
-            "routing": ("python_mfg_dynamic_routing",),
+            "routing": ("dynamic_routing_braess",),
         },
         _load_openspiel,
         tuple(openspiel.solvers(None)),
