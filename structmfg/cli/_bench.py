@@ -59,7 +59,9 @@ def bench(arguments: Arguments) -> int:
 def _every_game(arguments: Arguments) -> int:
     """Every solver on every game; exit code 0 unless nothing could be measured."""
     if list(arguments.games) != ["all"] or arguments.sizes or arguments.peer:
-        raise ValueError("--games all stands alone: it takes every game at its own size, without other libraries")
+        raise ValueError(
+            "--games all stands alone: it takes every game at its own size, and the libraries that are installed"
+        )
     out = console(arguments)
     solvers_chosen = [name.strip() for name in (arguments.solvers or "").split(",") if name.strip()]
     folder = Path(arguments.out) if arguments.out and Path(arguments.out, "result.json").exists() else None
@@ -70,17 +72,30 @@ def _every_game(arguments: Arguments) -> int:
             max_seconds=10.0 if arguments.max_seconds is None else arguments.max_seconds,
             log=lambda line: out.print(line, soft_wrap=True),
         )
-    table = Table("game", "uniform policy", "best solver", "excess", box=None, padding=(0, 2, 0, 0))
-    for row in result["table"]:
-        excess = row["excess"].get(row["best"])
-        table.add_row(row["game"], number(row["uniform"]), row["best"] or "–", number(excess))
-    out.print(table)
+    out.print(_best_of_every_game(result))
+    for library, version in result["peers"].items():
+        if version is None:
+            out.print(f"{library} is not installed: its games and solvers are left out", soft_wrap=True)
     out.print(f"report: {place / 'report.html'}", soft_wrap=True)
     if arguments.json:
         print_json({**result, "out": str(place), "report": str(place / "report.html")})
     if not any(each["status"] == "ok" for each in result["entries"]):
         raise RuntimeError(f"nothing could be measured; the reasons are in {place / 'result.json'}")
     return 0
+
+
+def _best_of_every_game(result: dict[str, Any]) -> Table:
+    """The least excess of every game; of imported games, that of the library's own solvers as well."""
+    table = Table("game", "uniform policy", "best solver", "excess", box=None, padding=(0, 2, 0, 0))
+    imported = any(row["best_peer"] for row in result["table"])
+    for column in ("best of the library", "excess") if imported else ():
+        table.add_column(column)
+    for row in result["table"]:
+        cells = [row["game"], number(row["uniform"])]
+        for best in ("best", "best_peer") if imported else ("best",):
+            cells += [row[best] or "–", number(row["excess"].get(row[best]))]
+        table.add_row(*cells)
+    return table
 
 
 def _print_case(out: Console, case: Case, rows: list[Row], seconds: float) -> None:

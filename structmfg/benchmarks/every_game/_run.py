@@ -1,67 +1,50 @@
 """Runs every solver on every game, and reads what the runs have reached."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from structmfg._checks import check_name, check_positive
 from structmfg._files import write_bytes, write_json
 from structmfg.benchmarks._machine import machine
+from structmfg.benchmarks.every_game._entry import Entry, check_suits
+from structmfg.benchmarks.every_game._imported import beside, library_of, solvers_of
 from structmfg.benchmarks.every_game._report import render
-from structmfg.games import GAMES, make, noise_tree
-from structmfg.solvers import SOLVERS, StationarySolver, TreeSolver, preset
+from structmfg.benchmarks.imports import LIBRARIES
+from structmfg.games import GAMES, make
+from structmfg.solvers import SOLVERS
 
 _OVERHEAD = 600.0  # seconds beyond the clock: imports, compilation, evaluation, reference values
 FORMAT = 1
 
 
-class Entry(NamedTuple):
-    """What one solver reached on one game.
-
-    Attributes:
-        game, solver: Their names.
-        status: "ok"; "not for it", where the solver refuses the game; "failed".
-        excess: What a deviation without foresight gains over the policy, at most, in units of the return; None where
-            it is not known.
-        uniform: The clairvoyant exploitability of the uniform policy.
-        result: How the solve ended.
-        train_seconds, compile_seconds: Of the solve.
-        steps: The number of updates.
-        reason: Why there are no numbers.
-    """
-
-    game: str
-    solver: str
-    status: str
-    excess: float | None = None
-    uniform: float | None = None
-    result: str = ""
-    train_seconds: float | None = None
-    compile_seconds: float | None = None
-    steps: int | None = None
-    reason: str = ""
-
-
 def entries(games: Sequence[str] = (), solvers: Sequence[str] = ()) -> Iterator[Entry]:
     """Every pair of a game and a solver, by default of all; the status of those that do not suit is "not for it".
+
+    Imported games stand beside that of the same kind, with the solvers of their own library as well. Whether a solver
+    suits one of them is found out when it is run.
 
     Raises:
         ValueError: If a game or a solver is unknown.
     """
+    known = [name for game in GAMES for name in (game, *beside(game))]
     for game in games:
-        check_name("game", game, GAMES)
+        check_name("game", game, known)
     for solver in solvers:
         check_name("solver", solver, SOLVERS)
-    for game in games or GAMES:
+    for game in games or known:
+        if library := library_of(game):
+            for solver in (*(solvers or SOLVERS), *solvers_of(library)):
+                yield Entry(game, solver, "planned")
+            continue
         made = make(game)
         for solver in solvers or SOLVERS:
             try:
-                chosen = preset(made, solver).solver
-                if isinstance(chosen, TreeSolver) and not isinstance(chosen, StationarySolver):
-                    noise_tree(made)
+                check_suits(made, solver)
             except ValueError as error:
                 yield Entry(game, solver, "not for it", reason=str(error))
             else:
@@ -80,13 +63,14 @@ def run_all(
 
     Args:
         folder: A folder; pairs that are done there are read instead of run.
-        games: Names of games; all by default.
-        solvers: Names of solvers; all by default.
+        games: Names of games; by default all, and imported games of libraries that are installed.
+        solvers: Names of solvers; all by default. On imported games those of their library run in any case.
         max_seconds: The seconds of training of each pair, without compilation.
         log: Called with a line after every pair.
 
     Returns:
-        What result.json holds: the settings, the machine, and an entry for each pair.
+        What result.json holds: the settings, the machine, the versions of other libraries (None where one is not
+        installed), and an entry for each pair.
 
     Raises:
         ValueError: If a name is unknown, the seconds are not above zero, or the folder holds runs of other seconds.
@@ -103,6 +87,7 @@ def run_all(
                 "format": FORMAT,
                 "max_seconds": max_seconds,
                 "machine": machine(),
+                "peers": {library.name: library.version() for library in LIBRARIES.values()},
                 "entries": [each._asdict() for each in found],
                 "table": tabulate(found),
             }
@@ -112,31 +97,40 @@ def run_all(
 
 
 def tabulate(found: Sequence[Entry]) -> list[dict[str, Any]]:
-    """A row for each game: what the uniform policy loses, the least excess, and the excess by solver."""
+    """A row for each game: what the uniform policy loses, the excess by solver, and who has the least of it.
+
+    `best` is a solver of this package, and `best_peer` one of the library that the game is imported from.
+    """
     rows = []
     for game in dict.fromkeys(each.game for each in found):
         own = [each for each in found if each.game == game]
         known = {each.solver: each.excess for each in own if each.excess is not None}
         uniform = next((each.uniform for each in own if each.uniform is not None), None)
-        best = min(known, key=lambda solver: known[solver]) if known else None
-        rows.append({"game": game, "uniform": uniform, "best": best, "excess": known})
+        best, best_peer = (
+            min((solver for solver in known if (solver in SOLVERS) is ours), key=known.__getitem__, default=None)
+            for ours in (True, False)
+        )
+        rows.append({"game": game, "uniform": uniform, "best": best, "best_peer": best_peer, "excess": known})
     return rows
 
 
 def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
-    """The entry with what a comparison of this one solver has found, in a process of its own."""
-    place = folder / entry.game
+    """The entry with what was found in a process of its own, by a comparison of this one solver or by `_worker`."""
+    imported = library_of(entry.game) is not None
+    if imported:
+        place = folder / entry.game.replace(":", "-") / f"{re.sub('[^a-z0-9_]+', '-', entry.solver.lower())}.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        command = ["structmfg.benchmarks.every_game._worker", entry.game, entry.solver, f"{max_seconds:g}", str(place)]
+    else:
+        place = folder / entry.game / "result.json"
+        command = ["structmfg", "compare", entry.game, "--solvers", entry.solver, "--seeds", "1"]
+        command += ["--max-seconds", f"{max_seconds:g}", "--out", str(place.parent), "--quiet"]
     known = _read(place, entry, max_seconds)
     if known is not None:
         return known
-    command = ["compare", entry.game, "--solvers", entry.solver, "--seeds", "1", "--max-seconds", f"{max_seconds:g}"]
-    command += ["--out", str(place), "--quiet"]
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "structmfg", *command],
-            capture_output=True,
-            text=True,
-            timeout=max_seconds + _OVERHEAD,
+            [sys.executable, "-m", *command], capture_output=True, text=True, timeout=max_seconds + _OVERHEAD
         )
     except subprocess.TimeoutExpired:
         return entry._replace(status="failed", reason=f"not done {_OVERHEAD:g} s after its clock had run out")
@@ -148,20 +142,22 @@ def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
 
 
 def _read(place: Path, entry: Entry, max_seconds: float) -> Entry | None:
-    """What result.json of a comparison says of a solver; None where it says nothing.
+    """What a file says of a solver: result.json of a comparison, or that of `_worker`; None where it says nothing.
 
     Raises:
-        ValueError: If the comparison gave other seconds of training.
+        ValueError: If the seconds of training were others.
     """
     try:
-        result = json.loads((place / "result.json").read_text())
+        result = json.loads(place.read_text())
     except (OSError, ValueError):
         return None
     if result["max_seconds"] != max_seconds:
         raise ValueError(
-            f"{place} holds runs of {result['max_seconds']:g} s of training, but max_seconds is {max_seconds:g}: "
-            "choose another folder"
+            f"{place.parent} holds runs of {result['max_seconds']:g} s of training, but max_seconds is "
+            f"{max_seconds:g}: choose another folder"
         )
+    if "entry" in result:
+        return Entry(**result["entry"])
     row = next((row for row in result["rows"] if row["solver"] == entry.solver), None)
     run = next((run for run in result["runs"] if run["solver"] == entry.solver), None)
     if row is None or run is None:

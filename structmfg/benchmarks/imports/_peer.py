@@ -47,10 +47,18 @@ def after(game: Any, make: Callable[[], Any], seconds: list[float]) -> list[dict
 def _after(game: Any, make: Callable[[], Any], seconds: list[float]) -> list[dict[str, float]]:
     solver, spent, iterations, rows = make(), 0.0, 0, []
     for limit in seconds:
-        while spent < limit:
-            started = time.perf_counter()
-            solver.iteration()
-            spent += time.perf_counter() - started
-            iterations += 1
+        spent, more = iterate(solver, limit, spent)
+        iterations += more
         rows.append({"nash_conv": nash_conv(game, solver.get_policy()), "iterations": iterations, "spent": spent})
     return rows
+
+
+def iterate(solver: Any, limit: float, spent: float = 0.0) -> tuple[float, int]:
+    """Go on with a solver until its seconds are spent; the seconds then, and the number of these iterations."""
+    iterations = 0
+    while spent < limit:
+        started = time.perf_counter()
+        solver.iteration()
+        spent += time.perf_counter() - started
+        iterations += 1
+    return spent, iterations

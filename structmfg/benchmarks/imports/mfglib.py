@@ -1,8 +1,8 @@
 """The exact solver on games of MFGLib's beside MFGLib's own solvers, at equal seconds on one machine.
 
-Both are measured by MFGLib's own exploitability score, in double precision. Seconds here count the import, the
-compilation and the solve (a second at least, should the import have taken all). Seconds there count all iterations by
-MFGLib's own clock, and the least score of any of them is taken.
+Both are measured by MFGLib's own exploitability score, in double precision. PyTorch has one thread, with which it is
+faster here. Seconds here count the import, the compilation and the solve (a second at least, should the import have
+taken all). Seconds there count all iterations by MFGLib's own clock, and the least score of any of them is taken.
 
     python -m structmfg.benchmarks.imports.mfglib --seconds 10 --out runs/mfglib
 """
@@ -18,6 +18,7 @@ import numpy as np
 from structmfg._files import output_folder
 from structmfg.benchmarks._script import script_parser, write_results
 from structmfg.benchmarks._tables import table
+from structmfg.benchmarks.imports._mfglib import best_within, prepare, solvers
 from structmfg.evaluation import rollout
 from structmfg.games import Game, from_mfglib
 from structmfg.solvers import ExactEquilibrium, solve
@@ -30,7 +31,6 @@ _COLUMNS = {
     "game": "game", "uniform": "uniform policy", "ours": "here", "theirs": "best there", "ratio": "ratio",
     "solver": "which", "method": "method", "seconds": "seconds here", "result": "result",
 }  # fmt: skip
-_TRIAL = 10  # iterations that tell how long one takes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--games", nargs="+", choices=list(GAMES), default=list(GAMES), metavar="NAME")
     arguments = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)
-    importlib.import_module("torch").set_default_dtype(importlib.import_module("torch").float64)
+    prepare()
     rows, there = [], {}
     with output_folder(arguments.out, "mfglib") as folder:
         for name in arguments.games:
             environment = getattr(importlib.import_module("mfglib.env").Environment, name)()
-            there[name] = {each: _least(make, environment, arguments.seconds) for each, make in _solvers().items()}
+            there[name] = {each: _least(make, environment, arguments.seconds) for each, make in solvers().items()}
             best = min(there[name], key=lambda each: there[name][each])
             row = {"game": name, "theirs": there[name][best], "solver": best, **_ours(environment, arguments.seconds)}
             row["ratio"] = row["theirs"] / row["ours"] if row["ours"] else None
@@ -56,30 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _solvers() -> dict[str, Callable[[], Any]]:
-    """MFGLib's solvers by name, each at its defaults and at other learning rates where it has some."""
-    library = importlib.import_module("mfglib.alg")
-    return {
-        "mirror descent": lambda: library.OnlineMirrorDescent(),
-        "mirror descent, rate 0.1": lambda: library.OnlineMirrorDescent(alpha=0.1),
-        "fictitious play": lambda: library.FictitiousPlay(),
-        "fictitious play, rate 0.1": lambda: library.FictitiousPlay(alpha=0.1),
-        "prior descent": lambda: library.PriorDescent(),
-        "MF-OMO": lambda: library.MFOMO(),
-        "occupation inclusion": lambda: library.OccupationMeasureInclusion(alpha=1.0, eta=0.0),
-    }
-
-
 def _least(make: Callable[[], Any], environment: Any, seconds: float) -> float:
     """The least score of any iteration within so many seconds; infinite where a solver fails."""
     try:
-        began = time.perf_counter()
-        _, scores, _ = make().solve(environment, max_iter=_TRIAL, atol=0.0, rtol=0.0, verbose=0)
-        pace = (time.perf_counter() - began) / _TRIAL
-        _, scores, clock = make().solve(environment, max_iter=int(seconds / pace) + 1, atol=0.0, rtol=0.0, verbose=0)
+        return best_within(make, environment, seconds).score
     except (ArithmeticError, RuntimeError, ValueError):
         return float("inf")
-    return min(float(score) for score, spent in zip(scores, clock, strict=True) if spent <= seconds)
 
 
 def _ours(environment: Any, seconds: float) -> dict[str, Any]:

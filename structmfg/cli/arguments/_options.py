@@ -194,7 +194,7 @@ BENCH = [
     Option(
         "games",
         list[str],
-        "of beach_bar, linear_quadratic, macro; or all: every solver on every game",
+        "of beach_bar, linear_quadratic, macro; or all: every solver on all games, also those of installed libraries",
         (),
         "all three",
         "GAME",
