@@ -21,7 +21,7 @@ from structmfg.cli import main
 
 SETTINGS = settings(deadline=20_000, suppress_health_check=list(HealthCheck), database=None)
 pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
-EXAMPLES = {"settings": 150, "tables": 120, "pieces": 350}
+EXAMPLES = {"settings": 80, "tables": 120, "pieces": 350}
 ran: collections.Counter[str] = collections.Counter()
 ended: collections.Counter[str] = collections.Counter()
 
