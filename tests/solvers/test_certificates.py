@@ -58,7 +58,7 @@ def study(rng, shape, name, information, max_steps=150):
 )
 def test_converged_is_true(information, name):
     rng, converged = np.random.default_rng(7), 0
-    for _ in range(3):
+    for _ in range(6):
         result, off, tolerance = study(rng, SHAPES[0], name, information, 60)
         converged += result is RESULTS.converged
         assert off <= 1e-3 * tolerance
