@@ -28,7 +28,7 @@ from structmfg.verification import _verify as verification
 pytestmark = pytest.mark.usefixtures(
     "unchecked", "blank_figures"
 )  # what is wrong has to be found by the package itself
-EXAMPLES = {"solve": 50, "evaluate": 20, "compare": 20, "verify": 20, "bench": 20, "games": 5, "economy": 20}
+EXAMPLES = {"solve": 30, "evaluate": 20, "compare": 20, "verify": 20, "bench": 20, "games": 5, "economy": 20}
 SETTINGS = settings(
     deadline=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
 )

@@ -224,13 +224,16 @@ def test_aggregates_are_all_that_agents_see_of_each_other(double):
         step -= np.linalg.pinv(weights) @ (weights @ step)
         other = one + 1e-3 * np.where(np.abs(step) < 1e-12, 0, step)
         np.testing.assert_allclose(*(game.aggregates(jnp.asarray(mu)) for mu in (other, one)), atol=1e-14)
-        found = []
-        for mu in (one, other):
+
+        @jax.jit
+        def rewards_and_moves(mu, one=one, game=game, z=z, next_z=next_z):
             now = game.aggregate(mean_field=mu, noise=z, time=game.horizon - 1)
             actions = acted(game, game.aggregate(mean_field=one, noise=z, time=game.horizon - 1)).actions
             now = dataclasses.replace(now, actions=actions)
             then = game.aggregate(mean_field=mu, noise=next_z, time=game.horizon)
-            found.append((game.reward(now, then), game.kernel(now).expect(jnp.arange(game.num_states) ** 2.0)))
+            return game.reward(now, then), game.kernel(now).expect(jnp.arange(game.num_states) ** 2.0)
+
+        found = [rewards_and_moves(jnp.asarray(mu)) for mu in (one, other)]
         for actual, desired in zip(*found, strict=True):
             np.testing.assert_allclose(actual, desired, rtol=1e-12, atol=1e-12)
 

@@ -119,7 +119,8 @@ def eliminated(matrix, leaving):
         pivots[k] = p[k, :k].sum() + c[k]
         if k or pivots[k]:
             p[:k, k] /= pivots[k]
-            p[:k, :k] += np.outer(p[:k, k], p[k, :k])
+            before, after = np.flatnonzero(p[:k, k]), np.flatnonzero(p[k, :k])
+            p[np.ix_(before, after)] += np.outer(p[before, k], p[k, after])
             c[:k] += p[:k, k] * c[k]
     return p, pivots
 

@@ -28,18 +28,23 @@ def free_port():
         return found.getsockname()[1]
 
 
-def devices(count):
-    """The environment of a process whose CPU counts as so many devices, with programs as they are for users."""
+def devices(count, quick=False):
+    """The environment of a process whose CPU counts as so many devices, with programs as they are for users.
+
+    `quick` has them compiled as in the other tests.
+    """
     flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    if quick:
+        flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags['XLA_FLAGS']}"}
     return {**os.environ, **flags, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
 
 
-def processes(count, command, *, each=1, folder):
+def processes(count, command, *, each=1, quick=False, folder):
     """Start processes that find each other by the environment."""
     started = []
     common = {"JAX_COORDINATOR_ADDRESS": f"localhost:{free_port()}", "JAX_NUM_PROCESSES": str(count)}
     for number in range(count):
-        own = {**devices(each), **common, "JAX_PROCESS_ID": str(number)}
+        own = {**devices(each, quick), **common, "JAX_PROCESS_ID": str(number)}
         with (folder / f"{number}.out").open("w") as out:
             started.append(subprocess.Popen(command, env=own, stdout=out, stderr=subprocess.STDOUT))
     return started
@@ -55,7 +60,8 @@ def wait(started, seconds):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    started = processes(2, [sys.executable, "-m", "helpers.on_devices", str(tmp_path)], each=2, folder=tmp_path)
+    command = [sys.executable, "-m", "helpers.on_devices", str(tmp_path)]
+    started = processes(2, command, each=2, quick=True, folder=tmp_path)
     codes = wait(started, 300)
     said = [(tmp_path / f"{number}.out").read_text() for number in (0, 1)]
     assert codes == [0, 0], said

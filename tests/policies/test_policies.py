@@ -216,8 +216,9 @@ def test_histories_are_those_of_single_updates(is_recurrent, double):
         return jnp.stack(states)
 
     given = (policy.parameters, observations, hidden)
-    found = jax.value_and_grad(lambda *x: weighted(type(policy).histories, *x), argnums=(0, 1, 2))(*given)
+    found = jax.jit(jax.value_and_grad(lambda *x: weighted(type(policy).histories, *x), argnums=(0, 1, 2)))(*given)
     for other in (one_by_one, by_haiku) if is_recurrent else (one_by_one,):
-        expected = jax.value_and_grad(lambda *x, other=other: weighted(other, *x), argnums=(0, 1, 2))(*given)
+        gradient = jax.value_and_grad(lambda *x, other=other: weighted(other, *x), argnums=(0, 1, 2))
+        expected = jax.jit(gradient)(*given)
         for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from structmfg import games, operators, policies, runs, solvers
-from structmfg.cli import main
 
 SETTINGS = settings(deadline=20_000, suppress_health_check=list(HealthCheck), database=None)
 pytestmark = pytest.mark.usefixtures("unchecked")  # what is wrong has to be found by the package itself
-EXAMPLES = {"settings": 150, "tables": 120, "pieces": 350}
+EXAMPLES = {"settings": 80, "tables": 120, "pieces": 350}
 ran: collections.Counter[str] = collections.Counter()
 ended: collections.Counter[str] = collections.Counter()
 
@@ -143,10 +142,17 @@ def test_policy_tables():
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, spared_estimates: None, blank_figures: None) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    tiny = ["linear_quadratic", "--num-states", "9", "--horizon", "3", "--iterations", "2", "--hidden", "4"]
-    assert main(["solve", *tiny, "--width", "4", "--quiet", "--out", str(folder)]) == 0
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without its report."""
+    folder, game = tmp_path_factory.mktemp("run"), games.make("linear_quadratic", num_states=9, horizon=3)
+    network = {"hidden": 4, "width": 4}
+    solver = solvers.preset(game, **network).solver
+    solution = solvers.solve(game, solver, key=jax.random.key(0), max_steps=2)
+    asked = runs.Settings.of(
+        game, solver, name="rspg", preset="default", overrides=network, max_steps=2, max_seconds=None, seed=0
+    )
+    runs.save_settings(folder, asked)
+    runs.save_policy(folder, solution)
     return folder
 
 

@@ -43,7 +43,8 @@ class Runs(RuleBasedStateMachine):
 
     def same(self, information, policy):
         """What a solve leads to is the same every time, bit for bit."""
-        assert numbers(policy) == self.known.setdefault(information, numbers(policy))
+        found = numbers(policy)
+        assert found == self.known.setdefault(information, found)
 
     @rule(target=solutions, information=st.sampled_from(("full", "public")))
     def solve(self, information):

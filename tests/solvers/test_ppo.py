@@ -70,7 +70,7 @@ def test_clipped_gains():
     np.testing.assert_allclose(slopes, [2, 0, 2, -2, 0, -2])
 
 
-@pytest.fixture(scope="module", params=[IPPO, RIPPO])
+@pytest.fixture(scope="module", params=[pytest.param(IPPO, marks=pytest.mark.slow), RIPPO])
 def second_rollout(request):
     """Of populations of horizon 3 in rollouts of 8, so that it begins at t = 2, and the state before it."""
     chosen = solver(request.param)
