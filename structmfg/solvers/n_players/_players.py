@@ -121,9 +121,9 @@ def players(
             the noise is not finite, the key is missing where games are drawn, or the deviator is `full` and the game
             too large to enumerate.
     """
-    check_kind("num_players", num_players, Sequence | np.ndarray)
-    most = MAX_PLAYERS
-    counts = [check_integer("every number of players", count, at_least=2, at_most=most) for count in num_players]
+    given = num_players.tolist() if isinstance(num_players, np.ndarray) else num_players
+    check_kind("num_players", given, Sequence | np.ndarray)
+    counts = [check_integer("every number of players", count, at_least=2, at_most=MAX_PLAYERS) for count in given]
     if not counts:
         raise ValueError("num_players must hold one number of players at least, but is empty")
     game = as_game(game)
