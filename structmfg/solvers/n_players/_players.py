@@ -22,7 +22,7 @@ but for its standard error, of what the best response gains.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,9 @@ def players(
             the noise is not finite, the key is missing where games are drawn, or the deviator is `full` and the game
             too large to enumerate.
     """
-    given = num_players.tolist() if isinstance(num_players, np.ndarray) else num_players
+    given: Any = num_players
+    if isinstance(given, np.ndarray):
+        given = given.tolist()  # a number, where it has no axis
     check_kind("num_players", given, Sequence | np.ndarray)
     counts = [check_integer("every number of players", count, at_least=2, at_most=MAX_PLAYERS) for count in given]
     if not counts:
