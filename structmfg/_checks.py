@@ -59,8 +59,8 @@ def check_seed(value: Any) -> int:
 
 
 def _is_finite(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return False
+    if isinstance(value, bool | np.bool_ | np.ndarray | np.datetime64 | np.timedelta64):
+        return False  # a date counts as a float there, and `plain` has made a number of every array that is one
     try:
         return math.isfinite(value)
     except (TypeError, OverflowError):  # not a number, or an int beyond all floats

@@ -1,8 +1,8 @@
 """The estimated memory of a run against the measured peak, at three sizes of every game.
 
-Every run is `structmfg solve` in a process of its own, with few updates, as all of them take the same memory. `base` is
-the memory of such a process after all imports; `beyond` is the ratio of estimate and measured peak, both less `base`.
-This prints a table and writes memory.json.
+Every run is `structmfg solve` in a process of its own, with few updates and few steps of the search for the floor, as
+all of them take the same memory. `base` is the memory of such a process after all imports; `beyond` is the ratio of
+estimate and measured peak, both less `base`. This prints a table and writes memory.json.
 
     python -m structmfg.benchmarks.memory --games linear_quadratic macro --out runs/memory
 """
@@ -59,6 +59,8 @@ import structmfg.cli._solve
 from structmfg import runs
 from structmfg._memory import peak_memory
 from structmfg.cli import main
+from structmfg.reports import _evaluation
+_evaluation._FLOOR_MAX_STEPS, _evaluation._FLOOR_ACCEPTED = 2, float("inf")
 base, check, estimates = peak_memory(), runs.check_memory, []
 def keep(*arguments, **options):
     estimates.append(check(*arguments, **options))

@@ -199,7 +199,7 @@ def _noise_from(name: str, method: Callable[[], Any]) -> Any:
     """The noise that a method returns, as arrays."""
     with naming_method(name):
         noise = method()
-    for leaf in jax.tree.leaves(noise):
+    for leaf in jax.tree.leaves(noise) or [noise]:
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float):
             raise ValueError(f"{name} must return arrays, but returned {leaf!r:.60}, a {type(leaf).__name__}")
     return jax.tree.map(jnp.asarray, noise)

@@ -171,8 +171,9 @@ def _smaller(
         for _ in range(_MAX_TRIES):
             try:
                 tried = estimate(*setting.make(value))
-            except ValueError:  # not a setting that the game or the solver takes
-                break
+            except ValueError:  # the game does not take it, or its noise tree is larger than any solver takes
+                value = _rounded(value / 2)
+                continue
             if tried.fits:
                 return f"{setting.name}={value} would need {gibibytes(tried.total)}"
             value = _guess(setting._replace(value=value), tried)

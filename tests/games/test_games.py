@@ -169,6 +169,8 @@ def test_figures_have_axes_and_labels():
         ("linear_quadratic", {"num_states": 15.0}, r"but is 15.0 \(a float\)"),
         ("macro", {"discount": "0.9"}, r"discount must lie in \(0, 1\], but is '0.9'"),
         ("macro", {"risk_aversion": None}, "finite and above 0, but is None"),
+        ("macro", {"risk_aversion": np.datetime64(1, "ns")}, "finite and above 0, but is np.datetime64"),
+        ("macro", {"discount": np.array(1, "datetime64[ns]")}, r"discount must lie in \(0, 1\], but is array"),
         ("linear_quadratic", {"max_action": 0}, "max_action must be a whole number of at least 1"),
         ("linear_quadratic", {"correlation": 1.5}, r"correlation must lie in \[0, 1\], but is 1.5"),
         ("linear_quadratic", {"volatility": float("nan")}, "volatility must lie in"),

@@ -137,6 +137,7 @@ def test_methods_may_return_numbers_and_numpy_arrays(methods):
         ({"next_noise": lambda self, z, u, t: len(5)}, "next_noise raised TypeError in test_fed_inputs.py.*`.*len"),
         ({"reward": lambda self, now, then: now + 1}, "reward raised TypeError in test_fed_inputs.py.*`.*now . 1"),
         ({"next_noise": lambda self, z, u, t: "so"}, "next_noise must return arrays, but returned 'so', a str"),
+        ({"initial_noise": lambda self, u: None}, "initial_noise must return arrays, but returned None, a NoneType"),
         ({"observe": lambda self, now: jnp.zeros(())}, r"observe must return .* shape \(\) \(write \[None\]"),
         ({"observe": lambda self, now: [0.0]}, r"observe must return .* returned a list \(jnp.stack"),
         ({"observe": lambda self, now: 0.0}, "observe must return .* returned a number"),

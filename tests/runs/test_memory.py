@@ -65,6 +65,23 @@ def test_what_the_user_made_large_is_made_smaller() -> None:
     assert "; num_paths=" in refusal("linear_quadratic", "spg", {}, num_paths=10**9)
 
 
+def test_a_size_that_is_refused_is_halved() -> None:
+    """As by the noise tree, where it would be too large for any solver."""
+    game = make("crowd_modelling", **ABSURD["crowd_modelling"])
+    fitted = lambda smaller: preset(smaller, "exact").solver  # noqa: E731
+    tried = []
+
+    def refusing(game: Game, solver: Any, **steps: Any) -> MemoryEstimate:
+        tried.append(game.num_states)
+        if len(tried) == 2:
+            raise ValueError("the noise tree would be too large")
+        return by_arithmetic(game, solver, **steps)
+
+    with pytest.raises(ValueError, match=r"; num_states=\d+ would need"):
+        runs.check_memory(game, fitted(game), max_steps=10, fitted=fitted, estimate=refusing)
+    assert 0.9 * tried[1] <= 2 * tried[2] <= tried[1]
+
+
 def test_a_game_without_sizes_gets_the_numbers_alone() -> None:
     huge = functools.partial(MemoryEstimate, GIB, GIB, 2**45, "floor", 2 * GIB, 0.0)
     with pytest.raises(ValueError, match=r"needs about 32 TiB of memory, but 2 GiB are available$"):

@@ -328,6 +328,7 @@ BEACH = smfg.games.make("beach_bar", num_states=12, horizon=4)
         (Coin(), {"num_players": [1]}, "at least 2"),
         (Coin(), {"num_players": [10.0]}, "whole number"),
         (Coin(), {"num_players": []}, "is empty"),
+        (Coin(), {"num_players": np.array(3)}, "must be a Sequence or ndarray, but is a int"),
         (Coin(), {"deviator": "clairvoiant"}, "did you mean clairvoyant"),
         (Coin(), {"key": None}, "give a key"),
         (Coin(), {"num_games": 0}, "num_games"),

@@ -44,7 +44,7 @@ def test_every_structure_obeys_every_law(structure, precision, data):
 
 
 @pytest.mark.slow
-@settings(SHARED, max_examples=150)
+@settings(SHARED, max_examples=50)
 @given(data=st.data())
 def test_any_structure_obeys_every_law(precision, data):
     with jax.disable_jit():

@@ -22,7 +22,7 @@ but for its standard error, of what the best response gains.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -121,9 +121,11 @@ def players(
             the noise is not finite, the key is missing where games are drawn, or the deviator is `full` and the game
             too large to enumerate.
     """
-    check_kind("num_players", num_players, Sequence | np.ndarray)
-    most = MAX_PLAYERS
-    counts = [check_integer("every number of players", count, at_least=2, at_most=most) for count in num_players]
+    given: Any = num_players
+    if isinstance(given, np.ndarray):
+        given = given.tolist()  # a number, where it has no axis
+    check_kind("num_players", given, Sequence | np.ndarray)
+    counts = [check_integer("every number of players", count, at_least=2, at_most=MAX_PLAYERS) for count in given]
     if not counts:
         raise ValueError("num_players must hold one number of players at least, but is empty")
     game = as_game(game)
