@@ -255,6 +255,7 @@ def test_the_plans_cover_what_is_judged() -> None:
         assert {target.status for target in targets(rows)} <= {"met", "missed", "for comparison"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_peers")
 def test_the_command_writes_json_and_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

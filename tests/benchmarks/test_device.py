@@ -208,6 +208,7 @@ def test_a_product_that_is_not_by_cusparse_is_not_timed_as_such(monkeypatch):
     assert not jax.config.jax_bcoo_cusparse_lowering
 
 
+@pytest.mark.slow
 def test_updates_are_timed_by_paths_until_they_take_too_long():
     measure = _updates.updates_by_paths("beach_bar", GAMES["beach_bar"], 0, [1e-3, 2], 0.1)
     row = measure(num_paths=2)

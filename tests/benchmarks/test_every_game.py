@@ -26,6 +26,7 @@ def test_unknown_names_are_refused(games, solvers):
         list(every_game.entries(games, solvers))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     """Pairs that are done are read; one that fails leaves the others alone."""
     result = every_game.run_all(tmp_path, games=["left_right"], solvers=["exact", "stationary"], max_seconds=1)

@@ -98,6 +98,7 @@ def test_bad_values(value):
         solver(until_excess=value)
 
 
+@pytest.mark.slow
 def test_upper_bound_under_continuous_noise():
     game = make("macro", num_wealth=5, num_income=2, num_actions=3, horizon=3)
     chosen = preset(game, hidden=2, width=2, until_excess=100.0).solver

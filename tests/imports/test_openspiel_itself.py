@@ -26,7 +26,7 @@ GAMES = {
     "mfg_crowd_modelling": {},
     "mfg_crowd_modelling_2d": {"setting": "crowd_modelling_2d_four_rooms", "game_horizon": 4},
     "mfg_garnet": {},
-    "python_mfg_dynamic_routing": {"setting": "dynamic_routing_line"},
+    "python_mfg_dynamic_routing": {"setting": "dynamic_routing_line", "max_num_time_step": 4},
 }
 
 

@@ -257,6 +257,7 @@ def test_bad_points(arguments, message, undiscounted, unchecked):
         undiscounted.policy_at(*arguments)
 
 
+@pytest.mark.slow
 def test_the_example_prints_orders():
     rows = example.convergence(Places(2), (4, 8, 16), temperature=0.5, horizon=2)
     assert [row[0] for row in rows] == [4, 8]

@@ -45,7 +45,7 @@ _SHIFTED_REWARDS = 64  # and in a mean of rewards
 _RULE_ROUNDING = 1e-6  # of the sum of the weights of a quadrature
 _SMOOTH = 1.0  # added to squared distances, in squared deviations, so that quadratures of few nodes are right
 _RIDGE = 0.1  # without one the errors of the interpolation grow from step to step
-_CUT = 1e-10  # of the largest eigenvalue of the system of the interpolation
+_SLACK = 1e-10  # by which the system of the interpolation stays regular where monomials depend on each other
 _SHIFT = 0.15  # the deviation of the shift of a training path's innovations, as normal numbers
 
 DescribeState = Callable[[AggregateState], Array]
@@ -143,9 +143,9 @@ def _weights(points: Float[np.ndarray, "paths numbers"], degree: int) -> Float[n
     monomials = rows[:, count:]
     system = np.block([
         [rows[:, :count] + _RIDGE * np.eye(count), monomials],
-        [monomials.T, np.zeros((monomials.shape[1],) * 2)],
+        [monomials.T, -_SLACK * np.eye(monomials.shape[1])],
     ])  # fmt: skip
-    return np.linalg.pinv(system, rcond=_CUT, hermitian=True)[:, :count]
+    return np.linalg.solve(system, np.eye(len(system), count))
 
 
 def describe(game: Game, own: DescribeState | None, aggregate: AggregateState) -> Float[Array, " numbers"]:

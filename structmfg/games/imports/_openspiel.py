@@ -185,13 +185,19 @@ def _loaded(name: str, parameters: dict[str, Any], setting: str) -> Any:
     if factory:
         check_name("setting", setting, factory.GAME_SETTINGS)
     try:
-        if not factory:
-            return pyspiel.load_game(name, changed)
-        if changed:
-            return pyspiel.load_game(name, {**factory.GAME_SETTINGS[setting], **changed})
-        return factory.create_game_with_setting(name, setting)
+        return _with_setting(factory, name, setting, changed) if factory else pyspiel.load_game(name, changed)
     except Exception as error:  # whatever a stranger's game does; the library raises pyspiel.SpielError
         raise ValueError(f"OpenSpiel cannot make {name}: {brief(str(error).strip() or error)}") from error
+
+
+def _with_setting(factory: Any, name: str, setting: str, changed: dict[str, Any]) -> Any:
+    """The game of one of OpenSpiel's settings with some parameters changed: only its own factory knows how."""
+    own = factory.GAME_SETTINGS[setting]
+    factory.GAME_SETTINGS[setting] = {**own, **changed}
+    try:
+        return factory.create_game_with_setting(name, setting)
+    finally:
+        factory.GAME_SETTINGS[setting] = own
 
 
 def _check_kind(game: Any) -> None:
