@@ -132,6 +132,8 @@ def as_barriers(num_states: int, barriers: ArrayLike | Sequence[ArrayLike], chec
 def as_offsets(most: int, offsets: Sequence[int]) -> tuple[int, ...]:
     """Whole numbers; those beyond +-`most`, S and what a shift may take back, lead to a wall as it does."""
     check_kind("offsets", offsets, Sequence | np.ndarray)
+    if not getattr(offsets, "ndim", 1):
+        raise ValueError(f"offsets must be a sequence of whole numbers, but are {offsets!r}")
     if not len(offsets):
         raise ValueError("offsets must name at least one displacement, but are empty")
     for index, offset in enumerate(offsets):

@@ -200,6 +200,7 @@ def test_figures_have_axes_and_labels():
         ("carmona_fouque_sun", {"num_shocks": 17}, r"num_shocks must lie in \[0, 14\]"),
         ("carmona_fouque_sun", {"num_shocks": 5, "num_steps": 4}, r"num_shocks must lie in \[0, 4\]"),
         ("carmona_fouque_sun", {"correlation": 1.5}, "correlation must lie in"),
+        ("carmona_fouque_sun", {"mean_reversion": 2e154}, r"mean_reversion must lie in \[0, 1e\+100\]"),
         ("carmona_fouque_sun", {"incentive": 4.0}, r"incentive must lie in \[0, 3.16228\], but is 4"),
         *[("carmona_fouque_sun", {name: 0.0}, f"{name} must be finite and above 0") for name in POSITIVE],
         *[

@@ -91,6 +91,7 @@ def test_validate(build, message):
         (lambda: ops.LatticeNoise(4, (0, 1), (0.5,)), r"probabilities must have shape \(2,\), but has shape \(1,\)"),
         (lambda: ops.LatticeNoise(4, (0, 0.5), (0.5, 0.5)), "whole numbers, but offset 1 is 0.5"),
         (lambda: ops.LatticeKernel(4, ()), "at least one displacement"),
+        (lambda: ops.LatticeKernel(4, np.array(3)), "a sequence of whole numbers, but are array"),
         (lambda: ops.LatticeKernel(4, (0,), shift=1), "within max_shift, 0, of 0, but is 1"),
         (lambda: ops.LatticeKernel(4, (0,), barriers=(2, 1.5)), "whole numbers that lie in 0..3, but barrier 1 is 1.5"),
         (lambda: ops.LatticeKernel(4, (0,), barriers=2), r"barriers must be cells \(B,\), but have shape \(\)"),

@@ -25,6 +25,8 @@ from structmfg.games._noise_chain import MAX_SCENARIOS
 from structmfg.games._validate import check_game
 from structmfg.operators import LatticeKernel, LatticeNoise, TransitionKernel
 
+_LARGEST = 1e100  # of a parameter, so that its square is finite
+
 
 @dataclasses.dataclass(frozen=True)
 class CarmonaFouqueSun(DisplacementGame):
@@ -82,9 +84,9 @@ class CarmonaFouqueSun(DisplacementGame):
         check_integer("num_steps", self.num_steps, at_least=1, at_most=MAX_HORIZON)
         for name in ("final_time", "volatility", "spread", "granularity", "reach"):
             check_positive(name, getattr(self, name))
-        for name in ("mean_reversion", "incentive", "terminal_weight"):
-            check_between(name, getattr(self, name), 0, math.inf)
         check_positive("tracking", self.tracking)
+        for name in ("mean_reversion", "terminal_weight", "tracking", "volatility", "spread", "final_time", "reach"):
+            check_between(name, getattr(self, name), 0, _LARGEST)
         check_between("incentive", self.incentive, 0, math.sqrt(self.tracking))
         check_between("correlation", self.correlation, 0, 1)
         check_integer("num_shocks", self.num_shocks, at_least=0)
