@@ -193,6 +193,7 @@ def test_updates_and_peers_are_judged() -> None:
     assert judged(rows, "OpenSpiel") == (None, "not measured")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_peers")
 def test_what_fails_is_reported_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = [case_of({"num_states": 1}), case_of_peer("Dies"), case_of_peer("Missing"), case_of({"num_states": 12})]

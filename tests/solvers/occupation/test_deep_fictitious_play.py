@@ -48,6 +48,7 @@ def test_two_sides():
     assert exploitability(game, solution.policy).value < 0.01
 
 
+@pytest.mark.slow
 def test_public_information():
     """With common noise that is seen late, the average network comes near to the public equilibrium."""
     game = Jammed(revealed=1)
