@@ -19,8 +19,8 @@ class Regimes(Game):
 
     num_states, num_actions, horizon, discount = 7, 3, 4, 0.95
 
-    def __init__(self, drift=0, spread=0.0, seen=False):
-        self.drift, self.spread, self.seen = drift, spread, seen
+    def __init__(self, drift=0, spread=0.0, seen=False, scale=1.0):
+        self.drift, self.spread, self.seen, self.scale = drift, spread, seen, scale
 
     def noise_chain(self):
         transition = np.array([[0.8, 0.15, 0.05], [0.1, 0.7, 0.2], [0.25, 0.05, 0.7]])
@@ -49,7 +49,7 @@ class Regimes(Game):
 
     def observe(self, aggregate):
         regime = aggregate.noise if self.seen else aggregate.noise == 1
-        return jnp.stack([regime.astype(float), aggregate.mean_field @ jnp.arange(7.0)])
+        return jnp.stack([self.scale * regime.astype(float), aggregate.mean_field @ jnp.arange(7.0)])
 
 
 def network(game):
@@ -103,6 +103,13 @@ def test_reward_is_the_mean_given_the_next_noise(measured):
     plain = [game.aggregate(mean_field=mean_field, noise=z, time=2) for z in range(3)]
     wanted = sum(row[z] * game.reward(at, plain[z]) for at, row in pairs for z in range(3))
     np.testing.assert_allclose(mean, wanted, rtol=1e-5)
+
+
+def test_observations_are_told_apart_alike_in_both_precisions():
+    """A scale that single precision takes for rounding, and double precision does not."""
+    game, policy = Regimes(scale=1e-4), np.full((7, 3), 1 / 3)
+    lower, upper = exploitability_bounds(game, policy, key=jax.random.key(0), num_paths=8).public
+    assert upper.value - lower.value < 1e-3 * upper.value
 
 
 @pytest.mark.parametrize(

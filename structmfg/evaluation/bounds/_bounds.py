@@ -197,13 +197,20 @@ def exploitability_bounds(
     )  # fmt: skip
 
 
+def _needs_double(game: Game) -> bool:
+    """Whether values are fitted in double precision in any case.
+
+    Markets are cleared to many digits, and a filter must tell the same observations apart as it does on fresh paths.
+    """
+    return "price" in game.declared or isinstance(game, FilteredGame)
+
+
 def _fits_in_double(game: Game) -> bool:
-    """Whether values are fitted in double precision: markets are cleared to many digits."""
-    return "price" in game.declared or bool(jax.config.read("jax_enable_x64"))
+    return _needs_double(game) or bool(jax.config.read("jax_enable_x64"))
 
 
 def _in_precision_of_fit(game: Game, tree: Any) -> Any:
-    return in_double(tree) if "price" in game.declared else tree
+    return in_double(tree) if _needs_double(game) else tree
 
 
 def _swept(
