@@ -44,6 +44,7 @@ GAME_NAMES = (
     "trade_crowding",
     "two_beach_bars",
 )
+FOR_EVER = ("four_rooms", "lasry_lions", "rock_paper_scissors", "sis", "two_beach_bars")  # games without a horizon
 STARTS_NO_RUN = ("--resume", "--help", "-h", "--version", "--config", "--set", "--sweep", "--distributed")
 _MAX_NUMBER = 1000  # appended to a folder's name
 
@@ -113,7 +114,11 @@ def _option(argv: Sequence[str], name: str) -> str | None:
 def _folder_name(argv: Sequence[str]) -> str | None:
     """The name that `begin` would give the folder; None where the parser has to be asked."""
     games = [word for word in argv[1:] if word in GAME_NAMES]
-    solver, seed, seeds = _option(argv, "solver") or "rspg", _option(argv, "seed") or "0", _option(argv, "seeds")
+    solver, seed, seeds = _option(argv, "solver"), _option(argv, "seed") or "0", _option(argv, "seeds")
+    if solver is None:
+        if _option(argv, "horizon") is not None:  # which the solver depends on
+            return None
+        solver = "stationary" if set(games) & set(FOR_EVER) else "rspg"
     plain = re.fullmatch("[a-z_]+", solver) and all(re.fullmatch("[0-9]{1,10}", n) for n in (seed, seeds or "1"))
     if len(games) != 1 or not plain:
         return None

@@ -56,7 +56,15 @@ from structmfg.solvers._base import (
     TreeSolver,
 )
 from structmfg.solvers._former_names import with_present_names
-from structmfg.solvers._presets import SOLVERS, Preset, PresetName, policy_settings, preset, register
+from structmfg.solvers._presets import (
+    SOLVERS,
+    Preset,
+    PresetName,
+    default_solver,
+    policy_settings,
+    preset,
+    register,
+)
 from structmfg.solvers.exact import (
     AcceleratedMirrorDescent,
     ExactEquilibrium,
@@ -200,6 +208,7 @@ __all__ = [
     "policy_gradient",
     "policy_settings",
     "policy_values",
+    "default_solver",
     "preset",
     "register",
     "resolvent",

@@ -275,6 +275,11 @@ def policy_settings(kind: type[TrainingSolver] | type[TreeSolver]) -> type[Any] 
     return None
 
 
+def default_solver(game: Game) -> str:
+    """The name of the solver for a game of which nothing else is known: "stationary" without a horizon, else "rspg"."""
+    return "stationary" if game.horizon is None else "rspg"
+
+
 class Preset(NamedTuple):
     """A solver, and the number of steps that it is meant to make."""
 
@@ -284,7 +289,7 @@ class Preset(NamedTuple):
 
 def preset(
     game: Game,
-    solver: str = "rspg",
+    solver: str | None = None,
     name: PresetName = "default",
     *,
     policy: Callable[[Game], ParametricPolicy] | None = None,
@@ -294,7 +299,7 @@ def preset(
 
     Args:
         game: The game.
-        solver: One of the names in `SOLVERS`.
+        solver: One of the names in `SOLVERS`; by default that of `default_solver`.
         name: "default", or "paper" for the published algorithm.
         policy: A function that makes the policy to train, given the game, in place of the solver's own network or
             table: for instance one that calls `policies.from_functions`.
@@ -308,6 +313,7 @@ def preset(
         ValueError: A name or a setting is unknown, the solver has no preset "paper", or trains no such policy.
     """
     check_kind("game", game, Game)
+    solver = default_solver(game) if solver is None else solver
     check_name("solver", solver, SOLVERS)
     check_name("preset", name, get_args(PresetName))
     kind = SOLVERS[solver]

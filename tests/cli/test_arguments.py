@@ -65,6 +65,22 @@ def test_options_of_several_values_leave_the_arguments(words, expected):
     assert {name: getattr(given, name) for name in expected} == expected
 
 
+@pytest.mark.parametrize("command", ["solve", "tune"])
+def test_the_solver_suits_the_horizon(command):
+    def named(*words):
+        return parse([command, *words]).solver
+
+    assert named("macro") == named("four_rooms", "--horizon", "5") == named("left_right") == "rspg"
+    assert named("sis") == named("four_rooms") == named("sis", "--horizon", "none") == "stationary"
+    assert named("sis", "--solver", "exact") == "exact"
+
+
+def test_the_solver_suits_the_horizon_of_set():
+    assert parse(["solve", "sis", "--set", "game.horizon=5"]).solver == "rspg"
+    assert parse(["solve", "--set", "game.name=sis"]).solver == "stationary"
+    assert parse(["solve", "sis", "--set", "solver.name=exact"]).solver == "exact"
+
+
 def test_a_choice_is_read_by_name():
     given = parse(["solve", "macro", "--noise-states", "3", "--discretisation", "tauchen"]).game_parameters
     assert given == {"noise_states": 3, "discretisation": "tauchen"}

@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         raise ValueError(f"name a COMMAND: {', '.join(COMMANDS)} (see structmfg --help)")
     if not argv[0].startswith("-"):
         check_name("command", argv[0], COMMANDS)
-    argv, layers, groups = _look_ahead(_arguments_first([_with_hyphens(word) for word in argv]))
+    argv, layers, groups, solver = _look_ahead(_arguments_first([_with_hyphens(word) for word in argv]))
     asks = {"--help", "-h"} & set(argv)
     app = build_app(groups, shown=groups if asks else ())
     try:
@@ -69,7 +69,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     if words is None:
         raise SystemExit(0)
     command, given = words
-    return _arguments(command, given, layers, groups.get(command, []))
+    return _arguments(command, given, layers, groups.get(command, []), solver)
 
 
 def _versions() -> dict[str, str]:
@@ -111,11 +111,12 @@ def _arguments_first(argv: list[str]) -> list[str]:
     return [*arguments, *others]
 
 
-def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, list[OptionGroup]]]:
-    """The arguments with the game in front, the settings from elsewhere, and the options of this game and solver."""
+def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, list[OptionGroup]], str | None]:
+    """The arguments with the game in front, the settings from elsewhere, the options of this game and solver, and the
+    name of the solver; None where there is none yet."""
     command = argv[0]
     if command not in (*_OF_A_GAME, "economy"):
-        return argv, [], {}
+        return argv, [], {}, None
     place = _place_of_game(argv, command)
     if place is not None:
         argv = [command, argv[place], *argv[1:place], *argv[place + 1 :]]
@@ -126,21 +127,24 @@ def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, li
         if (path := _last_value(argv, "--config")) is not None:
             layers.append(read_config(path))
         layers.append(read_assignments(_all_values(argv, "--set"), "--set"))
-    named = {option: _named(layers, option) for option in ("game", "solver", "preset")}
+    named = {option: _named(layers, *_PLACES[option]) for option in ("game", "solver", "preset")}
     game = argv[1] if place is not None else named["game"]
     if game is None:
-        return argv, layers, {}
+        return argv, layers, {}, None
     # Imported here, as they take a second: the help of a command without a game should not wait for them.
     from structmfg.cli.arguments import fields
 
     of_game = fields.economy_group(game) if command == "economy" else fields.game_group(game, command)
-    groups = [of_game]
+    groups, solver = [of_game], None
     if command in ("solve", "plan", "tune"):
-        solver = _last_value(argv, "--solver") or named["solver"] or "rspg"
+        solver = _last_value(argv, "--solver") or named["solver"]
+        if solver is None:
+            horizon = _last_value(argv, "--horizon") or _named(layers, "game", "horizon")
+            solver = "rspg" if command == "plan" else fields.default_solver(game, horizon)
         preset = _last_value(argv, "--preset") or named["preset"] or "default"
         taken = {option.name for option in of_game.options}
         groups += fields.solver_groups(solver, game, preset, taken)
-    return argv, layers, {command: groups}
+    return argv, layers, {command: groups}, solver
 
 
 def _place_of_game(argv: Sequence[str], command: str) -> int | None:
@@ -184,9 +188,8 @@ def _all_values(argv: Sequence[str], option: str) -> list[str]:
     return values
 
 
-def _named(layers: "Sequence[Layer]", option: str) -> str | None:
-    """What the last of the layers that has it says of the game, the solver or the preset."""
-    table, key = _PLACES[option]
+def _named(layers: "Sequence[Layer]", table: str, key: str) -> str | None:
+    """What the last of the layers that has it says at this place, for instance of the name of the game."""
     found = [layer.tables[table][key] for layer in layers if key in layer.tables.get(table, {})]
     return str(found[-1]) if found else None
 
@@ -195,9 +198,13 @@ def _named(layers: "Sequence[Layer]", option: str) -> str | None:
 
 
 def _arguments(
-    command: str, given: Sequence[tuple[Option, Any]], layers: "Sequence[Layer]", groups: Sequence[OptionGroup]
+    command: str,
+    given: Sequence[tuple[Option, Any]],
+    layers: "Sequence[Layer]",
+    groups: Sequence[OptionGroup],
+    solver: str | None,
 ) -> Arguments:
-    """The arguments of a command, from all their origins."""
+    """The arguments of a command, from all their origins, with this solver where they name none."""
     own = [option for group in groups for option in group.options]
     fields = {table: {option.name: option for option in own if option.section == table} for table in ("game", "solver")}
     standard = {option.name: option for option in [*OPTIONS[command], *OUTPUT]}
@@ -212,6 +219,8 @@ def _arguments(
             parameters[option.section][option.name] = value
         else:
             values[option.name] = typed[option.name] = value
+    if values.get("solver", "") is None:
+        values["solver"] = solver
     if "precision" in values:
         check_name("precision", values["precision"], PRECISIONS)
     arguments = Arguments(

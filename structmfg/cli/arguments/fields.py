@@ -16,6 +16,7 @@ from structmfg.cli.economy.registry import ECONOMIES, named_economy
 from structmfg.games import GAMES, OPENSPIEL_PREFIX, Game, make, openspiel_class, parameter_fields, register
 from structmfg.policies import NetworkSettings
 from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, policy_settings, preset
+from structmfg.solvers import default_solver as default_solver_of
 from structmfg.solvers import register as register_solver
 
 AnySolverClass = type[TrainingSolver] | type[TreeSolver]
@@ -105,6 +106,18 @@ def economy_group(name: str) -> OptionGroup:
         for key, each in named_economy(name).parameters.items()
     ]  # fmt: skip
     return OptionGroup(f"Parameters of {name}", "", options)
+
+
+def default_solver(game: str, horizon: str | None) -> str:
+    """The name of the solver for a game by name, with this horizon where one is given.
+
+    Where the game cannot be made without other parameters, it is taken for one with a finite horizon.
+    """
+    try:
+        given = {} if horizon is None else {"horizon": None if horizon == "none" else int(horizon)}
+        return default_solver_of(make(game, **given))
+    except (ValueError, TypeError):
+        return "rspg"
 
 
 def solver_groups(name: str, game: str, preset_name: str, taken: set[str]) -> list[OptionGroup]:
