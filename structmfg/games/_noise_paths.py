@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -98,5 +99,10 @@ def noise_paths(
         raise ValueError(f"sampling {sampling!r} needs a key and num_paths")
     num_paths = check_integer("num_paths", num_paths, at_least=1)
     uniforms = innovations(key, num_paths, finite_horizon(game) + 1, sampling)
-    noise = jax.vmap(lambda u: noise_path(game, u))(uniforms)
-    return NoisePaths(noise, jnp.full(num_paths, 1 / num_paths))
+    return NoisePaths(_driven(game, uniforms), jnp.full(num_paths, 1 / num_paths))
+
+
+@eqx.filter_jit
+def _driven(game: Game, uniforms: Float[Array, "paths length"]) -> Noise:
+    """The noise paths that these innovations drive, by one program for each game and size."""
+    return jax.vmap(lambda row: noise_path(game, row))(uniforms)
