@@ -44,7 +44,10 @@ GAME_NAMES = (
     "trade_crowding",
     "two_beach_bars",
 )
-FOR_EVER = ("four_rooms", "lasry_lions", "rock_paper_scissors", "sis", "two_beach_bars")  # games without a horizon
+# The games whose default solver is not rspg.
+DEFAULT_SOLVERS = {"beach_bar_crowded": "exact"} | dict.fromkeys(
+    ("four_rooms", "lasry_lions", "rock_paper_scissors", "sis", "two_beach_bars"), "stationary"
+)
 STARTS_NO_RUN = ("--resume", "--help", "-h", "--version", "--config", "--set", "--sweep", "--distributed")
 _MAX_NUMBER = 1000  # appended to a folder's name
 
@@ -118,7 +121,7 @@ def _folder_name(argv: Sequence[str]) -> str | None:
     if solver is None:
         if _option(argv, "horizon") is not None:  # which the solver depends on
             return None
-        solver = "stationary" if set(games) & set(FOR_EVER) else "rspg"
+        solver = DEFAULT_SOLVERS.get("".join(games), "rspg")
     plain = re.fullmatch("[a-z_]+", solver) and all(re.fullmatch("[0-9]{1,10}", n) for n in (seed, seeds or "1"))
     if len(games) != 1 or not plain:
         return None

@@ -254,7 +254,8 @@ def _report(arguments: Arguments, job: Job, solutions: Sequence[Solution], displ
         with in_use(arguments.mesh):
             evaluation = reports.evaluate(job.game, solution.policy)
         kinds = tuple(kind for kind, estimate in evaluation.exploitability.items() if estimate)
-        reference = _reference_values(job.game, settings, kinds, log)
+        found = solution if isinstance(job.solver, solvers.TreeSolver) else None
+        reference = _reference_values(job.game, settings, kinds, log, found)
         display.stage("writing the report")
         runs.save_settings(path, settings)
         results.append(runs.save_run(path, settings, job.game, solution, evaluation, reference).result)
@@ -265,14 +266,14 @@ _references: dict[Any, reports.ReferenceValues] = {}  # of this process, for the
 
 
 def _reference_values(
-    game: Game, settings: runs.Settings, kinds: tuple[str, ...], log: Callable[[str], None]
+    game: Game, settings: runs.Settings, kinds: tuple[str, ...], log: Callable[[str], None], found: Solution | None
 ) -> reports.ReferenceValues:
     """What to compare with; measured once for all runs of one game, as the search for the floor may take a minute."""
     made_of = to_json(settings.game_parameters) if dataclasses.is_dataclass(game) else game
     key = (type(game), made_of, settings.solver, settings.information, kinds, settings.precision)
     if key not in _references:
         _references[key] = reports.reference_values(
-            game, settings.solver, kinds=kinds, information=settings.information, log=log
+            game, settings.solver, kinds=kinds, information=settings.information, log=log, found=found
         )
     return _references[key]
 

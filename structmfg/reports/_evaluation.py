@@ -1,5 +1,6 @@
 """Measure a policy: its return, its exploitability of every kind, and the reference values to compare it with."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, get_args
@@ -26,7 +27,7 @@ from structmfg.evaluation import (
 from structmfg.games import Game, check_definition, noise_paths, noise_tree
 from structmfg.policies import Policy, TreePolicy, uniform
 from structmfg.reports._published import Published, published
-from structmfg.solvers import RESULTS
+from structmfg.solvers import RESULTS, Solution
 from structmfg.solvers.exact import ExactEquilibrium
 from structmfg.solvers.loop import Progress, solve
 
@@ -236,6 +237,7 @@ def reference_values(
     information: Information = "public",
     max_seconds: float | None = 60.0,
     log: Callable[[str], None] | None = None,
+    found: Solution | None = None,
 ) -> ReferenceValues:
     """Measure what to compare exploitabilities of these kinds with; `missing` says why a value is not there.
 
@@ -246,6 +248,8 @@ def reference_values(
         information: What the exact equilibrium knows, whose exploitability is the floor.
         max_seconds: The time limit of the search for it, without compilation; None leaves only the limit of its steps.
         log: Called with a sentence before every part that may take long.
+        found: What a solver on the noise tree found with this information: where it is near enough to the exact
+            equilibrium it is taken for that, and none is searched.
 
     Raises:
         ValueError: A kind is unknown, or a number is out of range.
@@ -267,7 +271,7 @@ def reference_values(
     scale = max((estimate.value for estimate in measured.values() if estimate), default=1.0)
     floor: dict[str, float | None] = dict.fromkeys(KINDS)
     try:
-        floor |= _floor(game, kinds, information, scale, max_seconds, log)
+        floor |= _floor(game, kinds, information, scale, max_seconds, log, found)
     except ValueError as error:
         missing["floor"] = str(error)
     else:
@@ -282,10 +286,46 @@ def _floor(
     scale: float,
     max_seconds: float | None,
     log: Callable[[str], None],
+    found: Solution | None,
 ) -> dict[str, float | None]:
     """The exploitability of the exact equilibrium by kind. `ValueError` where it is not found well enough."""
     if game.horizon is None:
         raise ValueError("no floor is sought where nothing is random for all: every equilibrium has exploitability 0")
+    accepted = _FLOOR_ACCEPTED * scale
+    if found is None or _certified(found) > accepted:
+        found = _search(game, information, scale, max_seconds, log)
+    if found.result is RESULTS.uncertified:
+        raise ValueError(f"the exact equilibrium is not certified: {found.result.value}")
+    if (reached := _certified(found)) > accepted:
+        got = f"{reached:.3g}" if math.isfinite(reached) else "nothing finite"
+        raise ValueError(
+            f"the exact equilibrium was not found: its exploitability must be at most {accepted:.3g}, but after "
+            f"{found.stats['steps']} steps and {found.stats['train_seconds']:.0f} s it is {got}"
+        )
+    floor: dict[str, float | None] = {}
+    own_kind = "public" if information == "public" else "non_anticipative"
+    for kind in kinds:
+        if kind == own_kind:
+            floor[kind] = 0.0
+            continue
+        log(f"measuring the floor: {kind}")
+        try:
+            floor[kind] = _exploitability(game, found.policy, kind).value
+        except ValueError:  # not defined for this game
+            floor[kind] = None
+    return floor
+
+
+def _certified(solution: Solution) -> float:
+    """The exploitability that a solver on the noise tree certifies; infinite where it certifies none."""
+    reached = solution.stats.get("exploitability")
+    return math.inf if reached is None or solution.result is RESULTS.uncertified else float(reached)
+
+
+def _search(
+    game: Game, information: Information, scale: float, max_seconds: float | None, log: Callable[[str], None]
+) -> Solution:
+    """The exact equilibrium, or how near to it the search came in its time."""
     solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
     log("compiling the search for the floor")
     tree = noise_tree(game, pad_levels=information == "public")
@@ -303,28 +343,7 @@ def _floor(
         if now >= _FLOOR_PATIENCE and is_hopeless(seen, accepted, left):
             raise KeyboardInterrupt  # which ends the search alone
 
-    solution = solve(game, solver, max_steps=steps, max_seconds=max_seconds, callback=follow, throw=False)
-    reached = solution.stats["exploitability"]
-    if solution.result is RESULTS.uncertified:
-        raise ValueError(f"the exact equilibrium is not certified: {solution.result.value}")
-    if reached is None or reached > accepted:
-        got = "nothing finite" if reached is None else f"{reached:.3g}"
-        raise ValueError(
-            f"the exact equilibrium was not found: its exploitability must be at most {accepted:.3g}, but after "
-            f"{solution.stats['steps']} steps and {solution.stats['train_seconds']:.0f} s it is {got}"
-        )
-    floor: dict[str, float | None] = {}
-    own_kind = "public" if information == "public" else "non_anticipative"
-    for kind in kinds:
-        if kind == own_kind:
-            floor[kind] = 0.0
-            continue
-        log(f"measuring the floor: {kind}")
-        try:
-            floor[kind] = _exploitability(game, solution.policy, kind).value
-        except ValueError:  # not defined for this game
-            floor[kind] = None
-    return floor
+    return solve(game, solver, max_steps=steps, max_seconds=max_seconds, callback=follow, throw=False)
 
 
 def is_hopeless(seen: Sequence[tuple[float, float]], wanted: float, left: float) -> bool:

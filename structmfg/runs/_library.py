@@ -64,7 +64,10 @@ def save(
     save_policy(folder, solution)
     evaluation = reports.evaluate(game, solution.policy)
     kinds = [kind for kind, estimate in evaluation.exploitability.items() if estimate]
-    reference = reports.reference_values(game, solver_name, kinds=kinds, information=settings.information)
+    reference = reports.reference_values(
+        game, solver_name, kinds=kinds, information=settings.information,
+        found=solution if isinstance(solver, TreeSolver) else None,
+    )  # fmt: skip
     return save_run(folder, settings, game, solution, evaluation, reference)
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from structmfg.cli import main
-from structmfg.cli._early import FOR_EVER, GAME_NAMES, prepare
+from structmfg.cli._early import DEFAULT_SOLVERS, GAME_NAMES, prepare
 from structmfg.games import GAMES, make
+from structmfg.solvers import default_solver
 
 SOLVE = ["solve", "left_right", "--solver", "exact", "--iterations", "3"]
 
 
 def test_names_are_those_of_the_games():
     assert sorted(GAME_NAMES) == sorted(GAMES)
-    assert set(FOR_EVER) == {name for name in GAMES if make(name).horizon is None}
+    for name in GAMES:
+        assert DEFAULT_SOLVERS.get(name, "rspg") == default_solver(make(name))
 
 
 @pytest.mark.parametrize(

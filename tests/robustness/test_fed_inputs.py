@@ -223,3 +223,15 @@ def test_the_search_for_a_floor_ends():
     assert any("searching the floor" in line for line in messages)
     with pytest.raises(ValueError, match="max_seconds"):
         reports.reference_values(GAME, "rspg", kinds=["clairvoyant"], max_seconds=0)
+
+
+@pytest.mark.parametrize(("steps", "searched"), [(400, False), (1, True)])
+def test_an_equilibrium_that_was_found_is_the_floor(steps, searched):
+    messages = []
+    found = solve(GAME, ExactEquilibrium(tolerance=1e-8, information="full"), max_steps=steps, throw=False)
+    about = {"kinds": ["clairvoyant", "non_anticipative"], "information": "full", "found": found}
+    floor = reports.reference_values(GAME, "exact", log=messages.append, **about).floor
+    assert any("searching the floor" in line for line in messages) == searched
+    afresh = reports.reference_values(GAME, "exact", **{**about, "found": None}).floor
+    assert floor["non_anticipative"] == afresh["non_anticipative"] == 0
+    assert floor["clairvoyant"] == pytest.approx(afresh["clairvoyant"], abs=1e-6)

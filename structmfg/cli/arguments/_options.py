@@ -81,7 +81,7 @@ def _out(default: str, more: str = "") -> Option:
 
 SOLVE = [
     Option("game", str, f"a game of structmfg games, {OWN}", metavar="GAME", positional=True),
-    Option("solver", str, f"one of structmfg solvers, {OWN}", None, "rspg; stationary without a horizon", "NAME"),
+    Option("solver", str, f"one of structmfg solvers, {OWN}", None, "rspg, but where another suits the game", "NAME"),
     Option("preset", str, "settings that suit the game, or the paper's", "default", "default", "{default,paper}"),
     Option("iterations", int, "number of updates", shown="the preset's"),
     Option("max_seconds", float, "stop the training there, wherever its schedules are"),
@@ -159,7 +159,7 @@ COMPARE = [
 ]
 TUNE = [
     SOLVE[0],
-    Option("solver", str, f"one of structmfg solvers, {OWN}", None, "rspg; stationary without a horizon", "NAME"),
+    Option("solver", str, f"one of structmfg solvers, {OWN}", None, "rspg, but where another suits the game", "NAME"),
     Option("trials", int, "how many trials in all", 30, "30", "N"),
     Option("max_seconds", float, "of training for every trial", 30.0, "30", flag="--seconds"),
     Option("iterations", int, "the most updates of a trial", shown="as many as fill the seconds"),

@@ -112,8 +112,10 @@ def _arguments_first(argv: list[str]) -> list[str]:
 
 
 def _look_ahead(argv: list[str]) -> tuple[list[str], "list[Layer]", dict[str, list[OptionGroup]], str | None]:
-    """The arguments with the game in front, the settings from elsewhere, the options of this game and solver, and the
-    name of the solver; None where there is none yet."""
+    """The arguments with the game in front, the settings from elsewhere, the options of this game and solver, its name.
+
+    The name of the solver is None where no game is named, or the command takes no solver.
+    """
     command = argv[0]
     if command not in (*_OF_A_GAME, "economy"):
         return argv, [], {}, None
