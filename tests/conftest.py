@@ -56,16 +56,29 @@ def pytest_collection_finish():
     gc.freeze()  # what all tests need stays: not looked at again
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_programs():
-    """Drop the compiled programs where they have become many, after a file of tests.
+def _drop_programs(clear=jax.clear_caches):
+    """Drop the compiled programs where they have become many.
 
     Each takes several memory maps, of which Linux gives a process 65530 (vm.max_map_count), and XLA crashes without.
     """
-    yield
     maps = Path("/proc/self/maps")  # only Linux has it
     if not maps.exists() or maps.read_bytes().count(b"\n") > 30_000:
-        jax.clear_caches()
+        clear()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drop programs after a file of tests."""
+    yield
+    _drop_programs()
+
+
+@pytest.fixture(autouse=True)
+def few_programs_of_slow_tests(request):
+    """Drop programs after a slow test, too, as one may compile thousands."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        _drop_programs()
 
 
 @pytest.fixture(params=["float32", "float64"])

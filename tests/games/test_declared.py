@@ -9,7 +9,14 @@ import pytest
 import scipy.optimize
 from helpers.declared_games import ACTIONS, DISCOUNT, HORIZON, PARTS, STATES, Plain, tiny_game
 
-from structmfg.evaluation import best_response, exploitability, market_residuals, policy_gradient, rollout
+from structmfg.evaluation import (
+    best_response,
+    evaluate_paths,
+    exploitability,
+    market_residuals,
+    policy_gradient,
+    rollout,
+)
 from structmfg.games import Game, NoisePaths, PopulationGame, as_vector, from_vector, noise_tree, num_entries
 from structmfg.games._market import clear
 from structmfg.policies import TabularPolicy, from_functions, uniform
@@ -283,6 +290,18 @@ def test_a_steep_end_of_the_bracket_does_not_hide_what_is_left():
     game = type("Steep", (type(tiny_game("price")),), members)(1.0)
     with pytest.raises(ValueError, match="market 0 does not clear at time 0"):
         exploitability(game, uniform(game), kind="non_anticipative")
+
+
+def test_a_market_too_steep_for_single_precision_clears():
+    """Excess demand rises by 1e5 of its ends' values a unit: no number in single precision is near enough to 1/3."""
+    demand = {"excess_demand": lambda self, a, p, joint: jnp.tanh(1e5 * (p - 1 / 3))}
+    game = type("Steep", (type(tiny_game("price")),), demand)(1.0)
+    with jax.enable_x64(False):
+        single = evaluate_paths(game, uniform(game), game.scenarios().noise)
+    double = evaluate_paths(game, uniform(game), game.scenarios().noise)
+    assert single.returns.dtype == "float32"
+    np.testing.assert_array_equal(single.returns, np.float32(double.returns))
+    np.testing.assert_array_equal(single.aggregates.price[:, :-1], np.float32(double.aggregates.price[:, :-1]))
 
 
 def test_two_markets_clear_together_and_the_one_without_a_root_is_named():

@@ -18,6 +18,7 @@ from structmfg.verification.selftest._mutations import Mutation, baseline_game, 
 
 SAMPLES = populations.FAST._replace(rate_sizes=(), rate_replicates=())
 STATISTICAL_CHECKS = ("transitions", "counts", "returns", "noise")
+_FAULTS_IN_MEMORY = 8  # whose programs are kept: each has hundreds, and a process may hold so many memory maps only
 _REJECTION = 1e-3  # probability of more false alarms than are allowed if their rate is the level
 
 
@@ -37,8 +38,6 @@ def self_test(
     - Power: at how many of 20 seeds each statistical check finds a wrong operator.
     - The value of an agent's own past in tiny games, by enumeration; at equilibria too if `deep`.
 
-    Games are verified without compilation, as compiling costs more than such small games do.
-
     Args:
         key: Random key; a fixed one by default.
         deep: Whether to use more seeds, and equilibria.
@@ -57,17 +56,16 @@ def self_test(
             callback(stage)
     basis = (
         f"{len(chosen)} faults in {baseline_game()!r} or in the package's methods, one at a time.",
-        "The worth of a check is the faults that it finds. Games are verified as by `verify`, but at one path, without "
-        "compilation and without the fitted rate.",
+        "The worth of a check is the faults that it finds. Games are verified as by `verify`, but at one path, and "
+        "without the fitted rate.",
     )
     return Report("the verification itself", tuple(done), basis)
 
 
 def _stages(key: PRNGKeyArray, faults: Sequence[Mutation], deep: bool) -> Iterator[Stage]:
-    with jax.disable_jit():
-        yield mutation_tests(key, faults)
-        yield false_alarms(key, 200 if deep else 20)
-        yield power(key, 20)
+    yield mutation_tests(key, faults)
+    yield false_alarms(key, 200 if deep else 20)
+    yield power(key, 20)
     yield private_histories(deep)
 
 
@@ -80,7 +78,11 @@ def _report(key: PRNGKeyArray, fault: Mutation | None = None) -> Report:
 
 def mutation_tests(key: PRNGKeyArray, faults: Sequence[Mutation]) -> Stage:
     """Put in every fault, and collect the checks that find it."""
-    failures = [[result for result in _report(key, fault).results if not result.passed] for fault in faults]
+    failures = []
+    for number, fault in enumerate(faults, 1):
+        failures.append([result for result in _report(key, fault).results if not result.passed])
+        if number % _FAULTS_IN_MEMORY == 0:
+            jax.clear_caches()
     every = [*_report(key).results, *(result for failed in failures for result in failed)]
     checks = list(dict.fromkeys(result.name for result in every))  # some are made only where something raised
     results, rows, finds = [], [], np.zeros((len(faults), len(checks)))
