@@ -65,12 +65,13 @@ def check_game_along(game: Game, steps: Steps, *, max_checked: int = _MAX_CHECKE
     Raises:
         ValueError: If one is not a distribution, or a population does not keep its agents or has not its mass.
     """
-    first = np.flatnonzero(np.asarray(steps.nodes.time) == 0)
-    check_masses(jax.tree.map(lambda x: x[first], steps.nodes))
+    nodes = jax.tree.map(np.asarray, steps.nodes)  # of which some are taken without compilation
+    times = nodes.time
+    first = np.flatnonzero(times == 0)
+    check_masses(jax.tree.map(lambda x: x[first], nodes))
     _check_rows(game, steps, max_checked)
-    check_masses(steps.nodes)
+    check_masses(nodes)
     if game.populations:
-        nodes, times = jax.tree.map(np.asarray, steps.nodes), np.asarray(steps.nodes.time)
         for node in map(int, np.argsort(times, kind="stable")):
             check_block_masses(game.populations, nodes.mean_field[node], place(nodes, node), int(times[node]))
 
@@ -82,7 +83,7 @@ def _check_rows(game: Game, steps: Steps, max_checked: int) -> None:
     nodes = np.unique(steps.before)
     count = int(np.clip(max_checked // size, 1, len(nodes)))
     nodes = nodes[np.unique(np.linspace(0, len(nodes) - 1, count).round().astype(int))]
-    checked = jax.tree.map(lambda x: x[nodes], steps.nodes)
+    checked = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[nodes]), steps.nodes)
     at_once = max(1, min(len(nodes), _MAX_AT_ONCE // size))
     rows, sums, least, kept = jax.tree.map(np.asarray, _rows(game, checked, at_once))
     for node, staying in enumerate(() if kept is None else kept):
@@ -170,7 +171,7 @@ def _rounding(dtype: np.dtype, size: int) -> float:
 
 def _size_of_kernel(game: Game, steps: Steps) -> int:
     """The number of transition probabilities of a node, as lists of successors have them."""
-    one = jax.tree.map(lambda x: x[0], steps.nodes)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), steps.nodes)
     listed = eqx.filter_eval_shape(lambda now: game.kernel(now).successors().probabilities, one)
     return int(np.prod(listed.shape))
 

@@ -26,7 +26,7 @@ from structmfg._checks import as_reals, check_kind, check_reals, check_rows, che
 from structmfg._flags import constants, known_at_once
 from structmfg.games._aggregate import Agents, AggregateState, Noise, NoisePaths, Population, PublicState
 from structmfg.games._content import digest_at_first_use, within_a_class
-from structmfg.games._display import Displayed, evenly_spaced
+from structmfg.games._display import Displayed, evenly_spaced, midpoints
 from structmfg.games._market import clear
 from structmfg.games._noise_chain import MAX_SCENARIOS, NoiseChain
 from structmfg.games._sampling import draw_categorical
@@ -185,8 +185,7 @@ class Game(Displayed, abc.ABC):
 
     def action_positions(self) -> Float[Array, " actions"]:
         """Increasing positions of the actions in (0, 1), for ordered policies; midpoints of equal bins by default."""
-        edges = constants(lambda: jnp.linspace(0.0, 1.0, self.num_actions + 1))
-        return constants(lambda: (edges[1:] + edges[:-1]) / 2)
+        return constants(lambda: midpoints(self.num_actions))
 
     def normalise(self, observation: Float[Array, "*batch observation"]) -> Float[Array, "*batch observation"]:
         """An observation scaled to order one, the input of policy networks; unchanged by default."""

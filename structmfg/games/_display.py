@@ -1,14 +1,23 @@
 """What a game may define for its figures; `examples/own_figure.py` shows how it is used."""
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from structmfg.games._aggregate import AggregateState, Noise
 from structmfg.operators import Grid
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def midpoints(count: int) -> Float[Array, " bins"]:
+    """The midpoints of `count` equal bins of [0, 1]."""
+    edges = jnp.linspace(0.0, 1.0, count + 1)
+    return (edges[1:] + edges[:-1]) / 2
 
 
 def evenly_spaced(count: int) -> Float[Array, " points"]:

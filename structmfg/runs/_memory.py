@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from structmfg._flags import own_rules
 from structmfg._memory import memory_left, no_more_memory
 from structmfg.evaluation import Information
 from structmfg.games import Game
@@ -38,6 +39,7 @@ _SQUARE_BELOW = 1 / 64  # where so small a share would fit, some matrix is taken
 _MAX_SETTINGS, _MAX_TRIES = 2, 4  # settings that are made smaller, and estimates of each
 
 
+@own_rules()
 def estimate_run(
     game: Game, solver: AnySolver, *, max_steps: int, num_seeds: int | None = None, fast_compile: bool = False
 ) -> MemoryEstimate:

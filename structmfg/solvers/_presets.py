@@ -132,7 +132,7 @@ _STRUCTURAL[HuggettShocks] = {
     "gradient_discount": 0.99,
     "max_steps": 350,
 }
-_STRUCTURAL[KrusellSmithGame] = {**_STRUCTURAL[HuggettShocks], "max_steps": 600}
+_STRUCTURAL[KrusellSmithGame] = {**_STRUCTURAL[HuggettShocks], "max_steps": 250}
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
 _STRUCTURAL[Epidemic] = {
     "num_paths": 16,

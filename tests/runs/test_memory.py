@@ -14,7 +14,9 @@ from structmfg._memory import memory_left, memory_use, peak_memory, resident_mem
 from structmfg.benchmarks.memory import SIZES, measure
 from structmfg.cli import main
 from structmfg.games import GAMES, Game, make
-from structmfg.solvers import SOLVERS, ExactEquilibrium, MemoryEstimate, estimate_memory, preset
+from structmfg.solvers import SOLVERS, ExactEquilibrium, MemoryEstimate, estimate_memory, preset, solve
+from structmfg.solvers.loop import _memory as memory_module
+from structmfg.solvers.loop import _training_run as training_module
 from structmfg.solvers.loop._memory import MemoryProfiler, abstract_arrays, least_bytes, size
 
 # Of the games with a size, sizes that no machine holds.
@@ -229,3 +231,26 @@ def test_no_program_holds_tables_of_the_game(game: str, size: dict[str, int]) ->
 def test_estimates_are_within_30_percent(game: str) -> None:
     found = measure(game, SIZES[game][1])
     assert found["estimate"] == pytest.approx(found["measured"], rel=0.3)
+
+
+def test_the_program_that_is_estimated_is_the_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would not be found among the kept programs, and be compiled twice."""
+    programs = []
+
+    def record(module: Any) -> None:
+        lower = module.lower_chunk
+
+        def recorded(*arguments: Any) -> Any:
+            lowered = lower(*arguments)
+            programs.append(lowered.lowered.as_text())
+            return lowered
+
+        monkeypatch.setattr(module, "lower_chunk", recorded)
+
+    record(memory_module)
+    record(training_module)
+    solver = preset(Coin(), "rspg", hidden=2, width=2, depth=1, rank=1, num_paths=2).solver
+    runs.estimate_run(Coin(), solver, max_steps=1)
+    solve(Coin(), solver, max_steps=1, key=jax.random.key(0))
+    estimated, run = programs
+    assert estimated == run

@@ -170,7 +170,7 @@ def start(game: Game, solver: TrainingSolver, keys: Key[Array, " keys"]) -> Guar
 
     def from_key(key: PRNGKeyArray) -> GuardedState:
         state, no = solver.init(game, key), jnp.asarray(False)
-        return GuardedState(state, state, no, jnp.zeros((), int), jnp.ones(()), jnp.full(MAX_ROLLBACKS, -1), no)
+        return GuardedState(state, state, no, jnp.zeros((), int), jnp.ones(()), jnp.full(MAX_ROLLBACKS, -1, int), no)
 
     return _over_keys(from_key, keys)
 
