@@ -230,7 +230,8 @@ def _error_hint(fault: str, hint: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {hint}") from None
     except Exception as error:
-        if jax.process_count() > 1 and type(error).__name__ == "JaxRuntimeError":  # another process has ended
+        lost = type(error).__name__ == "JaxRuntimeError" or "Gloo" in str(error)
+        if lost and jax.process_count() > 1:  # another process has ended
             raise
         raise RuntimeError(f"{fault} ({error}); {hint}") from error
 
