@@ -70,9 +70,9 @@ def test_wrong_folders_are_refused(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    """Solve until converged, with exit code 0; stuck where pure policies go round, with exit code 1."""
+    """Solve by the default solver until converged, with exit code 0; stuck where pure policies go round, with exit code 1."""
     out = tmp_path / "run"
-    arguments = ["--solver", "stationary", "--quiet", "--json"]
+    arguments = ["--quiet", "--json"]
     assert main(["solve", "two_beach_bars", *arguments, "--out", str(out)]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["result"] == "converged"
@@ -90,7 +90,7 @@ def test_command_line(tmp_path, capsys):
     ("arguments", "message"),
     [
         (
-            ["solve", "sis"],
+            ["solve", "sis", "--solver", "rspg"],
             "rspg needs a finite horizon, but the game's horizon is None (infinite): take",
         ),
         (["solve", "sis", "--solver", "exact"], "exact needs a finite horizon"),
