@@ -70,7 +70,7 @@ def test_wrong_folders_are_refused(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    """Solve by the default solver until converged, with exit code 0; stuck where pure policies go round, with exit code 1."""
+    """The default solver converges, with exit code 0; it is stuck where pure policies go round, with exit code 1."""
     out = tmp_path / "run"
     arguments = ["--quiet", "--json"]
     assert main(["solve", "two_beach_bars", *arguments, "--out", str(out)]) == 0
