@@ -78,4 +78,5 @@ def keep_compiled_programs() -> None:
         return
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # A solve compiles hundreds of small programs, which together take longer than the large ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
