@@ -39,7 +39,7 @@ _RETURNS = {"part": "mean return", "structure": "structure", "agents": "agents",
 def study(name: str, updates: int, seed: int, **settings: Any) -> VarianceStudy:
     """The variance study of the network of a game's preset after so many updates."""
     game = make(name)
-    solver, _ = preset(game)
+    solver, _ = preset(game, "rspg")
     assert isinstance(solver, StructuralPolicyGradient)
     policy: Policy = solver.policy
     if updates:

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from structmfg._checks import check_integer, check_key, check_kind, check_name, finite_horizon
+from structmfg._checks import check_integer, check_key, check_name, finite_horizon
 from structmfg._flags import own_rules
 from structmfg.games._aggregate import Noise, NoisePaths
 from structmfg.games._base import Game
 from structmfg.games._sampling import inside_unit_interval
-from structmfg.games._validate import check_game
+from structmfg.games._validate import as_game, check_game
 
 Sampling = Literal["enumerate", "iid", "antithetic", "stratified"]
 
@@ -87,7 +87,7 @@ def noise_paths(
         ValueError: If `sampling` is unknown, `num_paths` is below one, a key is missing, or noise to be enumerated is
             not finite.
     """
-    check_kind("game", game, Game)
+    game = as_game(game)
     check_game(game)
     check_name("sampling", sampling, get_args(Sampling))
     if sampling == "enumerate":

@@ -319,7 +319,8 @@ def _floor(
 def _certified(solution: Solution) -> float:
     """The exploitability that a solver on the noise tree certifies; infinite where it certifies none."""
     reached = solution.stats.get("exploitability")
-    return math.inf if reached is None or solution.result is RESULTS.uncertified else float(reached)
+    nothing = solution.result in (RESULTS.uncertified, RESULTS.nonfinite, RESULTS.invalid)
+    return math.inf if nothing or reached is None or not reached >= 0 else float(reached)
 
 
 def _search(

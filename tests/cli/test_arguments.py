@@ -75,6 +75,17 @@ def test_the_solver_suits_the_horizon(command):
     assert named("sis", "--solver", "exact") == "exact"
 
 
+def test_the_solver_suits_a_game_that_needs_parameters(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import dataclasses, structmfg\n@dataclasses.dataclass(frozen=True)\nclass Own(structmfg.Game):\n"
+        "    cost: float\n    horizon: int | None = None\n"
+    )
+    assert parse(["solve", f"{path}:Own", "--cost", "1"]).solver == "stationary"
+    assert parse(["solve", f"{path}:Own", "--cost", "1", "--horizon", "none"]).solver == "stationary"
+    assert parse(["solve", f"{path}:Own", "--cost", "1", "--horizon", "3"]).solver == "rspg"
+
+
 def test_the_solver_suits_the_horizon_of_set():
     assert parse(["solve", "sis", "--set", "game.horizon=5"]).solver == "rspg"
     assert parse(["solve", "--set", "game.name=sis"]).solver == "stationary"

@@ -262,3 +262,14 @@ def test_copies_forget_what_they_derived():
     assert gain(game) == pytest.approx(0.5)
     game.scale = 2.0
     assert gain(game) == pytest.approx(1.0)
+
+
+def test_noise_of_a_changed_game():
+    game = type("Noisy", (Bets,), {"next_noise": lambda self, noise, uniform, time: noise + self.scale})()
+
+    def last():
+        return smfg.games.noise_paths(game, key=jax.random.key(0), num_paths=2).noise[:, -1].tolist()
+
+    assert last() == [1.0, 1.0]
+    game.scale = 2.0
+    assert last() == [2.0, 2.0]

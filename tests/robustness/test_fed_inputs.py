@@ -225,6 +225,19 @@ def test_the_search_for_a_floor_ends():
         reports.reference_values(GAME, "rspg", kinds=["clairvoyant"], max_seconds=0)
 
 
+@pytest.mark.parametrize("reached", [{"exploitability": float("nan")}, {"exploitability": -1.0}, {}, None])
+def test_a_solution_that_proves_nothing_is_no_floor(reached):
+    messages = []
+    found = solve(GAME, ExactEquilibrium(information="full"), max_steps=400)
+    if reached is None:
+        found = found._replace(result=solvers.RESULTS.nonfinite)
+    else:
+        found = found._replace(stats={"steps": 1, "train_seconds": 0.0, **reached})
+    about = {"kinds": ["non_anticipative"], "information": "full", "found": found}
+    assert reports.reference_values(GAME, "exact", log=messages.append, **about).floor["non_anticipative"] == 0
+    assert any("searching the floor" in line for line in messages)
+
+
 @pytest.mark.parametrize(("steps", "searched"), [(400, False), (1, True)])
 def test_an_equilibrium_that_was_found_is_the_floor(steps, searched):
     messages = []

@@ -111,13 +111,15 @@ def economy_group(name: str) -> OptionGroup:
 def default_solver(game: str, horizon: str | None) -> str:
     """The name of the solver for a game by name, with this horizon where one is given.
 
-    Where the game cannot be made without other parameters, it is taken for one with a finite horizon.
+    Other parameters that are given are not looked at. Where the game cannot be made without them, its class says what
+    the horizon is.
     """
+    for_ever = getattr(game_class(game), "horizon", 0) is None if horizon is None else horizon == "none"
     try:
-        given = {} if horizon is None else {"horizon": None if horizon == "none" else int(horizon)}
+        given = {} if horizon is None else {"horizon": None if for_ever else int(horizon)}
         return default_solver_of(make(game, **given))
     except (ValueError, TypeError):
-        return "rspg"
+        return "stationary" if for_ever else "rspg"
 
 
 def solver_groups(name: str, game: str, preset_name: str, taken: set[str]) -> list[OptionGroup]:

@@ -136,7 +136,7 @@ def variance_study(
     game = as_game(game)
     check_game(game)
     if policy is None or num_paths is None:
-        solver, _ = preset(game)
+        solver, _ = preset(game, "rspg")
         assert isinstance(solver, StructuralPolicyGradient)
         assert isinstance(solver.policy, NetworkPolicy)
         policy, num_paths = (
