@@ -59,8 +59,9 @@ class TreeProblem(eqx.Module):
     Attributes:
         game: The game.
         tree: Its noise tree.
-        aggregates: (K, W); the matrix of the game's aggregates; of public state, actions and price each entry is one.
-        pseudoinverse: (W, K); the pseudoinverse of that matrix.
+        functions: (K, W); the matrix of the game's aggregates; of public state, actions and price each entry is one.
+            None where every entry is one.
+        pseudoinverse: (W, K); the pseudoinverse of that matrix, or None.
         group: (M,); the group of every slot.
         information: Whether policies know the noise so far ("full") or the public observations so far ("public").
         num_groups: The number of groups.
@@ -68,8 +69,8 @@ class TreeProblem(eqx.Module):
 
     game: Game = eqx.field(static=True)
     tree: NoiseTree
-    aggregates: Float[Array, "aggregates entries"]
-    pseudoinverse: Float[Array, "entries aggregates"]
+    functions: Float[Array, "aggregates entries"] | None
+    pseudoinverse: Float[Array, "entries aggregates"] | None
     group: Int[Array, " slots"]
     information: Information = eqx.field(static=True)
     num_groups: int = eqx.field(static=True)
@@ -84,11 +85,22 @@ class TreeProblem(eqx.Module):
         tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
         check_game_at_start(game, tree)
         functions, (group, number) = aggregate_functions(game), groups(tree, information)
+        if functions is None:
+            return cls(game, tree, None, None, jnp.asarray(group), information, number)
         extra = num_entries(game, jax.tree.map(lambda z: z[0], tree.noise)) - game.num_states
         if extra:
             functions = jax.scipy.linalg.block_diag(functions, jnp.eye(extra))
         inverse = jnp.asarray(np.linalg.pinv(np.asarray(functions))) if functions.size else functions.T
         return cls(game, tree, functions, inverse, jnp.asarray(group), information, number)
+
+    def aggregates(self, flow: Flow) -> Float[Array, "slots aggregates"]:
+        """What kernel and reward depend on, at every slot."""
+        return flow if self.functions is None else flow @ self.functions.T
+
+    @property
+    def few_aggregates(self) -> bool:
+        """Whether kernel and reward depend on fewer numbers than the mean field has."""
+        return self.functions is not None and self.functions.shape[0] < self.functions.shape[1]
 
     @property
     def weights(self) -> Float[Array, " decisions"]:

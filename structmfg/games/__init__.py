@@ -36,6 +36,7 @@ from structmfg.games._sampling import (
 from structmfg.games._shapes import check_kernel
 from structmfg.games._validate import (
     aggregate_functions,
+    aggregates_are_mean_field,
     as_game,
     check_definition,
     check_game,
@@ -141,6 +142,7 @@ __all__ = [
     "TradeCrowding",
     "TwoBeachBars",
     "aggregate_functions",
+    "aggregates_are_mean_field",
     "as_game",
     "as_vector",
     "check_block_masses",

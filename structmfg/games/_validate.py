@@ -263,12 +263,16 @@ def _masses_and_row_sums(game: Game, noise: Noise) -> tuple[Array, Array, Array 
     return mean_field, kernel.expect(jnp.ones(game.num_states)), kept_in_blocks(game.populations, kernel)
 
 
-def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
+def aggregate_functions(game: Game) -> Float[Array, "aggregates states"] | None:
     """The matrix (K, S) of a game's aggregates, which are linear functions of the mean field.
+
+    None stands for the identity, where the aggregates are the whole mean field: a matrix would hold S^2 numbers.
 
     Raises:
         ValueError: If they are not linear.
     """
+    if aggregates_are_mean_field(game):
+        return None
     matrix, worst = _linear_part(game)
     if not worst <= 1e-6 * (1 + np.max(np.abs(matrix), initial=0)):
         raise ValueError(
@@ -276,6 +280,12 @@ def aggregate_functions(game: Game) -> Float[Array, "aggregates states"]:
             "mean field where agents interact through something else"
         )
     return matrix
+
+
+def aggregates_are_mean_field(game: Game) -> bool:
+    """Whether `game.aggregates` returns the mean field as it is."""
+    program = jax.make_jaxpr(game.aggregates)(jnp.zeros(game.num_states)).jaxpr
+    return program.outvars == program.invars
 
 
 @eqx.filter_jit

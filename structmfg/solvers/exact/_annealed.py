@@ -76,9 +76,8 @@ class Annealed(eqx.Module):
         """The state of the uniform policy; the first temperature is the spread of its action values."""
         policy, flow = problem.play(problem.uniform())
         gain, best, spread = problem.gains(flow, problem.occupancy(flow, policy))
-        count = problem.aggregates.shape[0]
-        first = jnp.maximum(spread * (_WITHOUT_INTERACTION if count == 0 else 1.0), jnp.finfo(flow.dtype).tiny ** 0.5)
-        guess = flow @ problem.aggregates.T
+        guess = problem.aggregates(flow)
+        first = jnp.maximum(spread * (1.0 if guess.size else _WITHOUT_INTERACTION), jnp.finfo(flow.dtype).tiny ** 0.5)
         history = jnp.zeros((self.memory, *guess.shape))
         start = Point(flow, first)
         return AnnealedState(
@@ -101,7 +100,7 @@ class Annealed(eqx.Module):
         """The state after one evaluation of F, and Anderson's step or another temperature."""
         temperature = state.now.temperature
         policy, flow = problem.play(respond(problem, state.now))
-        reached = flow @ problem.aggregates.T
+        reached = problem.aggregates(flow)
         residual = reached - state.guess
         scale = jnp.max(jnp.abs(reached), axis=0) + jnp.finfo(flow.dtype).tiny
         error = jnp.max(jnp.abs(residual) / scale, initial=0.0)
@@ -201,8 +200,9 @@ def lift(problem: TreeProblem, flow: Flow, aggregates: Float[Array, "slots aggre
 
     Only aggregates matter, so masses may be negative, except where the aggregates are the whole mean field.
     """
-    lifted = flow + (aggregates - flow @ problem.aggregates.T) @ problem.pseudoinverse.T
-    if problem.aggregates.shape[0] < problem.aggregates.shape[1]:
+    change = aggregates - problem.aggregates(flow)
+    lifted = flow + (change if problem.pseudoinverse is None else change @ problem.pseudoinverse.T)
+    if problem.few_aggregates:
         return lifted
     masses = jnp.maximum(problem.mean_fields(lifted), 0)
     others = lifted[:, problem.game.num_states :]
@@ -216,8 +216,10 @@ def _where(which: Array, yes: Any, no: Any) -> Any:
 def _bounded(problem: TreeProblem, guess: Float[Array, "slots aggregates"]) -> Float[Array, "slots aggregates"]:
     """The guess, moved to within the aggregates that distributions can have; what is no mean field has no bounds."""
     states = problem.game.num_states
-    count = len(problem.aggregates) - (problem.aggregates.shape[1] - states)
-    functions = problem.aggregates[:count, :states]
+    if problem.functions is None:
+        return jnp.concatenate([jnp.clip(guess[:, :states], 0, 1), guess[:, states:]], axis=-1)
+    count = len(problem.functions) - (problem.functions.shape[1] - states)
+    functions = problem.functions[:count, :states]
     of_mean_field = jnp.clip(guess[:, :count], jnp.min(functions, axis=1), jnp.max(functions, axis=1))
     return jnp.concatenate([of_mean_field, guess[:, count:]], axis=-1)
 

@@ -133,7 +133,7 @@ def _point(problem: TreeProblem, state: CurveState, place: Float[Array, " place"
 def _residual(problem: TreeProblem, state: CurveState, place: Float[Array, " place"]) -> Float[Array, " residuals"]:
     """F(x; lambda) - x."""
     _, flow = problem.play(respond(problem, _point(problem, state, place)))
-    return (flow @ problem.aggregates.T).ravel() - place[:-1]
+    return problem.aggregates(flow).ravel() - place[:-1]
 
 
 def _attempted(problem: TreeProblem, state: CurveState, on_the_way: Measured, wanted: Bool[Array, ""]) -> Measured:

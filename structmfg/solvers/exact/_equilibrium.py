@@ -58,8 +58,7 @@ class ExactEquilibrium(TreeSolver):
         _check_mirror(self.stiffness, self.cycle)
 
     def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated | Continuation:
-        few_aggregates = problem.aggregates.shape[0] < problem.aggregates.shape[1]
-        if self.method == "annealed" or (self.method == "auto" and few_aggregates):
+        if self.method == "annealed" or (self.method == "auto" and problem.few_aggregates):
             return Annealed(self.rate, self.memory)
         if self.method == "newton":
             return Continuation()

@@ -19,7 +19,15 @@ from structmfg._checks import check_integer
 from structmfg._flags import own_rules
 from structmfg._memory import memory_left, memory_use
 from structmfg.evaluation import Information, TreeProblem, groups, public_sets
-from structmfg.games import Game, NoiseTree, as_game, noise_paths, noise_tree, num_entries
+from structmfg.games import (
+    Game,
+    NoiseTree,
+    aggregates_are_mean_field,
+    as_game,
+    noise_paths,
+    noise_tree,
+    num_entries,
+)
 from structmfg.policies import Policy
 from structmfg.solvers._base import AnySolver, StationarySolver, TrainingSolver, TreeSolver
 from structmfg.solvers.gradient import StructuralSolver
@@ -244,13 +252,15 @@ def _abstract_problem(
 ) -> TreeProblem:
     """What `TreeProblem.of` returns, without the aggregates' matrix and its pseudoinverse."""
     tree = noise_tree(game, pad_levels=information == "public") if tree is None else tree
+    numbers, num_groups = groups(tree, information)
+    group = jnp.asarray(numbers)
+    if aggregates_are_mean_field(game):
+        return results(lambda: TreeProblem(game, tree, None, None, group, information, num_groups))
     mean_field = jax.ShapeDtypeStruct((game.num_states,), float)
     count = jax.eval_shape(lambda mu: jnp.asarray(game.aggregates(mu), float), mean_field).shape[0]
     entries = num_entries(game, jax.tree.map(lambda z: z[0], tree.noise))
     matrix = np.broadcast_to(0.0, (count + entries - game.num_states, entries))
     profiler.record(phase, held, [matrix] * _PSEUDOINVERSE_ARRAYS)
-    numbers, num_groups = groups(tree, information)
-    group = jnp.asarray(numbers)
     return results(lambda matrix: TreeProblem(game, tree, matrix, matrix.T, group, information, num_groups), matrix)
 
 
