@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from structmfg.evaluation._declared import Declared, inspect_declared_along
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
@@ -21,12 +22,15 @@ def batch_size(game: Game) -> int:
 
 
 @eqx.filter_jit
-def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateState, Float[Array, "paths states"]]:
-    """The aggregate states along N noise paths, and the values (N, S) of a policy at t = 0."""
+def path_values(
+    game: Game, policy: Policy, noise: Noise
+) -> tuple[AggregateState, Float[Array, "paths states"], Declared]:
+    """The aggregate states along N noise paths, the values (N, S) of a policy at t = 0, and what was declared there."""
 
-    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array]:
+    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Declared]:
         trajectory = rollout(game, policy, path)
-        return trajectory.aggregates, policy_values(game, trajectory.aggregates, trajectory.policy)[0]
+        values = policy_values(game, trajectory.aggregates, trajectory.policy)[0]
+        return trajectory.aggregates, values, inspect_declared_along(game, trajectory, policy)
 
     return whole(map_over_paths(along, noise, policy, batch_size=batch_size(game)))
 
@@ -34,18 +38,19 @@ def path_values(game: Game, policy: Policy, noise: Noise) -> tuple[AggregateStat
 @eqx.filter_jit
 def clairvoyant_gains(
     game: Game, policy: Policy, noise: Noise, at_all_times: bool = False
-) -> tuple[AggregateState, Array, Array]:
+) -> tuple[AggregateState, Array, Array, Declared]:
     """The aggregate states along noise paths; the clairvoyant best values (N, S) at t = 0, and the gains (N, S).
 
-    With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
+    And what was declared there. With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
     """
 
-    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Array]:
+    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Array, Declared]:
         trajectory = rollout(game, policy, path)
         values, gains, later = _clairvoyant_gains_along(
             game, trajectory.aggregates, trajectory.policy, at_all_times=at_all_times
         )
-        return trajectory.aggregates, values, gains if later is None else later
+        declared = inspect_declared_along(game, trajectory, policy)
+        return trajectory.aggregates, values, gains if later is None else later, declared
 
     return whole(map_over_paths(along, noise, policy, batch_size=batch_size(game)))
 

@@ -1,12 +1,14 @@
 """Checks of what a game declares beyond (mu, z, t), along the aggregate states that a policy reaches."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from structmfg.evaluation._paths import rollout, steps
+from structmfg.evaluation._paths import Trajectory, rollout, steps
 from structmfg.games import AggregateState, Game, Noise, market_tolerance
 from structmfg.policies import Policy, TabularPolicy
 
@@ -34,19 +36,60 @@ def market_residuals(game: Game, policy: Policy, noise: Noise) -> Float[Array, "
     return jax.lax.map(along, noise)
 
 
-def check_declared_along(game: Game, policy: Policy, noise: Noise) -> None:
-    """Check allowed actions and markets along N noise paths, leading axes (N, T+1); see `check_declared`."""
+class Declared(NamedTuple):
+    """What tells whether allowed actions and markets are as they must be, at one or more aggregate states.
+
+    Attributes:
+        excess: (..., P); the excess demand at the prices; None in a game without markets.
+        tolerance: (..., P); up to which it counts as zero.
+        blocked: (..., S); whether no action is allowed; None in a game that allows all.
+        misplaced: (..., S); the first action that is not allowed but has mass in a policy table that was given; or -1.
+    """
+
+    excess: Float[Array, "*at markets"] | None = None
+    tolerance: Float[Array, "*at markets"] | None = None
+    blocked: Bool[Array, "*at states"] | None = None
+    misplaced: Int[Array, "*at states"] | None = None
+
+
+def inspect_declared(
+    game: Game, aggregate: AggregateState, table: Float[Array, "states actions"], policy: Policy | None = None
+) -> Declared:
+    """What `refuse_declared` needs to know of one aggregate state, after agents acted.
+
+    Args:
+        game: The game.
+        aggregate: The aggregate state, with price and actions.
+        table: What the population plays there, as far as it is allowed.
+        policy: The policy that was given: a table with mass on what is not allowed is refused.
+    """
+    found = Declared()
+    if (allowed := game.allowed(aggregate)) is not None:
+        found = found._replace(blocked=~jnp.any(allowed, axis=-1))
+        if isinstance(policy, TabularPolicy) and not policy.within_allowed:
+            stray = (policy.table[aggregate.time] > 0) & ~allowed
+            found = found._replace(misplaced=jnp.where(jnp.any(stray, axis=-1), jnp.argmax(stray, axis=-1), -1))
+    if "price" in game.declared:
+        excess, tolerance = _market(game, aggregate, table)
+        found = found._replace(excess=excess, tolerance=tolerance)
+    return found
+
+
+def inspect_declared_along(game: Game, trajectory: Trajectory, policy: Policy) -> Declared:
+    """The same at every step of a path, leading axis T; of a game that declares nothing, nothing."""
+    if not game.declared:
+        return Declared()
+    now = steps(trajectory.aggregates)[0]
+    return jax.lax.map(lambda at: inspect_declared(game, at[0], at[1], policy), (now, trajectory.policy))
+
+
+def refuse_declared_along(game: Game, aggregates: AggregateState, found: Declared, policy: Policy) -> None:
+    """Raise `ValueError` for what was found along N paths, leading axes (N, T); see `refuse_declared`."""
     if not game.declared:
         return
-    for path in range(len(jax.tree.leaves(noise)[0])):
-        nodes, tables = _along(game, policy, jax.tree.map(lambda z, i=path: z[i], noise))
-        check_declared(game, nodes, tables, policy)
-
-
-@eqx.filter_jit
-def _along(game: Game, policy: Policy, path: Noise) -> tuple[AggregateState, Float[Array, "times states actions"]]:
-    trajectory = rollout(game, policy, path)
-    return steps(trajectory.aggregates)[0], trajectory.policy
+    nodes = jax.tree.map(lambda x: x[:, :-1], aggregates)
+    nodes, found = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), (nodes, found))
+    refuse_declared(game, nodes, found, policy)
 
 
 def check_declared(
@@ -58,45 +101,56 @@ def check_declared(
         game: The game.
         nodes: The aggregate states, with price and actions. Only as many of the first as there are tables are checked.
         tables: What the population plays at each, as far as it is allowed.
-        policy: The policy that was given: a table with mass on what is not allowed is refused.
+        policy: The policy that was given; see `inspect_declared`.
+
+    Raises:
+        ValueError: See `refuse_declared`.
+    """
+    if game.declared:
+        nodes = jax.tree.map(lambda x: x[: len(tables)], nodes)
+        refuse_declared(game, nodes, _inspect_nodes(game, nodes, tables, policy), policy)
+
+
+@eqx.filter_jit
+def _inspect_nodes(
+    game: Game, nodes: AggregateState, tables: Float[Array, "nodes states actions"], policy: Policy | None
+) -> Declared:
+    return jax.lax.map(lambda at: inspect_declared(game, at[0], at[1], policy), (nodes, tables))
+
+
+def refuse_declared(game: Game, nodes: AggregateState, found: Declared, policy: Policy | None = None) -> None:
+    """Raise `ValueError` if what was found at aggregate states (K, ...) is not as it must be.
 
     Raises:
         ValueError: If a state has no allowed action, a table has mass on one that is not allowed, or a market does not
             clear.
     """
-    nodes = jax.tree.map(lambda x: x[: len(tables)], nodes)
-    if "allowed" in game.declared:
-        allowed = np.asarray(_allowed(game, nodes))
-        if len(faults := np.argwhere(~allowed.any(-1))):
-            node, state = map(int, faults[0])
-            raise ValueError(
-                f"at least one action must be allowed in every state, but in state {state} {place(nodes, node)} none is"
-            )
-        if isinstance(policy, TabularPolicy) and not policy.within_allowed:
-            _check_mass(nodes, np.asarray(policy.table), allowed)
-    if "price" in game.declared:
-        _check_markets(game, nodes, tables)
-
-
-def _check_mass(nodes: AggregateState, table: np.ndarray, allowed: np.ndarray) -> None:
-    given = table[np.asarray(nodes.time)]
-    if len(faults := np.argwhere((given > 0) & ~allowed)):
-        node, state, action = map(int, faults[0])
+    if found.blocked is not None and len(faults := np.argwhere(np.asarray(found.blocked))):
+        node, state = map(int, faults[0])
         raise ValueError(
-            f"a policy table must have no mass on actions that are not allowed, but has {given[node, state, action]:g} "
+            f"at least one action must be allowed in every state, but in state {state} {place(nodes, node)} none is"
+        )
+    if found.misplaced is not None and len(faults := np.argwhere(np.asarray(found.misplaced) >= 0)):
+        assert isinstance(policy, TabularPolicy)
+        node, state = map(int, faults[0])
+        action = int(found.misplaced[node, state])
+        mass = float(policy.table[int(nodes.time[node]), state, action])
+        raise ValueError(
+            f"a policy table must have no mass on actions that are not allowed, but has {mass:g} "
             f"in state {state} on action {action} {place(nodes, node)}"
         )
-
-
-def _check_markets(game: Game, nodes: AggregateState, tables: Float[Array, "nodes states actions"]) -> None:
     _check_roots(game, nodes)
-    residuals, tolerance = map(np.asarray, _markets(game, nodes, tables))
-    if len(faults := np.argwhere(~(np.abs(residuals) <= tolerance))):
+    if found.excess is not None:
+        _check_cleared(nodes, np.asarray(found.excess), np.asarray(found.tolerance))
+
+
+def _check_cleared(nodes: AggregateState, excess: np.ndarray, tolerance: np.ndarray) -> None:
+    if len(faults := np.argwhere(~(np.abs(excess) <= tolerance))):
         node, market = map(int, faults[0])
         prices = np.asarray(nodes.price)
         raise ValueError(
             f"market {market} does not clear {place(nodes, node)}: at the price {prices[node, market]:g} "
-            f"excess demand is {residuals[node, market]:.3g}, so it jumps there or does not depend on the price"
+            f"excess demand is {excess[node, market]:.3g}, so it jumps there or does not depend on the price"
         )
 
 
@@ -150,17 +204,7 @@ def _market(game: Game, aggregate: AggregateState, table: Float[Array, "states a
 
 
 @eqx.filter_jit
-def _markets(game: Game, nodes: AggregateState, tables: Float[Array, "nodes states actions"]) -> tuple[Array, Array]:
-    return jax.lax.map(lambda x: _market(game, *x), (nodes, tables))
-
-
-@eqx.filter_jit
 def _bracket(game: Game, node: AggregateState) -> tuple[Array, Array]:
     bracket = game.price_bracket(node.before_acting())
     assert bracket is not None
     return bracket
-
-
-@eqx.filter_jit
-def _allowed(game: Game, nodes: AggregateState) -> Bool[Array, "nodes states actions"]:
-    return jax.lax.map(game.allowed, nodes)

@@ -18,7 +18,6 @@ from structmfg._checks import check_integer, check_key, finite_horizon
 from structmfg._flags import own_rules
 from structmfg._statistics import studentised_interval
 from structmfg.evaluation._best_response import Estimate
-from structmfg.evaluation._declared import check_declared_along
 from structmfg.evaluation._exploitability import in_double
 from structmfg.evaluation._inspection import check_game_along, describe_nonfinite, steps_on_paths
 from structmfg.evaluation.bounds._basis import DescribeState, noise_chain, num_monomials, training_noise
@@ -182,8 +181,6 @@ def exploitability_bounds(
     check_law(game, check)
     faced = as_policy(game, policy)
     training = training_noise(game, training_key, num_training_paths)
-    with jax.enable_x64(_fits_in_double(game)):
-        check_declared_along(game, *_in_precision_of_fit(game, (faced, training)))
     paths = noise_paths(game, key=key, num_paths=num_paths, sampling="stratified").noise
     keys = training_key, step_key
     found, fitted, aggregates = _swept(game, faced, training, paths, keys, degree, features)

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from structmfg.evaluation._along_paths import batch_size
+from structmfg.evaluation._declared import Declared, inspect_declared_along, refuse_declared_along
 from structmfg.evaluation._paths import Trajectory, rollout, steps
 from structmfg.evaluation.bounds._basis import Basis, DescribeState, describe, interpolation, mean_reward
 from structmfg.games import AggregateState, Game, Noise
@@ -86,9 +87,8 @@ class PathBounds(NamedTuple):
     errors: Float[Array, "2 features"]
 
 
-def positions(game: Game, policy: Policy, noise: Noise) -> Positions:
+def positions(game: Game, policy: Policy, trajectory: Trajectory) -> Positions:
     """Where a policy leads along one noise path; its action probabilities are not kept."""
-    trajectory = rollout(game, policy, noise)
     now, _ = steps(trajectory.aggregates)
     signals = jax.vmap(policy.signal)(now.as_observed(), trajectory.observations)
     return Positions(trajectory.aggregates, policy.histories(signals))
@@ -113,8 +113,12 @@ def fit(
         own: The user's numbers, or None; see `Basis`.
         noise: The noise of the training paths.
         key: A key of `jax.random`.
+
+    Raises:
+        ValueError: If allowed actions or markets are not as they must be along the paths.
     """
-    visited, numbers = _visited(game, policy, own, noise)
+    visited, numbers, declared = _visited(game, policy, own, noise)
+    refuse_declared_along(game, visited.aggregates, declared, policy)
     basis = interpolation(game, degree, own, numbers)
     return _values(game, policy, basis, visited, key), visited.aggregates, numbers
 
@@ -122,12 +126,16 @@ def fit(
 @eqx.filter_jit
 def _visited(
     game: Game, policy: Policy, own: DescribeState | None, noise: Noise
-) -> tuple[Positions, Float[Array, "paths times numbers"]]:
-    """Where the policy leads along training paths, and the numbers that describe it."""
-    visited = map_over_paths(
-        lambda path, policy: positions(game, policy, path), noise, policy, batch_size=batch_size(game)
-    )
-    return whole((visited, jax.vmap(jax.vmap(lambda aggregate: describe(game, own, aggregate)))(visited.aggregates)))
+) -> tuple[Positions, Float[Array, "paths times numbers"], Declared]:
+    """Where the policy leads along training paths, the numbers that describe it, and what was declared there."""
+
+    def along(path: Noise, policy: Policy) -> tuple[Positions, Declared]:
+        trajectory = rollout(game, policy, path)
+        return positions(game, policy, trajectory), inspect_declared_along(game, trajectory, policy)
+
+    visited, declared = map_over_paths(along, noise, policy, batch_size=batch_size(game))
+    numbers = jax.vmap(jax.vmap(lambda aggregate: describe(game, own, aggregate)))(visited.aggregates)
+    return whole((visited, numbers, declared))
 
 
 @eqx.filter_jit
