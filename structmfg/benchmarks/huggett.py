@@ -32,6 +32,7 @@ PUBLISHED = {  # mean and deviation of the interest rate by productivity
     1.0942: (0.0188, 0.0016),
 }
 _HELD_OUT_KEY = 20_261_121
+_STEPS, _PATHS_PER_UPDATE = 350, 4  # unless asked otherwise
 _COLUMNS = {
     "productivity": "z", "periods": "periods", "mean": "mean r", "deviation": "deviation",
     "published": "published", "published_deviation": "deviation there",
@@ -66,9 +67,9 @@ def run(parameters: dict[str, Any], *, steps: int, evaluations: int, seed: int, 
         return Estimate.of(np.asarray(best_response_gains(game, policy, held_out)))
 
     reference = measure(uniform(game)).value
-    solver, max_steps = preset(game, "rspg")
+    solver, max_steps = preset(game, "rspg", num_paths=_PATHS_PER_UPDATE, max_steps=steps or _STEPS)
     solution = solve(
-        game, solver, key=jax.random.key(seed), max_steps=steps or max_steps, evaluate=measure, evaluations=evaluations
+        game, solver, key=jax.random.key(seed), max_steps=max_steps, evaluate=measure, evaluations=evaluations
     )
     curve = [(point.step, point.train_seconds, point.value) for point in solution.stats["checkpoints"]]
     reached = [seconds for _, seconds, value in curve if value <= 1e-2 * reference]
@@ -83,7 +84,9 @@ def run(parameters: dict[str, Any], *, steps: int, evaluations: int, seed: int, 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = script_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=0, help="updates; those of the preset unless given")
+    parser.add_argument(
+        "--steps", type=int, default=0, help=f"updates, of {_PATHS_PER_UPDATE} paths; {_STEPS} unless given"
+    )
     parser.add_argument("--evaluations", type=int, default=10, help="how often exploitability is measured")
     parser.add_argument("--paths", type=int, default=64, help="noise paths on which interest rates are measured")
     parser.add_argument("--seed", type=int, default=0)

@@ -125,12 +125,12 @@ _STRUCTURAL: dict[type[Game], dict[str, Any]] = {
     },
 }
 _STRUCTURAL[HuggettShocks] = {
-    "num_paths": 4,
+    "num_paths": 2,
     "learning_rate": 1e-2,
     "temperature": 0.03,
     "final_temperature": 1e-4,
     "gradient_discount": 0.99,
-    "max_steps": 350,
+    "max_steps": 60,
 }
 _STRUCTURAL[KrusellSmithGame] = {**_STRUCTURAL[HuggettShocks], "max_steps": 250}
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
