@@ -28,8 +28,9 @@ PYTEST = $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 demo: $(INSTALLED)
 	$(BIN)/structmfg solve beach_bar --seed 0
 
-test: lint
-	$(PYTEST)
+# Side by side, as mypy needs one core.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory --jobs=2 lint fast
 
 test-all: lint
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m ""

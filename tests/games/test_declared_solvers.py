@@ -30,6 +30,10 @@ def test_every_solver_runs(name):
     """And plays only what is allowed: else its exploitability would be huge, or a number that is none."""
     game = tiny_game(*PARTS)
     chosen = preset(game, name, **SMALL.get(name, {}))
+    if name in ("mf_omo", "occupation_inclusion"):
+        with pytest.raises(ValueError, match="interact through the mean field alone, but Tiny declares"):
+            solve(game, chosen.solver, max_steps=3)
+        game = tiny_game("allowed")
     assert estimate_memory(game, chosen.solver, max_steps=3).total > 0
     solution = solve(game, chosen.solver, max_steps=3, key=jax.random.key(0), throw=False)
     assert solution.result.name in ("completed", "not_converged")

@@ -178,7 +178,7 @@ class Mine(ArrayGame):
 
 
 @pytest.mark.slow
-def test_run_folders_of_arrays_and_of_populations(tmp_path):
+def test_run_folders_of_arrays_and_of_populations(tmp_path, unchecked):
     """They hold the report, which tells the gains by population; a class of one's own can be loaded."""
     solution = solve(Mine(), ExactEquilibrium(tolerance=1e-4), max_steps=500)
     run = smfg.save(Mine(), solution, tmp_path / "mine")

@@ -24,7 +24,8 @@ LEARNING = {
 
 
 # `test_snapshots.py` has a run of M-OMD end in the same numbers again.
-@pytest.mark.parametrize("kind", [IPPO, pytest.param(MunchausenOMD, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [IPPO, MunchausenOMD])
 def test_numbers_depend_on_the_key_alone(kind):
     game = Coin()
     solver = tiny_solver(kind, game)

@@ -248,6 +248,7 @@ def test_gains_are_measured_on_other_games():
     assert gains.std() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_response_learns_from_games_where_it_pays():
     """Luck bends the cost mu^3, so that the best response to the mean field goes to the wrong side."""
     game, count = Sides(costs=(1.0, 1.76)), 4

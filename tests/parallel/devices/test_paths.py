@@ -24,11 +24,9 @@ def trained(name, mesh, steps=4, **settings):
     return vector(solution.policy), solution
 
 
-# `test_same_bits.py` and `test_processes.py` train and measure beach_bar as well.
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("beach_bar", "linear_quadratic")]
-
-
-@pytest.mark.parametrize("name", ["macro", *SLOW])
+# `test_same_bits.py` and `test_processes.py` train beach_bar on several devices as well.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["macro", "beach_bar", "linear_quadratic"])
 def test_training_does_not_depend_on_the_number_of_devices(name):
     alone, _ = trained(name, None, sampling="iid")
     shared, solution = trained(name, make_mesh(paths=4), sampling="iid")
@@ -80,7 +78,8 @@ def test_maps_over_paths_keep_their_order():
     np.testing.assert_array_equal(found, 2 * numbers + 1)
 
 
-@pytest.mark.parametrize("name", ["macro", SLOW[0]])  # paths that are drawn, and all paths of a tree
+# Paths that are drawn, and all paths of a tree.
+@pytest.mark.parametrize("name", ["macro", pytest.param("beach_bar", marks=pytest.mark.slow)])
 def test_exploitability_is_the_same(name):
     game = games.make(name, **SMALL[name])
     policy = policies.recurrent(game, **NETWORK).initialised(jax.random.key(2))
