@@ -15,7 +15,7 @@ from structmfg.cli import main
 from structmfg.games import make
 from structmfg.reports import ReferenceValues
 from structmfg.runs import load_run
-from structmfg.solvers import Estimate
+from structmfg.solvers import Estimate, preset
 
 GAME = make("left_right")
 pytestmark = pytest.mark.usefixtures("blank_figures", "measured_once", "programs_kept")
@@ -48,13 +48,25 @@ def clocked(solver, seed, *points):
 
 @pytest.mark.parametrize("max_steps", [1, 2, 15, 16, 1000])
 def test_checkpoints_are_closer_at_the_start(max_steps):
-    steps = _runs.checkpoint_steps(max_steps)
+    steps = _runs.checkpoint_steps(preset(GAME, "spg").solver, max_steps)
     assert steps[-1] == max_steps
     assert steps[0] >= 1
     assert sorted(set(steps)) == steps
     if max_steps == 1000:
         assert (np.diff(steps, 2) >= -1).all()
         assert len(steps) == 16
+        assert _runs.checkpoint_steps(preset(GAME, "exact").solver, max_steps) == [
+            1,
+            2,
+            4,
+            8,
+            16,
+            32,
+            64,
+            128,
+            256,
+            512,
+        ]
 
 
 def test_summary_by_hand():

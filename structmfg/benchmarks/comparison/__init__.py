@@ -7,7 +7,7 @@ an interrupt; each run in it is a run folder that `structmfg evaluate` reads.
 
 from structmfg._statistics import Band, band, mean_and_half_width, time_to
 from structmfg.benchmarks.comparison._compare import Comparison, compare
-from structmfg.benchmarks.comparison._plan import FILE, ClockPlan, steps_to_fill
+from structmfg.benchmarks.comparison._plan import FILE, ClockPlan, steps_to_fill, steps_within
 from structmfg.benchmarks.comparison._report import bracket, speed_up
 from structmfg.benchmarks.comparison._runs import ClockedRun
 
@@ -23,5 +23,6 @@ __all__ = [
     "mean_and_half_width",
     "speed_up",
     "steps_to_fill",
+    "steps_within",
     "time_to",
 ]

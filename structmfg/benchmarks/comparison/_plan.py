@@ -22,6 +22,7 @@ from structmfg.solvers.loop import Progress, solve
 FILE = "plan.json"
 _TRIAL_SHARE = 0.1  # of the clock: the time of a trial, which does not count
 _MIN_TRIAL_SECONDS = 1.0
+_MAX_STEPS = 10**6
 _FILLED_SHARE = 0.97  # of the clock: the rest is for slower moments, which would cut a schedule short
 
 
@@ -143,9 +144,12 @@ def _time_solver(
 
 
 def steps_within(game: Game, solver: str, seconds: float, **settings: Any) -> int:
-    """The number of updates that fills so many seconds, by a trial; for solvers on a noise tree, the preset's."""
-    chosen, max_steps = preset(game, solver, **settings)
-    return max_steps if isinstance(chosen, TreeSolver) else steps_to_fill(game, chosen, seconds)
+    """The number of updates that fills so many seconds, by a trial.
+
+    Solvers on a noise tree have no schedule that would have to fill the seconds: more updates than are ever made.
+    """
+    chosen = preset(game, solver, **settings).solver
+    return _MAX_STEPS if isinstance(chosen, TreeSolver) else steps_to_fill(game, chosen, seconds)
 
 
 def steps_to_fill(
@@ -168,7 +172,13 @@ def steps_to_fill(
 
     seconds_of_trial = max(_TRIAL_SHARE * seconds, _MIN_TRIAL_SECONDS)
     solution = solve(
-        game, solver, key=jax.random.key(0), max_steps=10**6, max_seconds=seconds_of_trial, callback=follow, throw=False
+        game,
+        solver,
+        key=jax.random.key(0),
+        max_steps=_MAX_STEPS,
+        max_seconds=seconds_of_trial,
+        callback=follow,
+        throw=False,
     )
     if callback is not None and solution.result is RESULTS.interrupted:
         raise KeyboardInterrupt

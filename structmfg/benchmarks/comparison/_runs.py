@@ -17,7 +17,7 @@ from structmfg._results import SOLVE_RESULTS
 from structmfg.benchmarks.comparison._plan import ClockPlan
 from structmfg.games import Game
 from structmfg.policies import Policy
-from structmfg.solvers import preset
+from structmfg.solvers import TrainingSolver, TreeSolver, preset
 from structmfg.solvers.loop import Progress, Snapshots, solve
 
 FILE = "learning_curve.json"
@@ -131,7 +131,7 @@ def train(
             max_steps=max_steps,
             max_seconds=plan.max_seconds,
             evaluate=reports.checkpoint_evaluation(game),
-            evaluations=checkpoint_steps(max_steps),
+            evaluations=checkpoint_steps(chosen, max_steps),
             callback=callback,
             snapshots=snapshots,
             throw=False,
@@ -177,8 +177,13 @@ def _final(game: Game, policy: Policy) -> tuple[tuple[float, float], tuple[float
     return (estimate.value, estimate.stderr), evaluation.non_anticipative
 
 
-def checkpoint_steps(max_steps: int) -> list[int]:
-    """The updates at which a policy is evaluated: squares, which are closer together at the start."""
+def checkpoint_steps(solver: TrainingSolver | TreeSolver, max_steps: int) -> list[int]:
+    """The updates at which a policy is evaluated: squares, which are closer together at the start.
+
+    On a noise tree it is not known how many updates are made: powers of two.
+    """
+    if isinstance(solver, TreeSolver):
+        return [2**power for power in range(max_steps.bit_length())]
     squares = np.linspace(0, 1, _CHECKPOINTS + 1)[1:] ** 2
     return sorted({max(1, round(max_steps * share)) for share in squares})
 

@@ -11,16 +11,14 @@ from pathlib import Path
 import jax
 
 from structmfg._files import write_json
-from structmfg.benchmarks.comparison import steps_to_fill
+from structmfg.benchmarks.comparison import steps_within
 from structmfg.benchmarks.every_game._entry import Entry, check_suits
 from structmfg.benchmarks.every_game._imported import library_of, solvers_of
 from structmfg.benchmarks.imports import PeerLibrary
 from structmfg.evaluation import exploitability
 from structmfg.games import Game
 from structmfg.policies import Policy, uniform
-from structmfg.solvers import TreeSolver, preset, solve
-
-_MAX_STEPS = 10**6
+from structmfg.solvers import preset, solve
 
 
 def measured(entry: Entry, library: PeerLibrary, max_seconds: float) -> Entry:
@@ -40,14 +38,11 @@ def measured(entry: Entry, library: PeerLibrary, max_seconds: float) -> Entry:
         check_suits(game, entry.solver)
     except ValueError as error:
         return entry._replace(status="not for it", reason=str(error))
-    chosen = preset(game, entry.solver).solver
-    # Solvers on noise trees have no schedule that would have to fill the seconds.
-    max_steps = _MAX_STEPS if isinstance(chosen, TreeSolver) else steps_to_fill(game, chosen, max_seconds)
     solution = solve(
         game,
-        chosen,
+        preset(game, entry.solver).solver,
         key=jax.random.key(0),
-        max_steps=max_steps,
+        max_steps=steps_within(game, entry.solver, max_seconds),
         max_seconds=max_seconds,
         throw=False,
     )
