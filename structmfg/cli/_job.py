@@ -124,7 +124,10 @@ def begin(arguments: Arguments) -> Job:
     many = arguments.seeds is not None
     seeds = range(arguments.seed, arguments.seed + (check_integer("seeds", arguments.seeds, at_least=1) if many else 1))
     if many and not isinstance(chosen.solver, solvers.TrainingSolver):
-        raise ValueError(f"{arguments.solver} draws nothing at random: --seeds is for solvers that train")
+        raise ValueError(
+            f"the solver {arguments.solver} draws nothing at random: --seeds is for solvers that train, such as "
+            "--solver rspg"
+        )
     all_settings = [
         Settings.of(
             game,

@@ -327,7 +327,10 @@ def preset(
     check_horizon(game, solver, kind)
     check_present_names(kind, overrides)
     if name == "paper" and solver not in ("rspg", "spg"):
-        raise ValueError(f"preset {name!r} is for rspg and spg; {solver} has only the default one")
+        raise ValueError(
+            f"preset {name!r} is for rspg and spg; the solver here, {solver}, has only the default one: name another "
+            "solver, or leave the preset out"
+        )
     if issubclass(kind, TreeSolver):
         if policy is not None:
             raise ValueError(f"{solver} trains no policy, so it takes none")
