@@ -137,3 +137,20 @@ def test_public_sets_and_their_policy(name, double):
         assert bool(sets.same_information_set[first, second % tree.block]) == together
         assert int(sets.members[first]) in nodes[t]
     assert not policy.informed
+
+
+class GarnetByMatrix(smfg.games.Garnet):
+    """Of the same aggregates, which are computed: they are kept as a matrix and its pseudoinverse."""
+
+    def aggregates(self, mean_field):
+        return 1.0 * mean_field
+
+
+def test_the_whole_mean_field_needs_no_matrix(double):
+    plain, computed = (kind(num_states=8, horizon=3) for kind in (smfg.games.Garnet, GarnetByMatrix))
+    problem, by_matrix = (TreeProblem.of(game, "full") for game in (plain, computed))
+    assert problem.functions is None
+    assert by_matrix.functions.shape == (8, 8)
+    solver = smfg.solvers.ExactEquilibrium(method="annealed")
+    one, other = (smfg.solvers.solve(game, solver, max_steps=20).policy.logits for game in (plain, computed))
+    np.testing.assert_allclose(one, other, atol=1e-6)
