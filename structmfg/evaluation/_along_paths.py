@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from structmfg.evaluation._declared import Declared, inspect_declared_along
+from structmfg.evaluation._declared import Findings, inspect_declared_along
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
@@ -24,10 +24,10 @@ def batch_size(game: Game) -> int:
 @eqx.filter_jit
 def path_values(
     game: Game, policy: Policy, noise: Noise
-) -> tuple[AggregateState, Float[Array, "paths states"], Declared]:
-    """The aggregate states along N noise paths, the values (N, S) of a policy at t = 0, and what was declared there."""
+) -> tuple[AggregateState, Float[Array, "paths states"], Findings]:
+    """The aggregate states along N noise paths, the values (N, S) of a policy at t = 0, and findings to be checked."""
 
-    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Declared]:
+    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Findings]:
         trajectory = rollout(game, policy, path)
         values = policy_values(game, trajectory.aggregates, trajectory.policy)[0]
         return trajectory.aggregates, values, inspect_declared_along(game, trajectory, policy)
@@ -38,13 +38,13 @@ def path_values(
 @eqx.filter_jit
 def clairvoyant_gains(
     game: Game, policy: Policy, noise: Noise, at_all_times: bool = False
-) -> tuple[AggregateState, Array, Array, Declared]:
-    """The aggregate states along noise paths; the clairvoyant best values (N, S) at t = 0, and the gains (N, S).
+) -> tuple[AggregateState, Array, Array, Findings]:
+    """The aggregate states along noise paths; clairvoyant best values (N, S) at t = 0, gains (N, S), and findings.
 
-    And what was declared there. With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
+    The findings are for `refuse_declared_along`. With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
     """
 
-    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Array, Declared]:
+    def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Array, Findings]:
         trajectory = rollout(game, policy, path)
         values, gains, later = _clairvoyant_gains_along(
             game, trajectory.aggregates, trajectory.policy, at_all_times=at_all_times

@@ -36,7 +36,7 @@ def market_residuals(game: Game, policy: Policy, noise: Noise) -> Float[Array, "
     return jax.lax.map(along, noise)
 
 
-class Declared(NamedTuple):
+class Findings(NamedTuple):
     """What tells whether allowed actions and markets are as they must be, at one or more aggregate states.
 
     Attributes:
@@ -54,7 +54,7 @@ class Declared(NamedTuple):
 
 def inspect_declared(
     game: Game, aggregate: AggregateState, table: Float[Array, "states actions"], policy: Policy | None = None
-) -> Declared:
+) -> Findings:
     """What `refuse_declared` needs to know of one aggregate state, after agents acted.
 
     Args:
@@ -63,7 +63,7 @@ def inspect_declared(
         table: What the population plays there, as far as it is allowed.
         policy: The policy that was given: a table with mass on what is not allowed is refused.
     """
-    found = Declared()
+    found = Findings()
     if (allowed := game.allowed(aggregate)) is not None:
         found = found._replace(blocked=~jnp.any(allowed, axis=-1))
         if isinstance(policy, TabularPolicy) and not policy.within_allowed:
@@ -75,15 +75,15 @@ def inspect_declared(
     return found
 
 
-def inspect_declared_along(game: Game, trajectory: Trajectory, policy: Policy) -> Declared:
+def inspect_declared_along(game: Game, trajectory: Trajectory, policy: Policy) -> Findings:
     """The same at every step of a path, leading axis T; of a game that declares nothing, nothing."""
     if not game.declared:
-        return Declared()
+        return Findings()
     now = steps(trajectory.aggregates)[0]
     return jax.lax.map(lambda at: inspect_declared(game, at[0], at[1], policy), (now, trajectory.policy))
 
 
-def refuse_declared_along(game: Game, aggregates: AggregateState, found: Declared, policy: Policy) -> None:
+def refuse_declared_along(game: Game, aggregates: AggregateState, found: Findings, policy: Policy) -> None:
     """Raise `ValueError` for what was found along N paths, leading axes (N, T); see `refuse_declared`."""
     if not game.declared:
         return
@@ -114,11 +114,11 @@ def check_declared(
 @eqx.filter_jit
 def _inspect_nodes(
     game: Game, nodes: AggregateState, tables: Float[Array, "nodes states actions"], policy: Policy | None
-) -> Declared:
+) -> Findings:
     return jax.lax.map(lambda at: inspect_declared(game, at[0], at[1], policy), (nodes, tables))
 
 
-def refuse_declared(game: Game, nodes: AggregateState, found: Declared, policy: Policy | None = None) -> None:
+def refuse_declared(game: Game, nodes: AggregateState, found: Findings, policy: Policy | None = None) -> None:
     """Raise `ValueError` if what was found at aggregate states (K, ...) is not as it must be.
 
     Raises:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from structmfg.evaluation._along_paths import batch_size
-from structmfg.evaluation._declared import Declared, inspect_declared_along, refuse_declared_along
+from structmfg.evaluation._declared import Findings, inspect_declared_along, refuse_declared_along
 from structmfg.evaluation._paths import Trajectory, rollout, steps
 from structmfg.evaluation.bounds._basis import Basis, DescribeState, describe, interpolation, mean_reward
 from structmfg.games import AggregateState, Game, Noise
@@ -126,10 +126,10 @@ def fit(
 @eqx.filter_jit
 def _visited(
     game: Game, policy: Policy, own: DescribeState | None, noise: Noise
-) -> tuple[Positions, Float[Array, "paths times numbers"], Declared]:
-    """Where the policy leads along training paths, the numbers that describe it, and what was declared there."""
+) -> tuple[Positions, Float[Array, "paths times numbers"], Findings]:
+    """Where the policy leads along training paths, the numbers that describe it, and findings to be checked."""
 
-    def along(path: Noise, policy: Policy) -> tuple[Positions, Declared]:
+    def along(path: Noise, policy: Policy) -> tuple[Positions, Findings]:
         trajectory = rollout(game, policy, path)
         return positions(game, policy, trajectory), inspect_declared_along(game, trajectory, policy)
 
