@@ -41,7 +41,8 @@ def clairvoyant_gains(
 ) -> tuple[AggregateState, Array, Array, Findings]:
     """The aggregate states along noise paths; clairvoyant best values (N, S) at t = 0, gains (N, S), and findings.
 
-    The findings are for `refuse_declared_along`. With `at_all_times` the gains are those from every t = 0..T-1 on, (N, T, S).
+    The findings are for `refuse_declared_along`. With `at_all_times` the gains are those from every t = 0..T-1 on,
+    (N, T, S).
     """
 
     def along(path: Noise, policy: Policy) -> tuple[AggregateState, Array, Array, Findings]:
