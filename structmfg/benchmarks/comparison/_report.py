@@ -20,7 +20,7 @@ def render(result: dict[str, Any], pictures: Sequence[Picture]) -> str:
         source=SOURCE,
         groups={
             "Game": {name: in_words(value) for name, value in result["game_parameters"].items()},
-            "Updates planned": result["steps"],
+            "Most updates": result["steps"],
             "Versions": result["versions"],
         },
         overrides=(),

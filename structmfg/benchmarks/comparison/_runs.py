@@ -180,10 +180,11 @@ def _final(game: Game, policy: Policy) -> tuple[tuple[float, float], tuple[float
 def checkpoint_steps(solver: TrainingSolver | TreeSolver, max_steps: int) -> list[int]:
     """The updates at which a policy is evaluated: squares, which are closer together at the start.
 
-    On a noise tree it is not known how many updates are made: powers of two.
+    On a noise tree it is not known how many updates are made: powers of 1.6, which are odd and even, so that a cycle of
+    two shows.
     """
     if isinstance(solver, TreeSolver):
-        return [2**power for power in range(max_steps.bit_length())]
+        return sorted({round(1.6**power) for power in range(int(np.log(max_steps) / np.log(1.6)) + 1)})
     squares = np.linspace(0, 1, _CHECKPOINTS + 1)[1:] ** 2
     return sorted({max(1, round(max_steps * share)) for share in squares})
 
