@@ -11,13 +11,23 @@ from helpers.declared_games import ACTIONS, DISCOUNT, HORIZON, PARTS, STATES, Pl
 
 from structmfg.evaluation import (
     best_response,
+    clairvoyant_response_over_time,
     evaluate_paths,
     exploitability,
     market_residuals,
     policy_gradient,
     rollout,
 )
-from structmfg.games import Game, NoisePaths, PopulationGame, as_vector, from_vector, noise_tree, num_entries
+from structmfg.games import (
+    Game,
+    NoisePaths,
+    PopulationGame,
+    as_vector,
+    from_vector,
+    noise_paths,
+    noise_tree,
+    num_entries,
+)
 from structmfg.games._market import clear
 from structmfg.policies import TabularPolicy, from_functions, uniform
 from structmfg.solvers import RSPG, ExactEquilibrium, FictitiousPlay, FixedPoint, OnlineMirrorDescent, solve
@@ -279,6 +289,23 @@ def test_faulty_declarations_are_refused(method, given, message):
         exploitability(faulty, uniform(faulty), kind="non_anticipative")
     with pytest.raises(ValueError, match=message):
         exploitability(faulty, uniform(faulty))
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("allowed", lambda self, a: jnp.zeros((STATES, ACTIONS), bool), "in state 0 at time 0 .* none is"),
+        ("excess_demand", lambda self, a, p, joint: jnp.sign(p - 0.3), "market 0 does not clear at time 0"),
+    ],
+)  # fmt: skip
+def test_faults_are_refused_along_paths(method, given, message):
+    game = tiny_game("allowed", "price")
+    faulty = type("Faulty", (type(game),), {method: given})(1.0)
+    paths = noise_paths(faulty, key=jax.random.key(0), num_paths=2)
+    with pytest.raises(ValueError, match=message):
+        clairvoyant_response_over_time(faulty, uniform(faulty), paths)
+    with pytest.raises(ValueError, match=message):
+        evaluate_paths(faulty, uniform(faulty), paths.noise)
 
 
 def test_a_steep_end_of_the_bracket_does_not_hide_what_is_left():
