@@ -18,16 +18,7 @@ from structmfg.evaluation import (
     policy_gradient,
     rollout,
 )
-from structmfg.games import (
-    Game,
-    NoisePaths,
-    PopulationGame,
-    as_vector,
-    from_vector,
-    noise_paths,
-    noise_tree,
-    num_entries,
-)
+from structmfg.games import Game, NoisePaths, PopulationGame, as_vector, from_vector, noise_tree, num_entries
 from structmfg.games._market import clear
 from structmfg.policies import TabularPolicy, from_functions, uniform
 from structmfg.solvers import RSPG, ExactEquilibrium, FictitiousPlay, FixedPoint, OnlineMirrorDescent, solve
@@ -301,7 +292,7 @@ def test_faulty_declarations_are_refused(method, given, message):
 def test_faults_are_refused_along_paths(method, given, message):
     game = tiny_game("allowed", "price")
     faulty = type("Faulty", (type(game),), {method: given})(1.0)
-    paths = noise_paths(faulty, key=jax.random.key(0), num_paths=2)
+    paths = faulty.scenarios()
     with pytest.raises(ValueError, match=message):
         clairvoyant_response_over_time(faulty, uniform(faulty), paths)
     with pytest.raises(ValueError, match=message):
