@@ -190,9 +190,8 @@ def test_every_game_is_measured() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "solver", sorted(SOLVERS.keys() - {"stationary", "tabular_spg"})
-)  # of another horizon, and with tables of a size of their own
+# Without the solver of games that go on for ever, and the one whose tables have a size of their own.
+@pytest.mark.parametrize("solver", sorted(SOLVERS.keys() - {"stationary", "tabular_spg"}))
 def test_every_solver_is_estimated_and_refused(solver: str) -> None:
     """With real estimates: the setting suggested is one that passes."""
     game = make("crowd_modelling", num_states=5 * 10**8)
