@@ -252,7 +252,7 @@ def test_mass_on_what_is_not_allowed_is_refused(table):
     game = tiny_game("allowed")
     with pytest.raises(ValueError, match=r"has 0.5 in state 2 on action 1 at time 0 with common noise 1"):
         exploitability(game, np.full((STATES, ACTIONS), 0.5))
-    with pytest.raises(ValueError, match=r"has 0.5 in state 2 on action 1 at time 0"):
+    with pytest.raises(ValueError, match=r"has 0.5 in state 2 on action 1 at time 2 with common noise 1"):
         evaluate_paths(game, np.full((STATES, ACTIONS), 0.5), game.scenarios().noise)
     policy = uniform(game)
     path = rollout(game, policy, jnp.asarray([1, 1, 0, 0]))
