@@ -213,6 +213,13 @@ def test_crowd_modelling(wide):
         certified(smfg.games.make("crowd_modelling"), ExactEquilibrium())
 
 
+def test_rewards_that_jump():
+    """With travel times cut off to whole steps averages need not be near an equilibrium, and cycles go up and down."""
+    game = smfg.games.make("routing", time_step=0.05, horizon=100, rounding="down")
+    solution = certified(game, ExactEquilibrium(method="mirror", stiffness=1.0), 1000)
+    assert solution.stats["exploitability"] == 0
+
+
 @pytest.mark.slow
 def test_crowded_beach():
     game = smfg.games.make("beach_bar_crowded", num_states=15, horizon=8)

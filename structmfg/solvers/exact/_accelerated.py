@@ -7,8 +7,8 @@ A mirror step is the best response to fixed mean fields that pays KL divergence 
 one soft sweep backward (online mirror descent; Perolat et al. 2021, arXiv 2103.00623). Unlike a soft fixed point it
 needs no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 2008; Hanzely, Richtarik & Xiao 2021,
 doi:10.1007/s10589-021-00273-8), lambda = stiffness * theta_k and theta_k = 2 / (k + 2), and restarts at the end of
-cycles that get longer, it takes about the square root of the number of steps. A group whose exploitability does not
-fall over a cycle gets a greater stiffness, and shorter cycles again.
+cycles that get longer, it takes about the square root of the number of steps. A group whose exploitability at the end
+of a cycle is above nine tenths of the least one at a restart so far gets a greater stiffness, and shorter cycles again.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from structmfg.evaluation import Certificate, Flow, Table, TreeProblem, soft
 
-_MOST_LEFT = 0.9  # a cycle that leaves more than this share of the exploitability has failed
+_MOST_LEFT = 0.9  # a cycle that leaves more than this share of the least exploitability has failed
 _STIFFEN = 1.6  # the factor of the stiffness after a cycle that failed
 STEPS_PER_CERTIFICATE = 20
 LEAST_PROBABILITY = 1e-250  # below that, an action could not come back
@@ -32,7 +32,7 @@ class AcceleratedState(NamedTuple):
     Attributes:
         occupancy, flow: The averaged occupancies and their mean fields.
         policy, mirror_flow: The policy of the mirror iterate, and its mean fields.
-        stiffness, before: The stiffness, and the exploitability at the last restart.
+        stiffness, before: The stiffness, and the least exploitability at a restart so far.
         step, cycle: The step within the cycle, and the number of the cycle.
         gain, mean_return, best: The least exploitability so far, and the return and the policy that have it.
     """
@@ -116,7 +116,7 @@ class Accelerated(eqx.Module):
             policy=jnp.where(of_node, policy, state.policy),
             mirror_flow=jnp.where(of_slot, flow, state.mirror_flow),
             stiffness=jnp.where(failed, _STIFFEN * state.stiffness, state.stiffness),
-            before=jnp.where(over, certificate.gain, state.before),
+            before=jnp.where(over, jnp.fmin(state.before, certificate.gain), state.before),
             step=jnp.where(over, 0, state.step),
             cycle=jnp.where(failed, state.cycle // 2, state.cycle + over),
             gain=jnp.where(better, gain, state.gain),

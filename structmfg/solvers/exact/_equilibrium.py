@@ -93,7 +93,7 @@ class AcceleratedMirrorDescent(TreeSolver):
 
     Attributes:
         stiffness: In units of the reward, the inverse of a learning rate; None for an estimate. It grows after a cycle
-            that left more than nine tenths of the exploitability.
+            that left more than nine tenths of the least one at a restart so far.
         cycle: The steps to the first restart.
         tolerance, information: See `TreeSolver`.
 
