@@ -102,7 +102,7 @@ class Epidemic(Game):
     @property
     def _next_level(self) -> Int[Array, "states 3"]:
         """The number of the level after every action."""
-        return jnp.clip(self._level[:, None] + jnp.asarray(_MOVES), 0, self.num_levels - 1)
+        return jnp.clip(self._level[:, None] + jnp.asarray(_MOVES, int), 0, self.num_levels - 1)
 
     @property
     def _compartment(self) -> Int[Array, " states"]:

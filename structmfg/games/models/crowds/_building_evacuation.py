@@ -74,7 +74,7 @@ class BuildingEvacuation(NoiselessGame):
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         state = jnp.arange(self.num_states)
         floor, i, j = state // (self.length * self.width), state // self.width % self.length, state % self.width
-        steps = jnp.asarray(_STEPS)
+        steps = jnp.asarray(_STEPS, int)
         to_i = jnp.clip(i[:, None] + steps[:, 0], 0, self.length - 1)
         to_j = jnp.clip(j[:, None] + steps[:, 1], 0, self.width - 1)
         walked = (floor[:, None] * self.length + to_i) * self.width + to_j

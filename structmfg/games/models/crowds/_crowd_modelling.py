@@ -60,14 +60,15 @@ class CrowdModelling(NoiselessGame):
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         """The chosen step, then a random one: 3 + 3 successors a cell instead of 9."""
-        targets = ((jnp.arange(self.num_states)[:, None] + jnp.asarray(_STEPS)) % self.num_states)[:, :, None]
+        targets = ((jnp.arange(self.num_states)[:, None] + jnp.asarray(_STEPS, int)) % self.num_states)[:, :, None]
         step = SuccessorKernel(targets, jnp.ones(targets.shape))
         return step >> step.under(jnp.full(targets.shape[:2], 1 / len(_STEPS)))
 
     @override
     def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """The chosen step and a random one, round the ring."""
-        return (states + jnp.asarray(_STEPS)[actions] + jax.random.randint(key, states.shape, -1, 2)) % self.num_states
+        random = jax.random.randint(key, states.shape, -1, 2)
+        return (states + jnp.asarray(_STEPS, int)[actions] + random) % self.num_states
 
     @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:

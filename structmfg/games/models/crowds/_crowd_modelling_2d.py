@@ -126,7 +126,7 @@ class CrowdModelling2d(NoiselessGame):
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         """The chosen step, then a random one: 5 + 5 successors a cell instead of 25."""
-        targets = jnp.asarray(self._steps[0])[:, :, None]
+        targets = jnp.asarray(self._steps[0], int)[:, :, None]
         step = SuccessorKernel(targets, jnp.ones(targets.shape), checks=False)
         return step >> step.under(self._chances)
 
@@ -153,7 +153,7 @@ class CrowdModelling2d(NoiselessGame):
 
     def _after(self, states: Agents, steps: Agents) -> Agents:
         rows, columns = self.walls.shape
-        up, right = jnp.asarray(_STEPS).T[:, steps]
+        up, right = jnp.asarray(_STEPS, int).T[:, steps]
         row, column = (states // columns + up) % rows, (states % columns + right) % columns
         return jnp.where(jnp.asarray(self.walls)[row, column], states, row * columns + column)
 

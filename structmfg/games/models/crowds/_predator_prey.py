@@ -107,7 +107,7 @@ class PredatorPrey(NoiselessGame):
     @override
     def move_agents(self, aggregate: AggregateState, states: Agents, actions: Agents, key: PRNGKeyArray) -> Agents:
         """The chosen step and, with probability `noise`, one to a random neighbour, round the torus."""
-        moves, (whether, where) = jnp.asarray(_MOVES), jax.random.split(key)
+        moves, (whether, where) = jnp.asarray(_MOVES, int), jax.random.split(key)
         goes = jax.random.uniform(whether, states.shape) < self.noise
         chance = jnp.where(goes, jax.random.randint(where, states.shape, 1, len(_MOVES)), 0)
         shift = moves[actions] + moves[chance]

@@ -105,12 +105,12 @@ class ElectricityStorage(Game):
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         level = jnp.arange(self.num_levels)[:, None]
-        targets = jnp.clip(level + jnp.asarray(_MOVES), 0, self.num_levels - 1)[:, :, None]
+        targets = jnp.clip(level + jnp.asarray(_MOVES, int), 0, self.num_levels - 1)[:, :, None]
         return SuccessorKernel(targets, jnp.ones(targets.shape), checks=False)
 
     @override
     def allowed(self, aggregate: AggregateState) -> Bool[Array, "states actions"]:
-        after = jnp.arange(self.num_levels)[:, None] + jnp.asarray(_MOVES)
+        after = jnp.arange(self.num_levels)[:, None] + jnp.asarray(_MOVES, int)
         return (after >= 0) & (after < self.num_levels)
 
     @property

@@ -66,7 +66,7 @@ class Garnet(NoiselessGame):
     @override
     def kernel(self, aggregate: AggregateState) -> TransitionKernel:
         successors, probabilities, _ = self._tables
-        return SuccessorKernel(jnp.asarray(successors), jnp.asarray(probabilities, float), checks=False)
+        return SuccessorKernel(jnp.asarray(successors, int), jnp.asarray(probabilities, float), checks=False)
 
     @override
     def reward(self, aggregate: AggregateState, following: AggregateState) -> Float[Array, "states actions"]:

@@ -153,12 +153,12 @@ class Routing(Game):
         steps = self.travel_times(aggregate.actions, aggregate.noise) / self.time_step + _ROUNDING
         most = jnp.asarray(states.most, float)
         whole = jnp.minimum(jnp.maximum(jnp.floor(steps), 1.0), most)
-        entry = jnp.append(jnp.asarray(states.first) + whole.astype(int) - 1, 0)
-        blocks = jnp.asarray(states.destination * states.block)[:, None]
+        entry = jnp.append(jnp.asarray(states.first, int) + whole.astype(int) - 1, 0)
+        blocks = jnp.asarray(states.destination * states.block, int)[:, None]
         index = jnp.arange(self.num_states)
-        onward = jnp.where(jnp.asarray(states.wait) > 0, index - 1, index)[:, None]
+        onward = jnp.where(jnp.asarray(states.wait, int) > 0, index - 1, index)[:, None]
         arrived = blocks + states.block - 1
-        choice = jnp.asarray(states.choice)
+        choice = jnp.asarray(states.choice, int)
         targets = jnp.where(choice < len(self.roads.links), blocks + entry[choice], onward)
         targets = jnp.where(jnp.asarray(states.leaves), arrived, targets)[:, :, None]
         if self.rounding == "down":
@@ -193,7 +193,7 @@ class Routing(Game):
         links = len(self.roads.links)
         return (
             self.roads.cars
-            * jnp.zeros(links + 1, mean_field.dtype).at[jnp.asarray(self._states.link)].add(mean_field)[:links]
+            * jnp.zeros(links + 1, mean_field.dtype).at[jnp.asarray(self._states.link, int)].add(mean_field)[:links]
         )
 
     @property
