@@ -5,6 +5,7 @@ What is imported under its own name, `x as x`, serves other rooms of the package
 # ruff: isort: skip_file
 
 from structmfg.evaluation._along_paths import (
+    calls_over_cores as calls_over_cores,
     clairvoyant_gains as clairvoyant_gains,
     clairvoyant_gains_on_tree as clairvoyant_gains_on_tree,
 )
@@ -28,7 +29,7 @@ from structmfg.evaluation._exploitability import (
     best_response_gains,
     best_response_on_tree as best_response_on_tree,
     best_values as best_values,
-    clairvoyant_response_over_time as clairvoyant_response_over_time,
+    clairvoyant_response as clairvoyant_response,
     compiled_unroll as compiled_unroll,
     evaluate_paths,
     exploitability,

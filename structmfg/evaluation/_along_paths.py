@@ -1,24 +1,41 @@
 """Compiled evaluations along many noise paths: values of a policy, and gains of clairvoyant best responses."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from structmfg.evaluation._declared import Findings, inspect_declared_along
 from structmfg.evaluation._paths import policy_values, rollout, steps
 from structmfg.evaluation._tree_sweeps import Flow, Table
 from structmfg.games import AggregateState, Game, Noise, NoiseTree, from_vector
-from structmfg.parallel import map_over_paths, spread, whole
+from structmfg.parallel import map_over_cores, map_over_paths, shares_of_cores, spread, whole
 from structmfg.policies import Policy
 
 _MAX_BATCH = 4  # noise paths that are evaluated side by side
-_MAX_BATCH_ENTRIES = 2**25  # entries of the policies on these paths
+_MAX_BATCH_ENTRIES = 2**25  # entries of the policies on these paths, and on those of all calls at once
 
 
 def batch_size(game: Game) -> int:
     """The number of noise paths to evaluate side by side."""
     return max(1, min(_MAX_BATCH, _MAX_BATCH_ENTRIES // (game.horizon * game.num_states * game.num_actions)))
+
+
+def over_cores(game: Game, program: Callable[..., PyTree], *arguments: Any, mapped: Sequence[int]) -> PyTree:
+    """What one of these programs returns, from calls for a few paths each; see `parallel.map_over_cores`."""
+    return map_over_cores(program, arguments, mapped=mapped, batch_size=batch_size(game), at_once=_at_once(game))
+
+
+def calls_over_cores(game: Game, num_paths: int) -> tuple[int, int]:
+    """For how many paths each call of `over_cores` is, and how many run at once; see `parallel.shares_of_cores`."""
+    return shares_of_cores(num_paths, batch_size(game), _at_once(game))
+
+
+def _at_once(game: Game) -> int:
+    return max(1, _MAX_BATCH_ENTRIES // (batch_size(game) * game.horizon * game.num_states * game.num_actions))
 
 
 @eqx.filter_jit

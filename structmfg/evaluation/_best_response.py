@@ -113,9 +113,14 @@ class BestResponse(NamedTuple):
         return np.sum(self.mean_field * self.gains, axis=-1)
 
     @property
+    def returns(self) -> Float[np.ndarray, " paths"]:
+        """The mean return (N,) of the policy over the population, on every path."""
+        return np.sum(self.mean_field * self.policy_values, axis=-1)
+
+    @property
     def mean_return(self) -> float:
         """The mean return of the policy over paths and the population."""
-        return float(self.probabilities @ np.sum(self.mean_field * self.policy_values, axis=-1))
+        return float(self.probabilities @ self.returns)
 
     @property
     def exploitability(self) -> float:
@@ -138,5 +143,9 @@ class BestResponse(NamedTuple):
     @property
     def returns_by_population(self) -> dict[str, float]:
         """Of each of several populations, by name, the mean return of one of its agents; else empty."""
-        returns = means_by_population(self.populations, self.mean_field * self.policy_values)
-        return {name: float(self.probabilities @ each) for name, each in returns.items()}
+        return {name: float(self.probabilities @ each) for name, each in self.returns_by_population_and_path.items()}
+
+    @property
+    def returns_by_population_and_path(self) -> dict[str, Float[np.ndarray, " paths"]]:
+        """The same on every path (N,)."""
+        return means_by_population(self.populations, self.mean_field * self.policy_values)

@@ -4,6 +4,7 @@ What is imported under its own name, `x as x`, serves other rooms of the package
 """
 # ruff: isort: skip_file
 
+from structmfg.parallel._cores import map_over_cores, shares_of_cores
 from structmfg.parallel._executor import (
     check_scheduler as check_scheduler,
     open_executor,
@@ -41,11 +42,13 @@ __all__ = [
     "join",
     "leave",
     "make_mesh",
+    "map_over_cores",
     "map_over_paths",
     "open_executor",
     "outcomes",
     "over_states",
     "program_cost",
+    "shares_of_cores",
     "spread",
     "sum_over_paths",
 ]

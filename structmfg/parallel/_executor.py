@@ -25,6 +25,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from structmfg.parallel._cores import own_cores
+
 _MOST_PER_CORE = 4  # workers
 _ATTEMPTS = 3  # at one task, each of which ended with its process
 _STOP_SECONDS = 30.0  # for a task to end when it is told to
@@ -54,7 +56,7 @@ def check_scheduler(scheduler: str) -> int | str:
             "scheduler must be a number of workers on this machine (2 or local:2), or the address of a dask scheduler "
             f"(tcp://host:8786), but is {scheduler[:200]!r}"
         )
-    count, cores = int(number[1]), len(_cores())
+    count, cores = int(number[1]), len(own_cores())
     if count > _MOST_PER_CORE * cores:
         raise ValueError(f"scheduler asks for {count} workers, of at most {_MOST_PER_CORE * cores} on {cores} cores")
     return count
@@ -114,7 +116,7 @@ class _LocalWorkers(Executor):
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._stopping = False
         self._idle: queue.SimpleQueue[tuple[list[int], Executor]] = queue.SimpleQueue()
-        for cores in _shares(_cores(), count):
+        for cores in _shares(own_cores(), count):
             self._idle.put((cores, self._start(cores)))
         # Workers inherit that Ctrl-C is blocked: it would reach all processes of a terminal, and this one tells them.
         self._threads = ThreadPoolExecutor(
@@ -227,11 +229,6 @@ class _Cluster(Executor):
 def stop(executor: str) -> None:
     """Let all tasks end that this process has of an executor, and all that it is going to get."""
     _stopped.add(executor)
-
-
-def _cores() -> list[int]:
-    """The cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _shares(cores: Sequence[int], count: int) -> list[list[int]]:

@@ -6,9 +6,8 @@ from types import MappingProxyType
 from typing import NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from structmfg._checks import check_integer, check_name, check_positive, check_seed
 from structmfg.evaluation import (
@@ -19,12 +18,12 @@ from structmfg.evaluation import (
     Information,
     Kind,
     best_response,
-    clairvoyant_response_over_time,
+    clairvoyant_response,
     evaluate_paths,
     exploitability,
     exploitability_bounds,
 )
-from structmfg.games import Game, check_definition, noise_paths, noise_tree
+from structmfg.games import Game, NoisePaths, check_definition, noise_paths, noise_tree
 from structmfg.policies import Policy, TreePolicy, uniform
 from structmfg.reports._published import Published, published
 from structmfg.solvers import RESULTS, Solution
@@ -132,18 +131,23 @@ def evaluate(
         ValueError: A kind is unknown or not defined for the game, or there are fewer than two paths.
     """
     num_paths = check_integer("num_paths", num_paths, at_least=2)
+    check_seed(seed)
     for kind in kinds or ():
         check_name("kind of exploitability", kind, KINDS)
     if game.horizon is None:  # nothing is random for all, so all kinds are one
         response = best_response(game, policy)
         measured = dict.fromkeys(kinds or KINDS, Estimate(response.exploitability, 0.0))
         return Evaluation(Estimate(response.mean_return, 0.0), dict.fromkeys(KINDS) | measured, 1, True, seed)
-    key, scenarios = held_out_key(seed), game.scenarios()
+    scenarios = game.scenarios()
     if scenarios is not None:
         return _evaluate_exactly(game, policy, kinds, scenarios.num_paths, seed)
+    return _evaluate_sampled(game, policy, kinds, num_paths, seed)
+
+
+def _evaluate_sampled(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
+    key = held_out_key(seed)
     sampled: dict[str, Estimate | None] = dict.fromkeys(KINDS)
-    gains: dict[str, GainsOverTime] = {}
-    responses: dict[str, BestResponse] = {}
+    response: BestResponse | None = None
     bounds, no_bounds = None, ""
     for kind in ("clairvoyant", "non_anticipative") if kinds is None else kinds:
         if kind == "non_anticipative":
@@ -153,27 +157,30 @@ def evaluate(
                 if kinds is not None:
                     raise
                 no_bounds = str(error)
-        elif kind == "clairvoyant" and (game.populations or keeps_gains(game, num_paths)):
-            responses[kind] = response = _clairvoyant(game, policy, key, num_paths)
+        elif kind == "clairvoyant":
+            response = _clairvoyant(game, policy, _held_out_paths(game, key, num_paths))
             sampled[kind] = Estimate.of(response.by_path)
-            if response.over_time is not None:
-                gains[kind] = response.over_time
         else:
             sampled[kind] = _exploitability(game, policy, kind, key, num_paths)
-    along = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise)
+    gains: dict[str, GainsOverTime] = {}
+    if response is not None:  # of the same paths, so that they need not be followed again
+        returns, by_population = response.returns, response.returns_by_population_and_path
+        gained = {"clairvoyant": response.by_population_and_path}
+        if response.over_time is not None:
+            gains["clairvoyant"] = response.over_time
+    else:
+        along = evaluate_paths(game, policy, noise_paths(game, key=key, num_paths=num_paths).noise)
+        returns, by_population = jax.tree.map(np.asarray, (along.returns, along.by_population))
+        gained = {}
     populations = {
         each.name: OfPopulation(
             each.mass,
-            _mean_of(along.by_population[each.name]),
-            {kind: Estimate.of(response.by_population_and_path[each.name]) for kind, response in responses.items()},
+            Estimate.of(by_population[each.name]),
+            {kind: Estimate.of(by_name[each.name]) for kind, by_name in gained.items()},
         )
         for each in game.populations
     }
-    return Evaluation(_mean_of(along.returns), sampled, num_paths, False, seed, gains, populations, bounds, no_bounds)
-
-
-def _mean_of(returns: Float[Array, " paths"]) -> Estimate:
-    return Estimate(float(jnp.mean(returns)), float(jnp.std(returns, ddof=1) / np.sqrt(len(returns))))
+    return Evaluation(Estimate.of(returns), sampled, num_paths, False, seed, gains, populations, bounds, no_bounds)
 
 
 def keeps_gains(game: Game, num_paths: int) -> bool:
@@ -181,13 +188,14 @@ def keeps_gains(game: Game, num_paths: int) -> bool:
     return num_paths * game.horizon * game.num_states <= _MAX_GAINS
 
 
-def _clairvoyant(game: Game, policy: Policy, key: PRNGKeyArray, num_paths: int) -> BestResponse:
-    """The clairvoyant best response on sampled paths, as of `exploitability`, with gains over time if they fit."""
+def _held_out_paths(game: Game, key: PRNGKeyArray, num_paths: int) -> NoisePaths:
     check_definition(game, sampled=False)
-    paths = noise_paths(game, key=key, num_paths=num_paths, sampling="iid")
-    if keeps_gains(game, num_paths):
-        return clairvoyant_response_over_time(game, policy, paths)
-    return best_response(game, policy, kind="clairvoyant", paths=paths)
+    return noise_paths(game, key=key, num_paths=num_paths, sampling="iid")
+
+
+def _clairvoyant(game: Game, policy: Policy, paths: NoisePaths) -> BestResponse:
+    """The clairvoyant best response on sampled paths, as of `exploitability`, with gains over time if they fit."""
+    return clairvoyant_response(game, policy, paths, over_time=keeps_gains(game, paths.num_paths))
 
 
 def _evaluate_exactly(game: Game, policy: Policy, kinds: Sequence[str] | None, num_paths: int, seed: int) -> Evaluation:
@@ -226,7 +234,11 @@ def _exploitability(
 def checkpoint_evaluation(game: Game) -> Callable[[Policy], Estimate]:
     """A function that measures clairvoyant exploitability during training, on few paths where noise is continuous."""
     key = held_out_key()
-    return lambda policy: _exploitability(game, policy, "clairvoyant", key, TRAINING_PATHS)
+    if game.horizon is None or game.scenarios() is not None:
+        return lambda policy: _exploitability(game, policy, "clairvoyant", key, TRAINING_PATHS)
+    paths = _held_out_paths(game, key, TRAINING_PATHS)
+    # By the program of `evaluate`, so that it is compiled once.
+    return lambda policy: Estimate.of(_clairvoyant(game, policy, paths).by_path)
 
 
 def reference_values(

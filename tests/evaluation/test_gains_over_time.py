@@ -6,7 +6,7 @@ import pytest
 from helpers.tiny_game import Coin, CoinByHand
 
 from structmfg import games, policies, reports
-from structmfg.evaluation import best_response, clairvoyant_response_over_time, exploitability
+from structmfg.evaluation import best_response, clairvoyant_response, exploitability
 
 HORIZON = 3
 TABLES = np.random.default_rng(0).dirichlet([1.0, 1.0], (HORIZON, 2))  # another one at every time
@@ -63,7 +63,7 @@ def test_gains_of_one_who_knows_the_future(double):
     scenarios = GAME.scenarios()
     weights = np.array([0.3, 0.7])
     paths = games.NoisePaths(scenarios.noise, jnp.asarray(weights))
-    response = clairvoyant_response_over_time(GAME, policies.tabular(GAME, TABLES), paths)
+    response = clairvoyant_response(GAME, policies.tabular(GAME, TABLES), paths, over_time=True)
     alone = [gains_of([path], [1.0]) for path in np.asarray(scenarios.noise).tolist()]
     by_state, total = (sum(w * found[i] for w, found in zip(weights, alone, strict=True)) for i in (0, 1))
     np.testing.assert_allclose(response.over_time.by_state, by_state, atol=1e-12)

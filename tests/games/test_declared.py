@@ -11,7 +11,7 @@ from helpers.declared_games import ACTIONS, DISCOUNT, HORIZON, PARTS, STATES, Pl
 
 from structmfg.evaluation import (
     best_response,
-    clairvoyant_response_over_time,
+    clairvoyant_response,
     evaluate_paths,
     exploitability,
     market_residuals,
@@ -296,7 +296,7 @@ def test_faults_are_refused_along_paths(method, given, message):
     faulty = type("Faulty", (type(game),), {method: given})(1.0)
     paths = faulty.scenarios()
     with pytest.raises(ValueError, match=message):
-        clairvoyant_response_over_time(faulty, uniform(faulty), paths)
+        clairvoyant_response(faulty, uniform(faulty), paths)
     with pytest.raises(ValueError, match=message):
         evaluate_paths(faulty, uniform(faulty), paths.noise)
 

@@ -17,7 +17,13 @@ from structmfg.games import GAMES, Game, make
 from structmfg.solvers import SOLVERS, ExactEquilibrium, MemoryEstimate, estimate_memory, preset, solve
 from structmfg.solvers.loop import _memory as memory_module
 from structmfg.solvers.loop import _training_run as training_module
-from structmfg.solvers.loop._memory import MemoryProfiler, abstract_arrays, least_bytes, size
+from structmfg.solvers.loop._memory import (
+    MemoryProfiler,
+    abstract_arrays,
+    least_bytes,
+    profile_clairvoyant,
+    size,
+)
 
 # Of the games with a size, sizes that no machine holds.
 ABSURD: dict[str, dict[str, int]] = {
@@ -116,6 +122,15 @@ def test_phases_keep_their_largest() -> None:
     found = profiler.estimate(0)
     assert (found.phase, found.arrays) == ("a", 32)
     assert found.process <= found.peak <= found.total
+
+
+def test_gains_of_all_paths_are_counted() -> None:
+    """They come from calls for a few paths each, and are held one by one and joined."""
+    game, num_paths = make("macro", num_wealth=10, num_income=2, num_actions=3, horizon=20), 1000
+    policy = preset(game, "rspg", hidden=2, width=2, depth=1, rank=1).solver.policy.initialised(jax.random.key(0))
+    profiler = MemoryProfiler(fast_compile=True)
+    profile_clairvoyant(profiler, game, policy, num_paths, "evaluation", at_all_times=True)
+    assert profiler.peaks["evaluation"] >= 2 * num_paths * game.horizon * game.num_states * 8
 
 
 @pytest.mark.parametrize("solver", ["spg", pytest.param("ippo", marks=pytest.mark.slow), "fictitious_play"])

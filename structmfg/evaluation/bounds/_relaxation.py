@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from structmfg.evaluation._along_paths import batch_size
+from structmfg.evaluation._along_paths import batch_size, over_cores
 from structmfg.evaluation._declared import Findings, inspect_declared_along, refuse_declared_along
 from structmfg.evaluation._paths import Trajectory, rollout, steps
 from structmfg.evaluation.bounds._basis import Basis, DescribeState, describe, interpolation, mean_reward
@@ -117,7 +117,8 @@ def fit(
     Raises:
         ValueError: If allowed actions or markets are not as they must be along the paths.
     """
-    visited, numbers, declared = _visited(game, policy, own, noise)
+    visited, numbers, declared = over_cores(game, _visited, game, policy, own, noise, mapped=(3,))
+    visited, numbers = jax.tree.map(jnp.asarray, (visited, numbers))
     refuse_declared_along(game, visited.aggregates, declared, policy)
     basis = interpolation(game, degree, own, numbers)
     return _values(game, policy, basis, visited, key), visited.aggregates, numbers

@@ -86,13 +86,13 @@ class MemoryProfiler:
         """Record that arrays, and a program of so many bytes, are held at the same time."""
         self.peaks[phase] = max(self.peaks.get(phase, 0), program + size(arrays))
 
-    def compile(self, phase: str, lowered: Any, held: PyTree = ()) -> None:
-        """Record what a lowered program needs, while other arrays are held."""
+    def compile(self, phase: str, lowered: Any, held: PyTree = (), at_once: int = 1) -> None:
+        """Record what a lowered program needs that is run so often at once, while other arrays are held."""
         began = time.perf_counter()
         used = lowered.lowered.compile(compiler_options=self._options).memory_analysis()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
         program = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
-        self.record(phase, held, program=program - used.alias_size_in_bytes)
+        self.record(phase, held, program=at_once * (program - used.alias_size_in_bytes))
 
     def call(self, phase: str, function: Any, *arguments: Any, held: PyTree = ()) -> Any:
         """Record what a function made by `eqx.filter_jit` needs; its results, as abstract arrays."""
@@ -281,8 +281,17 @@ def profile_clairvoyant(
         except ValueError:  # it does not fit
             tree = None
         if tree is None:  # path by path
-            given = (game, double, paths.noise, at_all_times)
-            profiler.call(phase, evaluation.clairvoyant_gains, *given, held=policy)
+            size, at_once = evaluation.calls_over_cores(game, paths.num_paths)
+            given = (game, double, jax.tree.map(lambda z: z[:size], paths.noise), at_all_times)
+            program: Any = evaluation.clairvoyant_gains
+            found = jax.tree.map(
+                lambda x: np.broadcast_to(x[:1], (paths.num_paths, *x.shape[1:])), results(program, *given)
+            )
+            if size == paths.num_paths:  # one call
+                profiler.compile(phase, program.lower(*given), policy)
+                return
+            profiler.compile(phase, program.lower(*given), (policy, found), at_once)
+            profiler.record(phase, policy, found, found)  # of all calls, one by one and joined
         else:
             flow, table = profiler.call(phase, evaluation.compiled_unroll, game, tree, double, held=policy)
             arguments = (game, tree, flow, table, paths.noise)
