@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
+import equinox as eqx
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,7 @@ class Functions:
     outputs: int
     ordered: bool
 
+    @eqx.filter_jit  # of haiku's operations each would be a program of its own
     def initialise(self, key: PRNGKeyArray, observation: Float[Array, " observation"]) -> PyTree[Array]:
         """Random parameters, for observations of this shape."""
         return hk.multi_transform(self._build).init(key, observation)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from structmfg._flags import own_rules
 from structmfg.evaluation import StationaryProblem, rollout, settled
 from structmfg.games import Game, Noise, noise_paths, truncated
 from structmfg.policies import Policy
@@ -38,6 +39,7 @@ class Trajectories(NamedTuple):
     mean_action: Float[np.ndarray, "paths steps states"]
 
 
+@own_rules()
 def trajectories(game: Game, policy: Policy) -> Trajectories:
     """Follow a policy along the noise paths that `shown_paths` chooses for the game."""
     if game.horizon is None:

@@ -187,7 +187,7 @@ def _as_finite_floats(path: Path, name: str, array: np.ndarray) -> Array:
     """The array in JAX's default float. `ValueError` unless all its numbers are finite in it."""
     with np.errstate(over="ignore"):
         floats = jnp.asarray(array, float)
-    if array.dtype.kind != "f" or not bool(jnp.isfinite(floats).all()):
+    if array.dtype.kind != "f" or not np.isfinite(np.asarray(floats)).all():
         raise ValueError(f"{path} must hold finite real numbers, but {name} does not")
     return floats
 
