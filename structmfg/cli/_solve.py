@@ -34,6 +34,7 @@ from structmfg.solvers import RESULTS, Solution
 from structmfg.solvers.loop import Snapshots
 
 _EVALUATIONS = 12
+_UPDATES_PER_EVALUATION = 5  # at least: an evaluation may take as long as some updates
 
 
 def solve(arguments: Arguments) -> int:
@@ -194,7 +195,7 @@ def _train(
     options: dict[str, Any] = {
         "max_steps": job.settings.max_steps,
         "max_seconds": job.settings.max_seconds,
-        "evaluations": _EVALUATIONS,
+        "evaluations": max(1, min(_EVALUATIONS, job.settings.max_steps // _UPDATES_PER_EVALUATION)),
         "callback": follow,
         "snapshots": snapshots,
         "mesh": arguments.mesh,

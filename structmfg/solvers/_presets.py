@@ -130,7 +130,7 @@ _STRUCTURAL[HuggettShocks] = {
     "temperature": 0.03,
     "final_temperature": 1e-4,
     "gradient_discount": 0.99,
-    "max_steps": 60,
+    "max_steps": 40,
 }
 _STRUCTURAL[KrusellSmithGame] = {**_STRUCTURAL[HuggettShocks], "max_steps": 250}
 _STRUCTURAL[BeachBarCrowded] = _STRUCTURAL[BeachBar]
