@@ -139,6 +139,11 @@ def plan(arguments: Arguments) -> int:
     def made(num_states: int | None) -> tuple[Game, Any]:
         sized = {} if num_states is None else {"num_states": num_states}
         game = make(arguments.game, **{**arguments.game_parameters, **sized})
+        if game.horizon is None:
+            raise ValueError(
+                f"plan is about updates of rspg, which needs a finite horizon, but that of {arguments.game} is None "
+                "(infinite)"
+            )
         return game, solvers.preset(game, "rspg", **overrides).solver
 
     planned = benchmarks.plan_update(
