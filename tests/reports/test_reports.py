@@ -17,6 +17,7 @@ from structmfg import _files, _npz, reports, runs
 from structmfg._files import to_json
 from structmfg._pages import Picture, picture
 from structmfg.cli._output import basis
+from structmfg.evaluation import evaluate_paths
 from structmfg.games import (
     BeachBar,
     BeachBarCrowded,
@@ -26,6 +27,7 @@ from structmfg.games import (
     LeftRight,
     LinearQuadratic,
     Macro,
+    noise_paths,
 )
 from structmfg.policies import uniform
 from structmfg.reports._evaluation import is_hopeless
@@ -379,3 +381,14 @@ def test_a_search_for_the_floor_is_given_up_where_it_will_not_get_there() -> Non
     assert not is_hopeless(seen, 0.1, left=0.0)  # it is there
     assert is_hopeless([(0.0, 1.0), (5.0, 0.5), (10.0, 0.5)], 0.1, left=100.0)  # it does not move
     assert not is_hopeless([(10.0, 0.5)], 0.1, left=0.0)  # nothing is known of its pace
+
+
+@pytest.mark.parametrize("kinds", [["clairvoyant"], ["non_anticipative"]])
+def test_the_return_is_that_along_the_held_out_paths(kinds: list[str]) -> None:
+    """Whether it comes with the best response to them or is computed alone."""
+    game = SMALL[2]
+    found = reports.evaluate(game, uniform(game), kinds=kinds, num_paths=8, seed=5).mean_return
+    noise = noise_paths(game, key=reports.held_out_key(5), num_paths=8).noise
+    returns = np.asarray(evaluate_paths(game, uniform(game), noise).returns, float)
+    assert found.value == pytest.approx(returns.mean(), rel=1e-6)
+    assert found.stderr == pytest.approx(returns.std(ddof=1) / np.sqrt(8), rel=1e-3)
