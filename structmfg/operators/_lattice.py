@@ -10,6 +10,7 @@ import operator
 from collections.abc import Iterable, Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -23,7 +24,7 @@ from structmfg.operators._operator import TransitionOperator
 from structmfg.operators._sparse import Successors
 from structmfg.operators._walls import MOST_STATES, Line, as_barriers, as_offsets, states_of
 
-_LONG = 2**24  # beyond it, XLA's convolution on CPU returns zeros at the end of a signal of 4 n + 1 or 4 n + 2 entries
+_MOST_SLICES = 32  # that are added up in one loop
 
 
 class LatticeKernel(TransitionKernel):
@@ -186,7 +187,7 @@ class LatticeKernel(TransitionKernel):
 class LatticeNoise(TransitionOperator):
     """Noise that moves state s to s + offsets[k], clipped by the walls around s, with probability `probabilities[k]`.
 
-    A product is a convolution, with rows of their own near the walls. Its cost grows with the range of the offsets.
+    A product is a convolution, with rows of their own near the walls. Its cost grows with the number of offsets.
 
     Args:
         num_states: S.
@@ -241,16 +242,24 @@ class LatticeNoise(TransitionOperator):
     def _correlate(self, signal: Vector, sign: int) -> Vector:
         """sum_k p_k signal[s + sign * offsets[k]], with zeros beyond the ends.
 
-        A convolution, because XLA neither fuses it nor computes it again where its result is used many times.
+        Not XLA's convolution: on CPU it is slow in single precision, and in double precision it reads beyond the ends
+        of the signal, where there may be no memory.
         """
-        reach = self._line.reach
-        taps = jnp.zeros(2 * reach + 1, self.probabilities.dtype)
-        taps = taps.at[reach + sign * np.array(self.offsets)].set(self.probabilities).astype(signal.dtype)
-        size, highest = signal.shape[0], lax.Precision.HIGHEST
-        if size > _LONG:
-            signal = jnp.pad(signal, (0, -size % 4))
-        result = lax.conv_general_dilated(signal[None, None], taps[None, None], (1,), "SAME", precision=highest)[0, 0]
-        return result[:size]
+        size, reach = signal.shape[0], self._line.reach
+        padded = jnp.pad(signal, reach)
+        starts, weights = reach + sign * np.array(self.offsets), self.probabilities.astype(signal.dtype)
+        if len(starts) <= _MOST_SLICES:
+            slices = (lax.slice(padded, (start,), (start + size,)) for start in starts.tolist())
+            return _total(weight * piece for weight, piece in zip(weights, slices, strict=True))
+        rest = (0, -len(starts) % _MOST_SLICES)
+        blocks = (jnp.asarray(np.pad(starts, rest)), jnp.pad(weights, rest))
+
+        def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+            slices = (lax.dynamic_slice(padded, (start,), (size,)) for start in block[0])
+            return total + _total(weight * piece for weight, piece in zip(block[1], slices, strict=True)), None
+
+        blocks = jax.tree.map(lambda x: x.reshape(-1, _MOST_SLICES), blocks)
+        return lax.scan(add, jnp.zeros_like(signal), blocks)[0]
 
     @override
     def mv(self, values: Vector) -> Vector:
@@ -263,7 +272,6 @@ class LatticeNoise(TransitionOperator):
         if line.short:
             return near(jnp.arange(self.num_states))
         expected = self._correlate(values, 1)
-        # By their numbers, as slices would make XLA copy the convolution first.
         states, written = line.near_walls()
         return expected.at[written].set(near(states), unique_indices=True, mode="drop")
 
