@@ -107,14 +107,17 @@ def fixed_point(tree, damping=1.0, temperature=0.0):
         yield policy
 
 
-def fictitious_play(tree):
-    """The k-th of the responses, the uniform policy being the first, has weight 1 / k in the average."""
+def fictitious_play(tree, newest=None):
+    """The k-th of the responses, the uniform policy being the first, has weight 1 / k in the average, or `newest`."""
     policy, occupancies = tree.uniform, []
     response = policy
     while True:
         mean_fields = tree.push(response)
         occupancies.append({node: mean_fields[node][:, None] * response[node] for node in response})
-        mixed = {node: sum(occupancy[node] for occupancy in occupancies) for node in response}
+        weights = np.ones(len(occupancies))
+        if newest is not None:
+            weights = (1 - newest) ** np.arange(len(occupancies))[::-1] * np.r_[1, np.full(len(weights) - 1, newest)]
+        mixed = {node: sum(w * each[node] for w, each in zip(weights, occupancies, strict=True)) for node in response}
         policy = {node: mass / mass.sum(1, keepdims=True) for node, mass in mixed.items()}
         if len(occupancies) > 1:
             yield policy

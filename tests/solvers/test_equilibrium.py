@@ -221,6 +221,15 @@ def test_rewards_that_jump():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "steps"), [("bank_run", 100), ("susceptible_infected", 500)])
+def test_where_the_path_of_soft_fixed_points_ends(name, steps, double):
+    """These games are not monotone, and have equilibria that do not mix actions: damped best responses end there."""
+    game = smfg.games.make(name)
+    solution = solve(game, ExactEquilibrium(tolerance=1e-9), max_steps=steps)
+    assert solution.result is RESULTS.converged
+    assert exploitability(game, solution.policy, kind="non_anticipative").value <= 1e-9
+
+
 def test_crowded_beach():
     game = smfg.games.make("beach_bar_crowded", num_states=15, horizon=8)
     certified(game, ExactEquilibrium(tolerance=1e-4))

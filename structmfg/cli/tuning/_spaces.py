@@ -69,6 +69,7 @@ _SPACES: dict[str, Space | _Around] = {
     "scale_rate": _Around(4.0, high=1.0),
     "damping": Range(0.05, 1.0),
     "rate": Range(0.1, 0.9),
+    "weight": Choices((None, 0.03, 0.1, 0.3)),
     "stiffness": _RATE,
     "adaptive": Choices((False, True)),
     "optimality": _RATE,

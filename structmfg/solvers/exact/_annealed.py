@@ -3,7 +3,9 @@
 At temperature lambda a guess x of the aggregates at every node gives soft values backward, a policy
 softmax(q / lambda), its mean fields forward and so aggregates F(x). Anderson's method (Walker & Ni 2011,
 doi:10.1137/10078356X, type II) solves F(x) = x, group by group; then lambda falls, and the fixed point is followed down
-to where the policy's certificate is as small as asked. Where it is lost, lambda goes back and falls more slowly.
+to where the policy's certificate is as small as asked. Where it is lost, lambda goes back and falls more slowly. In
+games that are not monotone the path may end on the way. So each time that it is lost, some best responses to damped
+mean fields are played as well, which may end in an equilibrium that does not mix actions.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from structmfg.evaluation import Certificate, Flow, Table, TreeProblem, soft
@@ -21,6 +24,9 @@ _MAX_RESIDUAL = 1e-3  # the most that this product may be
 _SLOWEST = 0.97  # the largest factor of the temperature
 _UNIFORM = 1e20  # times the first temperature: where soft responses are uniform, up to rounding
 _WITHOUT_INTERACTION = 1e-9  # of the spread of action values: the first temperature where agents do not interact
+WEIGHTS = (0.3, 0.1, 0.03)  # of the newest response in mean fields in which older ones fade
+FADED = 100  # steps of such responses, times the inverse of the weight
+_COLDEST = 1e-12  # of the first temperature: where responses are best responses
 _RIDGE = 1e-13  # added to the normalised Gram matrix of Anderson's method
 
 
@@ -42,6 +48,7 @@ class AnnealedState(NamedTuple):
         evaluations: Evaluations at this temperature so far.
         first_temperature, rate: The first temperature, and the factor of the next one.
         last: The guess and the point of the fixed point that was found last.
+        damped, losses: The mean fields of the damped best responses, and how often the path was lost.
         best, gain, mean_return: The point of the least exploitability, that exploitability, and its return.
         residual: The relative residual of the latest evaluation.
     """
@@ -55,6 +62,8 @@ class AnnealedState(NamedTuple):
     first_temperature: Float[Array, ""]
     rate: Float[Array, ""]
     last: tuple[Float[Array, "slots aggregates"], Point]
+    damped: Flow
+    losses: Int[Array, ""]
     best: Point
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
@@ -90,6 +99,8 @@ class Annealed(eqx.Module):
             first_temperature=first,
             rate=jnp.asarray(self.rate),
             last=(guess, Point(flow, first / self.rate)),
+            damped=flow,
+            losses=jnp.zeros((), int),
             best=Point(flow, _UNIFORM * first),
             gain=jnp.sum(gain),
             mean_return=jnp.sum(best - gain),
@@ -107,15 +118,20 @@ class Annealed(eqx.Module):
         found = error <= jnp.minimum(_MAX_RESIDUAL, _RESIDUAL * temperature / state.first_temperature)
         lost = ~found & ((state.evaluations + 1 >= _MAX_EVALUATIONS) | ~jnp.isfinite(error))
 
-        def measure(_: None) -> tuple[Array, Array]:
-            played, own = problem.settled(policy, flow)
+        candidate = jax.lax.cond(lost, lambda: _play_damped(problem, state), lambda: (state.now, policy, flow))
+
+        def measure() -> tuple[Array, Array]:
+            _, *responses = candidate
+            played, own = problem.settled(*responses)
             certificate = problem.certify(own, played)
             return jnp.sum(certificate.gain), jnp.sum(certificate.mean_return)
 
-        gain, mean_return = jax.lax.cond(found, measure, lambda _: (jnp.asarray(jnp.inf), state.mean_return), None)
+        gain, mean_return = jax.lax.cond(found | lost, measure, lambda: (jnp.asarray(jnp.inf), state.mean_return))
         better = gain < state.gain
         state = state._replace(
-            best=_where(better, state.now, state.best),
+            damped=jnp.where(lost, candidate[0].flow, state.damped),
+            losses=state.losses + lost,
+            best=_where(better, candidate[0], state.best),
             gain=jnp.where(better, gain, state.gain),
             mean_return=jnp.where(better, mean_return, state.mean_return),
             residual=error,
@@ -183,6 +199,22 @@ class Annealed(eqx.Module):
             evaluations=jnp.zeros_like(state.evaluations),
             rate=rate,
         )
+
+
+def _play_damped(problem: TreeProblem, state: AnnealedState) -> tuple[Point, Table, Flow]:
+    """As many best responses to damped mean fields as evaluations at one temperature: the last point, its play."""
+    starts = np.cumsum([FADED / weight for weight in WEIGHTS[:-1]])
+    weight = jnp.array(WEIGHTS)[jnp.searchsorted(starts, _MAX_EVALUATIONS * state.losses, side="right")]
+    coldest = _COLDEST * state.first_temperature
+
+    def step(_: Any, before: tuple[Flow, Table, Flow]) -> tuple[Flow, Table, Flow]:
+        expected, _, flow = before
+        expected = (1 - weight) * expected + weight * flow
+        return expected, *problem.play(respond(problem, Point(expected, coldest)))
+
+    start = state.damped, problem.uniform(), state.damped
+    expected, policy, flow = jax.lax.fori_loop(0, _MAX_EVALUATIONS, step, start)
+    return Point(expected, coldest), policy, flow
 
 
 def respond(problem: TreeProblem, point: Point) -> Table:

@@ -6,7 +6,8 @@ of OpenSpiel and MFGLib.
 
 - fixed point: the best response to mean fields that are averaged with damping; Boltzmann's at a temperature
   (Cui & Koeppl 2021, arXiv 2102.01585).
-- fictitious play: the best response to the average of all mean fields so far (Perrin et al. 2020, arXiv 2007.03458).
+- fictitious play: the best response to the average of all mean fields so far (Perrin et al. 2020, arXiv 2007.03458),
+  or to one in which older ones fade.
 - online mirror descent: softmax of the sum of all action values so far (Perolat et al. 2021, arXiv 2103.00623).
 - Munchausen mirror descent: the same with soft values, a step that pays KL divergence from the policy before it
   (Lauriere et al. 2022, arXiv 2203.11973).
@@ -139,11 +140,19 @@ class FictitiousPlay(Classical):
     field.
 
     Attributes:
+        weight: The weight of the newest response in the average; None for the same weight of all so far. With a fixed
+            weight, older responses fade: it does not settle where an equilibrium mixes actions, but where one does not
+            it may end there quickly, also in games that are not monotone.
         tolerance, information: See `TreeSolver`.
     """
 
+    weight: float | None = None
     tolerance: float = 0.0
     information: Information = eqx.field(static=True, default="full")
+
+    def __check_init__(self) -> None:
+        if self.weight is not None:
+            check_between("weight", self.weight, 0, 1, open_low=True)
 
     @override
     def remember(self, problem: TreeProblem, flow: Flow, policy: Table) -> Table:
@@ -155,7 +164,8 @@ class FictitiousPlay(Classical):
 
     @override
     def average(self, problem: TreeProblem, state: Iterate, response: Table) -> Iterate:
-        weight = 1 / (state.steps + 2.0)  # of the k-th response 1 / (k + 1): the uniform policy is the first of all
+        # Where all count alike, the k-th response has 1 / (k + 1): the uniform policy is the first of all.
+        weight = 1 / (state.steps + 2.0) if self.weight is None else self.weight
         response, flow = problem.play(response)
         played = problem.occupancy(flow, response)
         occupancy = (1 - weight) * state.memory + weight * played

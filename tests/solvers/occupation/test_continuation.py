@@ -54,6 +54,18 @@ def test_common_noise():
     np.testing.assert_allclose(*returns, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("settings", [{}, {"illness": 2.0, "horizon": 60}])
+def test_fictitious_play_that_fades_leads_to_an_equilibrium_without_mixing(settings):
+    """The curve of soft equilibria of this game turns back again and again. It is as MFGLib has it, not monotone."""
+    game = smfg.games.make("susceptible_infected", **settings)
+    solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-12), max_steps=3)
+    assert solution.result.name == "converged"
+    table = np.asarray(smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).policy)
+    assert np.all((table < 1e-9) | (table > 1 - 1e-9))
+    assert 0 < np.mean(table[:-1, 0, 0]) < 1
+
+
 def test_actions_that_are_not_allowed_are_never_taken():
     kernel = np.broadcast_to(np.eye(3), (3, 3, 3))
     allowed = np.array([[True, True, False], [True, True, True], [False, True, True]])
