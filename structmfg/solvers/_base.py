@@ -144,6 +144,9 @@ class TreeSolver(Solver):
         check_between("tolerance", self.tolerance, 0, sys.float_info.max)
         check_name("information", self.information, INFORMATION)
 
+    def check_suits(self, game: Game) -> None:
+        """Raise `ValueError` where this solver is not for such games. By default it is for all with a noise tree."""
+
     def steps_per_certificate(self, problem: TreeProblem) -> int:
         """How many steps are made before a certificate is computed."""
         return 1

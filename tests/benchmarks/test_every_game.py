@@ -11,10 +11,12 @@ from structmfg.solvers import SOLVERS
 
 
 def test_pairs_that_do_not_suit_say_why():
-    found = {(each.game, each.solver): each for each in every_game.entries(["macro", "sis", "left_right"])}
-    assert len(found) == 3 * len(SOLVERS)
+    found = {(each.game, each.solver): each for each in every_game.entries(["macro", "sis", "left_right", "bank_run"])}
+    assert len(found) == 4 * len(SOLVERS)
     assert found["macro", "exact"].status == "not for it"
     assert "noise tree needs finite common noise" in found["macro", "exact"].reason
+    assert found["bank_run", "mf_omo"].status == "not for it"
+    assert "BankRun declares actions, public" in found["bank_run", "mf_omo"].reason
     assert "infinite horizon" in found["left_right", "stationary"].reason
     assert [found[game, "rspg"].status for game in ("macro", "left_right")] == ["planned"] * 2
     assert found["sis", "stationary"].status == "planned"

@@ -37,4 +37,5 @@ def check_suits(game: Game, solver: str) -> None:
     """Raise `ValueError` where a solver refuses a game, or needs a noise tree that the game does not have."""
     chosen = preset(game, solver).solver
     if isinstance(chosen, TreeSolver) and not isinstance(chosen, StationarySolver):
+        chosen.check_suits(game)
         noise_tree(game)

@@ -30,6 +30,7 @@ from typing_extensions import override
 
 from structmfg._checks import check_between, check_integer, check_positive
 from structmfg.evaluation import Certificate, Flow, Information, Table, TreeProblem
+from structmfg.games import Game
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import conditional
 from structmfg.solvers.exact._occupation import (
@@ -101,8 +102,11 @@ class OccupationInclusion(TreeSolver):
         check_full(type(self).__name__, self.information)
 
     @override
+    def check_suits(self, game: Game) -> None:
+        check_interaction(type(self).__name__, game)
+
+    @override
     def init(self, problem: TreeProblem) -> InclusionState:
-        check_interaction(type(self).__name__, problem)
         policy, flow = problem.play(problem.uniform())
         measure = problem.occupancy(flow, policy)
         return InclusionState(measure, jnp.zeros(measure.shape[:2]), jnp.zeros(()))

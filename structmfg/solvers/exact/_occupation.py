@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from structmfg.evaluation import Flow, Information, Table, TreeProblem
-from structmfg.games import AggregateState
+from structmfg.games import AggregateState, Game
 from structmfg.parallel import spread
 
 NodeValues = Float[Array, "decisions states"]
@@ -32,11 +32,11 @@ def check_full(name: str, information: Information) -> None:
         )
 
 
-def check_interaction(name: str, problem: TreeProblem) -> None:
+def check_interaction(name: str, game: Game) -> None:
     """Raise `ValueError` unless agents interact through the mean field alone."""
-    if beyond := problem.game.declared & _BEYOND:
+    if beyond := game.declared & _BEYOND:
         raise ValueError(
-            f"{name} is for games that interact through the mean field alone, but {type(problem.game).__name__} "
+            f"{name} is for games that interact through the mean field alone, but {type(game).__name__} "
             f"declares {', '.join(sorted(beyond))}: take ExactEquilibrium or a classical iteration"
         )
 

@@ -31,6 +31,7 @@ from typing_extensions import override
 
 from structmfg._checks import check_name, check_positive
 from structmfg.evaluation import Certificate, Information, Table, TreeProblem
+from structmfg.games import Game
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import LEAST_PROBABILITY, conditional
 from structmfg.solvers.exact._occupation import (
@@ -99,8 +100,11 @@ class OccupationMeasureOptimisation(TreeSolver):
         check_full(type(self).__name__, self.information)
 
     @override
+    def check_suits(self, game: Game) -> None:
+        check_interaction(type(self).__name__, game)
+
+    @override
     def init(self, problem: TreeProblem) -> OccupationState:
-        check_interaction(type(self).__name__, problem)
         policy, flow = problem.play(problem.uniform())
         measure = problem.occupancy(flow, policy)
         values = problem.deviation(flow, policy)[0][: problem.tree.num_decisions]

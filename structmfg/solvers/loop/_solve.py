@@ -200,6 +200,7 @@ def _checked(game: Game, solver: SomeSolver) -> tuple[Game, SomeSolver]:
     check_horizon(game, type(solver).__name__, type(solver))
     if not isinstance(solver, TrainingSolver):
         check_game(game)  # what its methods return is inspected on the tree
+        solver.check_suits(game)
         return game, solver
     policy = solver.policy.with_current_game()
     if policy is not solver.policy:
