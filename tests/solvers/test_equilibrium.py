@@ -221,11 +221,18 @@ def test_rewards_that_jump():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps"), [("bank_run", 100), ("susceptible_infected", 500)])
-def test_where_the_path_of_soft_fixed_points_ends(name, steps, double):
-    """These games are not monotone, and have equilibria that do not mix actions: damped best responses end there."""
+@pytest.mark.parametrize(
+    ("name", "method", "steps"),
+    [
+        ("bank_run", "annealed", 100),
+        ("susceptible_infected", "annealed", 500),
+        ("susceptible_infected", "mirror", 1000),
+    ],
+)
+def test_where_a_method_fails_damped_best_responses_are_played(name, method, steps, double):
+    """These games are not monotone, and have equilibria that do not mix actions."""
     game = smfg.games.make(name)
-    solution = solve(game, ExactEquilibrium(tolerance=1e-9), max_steps=steps)
+    solution = solve(game, ExactEquilibrium(tolerance=1e-9, method=method), max_steps=steps)
     assert solution.result is RESULTS.converged
     assert exploitability(game, solution.policy, kind="non_anticipative").value <= 1e-9
 

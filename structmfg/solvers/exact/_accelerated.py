@@ -9,15 +9,18 @@ needs no vanishing temperature. With Nesterov's averaging of occupancies (Tseng 
 doi:10.1007/s10589-021-00273-8), lambda = stiffness * theta_k and theta_k = 2 / (k + 2), and restarts at the end of
 cycles that get longer, it takes about the square root of the number of steps. A group whose exploitability at the end
 of a cycle is above nine tenths of the least one at a restart so far gets a greater stiffness, and shorter cycles again.
+Then some best responses to damped mean fields are played as well (`_annealed`).
 """
 
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from structmfg.evaluation import Certificate, Flow, Table, TreeProblem, soft
+from structmfg.solvers.exact._annealed import COLDEST, play_damped
 
 _MOST_LEFT = 0.9  # a cycle that leaves more than this share of the least exploitability has failed
 _STIFFEN = 1.6  # the factor of the stiffness after a cycle that failed
@@ -34,6 +37,7 @@ class AcceleratedState(NamedTuple):
         policy, mirror_flow: The policy of the mirror iterate, and its mean fields.
         stiffness, before: The stiffness, and the least exploitability at a restart so far.
         step, cycle: The step within the cycle, and the number of the cycle.
+        damped, failures: The mean fields of the damped best responses, and how often a cycle failed.
         gain, mean_return, best: The least exploitability so far, and the return and the policy that have it.
     """
 
@@ -45,6 +49,8 @@ class AcceleratedState(NamedTuple):
     before: Float[Array, " groups"]
     step: Int[Array, " groups"]
     cycle: Int[Array, " groups"]
+    damped: Flow
+    failures: Int[Array, ""]
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
     best: Table
@@ -73,7 +79,7 @@ class Accelerated(eqx.Module):
         )
         return AcceleratedState(
             problem.occupancy(flow, policy), flow, policy, flow, stiffness, certificate.gain, zero, zero,
-            jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), policy,
+            flow, jnp.zeros((), int), jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), policy,
         )  # fmt: skip
 
     def step(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
@@ -105,10 +111,9 @@ class Accelerated(eqx.Module):
         """
         policy, flow = problem.settled(conditional(state.occupancy))
         certificate = problem.certify(flow, policy)
-        gain = jnp.sum(certificate.gain)
-        better = gain < state.gain
         over = state.step >= self.cycle * 2 ** (state.cycle // 2)
         failed = over & (certificate.gain > _MOST_LEFT * state.before)
+        state = self._keep_best(problem, state, (policy, flow), certificate, jnp.any(failed))
         of_slot, of_node = over[problem.group][:, None], over[problem.group[: len(policy)]][:, None, None]
         state = state._replace(
             occupancy=jnp.where(of_node, problem.occupancy(flow, policy), state.occupancy),
@@ -119,11 +124,38 @@ class Accelerated(eqx.Module):
             before=jnp.where(over, jnp.fmin(state.before, certificate.gain), state.before),
             step=jnp.where(over, 0, state.step),
             cycle=jnp.where(failed, state.cycle // 2, state.cycle + over),
-            gain=jnp.where(better, gain, state.gain),
-            mean_return=jnp.where(better, jnp.sum(certificate.mean_return), state.mean_return),
-            best=jnp.where(better, policy, state.best),
         )
         return state, Certificate(state.gain[None], state.mean_return[None])
+
+    def _keep_best(
+        self,
+        problem: TreeProblem,
+        state: AcceleratedState,
+        reached: tuple[Table, Flow],
+        certificate: Certificate,
+        failed: Bool[Array, ""],
+    ) -> AcceleratedState:
+        """The state with the policy reached, or that of damped best responses where a cycle failed, if it is better."""
+
+        def damped() -> tuple[Table, Flow, Certificate]:
+            coldest = COLDEST * jnp.max(state.stiffness)
+            point, *responses = play_damped(problem, state.damped, state.failures, coldest)
+            policy, flow = problem.settled(*responses)
+            return policy, point.flow, problem.certify(flow, policy)
+
+        policy, flow, other = jax.lax.cond(failed, damped, lambda: (reached[0], state.damped, certificate))
+        found = jax.tree.map(
+            lambda a, b: jnp.where(jnp.sum(other.gain) < jnp.sum(certificate.gain), a, b),
+            (policy, *map(jnp.sum, other)),
+            (reached[0], *map(jnp.sum, certificate)),
+        )
+        better = found[1] < state.gain
+        best, gain, mean_return = jax.tree.map(
+            lambda a, b: jnp.where(better, a, b), found, (state.best, state.gain, state.mean_return)
+        )
+        return state._replace(
+            damped=flow, failures=state.failures + failed, best=best, gain=gain, mean_return=mean_return
+        )
 
     def policy_at(self, problem: TreeProblem, state: AcceleratedState) -> Table:
         """The policy of the least exploitability."""

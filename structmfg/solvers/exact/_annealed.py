@@ -26,7 +26,7 @@ _UNIFORM = 1e20  # times the first temperature: where soft responses are uniform
 _WITHOUT_INTERACTION = 1e-9  # of the spread of action values: the first temperature where agents do not interact
 WEIGHTS = (0.3, 0.1, 0.03)  # of the newest response in mean fields in which older ones fade
 FADED = 100  # steps of such responses, times the inverse of the weight
-_COLDEST = 1e-12  # of the first temperature: where responses are best responses
+COLDEST = 1e-12  # of the first temperature: where responses are best responses
 _RIDGE = 1e-13  # added to the normalised Gram matrix of Anderson's method
 
 
@@ -118,7 +118,12 @@ class Annealed(eqx.Module):
         found = error <= jnp.minimum(_MAX_RESIDUAL, _RESIDUAL * temperature / state.first_temperature)
         lost = ~found & ((state.evaluations + 1 >= _MAX_EVALUATIONS) | ~jnp.isfinite(error))
 
-        candidate = jax.lax.cond(lost, lambda: _play_damped(problem, state), lambda: (state.now, policy, flow))
+        coldest = COLDEST * state.first_temperature
+        candidate = jax.lax.cond(
+            lost,
+            lambda: play_damped(problem, state.damped, state.losses, coldest),
+            lambda: (state.now, policy, flow),
+        )
 
         def measure() -> tuple[Array, Array]:
             _, *responses = candidate
@@ -201,18 +206,29 @@ class Annealed(eqx.Module):
         )
 
 
-def _play_damped(problem: TreeProblem, state: AnnealedState) -> tuple[Point, Table, Flow]:
-    """As many best responses to damped mean fields as evaluations at one temperature: the last point, its play."""
+def play_damped(
+    problem: TreeProblem, damped: Flow, rounds: Int[Array, ""], coldest: Float[Array, ""]
+) -> tuple[Point, Table, Flow]:
+    """Some best responses to damped mean fields.
+
+    Args:
+        problem: The problem on the tree.
+        damped: The mean fields (M, W) that agents expect at first.
+        rounds: How often this was called before: the later, the smaller is the weight of the newest response.
+        coldest: The temperature of the responses, at which they are best responses.
+
+    Returns:
+        The mean fields expected last, at that temperature; the response to them, and its own mean fields.
+    """
     starts = np.cumsum([FADED / weight for weight in WEIGHTS[:-1]])
-    weight = jnp.array(WEIGHTS)[jnp.searchsorted(starts, _MAX_EVALUATIONS * state.losses, side="right")]
-    coldest = _COLDEST * state.first_temperature
+    weight = jnp.array(WEIGHTS)[jnp.searchsorted(starts, _MAX_EVALUATIONS * rounds, side="right")]
 
     def step(_: Any, before: tuple[Flow, Table, Flow]) -> tuple[Flow, Table, Flow]:
         expected, _, flow = before
         expected = (1 - weight) * expected + weight * flow
         return expected, *problem.play(respond(problem, Point(expected, coldest)))
 
-    start = state.damped, problem.uniform(), state.damped
+    start = damped, problem.uniform(), damped
     expected, policy, flow = jax.lax.fori_loop(0, _MAX_EVALUATIONS, step, start)
     return Point(expected, coldest), policy, flow
 
