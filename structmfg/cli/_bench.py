@@ -23,7 +23,10 @@ from structmfg.runs import gibibytes
 
 
 def bench(arguments: Arguments) -> int:
-    """Exit code 0 unless something is computed wrongly, or nothing could be measured; a missed target is printed."""
+    """Exit code 0 unless a form is computed wrongly, or could not be checked, or nothing could be measured.
+
+    A missed target is printed.
+    """
     if "all" in arguments.games:
         return _every_game(arguments)
     if arguments.solvers or arguments.max_seconds:
@@ -49,8 +52,12 @@ def bench(arguments: Arguments) -> int:
     out.print(f"\n{_counts(result)}; report: {result['report']}", soft_wrap=True)
     if arguments.json:
         print_json(result)
-    if wrong := [describe(row) for row in result["measurements"] if row["status"] == "failed" and "difference" in row]:
+    failed = [row for row in result["measurements"] if row["status"] == "failed"]
+    if wrong := [describe(row) for row in failed if "difference" in row]:
         raise RuntimeError(f"{len(wrong)} forms are wrong on this device, the first of them {wrong[0]}")
+    if unchecked := [row for row in failed if row["kind"] == "check"]:
+        first = f"{describe(unchecked[0])}: {unchecked[0]['reason']}"
+        raise RuntimeError(f"{len(unchecked)} forms could not be checked, the first of them {first}")
     if not result["counts"]["ok"]:
         raise RuntimeError(f"nothing could be measured; the reasons are in {folder / 'bench.json'}")
     return 0

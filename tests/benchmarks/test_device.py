@@ -231,11 +231,20 @@ def test_a_wrong_form_is_a_target_that_is_missed():
         assert targets(rows)[0].status == "missed"
 
 
-def test_a_wrong_form_ends_the_command_with_an_error(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        (
+            {"difference": 0.5, "tolerance": 1e-5, "same_bits_again": True, "reason": "wrong by 0.5"},
+            "forms are wrong on this device, the first of them check float32 macro",
+        ),
+        ({"reason": "killed by signal 11"}, "forms could not be checked, the first of them check float32 macro"),
+    ],
+)
+def test_a_failed_check_ends_the_command_with_an_error(figures, said, monkeypatch, capsys, tmp_path):
     def wrong(case, **_):
         if case.kind != "check":
             return case.rows("not run", "not looked at")
-        figures = {"difference": 0.5, "tolerance": 1e-5, "same_bits_again": True, "reason": "wrong by 0.5"}
         return [case.row(key, {"status": "failed", **figures}) for key in case.keys]
 
     monkeypatch.setattr(_run, "run_case", wrong)
@@ -254,7 +263,7 @@ def test_a_wrong_form_ends_the_command_with_an_error(monkeypatch, capsys, tmp_pa
         str(tmp_path / "out"),
     ]
     assert main(words) == 1
-    assert "forms are wrong on this device, the first of them check float32 macro" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
     saved = json.loads(Path(tmp_path / "out" / "bench.json").read_text())
     assert saved["settings"]["device"] == "cpu"
-    assert "wrong by 0.5" in (tmp_path / "out" / "report.html").read_text()
+    assert figures["reason"] in (tmp_path / "out" / "report.html").read_text()
