@@ -24,8 +24,8 @@ _MAX_RESIDUAL = 1e-3  # the most that this product may be
 _SLOWEST = 0.97  # the largest factor of the temperature
 _UNIFORM = 1e20  # times the first temperature: where soft responses are uniform, up to rounding
 _WITHOUT_INTERACTION = 1e-9  # of the spread of action values: the first temperature where agents do not interact
-WEIGHTS = (0.3, 0.1, 0.03)  # of the newest response in mean fields in which older ones fade
-FADED = 100  # steps of such responses, times the inverse of the weight
+_WEIGHTS = (0.3, 0.1, 0.03)  # of the newest response in mean fields in which older ones fade
+_FADED = 100  # steps of such responses, times the inverse of the weight
 COLDEST = 1e-12  # of the first temperature: where responses are best responses
 _RIDGE = 1e-13  # added to the normalised Gram matrix of Anderson's method
 
@@ -220,8 +220,8 @@ def play_damped(
     Returns:
         The mean fields expected last, at that temperature; the response to them, and its own mean fields.
     """
-    starts = np.cumsum([FADED / weight for weight in WEIGHTS[:-1]])
-    weight = jnp.array(WEIGHTS)[jnp.searchsorted(starts, _MAX_EVALUATIONS * rounds, side="right")]
+    starts = np.cumsum([_FADED / weight for weight in _WEIGHTS[:-1]])
+    weight = jnp.array(_WEIGHTS)[jnp.searchsorted(starts, _MAX_EVALUATIONS * rounds, side="right")]
 
     def step(_: Any, before: tuple[Flow, Table, Flow]) -> tuple[Flow, Table, Flow]:
         expected, _, flow = before

@@ -8,8 +8,9 @@ Palfrey 1995, doi:10.1006/game.1995.1023; Turocy 2005, doi:10.1016/j.geb.2004.04
 the derivative of F: one sweep back and forth for each of the unknowns.
 
 The end of the curve is far, and steep. So where there are few probabilities, the conditions of an equilibrium are also
-solved directly from places on the way (`_semismooth`), which ends at equilibria to rounding. The first of these places
-are not on the curve: they are where fictitious play ends in which older responses fade.
+solved directly from places on the way (`_semismooth`), which ends at equilibria to rounding. With every step some best
+responses to damped mean fields are played as well (`_annealed`), which may end in an equilibrium that does not mix
+actions.
 """
 
 from typing import NamedTuple
@@ -20,8 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from structmfg.evaluation import Certificate, Flow, Table, TreeProblem
-from structmfg.solvers.exact._annealed import FADED, WEIGHTS, Annealed, Point, lift, respond
-from structmfg.solvers.exact._classical import FictitiousPlay
+from structmfg.solvers.exact._annealed import COLDEST, Annealed, Point, lift, play_damped, respond
 from structmfg.solvers.exact._semismooth import MOST_PROBABILITIES, Measured, measured, semismooth_newton
 
 _MOST = 1024  # unknowns
@@ -46,7 +46,7 @@ class CurveState(NamedTuple):
         flow: Aggregate states (M, W), to which aggregates are lifted.
         scale: The spread of action values.
         attempted: The temperature of the latest attempt to solve the conditions of an equilibrium.
-        steps: The number of steps made, up to that of the weights of fictitious play.
+        damped, steps: The mean fields of the damped best responses, and the number of steps made.
         best: The policy (D, S, A) of the least exploitability.
         gain, mean_return: That exploitability, and its return.
     """
@@ -57,6 +57,7 @@ class CurveState(NamedTuple):
     flow: Flow
     scale: Float[Array, ""]
     attempted: Float[Array, ""]
+    damped: Flow
     steps: Int[Array, ""]
     best: Table
     gain: Float[Array, ""]
@@ -82,17 +83,13 @@ class Continuation(eqx.Module):
         down = jnp.zeros_like(warm).at[-1].set(-1.0)
         state = CurveState(
             warm, down, jnp.asarray(_FIRST_LENGTH), start.now.flow, start.first_temperature, start.first_temperature,
-            jnp.zeros((), int), problem.uniform(), start.gain, start.mean_return,
+            start.damped, start.losses, problem.uniform(), start.gain, start.mean_return,
         )  # fmt: skip
         place, *_ = _corrected(problem, state, warm)
         return state._replace(place=place, tangent=_direction(problem, state, place))
 
     def step(self, problem: TreeProblem, state: CurveState) -> CurveState:
-        """The state after a step along the curve, or, where that left the curve, with a shorter one to be tried.
-
-        The first steps also solve the conditions of an equilibrium from the end of a fictitious play, the later ones
-        from the place on the curve.
-        """
+        """The state after a step along the curve, or, where that left the curve, with a shorter one to be tried."""
         place, error, corrections = _corrected(problem, state, state.place + state.length * state.tangent)
         tangent = _direction(problem, state, place)
         temperature = _temperature(place)
@@ -103,15 +100,11 @@ class Continuation(eqx.Module):
             & (tangent @ state.tangent > 0.5)
             & jnp.all(jnp.isfinite(tangent))
         )
-        plays = state.steps < len(WEIGHTS)
-        policy = jax.lax.cond(
-            plays,
-            lambda: _played(problem, jnp.array(WEIGHTS)[state.steps]),
-            lambda: respond(problem, _point(problem, state, place)),
-        )
-        colder = on_curve & ~plays & (_BETWEEN * temperature <= state.attempted)
-        best, gain, mean_return = _attempted(problem, state, measured(problem, policy), colder | plays)
-        better = (on_curve | plays) & (gain < state.gain)
+        on_the_way = measured(problem, respond(problem, _point(problem, state, place)))
+        colder = on_curve & (_BETWEEN * temperature <= state.attempted)
+        state = _kept(state, on_curve, _attempted(problem, state, on_the_way, colder))
+        point, policy, _ = play_damped(problem, state.damped, state.steps, COLDEST * state.scale)
+        state = _kept(state, jnp.asarray(True), measured(problem, policy))
         longer = jnp.where(corrections <= _QUICK, 1.6, 1.0) * state.length
         ended = (temperature < _COLDEST * state.scale) | (temperature > 2 * _WARMEST * state.scale)
         length = jnp.where(on_curve, jnp.minimum(longer, _LONGEST), jnp.maximum(state.length / 2, _SHORTEST))
@@ -120,10 +113,8 @@ class Continuation(eqx.Module):
             tangent=jnp.where(on_curve & ~ended, tangent, state.tangent),
             length=length,
             attempted=jnp.where(colder, temperature, state.attempted),
-            steps=jnp.minimum(state.steps + 1, len(WEIGHTS)),
-            best=jnp.where(better, best, state.best),
-            gain=jnp.where(better, gain, state.gain),
-            mean_return=jnp.where(better, mean_return, state.mean_return),
+            damped=point.flow,
+            steps=state.steps + 1,
         )
 
     def certify(self, problem: TreeProblem, state: CurveState) -> tuple[CurveState, Certificate]:
@@ -133,6 +124,14 @@ class Continuation(eqx.Module):
     def policy_at(self, problem: TreeProblem, state: CurveState) -> Table:
         """The policy of the least exploitability."""
         return state.best
+
+
+def _kept(state: CurveState, valid: Bool[Array, ""], found: Measured) -> CurveState:
+    """The state with a policy that was found, where it is valid and better than the best so far."""
+    better = valid & (found[1] < state.gain)
+    before = state.best, state.gain, state.mean_return
+    best, gain, mean_return = jax.tree.map(lambda a, b: jnp.where(better, a, b), found, before)
+    return state._replace(best=best, gain=gain, mean_return=mean_return)
 
 
 def _temperature(place: Float[Array, " place"]) -> Float[Array, ""]:
@@ -148,13 +147,6 @@ def _residual(problem: TreeProblem, state: CurveState, place: Float[Array, " pla
     """F(x; lambda) - x."""
     _, flow = problem.play(respond(problem, _point(problem, state, place)))
     return problem.aggregates(flow).ravel() - place[:-1]
-
-
-def _played(problem: TreeProblem, weight: Float[Array, ""]) -> Table:
-    """The policy that fictitious play ends with where the newest response has this weight."""
-    solver = eqx.tree_at(lambda s: s.weight, FictitiousPlay(weight=1.0), weight)
-    steps = jnp.asarray(FADED / weight, int)
-    return jax.lax.fori_loop(0, steps, lambda _, state: solver.step(problem, state), solver.init(problem)).policy
 
 
 def _attempted(problem: TreeProblem, state: CurveState, on_the_way: Measured, wanted: Bool[Array, ""]) -> Measured:

@@ -56,10 +56,10 @@ def test_common_noise():
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("settings", [{}, {"illness": 2.0, "horizon": 60}])
-def test_fictitious_play_that_fades_leads_to_an_equilibrium_without_mixing(settings):
+def test_damped_best_responses_end_in_an_equilibrium_without_mixing(settings):
     """The curve of soft equilibria of this game turns back again and again. It is as MFGLib has it, not monotone."""
     game = smfg.games.make("susceptible_infected", **settings)
-    solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-12), max_steps=3)
+    solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-12), max_steps=10)
     assert solution.result.name == "converged"
     table = np.asarray(smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).policy)
     assert np.all((table < 1e-9) | (table > 1 - 1e-9))
