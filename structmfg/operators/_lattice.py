@@ -245,21 +245,9 @@ class LatticeNoise(TransitionOperator):
         Not XLA's convolution: on CPU it is slow in single precision, and in double precision it reads beyond the ends
         of the signal, where there may be no memory.
         """
-        size, reach = signal.shape[0], self._line.reach
-        padded = jnp.pad(signal, reach)
-        starts, weights = reach + sign * np.array(self.offsets), self.probabilities.astype(signal.dtype)
-        if len(starts) <= _MOST_SLICES:
-            slices = (lax.slice(padded, (start,), (start + size,)) for start in starts.tolist())
-            return _total(weight * piece for weight, piece in zip(weights, slices, strict=True))
-        rest = (0, -len(starts) % _MOST_SLICES)
-        blocks = (jnp.asarray(np.pad(starts, rest)), jnp.pad(weights, rest))
-
-        def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
-            slices = (lax.dynamic_slice(padded, (start,), (size,)) for start in block[0])
-            return total + _total(weight * piece for weight, piece in zip(block[1], slices, strict=True)), None
-
-        blocks = jax.tree.map(lambda x: x.reshape(-1, _MOST_SLICES), blocks)
-        return lax.scan(add, jnp.zeros_like(signal), blocks)[0]
+        reach = self._line.reach
+        starts = tuple(reach + sign * offset for offset in self.offsets)
+        return _sum_of_slices(jnp.pad(signal, reach), self.probabilities.astype(signal.dtype), starts, signal.shape[0])
 
     @override
     def mv(self, values: Vector) -> Vector:
@@ -300,6 +288,25 @@ class LatticeNoise(TransitionOperator):
     def successors_of(self, states: Int[Array, " some"]) -> Successors:
         targets = self._targets(states)
         return Successors(targets, jnp.broadcast_to(self.probabilities, targets.shape))
+
+
+@functools.partial(jax.jit, static_argnames=("starts", "size"))
+def _sum_of_slices(padded: Vector, weights: Float[Array, " slices"], starts: tuple[int, ...], size: int) -> Vector:
+    """sum_k weights[k] padded[starts[k] : starts[k] + size], in a loop over blocks where there are many."""
+    whole = len(starts) // _MOST_SLICES * _MOST_SLICES if len(starts) > _MOST_SLICES else 0
+    total: Array = jnp.zeros(size, padded.dtype)
+    if starts[whole:]:
+        slices = (lax.slice(padded, (start,), (start + size,)) for start in starts[whole:])
+        total = _total(weight * piece for weight, piece in zip(weights[whole:], slices, strict=True))
+    if not whole:
+        return total
+
+    def add(total: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
+        slices = (lax.dynamic_slice(padded, (start,), (size,)) for start in block[0])
+        return total + _total(weight * piece for weight, piece in zip(block[1], slices, strict=True)), None
+
+    blocks = (jnp.asarray(starts[:whole]), weights[:whole])
+    return lax.scan(add, total, jax.tree.map(lambda x: x.reshape(-1, _MOST_SLICES), blocks))[0]
 
 
 def _total(terms: Iterable[Array]) -> Array:

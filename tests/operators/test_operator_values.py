@@ -230,11 +230,11 @@ def test_a_shift_takes_back_what_an_offset_overshoots():
     np.testing.assert_array_equal(far.successors_of([2**30 - 2, 5]).indices[..., 0], [[2**30 - 2, 0]] * 2)
 
 
-@pytest.mark.parametrize("points", [5, 32, 33, 71])
+@pytest.mark.parametrize("offsets", [np.arange(-2, 3), np.arange(32), np.arange(-20, 44, 2) + 1, np.arange(-30, 41)])
 @pytest.mark.usefixtures("double")
-def test_noise_with_many_points(points):
+def test_noise_with_many_points(offsets):
     """Products and their derivatives, in blocks where there are many offsets; some lead beyond walls and a barrier."""
-    size, offsets = 160, np.arange(points) - points // 2
+    size, points = 300, len(offsets)
     probabilities, vector = stochastic(points), np.cos(np.arange(size))
     dense = twin.noise(size, offsets, probabilities, barriers=[90])
 
@@ -242,6 +242,7 @@ def test_noise_with_many_points(points):
         noise = ops.LatticeNoise(size, offsets.tolist(), weights, barriers=[90], checks=False)
         return jnp.stack([noise.mv(values), noise.rmv(values)])
 
+    assert 6 * np.abs(offsets).max() < size, "all rows are near a wall"
     expected = np.stack([dense @ vector, dense.T @ vector])
     np.testing.assert_allclose(products(probabilities, vector), expected, rtol=1e-12, atol=1e-13)
     check_grads(products, (probabilities, vector), order=1, atol=1e-6, rtol=1e-6)
@@ -270,6 +271,17 @@ def test_checks_take_little_of_the_first_product(capsys):
     with capsys.disabled():
         print(f"\nchecks {with_checks - without:.4f} s, first product {first:.4f} s, every later one {again:.4f} s")
     assert with_checks - without < 0.1 * first
+
+
+def test_products_outside_of_jit_are_compiled_once(caplog):
+    """Also where the slices are added up in blocks."""
+    noise, vector = ops.LatticeNoise(400, range(-20, 21), np.full(41, 1 / 41)), jnp.ones(400)
+    noise.mv(vector)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        noise.mv(vector)
+        assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
+        noise.mv(jnp.ones(400, jnp.float16))
+        assert [record for record in caplog.records if "Compiling" in record.getMessage()]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages of memory as Linux does")

@@ -220,7 +220,6 @@ def test_rewards_that_jump():
     assert solution.stats["exploitability"] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method", "steps"),
     [
@@ -237,6 +236,7 @@ def test_where_a_method_fails_damped_best_responses_are_played(name, method, ste
     assert exploitability(game, solution.policy, kind="non_anticipative").value <= 1e-9
 
 
+@pytest.mark.slow
 def test_crowded_beach():
     game = smfg.games.make("beach_bar_crowded", num_states=15, horizon=8)
     certified(game, ExactEquilibrium(tolerance=1e-4))

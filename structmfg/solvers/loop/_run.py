@@ -151,7 +151,7 @@ class Run(abc.ABC):
                 (arrays[name].shape, arrays[name].dtype) == (leaf.shape, leaf.dtype) for name, leaf in leaves.items()
             )
             if not same or max(arrays[name].size for name in histories) > 2 * solve["max_steps"]:
-                raise ValueError("it holds other arrays")
+                raise ValueError("it holds other arrays, as those of another version do")
 
         size = sum(leaf.nbytes for leaf in leaves.values()) + 32 * len(histories) * solve["max_steps"] + 2**25
         found = snapshots.latest(solve, check, max_bytes=size)
