@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -289,6 +290,6 @@ def test_no_product_reads_beyond_its_vector():
     """XLA's convolution in double precision did so on CPU, which ended processes now and then."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"}
     environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
-    command = [sys.executable, "-m", "helpers.guarded"]
+    command = [sys.executable, str(Path(__file__).with_name("guarded_memory.py"))]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert ran.stdout.strip() == "all read within bounds", f"exit code {ran.returncode}: {ran.stderr[-500:]}"
