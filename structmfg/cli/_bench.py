@@ -55,11 +55,11 @@ def bench(arguments: Arguments) -> int:
     failed = [row for row in result["measurements"] if row["status"] == "failed"]
     if wrong := [describe(row) for row in failed if "difference" in row]:
         raise RuntimeError(f"{len(wrong)} forms are wrong on this device, the first of them {wrong[0]}")
+    if not result["counts"]["ok"]:
+        raise RuntimeError(f"nothing could be measured; the reasons are in {folder / 'bench.json'}")
     if unchecked := [row for row in failed if row["kind"] == "check"]:
         first = f"{describe(unchecked[0])}: {unchecked[0]['reason']}"
         raise RuntimeError(f"{len(unchecked)} forms could not be checked, the first of them {first}")
-    if not result["counts"]["ok"]:
-        raise RuntimeError(f"nothing could be measured; the reasons are in {folder / 'bench.json'}")
     return 0
 
 

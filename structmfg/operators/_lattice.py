@@ -291,13 +291,13 @@ class LatticeNoise(TransitionOperator):
 
 
 @functools.partial(jax.jit, static_argnames=("starts", "size"))
-def _sum_of_slices(padded: Vector, weights: Float[Array, " slices"], starts: tuple[int, ...], size: int) -> Vector:
+def _sum_of_slices(
+    padded: Float[Array, " padded"], weights: Float[Array, " slices"], starts: tuple[int, ...], size: int
+) -> Float[Array, " size"]:
     """sum_k weights[k] padded[starts[k] : starts[k] + size], in a loop over blocks where there are many."""
-    whole = len(starts) // _MOST_SLICES * _MOST_SLICES if len(starts) > _MOST_SLICES else 0
-    total: Array = jnp.zeros(size, padded.dtype)
-    if starts[whole:]:
-        slices = (lax.slice(padded, (start,), (start + size,)) for start in starts[whole:])
-        total = _total(weight * piece for weight, piece in zip(weights[whole:], slices, strict=True))
+    whole = (len(starts) - 1) // _MOST_SLICES * _MOST_SLICES
+    slices = (lax.slice(padded, (start,), (start + size,)) for start in starts[whole:])
+    total = _total(weight * piece for weight, piece in zip(weights[whole:], slices, strict=True))
     if not whole:
         return total
 

@@ -245,7 +245,8 @@ def test_a_failed_check_ends_the_command_with_an_error(figures, said, monkeypatc
     def wrong(case, **_):
         if case.kind != "check":
             return case.rows("not run", "not looked at")
-        return [case.row(key, {"status": "failed", **figures}) for key in case.keys]
+        right = {"status": "ok", "difference": 1e-7, "tolerance": 1e-5, "same_bits_again": True}
+        return [case.row(key, {"status": "failed", **figures} if i else right) for i, key in enumerate(case.keys)]
 
     monkeypatch.setattr(_run, "run_case", wrong)
     plan = benchmarks.QUICK._replace(sizes={"macro": ()}, paths=(), updates=(), training={})
