@@ -247,7 +247,13 @@ class LatticeNoise(TransitionOperator):
         """
         reach = self._line.reach
         starts = tuple(reach + sign * offset for offset in self.offsets)
-        return _sum_of_slices(jnp.pad(signal, reach), self.probabilities.astype(signal.dtype), starts, signal.shape[0])
+        # Without the barrier, XLA reads some of the slices from the signal, and holds both.
+        return _sum_of_slices(
+            lax.optimization_barrier(jnp.pad(signal, reach)),
+            self.probabilities.astype(signal.dtype),
+            starts,
+            signal.shape[0],
+        )
 
     @override
     def mv(self, values: Vector) -> Vector:
@@ -290,7 +296,7 @@ class LatticeNoise(TransitionOperator):
         return Successors(targets, jnp.broadcast_to(self.probabilities, targets.shape))
 
 
-@functools.partial(jax.jit, static_argnames=("starts", "size"))
+@functools.partial(jax.jit, static_argnames=("starts", "size"), inline=True)
 def _sum_of_slices(
     padded: Float[Array, " padded"], weights: Float[Array, " slices"], starts: tuple[int, ...], size: int
 ) -> Float[Array, " size"]:
