@@ -231,7 +231,13 @@ def test_a_shift_takes_back_what_an_offset_overshoots():
     np.testing.assert_array_equal(far.successors_of([2**30 - 2, 5]).indices[..., 0], [[2**30 - 2, 0]] * 2)
 
 
-@pytest.mark.parametrize("offsets", [np.arange(-2, 3), np.arange(32), np.arange(-20, 44, 2) + 1, np.arange(-30, 41)])
+_offsets = [np.arange(-2, 3), np.arange(-30, 41)]
+_offsets += [
+    pytest.param(each, marks=pytest.mark.slow) for each in (np.arange(32), np.arange(33), 1 - 2 * np.arange(22))
+]
+
+
+@pytest.mark.parametrize("offsets", _offsets)
 @pytest.mark.usefixtures("double")
 def test_noise_with_many_points(offsets):
     """Products and their derivatives, in blocks where there are many offsets; some lead beyond walls and a barrier."""

@@ -78,7 +78,7 @@ def whole(name):
     return numbers(run(SOLVERS[name]()))
 
 
-SLOW = ("rspg_gae", "rippo")
+SLOW = ("rspg_gae", "rippo", "m_omd")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SOLVERS])

@@ -55,7 +55,7 @@ def test_common_noise():
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("settings", [{}, {"illness": 2.0, "horizon": 60}])
+@pytest.mark.parametrize("settings", [{}, pytest.param({"illness": 2.0, "horizon": 60}, marks=pytest.mark.slow)])
 def test_damped_best_responses_end_in_an_equilibrium_without_mixing(settings):
     """The curve of soft equilibria of this game turns back again and again. It is as MFGLib has it, not monotone."""
     game = smfg.games.make("susceptible_infected", **settings)
