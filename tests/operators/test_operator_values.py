@@ -280,6 +280,19 @@ def test_checks_take_little_of_the_first_product(capsys):
     assert with_checks - without < 0.1 * first
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2**24 + 1, 2**24 + 2, 2**24 + 3])
+def test_long_lattices(size):
+    """The mass of the last cells arrives, as on a short line."""
+    noise, short = (ops.LatticeNoise(n, (-2, 0, 1), (0.25, 0.5, 0.25)) for n in (size, 40))
+    vector = np.arange(40) % 7 + 1.0
+    for product in ("mv", "rmv"):
+        long = np.zeros(size)
+        long[:20], long[-20:] = vector[:20], vector[-20:]
+        got, want = np.asarray(getattr(noise, product)(long)), np.asarray(getattr(short, product)(vector))
+        np.testing.assert_allclose(np.r_[got[:17], got[-17:]], np.r_[want[:17], want[-17:]], rtol=1e-6)
+
+
 def test_products_outside_of_jit_are_compiled_once(caplog):
     """Also where the slices are added up in blocks."""
     noise, vector = ops.LatticeNoise(400, range(-20, 21), np.full(41, 1 / 41)), jnp.ones(400)

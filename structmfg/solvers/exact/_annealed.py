@@ -26,7 +26,7 @@ _UNIFORM = 1e20  # times the first temperature: where soft responses are uniform
 _WITHOUT_INTERACTION = 1e-9  # of the spread of action values: the first temperature where agents do not interact
 _WEIGHTS = (0.3, 0.1, 0.03)  # of the newest response in mean fields in which older ones fade
 _FADED = 100  # steps of such responses, times the inverse of the weight
-COLDEST = 1e-12  # of the first temperature: where responses are best responses
+COLDEST = 1e-12  # times a spread of action values, the temperature at which responses are best responses
 _RIDGE = 1e-13  # added to the normalised Gram matrix of Anderson's method
 
 

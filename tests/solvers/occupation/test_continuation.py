@@ -57,7 +57,7 @@ def test_common_noise():
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("settings", [{}, pytest.param({"illness": 2.0, "horizon": 60}, marks=pytest.mark.slow)])
 def test_damped_best_responses_end_in_an_equilibrium_without_mixing(settings):
-    """The curve of soft equilibria of this game turns back again and again. It is as MFGLib has it, not monotone."""
+    """MFGLib's game, which is not monotone: the curve of soft equilibria alone is slow to lead below 0.01."""
     game = smfg.games.make("susceptible_infected", **settings)
     solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-12), max_steps=10)
     assert solution.result.name == "converged"
