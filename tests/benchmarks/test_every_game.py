@@ -53,6 +53,23 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
         every_game.run_all(tmp_path, games=["left_right"], solvers=["exact"], max_seconds=2)
 
 
+def test_solvers_of_a_game_share_a_process_and_those_it_leaves_undone_run_alone(tmp_path, monkeypatch):
+    commands = []
+
+    def broken(command, **_):
+        commands.append(command[command.index("--solvers") + 1])
+        return subprocess.CompletedProcess(command, 1, "", "structmfg: it does not work")
+
+    monkeypatch.setattr(subprocess, "run", broken)
+    lines = []
+    result = every_game.run_all(
+        tmp_path, games=["left_right"], solvers=["exact", "rspg", "stationary"], log=lines.append
+    )
+    assert commands == ["exact,rspg", "exact", "rspg"]
+    assert [each["status"] for each in result["entries"]] == ["failed", "failed", "not for it"]
+    assert lines[0].startswith("left_right: running ")
+
+
 def test_every_game_has_a_solver():
     planned = {each.game for each in every_game.entries(solvers=["rspg", "stationary"]) if each.status == "planned"}
     assert {game for game in planned if ":" not in game} == set(GAMES)

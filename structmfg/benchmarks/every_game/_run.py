@@ -1,5 +1,6 @@
 """Runs every solver on every game, and reads what the runs have reached."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -61,12 +62,15 @@ def run_all(
 ) -> dict[str, Any]:
     """Run every pair, and write result.json and report.html after each game.
 
+    One process runs the solvers of a game, so that what they share is compiled once; the pairs that it leaves undone,
+    because a solver fails or ends the process, then run in processes of their own.
+
     Args:
         folder: A folder; pairs that are done there are read instead of run.
         games: Names of games; by default all, and imported games of libraries that are installed.
         solvers: Names of solvers; all by default. On imported games those of their library run in any case.
         max_seconds: The seconds of training of each pair, without compilation.
-        log: Called with a line after every pair.
+        log: Called with a line before the process of a game and after every pair.
 
     Returns:
         What result.json holds: the settings, the machine, the versions of other libraries (None where one is not
@@ -80,6 +84,8 @@ def run_all(
     result: dict[str, Any] = {}
     planned = list(entries(games, solvers))
     for place, entry in enumerate(planned):
+        if place == 0 or planned[place - 1].game != entry.game:
+            _run_together(folder, [each for each in planned if each.game == entry.game], max_seconds, log)
         found.append(entry if entry.status != "planned" else _measured(folder, entry, max_seconds))
         log(_line(found[-1]))
         if place + 1 == len(planned) or planned[place + 1].game != entry.game:
@@ -114,8 +120,34 @@ def tabulate(found: Sequence[Entry]) -> list[dict[str, Any]]:
     return rows
 
 
+def _run_together(folder: Path, planned: Sequence[Entry], max_seconds: float, log: Callable[[str], None]) -> None:
+    """Run the solvers of a game that have not been run in one process; imported games are left to `_measured`."""
+    game, place = planned[0].game, folder / planned[0].game / "result.json"
+    missing = [
+        each.solver
+        for each in planned
+        if each.status == "planned" and library_of(game) is None and _read(place, each, max_seconds) is None
+    ]
+    if len(missing) > 1:
+        log(f"{game}: running {', '.join(missing)}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _run(_comparison(place, game, missing, max_seconds), len(missing) * (max_seconds + _OVERHEAD))
+
+
+def _comparison(place: Path, game: str, solvers: Sequence[str], max_seconds: float) -> list[str]:
+    """The command that compares solvers on a game and writes the file `place`."""
+    return [
+        *("structmfg", "compare", game, "--solvers", ",".join(solvers), "--seeds", "1"),
+        *("--max-seconds", f"{max_seconds:g}", "--out", str(place.parent), "--quiet"),
+    ]
+
+
+def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=timeout)
+
+
 def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
-    """The entry with what was found in a process of its own, by a comparison of this one solver or by `_worker`."""
+    """The entry with what its run has left; where there was none, it is run in a process of its own."""
     imported = library_of(entry.game) is not None
     if imported:
         place = folder / entry.game.replace(":", "-") / f"{re.sub('[^a-z0-9_]+', '-', entry.solver.lower())}.json"
@@ -123,15 +155,12 @@ def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
         command = ["structmfg.benchmarks.every_game._worker", entry.game, entry.solver, f"{max_seconds:g}", str(place)]
     else:
         place = folder / entry.game / "result.json"
-        command = ["structmfg", "compare", entry.game, "--solvers", entry.solver, "--seeds", "1"]
-        command += ["--max-seconds", f"{max_seconds:g}", "--out", str(place.parent), "--quiet"]
+        command = _comparison(place, entry.game, [entry.solver], max_seconds)
     known = _read(place, entry, max_seconds)
     if known is not None:
         return known
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", *command], capture_output=True, text=True, timeout=max_seconds + _OVERHEAD
-        )
+        ended = _run(command, max_seconds + _OVERHEAD)
     except subprocess.TimeoutExpired:
         return entry._replace(status="failed", reason=f"not done {_OVERHEAD:g} s after its clock had run out")
     known = _read(place, entry, max_seconds)
