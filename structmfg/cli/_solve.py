@@ -33,7 +33,7 @@ from structmfg.parallel import in_use
 from structmfg.solvers import RESULTS, Solution
 from structmfg.solvers.loop import Snapshots
 
-_EVALUATIONS = 12
+_EVALUATIONS = 8
 _UPDATES_PER_EVALUATION = 5  # at least: an evaluation may take as long as some updates
 
 

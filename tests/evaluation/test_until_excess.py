@@ -132,5 +132,5 @@ def test_command_line(tmp_path, capsys):
     assert main(["solve", "linear_quadratic", *sizes, *options]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["result"] == "within_excess"
-    assert result["iterations"] == 2  # of twelve evaluations the first
+    assert result["iterations"] == 6  # of four evaluations the first
     assert json.loads((out / "settings.json").read_text())["hyper_parameters"]["until_excess"] == 1000
