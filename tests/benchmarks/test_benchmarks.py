@@ -87,7 +87,11 @@ def case_of_peer(name: str) -> Case:
         ("linear_quadratic", {"direction": "adjoint"}),
         ("linear_quadratic", {"form": "bcoo"}),
         ("linear_quadratic", {"form": "bcsr"}),
-        ("linear_quadratic", {"form": "bcsr", "direction": "adjoint", "paths": 2, "batch": "vmap"}),
+        pytest.param(
+            "linear_quadratic",
+            {"form": "bcsr", "direction": "adjoint", "paths": 2, "batch": "vmap"},
+            marks=pytest.mark.slow,
+        ),
         ("beach_bar", {"form": "successors", "paths": 2, "batch": "vmap"}),
         ("macro", {"kernel": "rebuilt", "direction": "adjoint"}),
         ("macro", {"form": "successors", "kernel": "rebuilt", "paths": 2, "batch": "map"}),

@@ -106,7 +106,9 @@ def test_interpolation_is_continuous(double):
         np.testing.assert_allclose(values(line), values(line + direction), atol=1e-7)
 
 
-@pytest.mark.parametrize(("num_states", "mesh", "horizon"), [(2, 256, 4), (3, 48, 3)])
+@pytest.mark.parametrize(
+    ("num_states", "mesh", "horizon"), [pytest.param(2, 256, 4, marks=pytest.mark.slow), (3, 48, 3)]
+)
 def test_agrees_with_the_tree(num_states, mesh, horizon):
     """Values and policies of the equilibrium from mu_0; clock, mean fields and noise, now and next, all matter."""
     game = Places(num_states, horizon=horizon, season=0.1, jam=0.2)

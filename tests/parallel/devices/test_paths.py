@@ -88,6 +88,7 @@ def test_exploitability_is_the_same(name):
     np.testing.assert_allclose(shared, alone, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_on_a_mesh():
     game = games.make("beach_bar", **SMALL["beach_bar"])
     solver = solvers.RSPG(policies.recurrent(game, **NETWORK), num_paths=4, sampling="iid")
