@@ -151,6 +151,14 @@ class TreeSolver(Solver):
         """How many steps are made before a certificate is computed."""
         return 1
 
+    def adapted(self, problem: TreeProblem, state: Any) -> "TreeSolver":
+        """The solver that goes on from a state, which is asked for after every certificate; by default this one.
+
+        Another one has the same kind of state. It depends on the state alone, so that a solve that was interrupted goes
+        on to the same numbers.
+        """
+        return self
+
     @abc.abstractmethod
     def init(self, problem: TreeProblem) -> Any:
         """The state before the first step."""

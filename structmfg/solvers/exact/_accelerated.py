@@ -67,20 +67,36 @@ class Accelerated(eqx.Module):
     stiffness: float | None = None
     cycle: int = 60
 
+    def empty(self, problem: TreeProblem, flow: Flow) -> AcceleratedState:
+        """Arrays of the right shapes, and an infinite exploitability."""
+        of_groups, counts = jnp.zeros(problem.num_groups), jnp.zeros(problem.num_groups, int)
+        flow, table, zero = jnp.zeros_like(flow), jnp.zeros_like(problem.uniform()), jnp.zeros(())
+        return AcceleratedState(
+            table, flow, table, flow, of_groups, of_groups, counts, counts, flow, jnp.zeros((), int),
+            jnp.asarray(jnp.inf), zero, table,
+        )  # fmt: skip
+
     def init(self, problem: TreeProblem) -> AcceleratedState:
         """The state of the uniform policy."""
         policy, flow = problem.play(problem.uniform())
         certificate = problem.certify(flow, policy)
-        zero = jnp.zeros(problem.num_groups, int)
         stiffness = (
             _stiffness(problem, flow, policy)
             if self.stiffness is None
             else jnp.full(problem.num_groups, float(self.stiffness))
         )
-        return AcceleratedState(
-            problem.occupancy(flow, policy), flow, policy, flow, stiffness, certificate.gain, zero, zero,
-            flow, jnp.zeros((), int), jnp.sum(certificate.gain), jnp.sum(certificate.mean_return), policy,
-        )  # fmt: skip
+        return self.empty(problem, flow)._replace(
+            occupancy=problem.occupancy(flow, policy),
+            flow=flow,
+            policy=policy,
+            mirror_flow=flow,
+            stiffness=stiffness,
+            before=certificate.gain,
+            damped=flow,
+            gain=jnp.sum(certificate.gain),
+            mean_return=jnp.sum(certificate.mean_return),
+            best=policy,
+        )
 
     def step(self, problem: TreeProblem, state: AcceleratedState) -> AcceleratedState:
         """The state after one mirror step, with the new average."""

@@ -48,7 +48,7 @@ class AnnealedState(NamedTuple):
         evaluations: Evaluations at this temperature so far.
         first_temperature, rate: The first temperature, and the factor of the next one.
         last: The guess and the point of the fixed point that was found last.
-        damped, losses: The mean fields of the damped best responses, and how often the path was lost.
+        damped, failures: The mean fields of the damped best responses, and how often the path was lost.
         best, gain, mean_return: The point of the least exploitability, that exploitability, and its return.
         residual: The relative residual of the latest evaluation.
     """
@@ -63,7 +63,7 @@ class AnnealedState(NamedTuple):
     rate: Float[Array, ""]
     last: tuple[Float[Array, "slots aggregates"], Point]
     damped: Flow
-    losses: Int[Array, ""]
+    failures: Int[Array, ""]
     best: Point
     gain: Float[Array, ""]
     mean_return: Float[Array, ""]
@@ -100,7 +100,7 @@ class Annealed(eqx.Module):
             rate=jnp.asarray(self.rate),
             last=(guess, Point(flow, first / self.rate)),
             damped=flow,
-            losses=jnp.zeros((), int),
+            failures=jnp.zeros((), int),
             best=Point(flow, _UNIFORM * first),
             gain=jnp.sum(gain),
             mean_return=jnp.sum(best - gain),
@@ -121,7 +121,7 @@ class Annealed(eqx.Module):
         coldest = COLDEST * state.first_temperature
         candidate = jax.lax.cond(
             lost,
-            lambda: play_damped(problem, state.damped, state.losses, coldest),
+            lambda: play_damped(problem, state.damped, state.failures, coldest),
             lambda: (state.now, policy, flow),
         )
 
@@ -135,7 +135,7 @@ class Annealed(eqx.Module):
         better = gain < state.gain
         state = state._replace(
             damped=jnp.where(lost, candidate[0].flow, state.damped),
-            losses=state.losses + lost,
+            failures=state.failures + lost,
             best=_where(better, candidate[0], state.best),
             gain=jnp.where(better, gain, state.gain),
             mean_return=jnp.where(better, mean_return, state.mean_return),

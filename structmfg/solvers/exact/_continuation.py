@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from structmfg.evaluation import Certificate, Flow, Table, TreeProblem
+from structmfg.games import num_entries
 from structmfg.solvers.exact._annealed import COLDEST, Annealed, Point, lift, play_damped, respond
 from structmfg.solvers.exact._semismooth import MOST_PROBABILITIES, Measured, measured, semismooth_newton
 
@@ -64,8 +65,25 @@ class CurveState(NamedTuple):
     mean_return: Float[Array, ""]
 
 
+def is_tiny(problem: TreeProblem) -> bool:
+    """Whether both the curve is followed and the conditions of an equilibrium are solved, see `Continuation`."""
+    decisions, states = problem.tree.num_decisions, problem.game.num_states
+    first = jax.tree.map(lambda z: z[0], problem.tree.noise)
+    entries = num_entries(problem.game, first) if problem.functions is None else len(problem.functions)
+    probabilities = decisions * states * problem.game.num_actions
+    return probabilities <= MOST_PROBABILITIES and problem.tree.num_slots * entries <= _MOST
+
+
 class Continuation(eqx.Module):
     """Newton's method along the curve of soft equilibria."""
+
+    def empty(self, problem: TreeProblem, flow: Flow) -> CurveState:
+        """Arrays of the right shapes, and an infinite exploitability."""
+        flow, zero, table = jnp.zeros_like(flow), jnp.zeros(()), jnp.zeros_like(problem.uniform())
+        place = jnp.append(problem.aggregates(flow).ravel(), 0.0)
+        return CurveState(
+            place, place, zero, flow, zero, zero, flow, jnp.zeros((), int), table, jnp.asarray(jnp.inf), zero
+        )
 
     def init(self, problem: TreeProblem) -> CurveState:
         """The state at the start of the curve.
@@ -83,7 +101,7 @@ class Continuation(eqx.Module):
         down = jnp.zeros_like(warm).at[-1].set(-1.0)
         state = CurveState(
             warm, down, jnp.asarray(_FIRST_LENGTH), start.now.flow, start.first_temperature, start.first_temperature,
-            start.damped, start.losses, problem.uniform(), start.gain, start.mean_return,
+            start.damped, start.failures, problem.uniform(), start.gain, start.mean_return,
         )  # fmt: skip
         place, *_ = _corrected(problem, state, warm)
         return state._replace(place=place, tangent=_direction(problem, state, place))

@@ -1,13 +1,15 @@
 """Certified equilibria on noise trees, and the floor of clairvoyant exploitability.
 
 Two methods are chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
-these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). A third is for
-small games that need not be monotone: Newton's method along the curve of soft equilibria (`_continuation`). Whichever
-is taken, a certificate alone decides: the exploitability by an exact best response on the tree. `converged` means that
-it is at most the tolerance. Where public information has no exact best response, the result is at most `uncertified`.
-Whatever happens, the policy returned is that of the least certificate computed.
+these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). A third method is
+for small games that need not be monotone: Newton's method along the curve of soft equilibria (`_continuation`). Where
+the first method fails again and again, the second makes steps as well, or in place of it the third (`_alternating`).
+Whichever is taken, a certificate alone decides: the exploitability by an exact best response on the tree. `converged`
+means that it is at most the tolerance. Where public information has no exact best response, the result is at most
+`uncertified`. Whatever happens, the policy returned is that of the least certificate computed.
 """
 
+import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -19,9 +21,14 @@ from structmfg.evaluation import Certificate, Information, Table, TreeProblem, e
 from structmfg.games import MAX_SCENARIOS, Game
 from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import STEPS_PER_CERTIFICATE, Accelerated, AcceleratedState
+from structmfg.solvers.exact._alternating import Alternating, AlternatingState, needs_both
 from structmfg.solvers.exact._annealed import Annealed
-from structmfg.solvers.exact._continuation import Continuation
+from structmfg.solvers.exact._continuation import Continuation, is_tiny
 from structmfg.solvers.loop import solve
+
+_MOST_OF_BOTH = (
+    2**20
+)  # probabilities of the policy: mirror descent holds three of its tables, the soft fixed point none
 
 Method = Literal["auto", "annealed", "mirror", "newton"]
 
@@ -33,7 +40,9 @@ class ExactEquilibrium(TreeSolver):
         tolerance: The exploitability to reach, in units of the return.
         information: "full" for a policy that knows the noise so far, "public" for one that knows the observations.
         method: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror". "newton"
-            follows the curve of soft equilibria of a small game, which need not be monotone.
+            follows the curve of soft equilibria of a small game, which need not be monotone. Where "annealed" fails
+            again and again, "auto" takes "mirror" as well, for policies of up to 2^20 probabilities (nodes * states *
+            actions). Where "mirror" fails, it takes "newton" as well, for policies of up to 512.
         rate: The factor by which the temperature of "annealed" falls.
         memory: The number of residuals that Anderson's method combines in "annealed".
         stiffness: The stiffness of the steps of "mirror", in units of the reward; None for an estimate.
@@ -57,16 +66,26 @@ class ExactEquilibrium(TreeSolver):
         check_integer("memory", self.memory, at_least=2)
         _check_mirror(self.stiffness, self.cycle)
 
-    def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated | Continuation:
-        if self.method == "annealed" or (self.method == "auto" and problem.few_aggregates):
-            return Annealed(self.rate, self.memory)
+    def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated | Alternating | Continuation:
+        annealed, mirror = Annealed(self.rate, self.memory), Accelerated(self.stiffness, self.cycle)
         if self.method == "newton":
             return Continuation()
-        return Accelerated(self.stiffness, self.cycle)
+        if self.method == "mirror" or (self.method == "auto" and not problem.few_aggregates):
+            return Alternating(mirror, Continuation()) if self.method == "auto" and is_tiny(problem) else mirror
+        probabilities = problem.tree.num_decisions * problem.game.num_states * problem.game.num_actions
+        return Alternating(annealed, mirror) if self.method == "auto" and probabilities <= _MOST_OF_BOTH else annealed
+
+    @override
+    def adapted(self, problem: TreeProblem, state: Any) -> TreeSolver:
+        if isinstance(state, AlternatingState) and needs_both(state):
+            return _OfBoth(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        return self
 
     @override
     def steps_per_certificate(self, problem: TreeProblem) -> int:
-        return STEPS_PER_CERTIFICATE if isinstance(self._iteration(problem), Accelerated) else 1
+        iteration = self._iteration(problem)
+        first = iteration.first if isinstance(iteration, Alternating) else iteration
+        return STEPS_PER_CERTIFICATE if isinstance(first, Accelerated) else 1
 
     @override
     def init(self, problem: TreeProblem) -> Any:
@@ -83,6 +102,15 @@ class ExactEquilibrium(TreeSolver):
     @override
     def policy_at(self, problem: TreeProblem, state: Any) -> Table:
         return self._iteration(problem).policy_at(problem, state)
+
+
+class _OfBoth(ExactEquilibrium):
+    """The same solver where both methods make steps."""
+
+    @override
+    def _iteration(self, problem: TreeProblem) -> Annealed | Accelerated | Alternating | Continuation:
+        chosen = super()._iteration(problem)
+        return dataclasses.replace(chosen, both=True) if isinstance(chosen, Alternating) else chosen
 
 
 class AcceleratedMirrorDescent(TreeSolver):

@@ -149,6 +149,7 @@ class TreeRun(Run):
         self.trim()
         began, before = time.perf_counter(), self.train_seconds
         while self.step < until and self.train_seconds - before < seconds:
+            began += self._adapt()
             count = min(self.solver.steps_per_certificate(self.problem), until - self.step)
             state, gain, mean_return = self._certify(count)
             step = self.step + count
@@ -161,6 +162,17 @@ class TreeRun(Run):
             self.reached = LoopState(state, *self.clock[-1])
             if self._is_within_tolerance():
                 return
+
+    def _adapt(self) -> float:
+        """Take the solver that goes on from here; the seconds of its compilation, which are not training."""
+        began, adapted = time.perf_counter(), self.solver.adapted(self.problem, self.reached.state)
+        if adapted is self.solver:
+            return 0.0
+        self.solver = adapted
+        self._certify(0)
+        seconds = time.perf_counter() - began
+        self.compile_seconds += seconds
+        return seconds
 
     def _certify(self, count: int) -> tuple[Any, float, float]:
         """The state after so many more steps, its exploitability and its return."""
