@@ -51,9 +51,14 @@ class Display:
             f"{progress.step}/{progress.max_steps}  {left:.0f} s left\n"
             f"return {progress.mean_return:.5g}  {self._exploitability}"
         )
-        self._bar.update(
-            self._task, description=description, completed=progress.step, total=progress.max_steps, numbers=numbers
-        )
+        done = share_done(progress, self._max_seconds)
+        self._bar.update(self._task, description=description, completed=done, total=1.0, numbers=numbers)
+
+
+def share_done(progress: solvers.Progress, max_seconds: float | None) -> float:
+    """The share of the updates that are made, or that of the seconds that are over, whichever is greater."""
+    of_updates = progress.step / progress.max_steps
+    return of_updates if max_seconds is None else min(max(of_updates, progress.train_seconds / max_seconds), 1.0)
 
 
 def seconds_left(progress: solvers.Progress, max_seconds: float | None) -> float:

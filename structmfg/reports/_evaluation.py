@@ -305,7 +305,7 @@ def _floor(
         raise ValueError("no floor is sought where nothing is random for all: every equilibrium has exploitability 0")
     accepted = _FLOOR_ACCEPTED * scale
     if found is None or _certified(found) > accepted:
-        found = _search(game, information, scale, max_seconds, log)
+        found = _search(game, information, scale, accepted, max_seconds, log)
     if found.result is RESULTS.uncertified:
         raise ValueError(f"the exact equilibrium is not certified: {found.result.value}")
     if (reached := _certified(found)) > accepted:
@@ -336,16 +336,21 @@ def _certified(solution: Solution) -> float:
 
 
 def _search(
-    game: Game, information: Information, scale: float, max_seconds: float | None, log: Callable[[str], None]
+    game: Game,
+    information: Information,
+    scale: float,
+    accepted: float,
+    max_seconds: float | None,
+    log: Callable[[str], None],
 ) -> Solution:
-    """The exact equilibrium, or how near to it the search came in its time."""
+    """The exact equilibrium, or how near to it the search came in its time, or until it is hopeless to be accepted."""
     solver = ExactEquilibrium(tolerance=max(_FLOOR_TOLERANCE * scale, 1e-12), information=information)
     log("compiling the search for the floor")
     tree = noise_tree(game, pad_levels=information == "public")
     steps = int(_FLOOR_WORK / (tree.num_decisions * game.num_states * game.num_actions))
     steps = min(max(steps, 1), _FLOOR_MAX_STEPS)
 
-    accepted, seen = _FLOOR_ACCEPTED * scale, list[tuple[float, float]]()
+    seen = list[tuple[float, float]]()
 
     def follow(progress: Progress) -> None:
         log(f"searching the floor: {progress.step}/{progress.max_steps}, exploitability {progress.exploitability:.3g}")

@@ -14,7 +14,7 @@ import pytest
 from structmfg.cli import _progress, main
 from structmfg.games import GAMES
 from structmfg.runs import _load
-from structmfg.solvers import SOLVERS, StationarySolver, TreeSolver
+from structmfg.solvers import SOLVERS, Progress, StationarySolver, TreeSolver
 
 pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures")
 TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3"]
@@ -295,6 +295,13 @@ def test_module_runs_as_the_command() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("structmfg: unknown game 'beachbar'")
+
+
+def test_the_bar_shows_the_share_of_updates_or_of_seconds():
+    progress = Progress(10, 1000, 4.0, 0.0, None)
+    assert _progress.share_done(progress, None) == 0.01
+    assert _progress.share_done(progress, 5.0) == 0.8
+    assert _progress.share_done(progress, 1.0) == 1.0
 
 
 def test_evaluate_among_players(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
