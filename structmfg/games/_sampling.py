@@ -58,7 +58,8 @@ def normal_quadrature(num_nodes: int = 7) -> tuple[Float[np.ndarray, " nodes"], 
     """Nodes in (0, 1) and weights (K,) for `Game.innovation_quadrature`, where z_{t+1} is normal given z_t.
 
     They are those of Gauss and Hermite, with nodes mapped by the normal distribution function: exact for polynomials of
-    degree 2 K - 1 in z_{t+1} = a + b * ndtri(u). With more nodes than 7 the outermost ones need double precision.
+    degree 2 K - 1 in z_{t+1} = a + b * ndtri(u). With more nodes than 7 single precision rounds the outermost ones,
+    which have little weight.
 
     Raises:
         ValueError: If the number of nodes is not whole, or outside 2..16.

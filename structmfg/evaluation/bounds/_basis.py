@@ -232,6 +232,7 @@ def next_noise_points(
         weights = jnp.full(count, 1 / count)
     else:
         uniforms, weights = constants(lambda: tuple(jnp.asarray(each, float) for each in rule))
+        uniforms = inside_unit_interval(uniforms)  # where single precision has rounded a node to 1
     return jax.vmap(lambda uniform: game.next_noise(aggregate.noise, uniform, time))(uniforms), weights
 
 
