@@ -11,6 +11,7 @@ from structmfg.games import (
     BeachBarCrowded,
     Botnet,
     BuildingEvacuation,
+    CrowdModelling,
     CrowdModelling2d,
     ElectricityStorage,
     Epidemic,
@@ -35,6 +36,7 @@ from structmfg.policies import (
 )
 from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver, check_horizon
 from structmfg.solvers._former_names import check_present_names
+from structmfg.solvers._scale import action_value_spread
 from structmfg.solvers.exact import (
     AcceleratedMirrorDescent,
     ExactEquilibrium,
@@ -144,12 +146,8 @@ _STRUCTURAL[Epidemic] = {
 _STRUCTURAL[Routing] = {"temperature": 0.3, "final_temperature": 1e-3, "max_steps": 800}
 _STRUCTURAL |= dict.fromkeys((Garnet, SusceptibleInfected, BankRun), _STRUCTURAL[Routing])
 _STRUCTURAL[Botnet] = {**_STRUCTURAL[Routing], "num_paths": 16, "learning_rate": 5e-3}
-_STRUCTURAL[CrowdModelling2d] = {
-    **_STRUCTURAL[Routing],
-    "learning_rate": 5e-3,
-    "final_temperature": 1e-4,
-    "max_steps": 4000,
-}
+_CROWD = {**_STRUCTURAL[Routing], "learning_rate": 5e-3, "final_temperature": 1e-4, "max_steps": 4000}
+_STRUCTURAL |= dict.fromkeys((CrowdModelling, CrowdModelling2d), _CROWD)
 _STRUCTURAL[BuildingEvacuation] = {
     "learning_rate": 1e-2,
     "temperature": 0.05,
@@ -220,7 +218,10 @@ _MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
     },
 }
 _MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
-# Other games: runs of a length that ends in minutes.
+# Other games: an entropy bonus in proportion to how far apart the values of actions are, which suits the games above
+# but for the economies; and runs of a length that ends in minutes.
+_OF_SPREAD, _LAST_OF_FIRST = 0.5, 1e-3
+_OF_GRADIENTS = ("rspg", "rspg_gae", "spg", "tabular_spg")
 _UNTUNED: dict[str, dict[str, Any]] = {
     "ippo": {"max_steps": 400},
     "rippo": {"max_steps": 400},
@@ -337,7 +338,7 @@ def preset(
         suited = _EXACT.get(type(game), {}) if solver == "exact" else {}
         settings = {**_TREE_DEFAULTS.get(solver, {"max_steps": 500}), **suited, **overrides}
     else:
-        settings = {**_suited(game, solver, name), **overrides}
+        settings = {**_suited(game, solver, name, overrides), **overrides}
         if settings.get("temperature") == 0 and "final_temperature" not in overrides:
             settings["final_temperature"] = 0.0
     settings["max_steps"] = check_integer("max_steps", settings["max_steps"], at_least=1)
@@ -372,11 +373,18 @@ def _policy(
     raise ValueError(f"{solver} trains a {kind.trains.kind_name}: give it policy, a function that makes one of a game")
 
 
-def _suited(game: Game, solver: str, name: PresetName) -> dict[str, Any]:
-    """The settings of a preset for a solver that trains a policy."""
+def _suited(game: Game, solver: str, name: PresetName, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a preset for a solver that trains a policy, where these are given by the user."""
     if name == "paper":
         return {**_PAPER_NETWORK, **_PAPER}
-    suited = _BY_SOLVER.get(solver, {}).get(type(game), _UNTUNED.get(solver, {}))
+    suited = _BY_SOLVER.get(solver, {}).get(type(game))
+    if suited is None:
+        suited = _UNTUNED.get(solver, {})
+        if solver in _OF_GRADIENTS:
+            first = overrides.get("temperature")
+            first = float(f"{_OF_SPREAD * action_value_spread(game):.2g}") if first is None else first
+            if isinstance(first, int | float):  # which the solver checks
+                suited = {**suited, "temperature": first, "final_temperature": _LAST_OF_FIRST * first}
     return {"max_steps": 2000, **_NETWORKS.get(type(game), {}), **suited}
 
 
