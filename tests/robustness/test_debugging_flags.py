@@ -17,7 +17,7 @@ LINE = games.make("linear_quadratic", num_states=7, horizon=3, first=1, last=1, 
 GAMES = [games.make("left_right"), LINE]
 
 
-@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("flag", [pytest.param(f, marks=[pytest.mark.slow] * (f == "infs")) for f in FLAGS])
 def test_operators_and_solves(flag):
     with FLAGS[flag]():
         operator = LINE.kernel(LINE.initial(jax.random.key(0))).under(jnp.full((7, 7), 1 / 7))

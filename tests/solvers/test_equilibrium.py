@@ -213,6 +213,7 @@ def test_crowd_modelling(wide):
         certified(smfg.games.make("crowd_modelling"), ExactEquilibrium())
 
 
+@pytest.mark.slow
 def test_rewards_that_jump():
     """With travel times cut off to whole steps averages need not be near an equilibrium, and cycles go up and down."""
     game = smfg.games.make("routing", time_step=0.05, horizon=100, rounding="down")
@@ -223,7 +224,7 @@ def test_rewards_that_jump():
 @pytest.mark.parametrize(
     ("name", "method", "steps"),
     [
-        ("bank_run", "annealed", 100),
+        pytest.param("bank_run", "annealed", 100, marks=pytest.mark.slow),
         ("susceptible_infected", "annealed", 500),
         ("susceptible_infected", "mirror", 1000),
     ],
