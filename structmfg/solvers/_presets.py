@@ -36,7 +36,7 @@ from structmfg.policies import (
 )
 from structmfg.solvers._base import AnySolver, TrainingSolver, TreeSolver, check_horizon
 from structmfg.solvers._former_names import check_present_names
-from structmfg.solvers._scale import action_value_spread
+from structmfg.solvers._scale import entropy_bonus
 from structmfg.solvers.exact import (
     AcceleratedMirrorDescent,
     ExactEquilibrium,
@@ -218,9 +218,7 @@ _MUNCHAUSEN: dict[type[Game], dict[str, Any]] = {
     },
 }
 _MUNCHAUSEN[BeachBarCrowded] = _MUNCHAUSEN[BeachBar]
-# Other games: an entropy bonus in proportion to how far apart the values of actions are, which suits the games above
-# but for the economies; and runs of a length that ends in minutes.
-_OF_SPREAD, _LAST_OF_FIRST = 0.5, 1e-3
+# Other games: an entropy bonus of the scale of their action values, and runs of a length that ends in minutes.
 _OF_GRADIENTS = ("rspg", "rspg_gae", "spg", "tabular_spg")
 _UNTUNED: dict[str, dict[str, Any]] = {
     "ippo": {"max_steps": 400},
@@ -374,17 +372,14 @@ def _policy(
 
 
 def _suited(game: Game, solver: str, name: PresetName, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a preset for a solver that trains a policy, where these are given by the user."""
+    """The settings of a preset for a solver that trains a policy, and those that depend on what the user overrides."""
     if name == "paper":
         return {**_PAPER_NETWORK, **_PAPER}
     suited = _BY_SOLVER.get(solver, {}).get(type(game))
     if suited is None:
         suited = _UNTUNED.get(solver, {})
         if solver in _OF_GRADIENTS:
-            first = overrides.get("temperature")
-            first = float(f"{_OF_SPREAD * action_value_spread(game):.2g}") if first is None else first
-            if isinstance(first, int | float):  # which the solver checks
-                suited = {**suited, "temperature": first, "final_temperature": _LAST_OF_FIRST * first}
+            suited = {**suited, **entropy_bonus(game, overrides)}
     return {"max_steps": 2000, **_NETWORKS.get(type(game), {}), **suited}
 
 

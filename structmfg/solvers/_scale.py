@@ -1,6 +1,7 @@
 """How far apart the values of actions are, which says what weight an entropy bonus may have in a game."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +12,24 @@ from structmfg.evaluation import action_values, rollout, steps
 from structmfg.games import AggregateState, Game, Noise, noise_paths
 from structmfg.policies import uniform
 
+_TEMPERATURES = "temperature", "final_temperature"
+_OF_SPREAD, _LAST_OF_FIRST = 0.5, 1e-3
 _MOST_PROBABILITIES = 2**22  # of the policy along the path
+
+
+def entropy_bonus(game: Game, overrides: dict[str, Any]) -> dict[str, float]:
+    """The weights of the entropy bonus, by name, in a game without settings of its own; some may be given.
+
+    They are in proportion to the spread of action values, which suits the games that have settings but for economies.
+    """
+    try:
+        first, last = (None if (given := overrides.get(name)) is None else float(given) for name in _TEMPERATURES)
+    except (TypeError, ValueError):  # no number, which the solver says
+        return {}
+    if first is None:
+        measured = float(f"{_OF_SPREAD * action_value_spread(game):.1g}") if last != 0 else 0.0
+        first = measured if last is None else max(measured, last)
+    return dict(zip(_TEMPERATURES, (first, _LAST_OF_FIRST * first), strict=True))
 
 
 def action_value_spread(game: Game) -> float:
@@ -40,7 +58,8 @@ def _spread(game: Game, noise: Noise) -> Float[Array, ""]:
         now, then, policy = inputs
         q = jnp.where(policy > 0, action_values(game, now, then, values), 0)
         mean = jnp.sum(policy * q, axis=-1, keepdims=True)
-        deviation = jnp.sqrt(jnp.sum(policy * (q - mean) ** 2, axis=-1))
+        largest = jnp.max(jnp.abs(q - mean)) + jnp.finfo(q.dtype).tiny  # squares must neither overflow nor vanish
+        deviation = largest * jnp.sqrt(jnp.sum(policy * ((q - mean) / largest) ** 2, axis=-1))
         return mean[:, 0], jnp.sum(now.mean_field * deviation)
 
     rows = (*steps(along.aggregates), along.policy)

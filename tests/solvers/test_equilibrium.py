@@ -237,28 +237,6 @@ def test_where_a_method_fails_damped_best_responses_are_played(name, method, ste
     assert exploitability(game, solution.policy, kind="non_anticipative").value <= 1e-9
 
 
-def test_where_the_fixed_point_is_lost_again_and_again_mirror_descent_goes_on(tmp_path, double):
-    """And a solve that was interrupted in between goes on to the same numbers."""
-    game = smfg.games.make("electricity_storage", horizon=5)
-
-    def run(**options):
-        return solve(game, ExactEquilibrium(tolerance=1e-6), max_steps=1000, **options)
-
-    def stop(progress):
-        if progress.step >= 400:  # mirror descent has begun after some 370 steps
-            raise KeyboardInterrupt
-
-    whole = run()
-    assert whole.result is RESULTS.converged
-    assert whole.stats["exploitabilities"][300] == whole.stats["exploitabilities"][350] > 1e-6
-    assert exploitability(game, whole.policy, kind="non_anticipative").value <= 1e-6
-    for callback, result in ((stop, RESULTS.interrupted), (None, RESULTS.converged)):
-        with smfg.solvers.Snapshots(tmp_path, seconds=1e-3) as snapshots:
-            resumed = run(callback=callback, snapshots=snapshots, throw=False)
-        assert resumed.result is result
-    assert resumed.stats["exploitabilities"] == whole.stats["exploitabilities"]
-
-
 @pytest.mark.slow
 def test_crowded_beach():
     game = smfg.games.make("beach_bar_crowded", num_states=15, horizon=8)

@@ -19,6 +19,13 @@ class Dear(Coin):
         return 100 * super().reward(aggregate, following)
 
 
+class Faint(Coin):
+    """All rewards are tiny, and their squares are zero in single precision."""
+
+    def reward(self, aggregate, following):
+        return 1e-30 * super().reward(aggregate, following)
+
+
 class Faulty(Coin):
     def reward(self, aggregate, following):
         raise TypeError("no rewards today")
@@ -46,9 +53,10 @@ def test_spread_is_that_of_plain_numpy(double):
 def test_the_entropy_bonus_of_a_game_without_settings_has_the_scale_of_its_values(name):
     for game in (Coin(), Dear()):
         chosen, spread = preset(game, name).solver, scale.action_value_spread(game)
-        assert chosen.temperature == pytest.approx(0.5 * spread, rel=0.06)
-        assert chosen.final_temperature == pytest.approx(5e-4 * spread, rel=0.06)
+        assert chosen.temperature == float(f"{0.5 * spread:.1g}")
+        assert chosen.final_temperature == pytest.approx(chosen.temperature / 1000)
     assert scale.action_value_spread(Dear()) == pytest.approx(100 * scale.action_value_spread(Coin()), rel=1e-5)
+    assert scale.action_value_spread(Faint()) == pytest.approx(1e-30 * scale.action_value_spread(Coin()), rel=1e-5)
 
 
 def test_where_there_is_no_scale_there_is_no_bonus(monkeypatch):
@@ -58,8 +66,13 @@ def test_where_there_is_no_scale_there_is_no_bonus(monkeypatch):
     assert preset(Coin()).solver.temperature == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_given_is_taken():
     chosen = preset(Coin(), temperature=0.7, final_temperature=0.1).solver
     assert (chosen.temperature, chosen.final_temperature) == (0.7, 0.1)
-    assert preset(Coin(), temperature=0.7).solver.final_temperature == pytest.approx(7e-4)
+    assert preset(Coin(), temperature=np.float32(0.7)).solver.final_temperature == pytest.approx(7e-4)
     assert preset(Coin(), temperature=0.0).solver.final_temperature == 0
+    assert preset(Coin(), final_temperature=0.0).solver.temperature == 0
+    assert preset(Coin(), final_temperature=9.0).solver.temperature == 9
+    with pytest.raises(ValueError, match="temperature must lie"):
+        preset(Coin(), temperature="warm")

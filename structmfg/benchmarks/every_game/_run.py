@@ -20,6 +20,7 @@ from structmfg.games import GAMES, make
 from structmfg.solvers import SOLVERS
 
 _OVERHEAD = 600.0  # seconds beyond the clock: imports, compilation, evaluation, reference values
+_OVERHEAD_OF_PAIR = 120.0  # the same of each further pair in one process
 FORMAT = 1
 
 
@@ -62,8 +63,8 @@ def run_all(
 ) -> dict[str, Any]:
     """Run every pair, and write result.json and report.html after each game.
 
-    One process runs the solvers of a game, so that what they share is compiled once; the pairs that it leaves undone,
-    because a solver fails or ends the process, then run in processes of their own.
+    One process runs the solvers of a game, so that reference values are measured and the report is written once. The
+    pairs that it leaves undone, because a solver fails or ends the process, then run in processes of their own.
 
     Args:
         folder: A folder; pairs that are done there are read instead of run.
@@ -131,7 +132,8 @@ def _run_together(folder: Path, planned: Sequence[Entry], max_seconds: float, lo
     if len(missing) > 1:
         log(f"{game}: running {', '.join(missing)}")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            _run(_comparison(place, game, missing, max_seconds), len(missing) * (max_seconds + _OVERHEAD))
+            seconds = _OVERHEAD + len(missing) * (max_seconds + _OVERHEAD_OF_PAIR)
+            _run(_comparison(place, game, missing, max_seconds), seconds)
 
 
 def _comparison(place: Path, game: str, solvers: Sequence[str], max_seconds: float) -> list[str]:

@@ -1,9 +1,9 @@
 """A method, and another one that makes steps as well where the first one fails again and again.
 
 In games that are not monotone the path of soft fixed points may end, and mirror descent may go round in circles. So
-where the first method has failed some times, each further time the second one makes some steps, from where it ended
-before. The result is the policy of the least exploitability of both. The programs of the second method are compiled
-when they are needed, which is seldom.
+where the first method has failed eight times, the second one makes some steps after each further failure, from where
+it ended before. The result is the policy of the least exploitability of both. The programs of the second method are
+compiled when they are needed, which is seldom.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from structmfg.solvers.exact._accelerated import STEPS_PER_CERTIFICATE, Accelera
 from structmfg.solvers.exact._annealed import AnnealedState
 from structmfg.solvers.exact._continuation import CurveState
 
-_PATIENCE = 8  # failures of the first method until the second one begins
+_PATIENCE = 8  # failures of the first method before those after which the second one makes steps
 _ROUNDING = 1e-12  # relative to the return: an exploitability that is no failure
 _CERTIFICATES = 2  # of the second method, after each failure of the first
 
@@ -28,12 +28,12 @@ class AlternatingState(NamedTuple):
 
     Attributes:
         first, second: The states.
-        seen: The failures of the first method after which the second one has made its steps.
+        answered: The failures of the first method up to the latest certificate.
     """
 
     first: AnnealedState | AcceleratedState
     second: AcceleratedState | CurveState
-    seen: Int[Array, ""]
+    answered: Int[Array, ""]
 
 
 class Alternating(eqx.Module):
@@ -44,8 +44,8 @@ class Alternating(eqx.Module):
         both: Whether the second one makes steps, see `needs_both`.
     """
 
-    first: Any  # Annealed | Accelerated
-    second: Any  # Accelerated | Continuation
+    first: Any  # Annealed or Accelerated, with states of their own kind
+    second: Any  # Accelerated or Continuation
     both: bool = eqx.field(static=True, default=False)
 
     def init(self, problem: TreeProblem) -> AlternatingState:
@@ -61,7 +61,7 @@ class Alternating(eqx.Module):
         """The least exploitability; where the first method has failed since the last time, the second makes steps."""
         (first, _), second = self.first.certify(problem, state.first), state.second
         if self.both:
-            failed = first.failures > state.seen
+            failed = first.failures > state.answered
             second = jax.lax.cond(failed, self._go_on, lambda _, second: second, problem, second)
         better = second.gain < first.gain
         gain = jnp.where(better, second.gain, first.gain)

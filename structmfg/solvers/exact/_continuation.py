@@ -65,7 +65,7 @@ class CurveState(NamedTuple):
     mean_return: Float[Array, ""]
 
 
-def is_tiny(problem: TreeProblem) -> bool:
+def suits_newton(problem: TreeProblem) -> bool:
     """Whether both the curve is followed and the conditions of an equilibrium are solved, see `Continuation`."""
     decisions, states = problem.tree.num_decisions, problem.game.num_states
     first = jax.tree.map(lambda z: z[0], problem.tree.noise)

@@ -3,7 +3,8 @@
 Two methods are chosen by how agents interact: where the game declares few aggregates, the annealed soft fixed point in
 these (`_annealed`); where the whole mean field enters, accelerated mirror descent (`_accelerated`). A third method is
 for small games that need not be monotone: Newton's method along the curve of soft equilibria (`_continuation`). Where
-the first method fails again and again, the second makes steps as well, or in place of it the third (`_alternating`).
+the soft fixed point fails again and again, mirror descent makes steps as well, and where mirror descent does, Newton's
+method (`_alternating`).
 Whichever is taken, a certificate alone decides: the exploitability by an exact best response on the tree. `converged`
 means that it is at most the tolerance. Where public information has no exact best response, the result is at most
 `uncertified`. Whatever happens, the policy returned is that of the least certificate computed.
@@ -23,12 +24,11 @@ from structmfg.solvers._base import TreeSolver
 from structmfg.solvers.exact._accelerated import STEPS_PER_CERTIFICATE, Accelerated, AcceleratedState
 from structmfg.solvers.exact._alternating import Alternating, AlternatingState, needs_both
 from structmfg.solvers.exact._annealed import Annealed
-from structmfg.solvers.exact._continuation import Continuation, is_tiny
+from structmfg.solvers.exact._continuation import Continuation, suits_newton
 from structmfg.solvers.loop import solve
 
-_MOST_OF_BOTH = (
-    2**20
-)  # probabilities of the policy: mirror descent holds three of its tables, the soft fixed point none
+# Probabilities of the policy. Mirror descent holds three of its tables, which every compiled call copies.
+_MOST_OF_BOTH = 2**16
 
 Method = Literal["auto", "annealed", "mirror", "newton"]
 
@@ -41,8 +41,9 @@ class ExactEquilibrium(TreeSolver):
         information: "full" for a policy that knows the noise so far, "public" for one that knows the observations.
         method: "auto" takes "annealed" where the game declares fewer aggregates than states, else "mirror". "newton"
             follows the curve of soft equilibria of a small game, which need not be monotone. Where "annealed" fails
-            again and again, "auto" takes "mirror" as well, for policies of up to 2^20 probabilities (nodes * states *
-            actions). Where "mirror" fails, it takes "newton" as well, for policies of up to 512.
+            again and again, "auto" takes "mirror" as well, for policies of up to 2^16 probabilities (nodes * states *
+            actions). Where "mirror" fails, it takes "newton" as well, for policies of up to 512 probabilities and 1024
+            unknowns (nodes * aggregates).
         rate: The factor by which the temperature of "annealed" falls.
         memory: The number of residuals that Anderson's method combines in "annealed".
         stiffness: The stiffness of the steps of "mirror", in units of the reward; None for an estimate.
@@ -71,15 +72,16 @@ class ExactEquilibrium(TreeSolver):
         if self.method == "newton":
             return Continuation()
         if self.method == "mirror" or (self.method == "auto" and not problem.few_aggregates):
-            return Alternating(mirror, Continuation()) if self.method == "auto" and is_tiny(problem) else mirror
+            return Alternating(mirror, Continuation()) if self.method == "auto" and suits_newton(problem) else mirror
         probabilities = problem.tree.num_decisions * problem.game.num_states * problem.game.num_actions
         return Alternating(annealed, mirror) if self.method == "auto" and probabilities <= _MOST_OF_BOTH else annealed
 
     @override
     def adapted(self, problem: TreeProblem, state: Any) -> TreeSolver:
-        if isinstance(state, AlternatingState) and needs_both(state):
-            return _OfBoth(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
-        return self
+        wanted = _OfBoth if isinstance(state, AlternatingState) and needs_both(state) else ExactEquilibrium
+        if type(self) not in (ExactEquilibrium, _OfBoth) or type(self) is wanted:  # a user's class stays as it is
+            return self
+        return wanted(**{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @override
     def steps_per_certificate(self, problem: TreeProblem) -> int:

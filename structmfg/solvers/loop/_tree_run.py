@@ -170,6 +170,7 @@ class TreeRun(Run):
             return 0.0
         self.solver = adapted
         self._certify(0)
+        self.policies()
         seconds = time.perf_counter() - began
         self.compile_seconds += seconds
         return seconds

@@ -7,6 +7,7 @@ import pytest
 import structmfg as smfg
 from structmfg.solvers import ExactEquilibrium, solve
 from structmfg.solvers.exact._semismooth import projection
+from structmfg.solvers.loop._tree_run import TreeRun
 
 
 def rock_paper_scissors():
@@ -22,7 +23,7 @@ def rock_paper_scissors():
 
 
 @pytest.mark.usefixtures("double")
-def test_a_game_that_is_not_monotone_has_its_closed_form():
+def test_a_game_that_is_not_monotone_has_its_closed_form(monkeypatch):
     """All three are worth 6/11 where mu = (26, 20, 31) / 77; mirror descent stays where it starts."""
     game = rock_paper_scissors()
     solution = solve(game, ExactEquilibrium(method="newton", tolerance=1e-13), max_steps=20)
@@ -30,8 +31,11 @@ def test_a_game_that_is_not_monotone_has_its_closed_form():
     mean_fields = smfg.solvers.rollout(game, solution.policy, game.scenarios().noise[0]).aggregates.mean_field
     np.testing.assert_allclose(mean_fields[1, 1:], np.array([26, 20, 31]) / 77, atol=1e-7)
     np.testing.assert_allclose(solution.stats["returns"][-1], 6 / 11, atol=1e-12)
+    compiled, certify = [], TreeRun._certify
+    monkeypatch.setattr(TreeRun, "_certify", lambda run, count: (compiled.append(count), certify(run, count))[1])
     both = solve(game, ExactEquilibrium(tolerance=1e-13), max_steps=2000)  # Newton's method where mirror descent fails
     assert both.result.name == "converged"
+    assert compiled.count(0) == 2  # before the first step, and where Newton's method is added
     assert both.stats["certified"][9] == 200
     assert both.stats["exploitabilities"][9] > 0.1
 
