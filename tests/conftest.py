@@ -120,6 +120,16 @@ def spared_estimates():
 
 
 @pytest.fixture(scope="module")
+def first_method_alone():
+    """For tests in which exact solvers are beside the point: where the first method fails, no second is compiled."""
+    from structmfg.solvers.exact import _alternating
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_alternating, "_PATIENCE", 10**9)
+        yield
+
+
+@pytest.fixture(scope="module")
 def blank_figures():
     """For tests of what surrounds the figures of a report: they are made, but drawing them would take seconds."""
     import matplotlib.figure

@@ -186,6 +186,9 @@ class StationarySolver(TreeSolver):
     def steps_per_certificate(self, problem: Any) -> int:
         return 1
 
+    def adapted(self, problem: Any, state: Any) -> TreeSolver:
+        return self
+
     @abc.abstractmethod
     def init(self, problem: Any) -> Any: ...
 

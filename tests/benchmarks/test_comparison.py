@@ -18,7 +18,7 @@ from structmfg.runs import load_run
 from structmfg.solvers import Estimate, preset
 
 GAME = make("left_right")
-pytestmark = pytest.mark.usefixtures("blank_figures", "measured_once", "programs_kept")
+pytestmark = pytest.mark.usefixtures("blank_figures", "measured_once", "programs_kept", "first_method_alone")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_no_half_way_is_claimed_where_there_is_none(end):
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory, programs_kept):
+def compared(tmp_path_factory, programs_kept, first_method_alone):
     """Two solvers, one on the tree, and two seeds."""
     folder = tmp_path_factory.mktemp("compared")
     programs_kept.clear()

@@ -16,7 +16,7 @@ from structmfg.games import GAMES
 from structmfg.runs import _load
 from structmfg.solvers import SOLVERS, Progress, StationarySolver, TreeSolver
 
-pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures")
+pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures", "first_method_alone")
 TINY = ["linear_quadratic", "--num-states", "15", "--horizon", "5", "--iterations", "3"]
 TINY += ["--hidden", "4", "--width", "4"]
 

@@ -26,7 +26,7 @@ from structmfg.solvers import SOLVERS
 from structmfg.verification import _verify as verification
 
 pytestmark = pytest.mark.usefixtures(
-    "unchecked", "blank_figures"
+    "first_method_alone", "unchecked", "blank_figures"
 )  # what is wrong has to be found by the package itself
 EXAMPLES = {"solve": 30, "evaluate": 20, "compare": 20, "verify": 20, "bench": 20, "games": 5, "economy": 20}
 SETTINGS = settings(

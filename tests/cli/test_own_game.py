@@ -16,7 +16,7 @@ from structmfg.cli import main
 from structmfg.cli.arguments import parse
 from structmfg.cli.sweeps import points, read_axes
 
-pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures")
+pytestmark = pytest.mark.usefixtures("spared_estimates", "blank_figures", "first_method_alone")
 SMALL = ["--iterations", "2", "--hidden", "4", "--width", "4", "--quiet"]
 GAME = '''
 import dataclasses

@@ -18,6 +18,7 @@ from structmfg._files import to_json
 from structmfg.operators import DenseKernel
 from structmfg.solvers import RSPG, ExactEquilibrium, Solution, TabularSPG, exploitability, solve
 
+pytestmark = pytest.mark.usefixtures("first_method_alone")
 GAME = games.make("left_right")
 KEY = jax.random.key(0)
 SMALL = {"hidden": 2, "width": 2, "rank": 1, "depth": 1}
