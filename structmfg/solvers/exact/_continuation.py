@@ -67,11 +67,11 @@ class CurveState(NamedTuple):
 
 def suits_newton(problem: TreeProblem) -> bool:
     """Whether both the curve is followed and the conditions of an equilibrium are solved, see `Continuation`."""
-    decisions, states = problem.tree.num_decisions, problem.game.num_states
+    if problem.tree.num_decisions * problem.game.num_states * problem.game.num_actions > MOST_PROBABILITIES:
+        return False  # at once, as this is asked for with every certificate
     first = jax.tree.map(lambda z: z[0], problem.tree.noise)
     entries = num_entries(problem.game, first) if problem.functions is None else len(problem.functions)
-    probabilities = decisions * states * problem.game.num_actions
-    return probabilities <= MOST_PROBABILITIES and problem.tree.num_slots * entries <= _MOST
+    return problem.tree.num_slots * entries <= _MOST
 
 
 class Continuation(eqx.Module):
