@@ -71,10 +71,13 @@ class ExactEquilibrium(TreeSolver):
         annealed, mirror = Annealed(self.rate, self.memory), Accelerated(self.stiffness, self.cycle)
         if self.method == "newton":
             return Continuation()
-        if self.method == "mirror" or (self.method == "auto" and not problem.few_aggregates):
+        if self._begins_with_mirror(problem):
             return Alternating(mirror, Continuation()) if self.method == "auto" and suits_newton(problem) else mirror
         probabilities = problem.tree.num_decisions * problem.game.num_states * problem.game.num_actions
         return Alternating(annealed, mirror) if self.method == "auto" and probabilities <= _MOST_OF_BOTH else annealed
+
+    def _begins_with_mirror(self, problem: TreeProblem) -> bool:
+        return self.method == "mirror" or (self.method == "auto" and not problem.few_aggregates)
 
     @override
     def adapted(self, problem: TreeProblem, state: Any) -> TreeSolver:
@@ -85,9 +88,7 @@ class ExactEquilibrium(TreeSolver):
 
     @override
     def steps_per_certificate(self, problem: TreeProblem) -> int:
-        iteration = self._iteration(problem)
-        first = iteration.first if isinstance(iteration, Alternating) else iteration
-        return STEPS_PER_CERTIFICATE if isinstance(first, Accelerated) else 1
+        return STEPS_PER_CERTIFICATE if self._begins_with_mirror(problem) else 1
 
     @override
     def init(self, problem: TreeProblem) -> Any:
