@@ -29,8 +29,20 @@ def own_rules() -> Iterator[None]:
         yield
 
 
+_for_accelerator = jax.make_user_context(False)  # part of what JAX finds a traced program by
+
+
+@contextlib.contextmanager
+def for_accelerator() -> Iterator[None]:
+    """Trace programs as they are for an accelerator, wherever JAX computes: to count what they do there."""
+    with _for_accelerator(True):
+        yield
+
+
 def on_processor() -> bool:
     """Whether JAX computes on a processor by default, and not on a GPU or another accelerator."""
+    if _for_accelerator.value:
+        return False
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # a device, the name of a platform, or None
     return (getattr(chosen, "platform", chosen) or jax.default_backend()) == "cpu"
 

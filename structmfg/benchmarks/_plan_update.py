@@ -7,6 +7,7 @@ from the speed of a device:
     max(flops / peak, bytes moved / bandwidth, instructions * launch) + messages * latency + bytes sent / link
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 
 from structmfg._checks import check_integer
+from structmfg._flags import for_accelerator
 from structmfg.benchmarks._devices import Device
 from structmfg.games import Game
 from structmfg.parallel import ProgramCost, make_mesh, program_cost
@@ -110,7 +112,8 @@ def plan_update(
             if extrapolate and total // states > _OWN_STATES[1]:
                 cost, memory = _extrapolated(make, paths, states, total // states)
             else:
-                cost, memory = update_cost(*make(total if extrapolate else num_states), paths=paths, states=states)
+                made = make(total if extrapolate else num_states)
+                cost, memory = update_cost(*made, paths=paths, states=states, accelerator=device.launch > 0)
         except ValueError as error:  # a kernel that cannot be spread over so many devices
             splits.append(Split(paths, states, refused=str(error)))
             continue
@@ -122,13 +125,24 @@ def plan_update(
     return UpdatePlan(num_paths, total, _OWN_STATES if extrapolate else (), splits, best)
 
 
-def update_cost(game: Game, solver: StructuralSolver, *, paths: int = 1, states: int = 1) -> tuple[ProgramCost, float]:
+def update_cost(
+    game: Game, solver: StructuralSolver, *, paths: int = 1, states: int = 1, accelerator: bool = False
+) -> tuple[ProgramCost, float]:
     """What one of `paths` x `states` devices does in an update, and the bytes that it holds.
+
+    Args:
+        game: The game.
+        solver: The solver.
+        paths: The number of devices that share the paths.
+        states: The number of devices that share the states.
+        accelerator: Whether the update is arranged as on an accelerator, where paths run side by side and steps are
+            written out; else as on the device that JAX computes on. XLA compiles it for the latter in any case.
 
     Raises:
         ValueError: The game cannot be spread over so many devices, or there are fewer.
     """
-    with jax.set_mesh(make_mesh(paths=paths, states=states)):
+    arranged = for_accelerator() if accelerator else contextlib.nullcontext()
+    with jax.set_mesh(make_mesh(paths=paths, states=states)), arranged:
         # The code that a processor runs is not needed, and is made in half the time without optimisation.
         compiled = lower_update(game, solver).compile(compiler_options={"xla_backend_optimization_level": 0})
     used = compiled.memory_analysis()

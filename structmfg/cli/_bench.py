@@ -197,9 +197,7 @@ def _plan_notes(arguments: Arguments, planned: benchmarks.UpdatePlan, device: be
     ]
     if device.launch:
         launch = f"{1e6 * device.launch:g} us"
-        notes.append(
-            f"kernels: each is started by itself, {launch}; counted in the program for a processor, see gpu.md"
-        )
+        notes.append(f"kernels: each is started by itself, {launch}; counted in a program for a processor, see gpu.md")
     if planned.extrapolated_from:
         sizes = " and ".join(map(str, planned.extrapolated_from))
         notes.append(f"extrapolated: compiled for {sizes} states a device; all but messages grows linearly with them")

@@ -5,14 +5,17 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import pytest
 from helpers.small_games import SMALL
 
 from structmfg import benchmarks, games, policies, solvers
+from structmfg._flags import for_accelerator
 from structmfg.benchmarks import DEVICES, _plan_update, plan_update, predicted
 from structmfg.cli import main
 from structmfg.cli._early import count_as_devices
 from structmfg.parallel import ProgramCost
+from structmfg.solvers.gradient._structural import MAX_PAIRS_SIDE_BY_SIDE, over_paths
 
 H100 = DEVICES["h100"]
 
@@ -26,7 +29,7 @@ def made(num_states):
 def linear_costs(monkeypatch):
     """Costs that are linear in the states of a device, and are not compiled."""
 
-    def cost(game, solver, *, paths, states):
+    def cost(game, solver, *, paths, states, accelerator=False):
         own = game.num_states // states
         return ProgramCost(3 * own + 1, 100 * own, 7, 5 * states, own + 9, 0), 2.0 * own + 4
 
@@ -60,6 +63,37 @@ def test_what_does_not_fit_is_not_the_best(linear_costs):
     assert not one.splits[0].fits
 
 
+def test_paths_of_a_plan_for_a_gpu_run_side_by_side():
+    """On a processor this game's paths run one after the other, and do so again after the plan."""
+    game, _ = made(1200)
+    assert game.num_states * game.num_actions > MAX_PAIRS_SIDE_BY_SIDE
+
+    def loops():
+        return str(jax.make_jaxpr(jax.jit(lambda paths: over_paths(game, jnp.sin, paths)))(jnp.ones(8))).count("scan")
+
+    before = loops()
+    with for_accelerator():
+        there = loops()
+    assert (before, there, loops()) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "states", "accelerator"),
+    [(H100, None, True), (H100._replace(launch=0.0), None, False), (H100, 10**9, False)],
+)
+def test_update_is_arranged_as_on_the_device(monkeypatch, device, states, accelerator):
+    """Many states are extrapolated from fewer, whose paths would run side by side."""
+    asked = []
+
+    def cost(game, solver, *, paths, states, accelerator=False):
+        asked.append(accelerator)
+        return ProgramCost(1, 1, 1, 1, 1, 0), 1.0
+
+    monkeypatch.setattr(_plan_update, "update_cost", cost)
+    plan_update(made, states, devices=1, device=device)
+    assert set(asked) == {accelerator}
+
+
 SETTINGS = "--num-states 46 --horizon 3 --first 1 --last 2 --push 2 --hidden 4 --width 4 --rank 2"
 WORDS = f"plan linear_quadratic {SETTINGS} --paths 2 --device h100 --json".split()
 
@@ -73,7 +107,7 @@ def test_command(capsys):
     assert plan["best"] == plan["splits"][0]
     assert 0 < plan["best"]["seconds"] < 1
     assert plan["best"]["kernels"] > 100
-    assert "each is started by itself, 3.4 us" in err
+    assert "each is started by itself, 1.5 us" in err
     assert plan["basis"].startswith("predicted, not measured")
     assert "best" in err
 

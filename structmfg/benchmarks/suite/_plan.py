@@ -142,12 +142,13 @@ def cases(
     planned = [Case("copy", {}, {}, [{}])]
     checked = {game: plan.checked[game] for game in games if game in plan.checked}
     planned += [_checks(checked, precision, seed) for precision in PRODUCTS if checked]
-    planned += [_paths(plan, game, seed) for game in games if plan.paths]
     planned += [_update_check(game, checked[game], seed) for game in plan.checked_updates if game in checked]
     for game in games:
         chosen = sorted(set(sizes or plan.sizes[game]))
         least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
         planned += [_operators(least, game, size, seed) for size in chosen]
+    # Last what a GPU takes longest to compile: the time of the run may not suffice.
+    planned += [_paths(plan, game, seed) for game in games if plan.paths]
     planned += [_updates(plan, game, seed) for game in games if plan.updates]
     planned += [_training(plan, game, seed) for game in games if game in plan.training]
     if "linear_quadratic" in games:
