@@ -40,12 +40,12 @@ def libraries(monkeypatch):
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """The processes of pairs run here, and are counted."""
+    """The processes of pairs run here; the solvers of each."""
     started = []
 
     def run(command, **_):
         assert command[1:3] == ["-m", "structmfg.benchmarks.every_game._worker"]
-        started.append(command[4])
+        started.append(command[6:])
         try:
             return subprocess.CompletedProcess(command, _worker.main(command[3:]), "", "")
         except RuntimeError as error:
@@ -83,10 +83,11 @@ def test_all_solvers_are_measured_alike_on_an_imported_game(tmp_path, in_this_pr
     assert f"There {np.__version__}<" in report
     assert "Absent is not installed: its games and solvers are left out" in report
 
-    started = [*in_this_process]
+    peers = ["There: nothing", "There: broken"]
+    assert in_this_process == [[*names, *peers], ["There: broken"]]  # what failed is run again, alone
     again = every_game.run_all(tmp_path, games=["there:choice"], solvers=names, max_seconds=0.5)
     assert again["entries"] == json.loads(json.dumps(result["entries"]))
-    assert in_this_process[len(started) :] == ["There: broken"]  # the others are read
+    assert in_this_process[2:] == [["There: broken"]]  # the others are read
     with pytest.raises(ValueError, match=r"there-choice holds runs of 0\.5 s of training, but max_seconds is 2"):
         every_game.run_all(tmp_path, games=["there:choice"], solvers=["exact"], max_seconds=2)
 

@@ -1,5 +1,8 @@
 """Games of other libraries in the table, and their solvers, by name."""
 
+import re
+from pathlib import Path
+
 from structmfg.benchmarks.imports import LIBRARIES, PeerLibrary
 
 
@@ -22,3 +25,8 @@ def library_of(game: str) -> PeerLibrary | None:
 def solvers_of(library: PeerLibrary) -> list[str]:
     """The library's own solvers, as the table names them."""
     return [f"{library.name}: {solver}" for solver in library.solvers]
+
+
+def file_of(folder: Path, game: str, solver: str) -> Path:
+    """The file for what a solver reaches on an imported game, in the folder of all runs."""
+    return folder / game.replace(":", "-") / f"{re.sub('[^a-z0-9_]+', '-', solver.lower())}.json"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from structmfg._checks import check_name, check_positive
 from structmfg._files import write_bytes, write_json
 from structmfg.benchmarks._machine import machine
 from structmfg.benchmarks.every_game._entry import Entry, check_suits
-from structmfg.benchmarks.every_game._imported import beside, library_of, solvers_of
+from structmfg.benchmarks.every_game._imported import beside, file_of, library_of, solvers_of
 from structmfg.benchmarks.every_game._report import render
 from structmfg.benchmarks.imports import LIBRARIES
 from structmfg.games import GAMES, make
@@ -122,26 +121,31 @@ def tabulate(found: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def _run_together(folder: Path, planned: Sequence[Entry], max_seconds: float, log: Callable[[str], None]) -> None:
-    """Run the solvers of a game that have not been run in one process; imported games are left to `_measured`."""
-    game, place = planned[0].game, folder / planned[0].game / "result.json"
-    missing = [
-        each.solver
-        for each in planned
-        if each.status == "planned" and library_of(game) is None and _read(place, each, max_seconds) is None
-    ]
+    """Run the solvers of a game that have not been run in one process."""
+    game = planned[0].game
+    missing = [each.solver for each in planned if each.status == "planned" and _read(folder, each, max_seconds) is None]
     if len(missing) > 1:
         log(f"{game}: running {', '.join(missing)}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             seconds = _OVERHEAD + len(missing) * (max_seconds + _OVERHEAD_OF_PAIR)
-            _run(_comparison(place, game, missing, max_seconds), seconds)
+            _run(_command(folder, game, missing, max_seconds), seconds)
 
 
-def _comparison(place: Path, game: str, solvers: Sequence[str], max_seconds: float) -> list[str]:
-    """The command that compares solvers on a game and writes the file `place`."""
+def _command(folder: Path, game: str, solvers: Sequence[str], max_seconds: float) -> list[str]:
+    """The command that runs solvers on a game and writes the files of `_place`."""
+    if library_of(game):
+        return ["structmfg.benchmarks.every_game._worker", game, f"{max_seconds:g}", str(folder), *solvers]
     return [
         *("structmfg", "compare", game, "--solvers", ",".join(solvers), "--seeds", "1"),
-        *("--max-seconds", f"{max_seconds:g}", "--out", str(place.parent), "--quiet"),
+        *("--max-seconds", f"{max_seconds:g}", "--out", str(folder / game), "--quiet"),
     ]
+
+
+def _place(folder: Path, entry: Entry) -> Path:
+    """The file that says what a pair reached."""
+    if library_of(entry.game):
+        return file_of(folder, entry.game, entry.solver)
+    return folder / entry.game / "result.json"
 
 
 def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -150,34 +154,27 @@ def _run(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[
 
 def _measured(folder: Path, entry: Entry, max_seconds: float) -> Entry:
     """The entry with what its run has left; where there was none, it is run in a process of its own."""
-    imported = library_of(entry.game) is not None
-    if imported:
-        place = folder / entry.game.replace(":", "-") / f"{re.sub('[^a-z0-9_]+', '-', entry.solver.lower())}.json"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        command = ["structmfg.benchmarks.every_game._worker", entry.game, entry.solver, f"{max_seconds:g}", str(place)]
-    else:
-        place = folder / entry.game / "result.json"
-        command = _comparison(place, entry.game, [entry.solver], max_seconds)
-    known = _read(place, entry, max_seconds)
+    known = _read(folder, entry, max_seconds)
     if known is not None:
         return known
     try:
-        ended = _run(command, max_seconds + _OVERHEAD)
+        ended = _run(_command(folder, entry.game, [entry.solver], max_seconds), max_seconds + _OVERHEAD)
     except subprocess.TimeoutExpired:
         return entry._replace(status="failed", reason=f"not done {_OVERHEAD:g} s after its clock had run out")
-    known = _read(place, entry, max_seconds)
+    known = _read(folder, entry, max_seconds)
     if known is None:
         lines = (ended.stderr or ended.stdout).strip().splitlines() or [f"exit code {ended.returncode}"]
         return entry._replace(status="failed", reason=lines[-1])
     return known
 
 
-def _read(place: Path, entry: Entry, max_seconds: float) -> Entry | None:
-    """What a file says of a solver: result.json of a comparison, or that of `_worker`; None where it says nothing.
+def _read(folder: Path, entry: Entry, max_seconds: float) -> Entry | None:
+    """What the file of a pair says: result.json of a comparison, or that of `_worker`; None where it says nothing.
 
     Raises:
         ValueError: If the seconds of training were others.
     """
+    place = _place(folder, entry)
     try:
         result = json.loads(place.read_text())
     except (OSError, ValueError):

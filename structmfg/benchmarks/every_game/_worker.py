@@ -1,10 +1,11 @@
-"""The process of one solver on an imported game, which writes what it found into a file.
+"""The process of solvers on an imported game, which writes a file for each.
 
-`... -m structmfg.benchmarks.every_game._worker GAME SOLVER SECONDS FILE`. Solvers of this package and of the other
+`... -m structmfg.benchmarks.every_game._worker GAME SECONDS FOLDER SOLVER...`. Solvers of this package and of the other
 library are measured in one way.
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import jax
 from structmfg._files import write_json
 from structmfg.benchmarks.comparison import steps_within
 from structmfg.benchmarks.every_game._entry import Entry, check_suits
-from structmfg.benchmarks.every_game._imported import library_of, solvers_of
+from structmfg.benchmarks.every_game._imported import file_of, library_of, solvers_of
 from structmfg.benchmarks.imports import PeerLibrary
 from structmfg.evaluation import exploitability
 from structmfg.games import Game
@@ -21,9 +22,8 @@ from structmfg.policies import Policy, uniform
 from structmfg.solvers import preset, solve
 
 
-def measured(entry: Entry, library: PeerLibrary, max_seconds: float) -> Entry:
+def measured(game: Game, entry: Entry, library: PeerLibrary, max_seconds: float) -> Entry:
     """The entry of an imported game, with what its solver reaches in so many seconds."""
-    game = library.load(entry.game.partition(":")[2])
     if entry.solver in solvers_of(library):
         trained = library.train(game, entry.solver.removeprefix(f"{library.name}: "), max_seconds)
         return entry._replace(
@@ -62,13 +62,23 @@ def _gain(game: Game, policy: Policy) -> float:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure one pair in double precision, which both libraries compute in."""
-    game, solver, seconds, file = argv
-    library = library_of(game)
+    """Measure pairs in double precision, which both libraries compute in; one that fails is left out."""
+    name, seconds, folder, *solvers = argv
+    library = library_of(name)
     assert library is not None
     with jax.enable_x64(True):
-        found = measured(Entry(game, solver, "planned"), library, float(seconds))
-    write_json(Path(file), {"max_seconds": float(seconds), "entry": found._asdict()})
+        game = library.load(name.partition(":")[2])
+        for solver in solvers:
+            try:
+                found = measured(game, Entry(name, solver, "planned"), library, float(seconds))
+            except Exception:
+                if len(solvers) == 1:
+                    raise
+                traceback.print_exc()  # it is run again, alone, for its reason
+                continue
+            file = file_of(Path(folder), name, solver)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"max_seconds": float(seconds), "entry": found._asdict()})
     return 0
 
 
