@@ -152,7 +152,7 @@ class Broken(Ring):
         ),
         pytest.param("row", "rows sum to one", "state 4, action 1: they sum to 1.5", marks=pytest.mark.slow),
         pytest.param("transposed", "adjoint", "by push", marks=pytest.mark.slow),
-        ("reward", "rewards are finite", "first at t = 2, state 3, action 1: inf"),
+        pytest.param("reward", "rewards are finite", "first at t = 2, state 3, action 1: inf", marks=pytest.mark.slow),
         pytest.param(
             "reward shape",
             "rewards are finite",
