@@ -29,7 +29,7 @@ def own_rules() -> Iterator[None]:
         yield
 
 
-_for_accelerator = jax.make_user_context(False)  # part of what JAX finds a traced program by
+_for_accelerator = jax.make_user_context(False)  # JAX keeps traced programs apart by its value
 
 
 @contextlib.contextmanager

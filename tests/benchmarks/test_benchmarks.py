@@ -134,6 +134,11 @@ def test_the_papers_games_are_measured_by_default() -> None:
     assert {case.labels["game"] for case in benchmarks.cases(benchmarks.QUICK) if "game" in case.labels} == {*TINY}
 
 
+def test_what_a_gpu_compiles_for_long_comes_last() -> None:
+    kinds = [case.kind for case in benchmarks.cases(benchmarks.QUICK, games=["macro", "beach_bar"])]
+    assert kinds == sorted(kinds, key=["copy", "check", "operator", "paths", "update", "training"].index)
+
+
 @pytest.mark.parametrize("game", sorted(TINY))
 def test_the_generic_game_moves_alike(game: str) -> None:
     built = make(game, **TINY[game])

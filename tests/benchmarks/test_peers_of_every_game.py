@@ -31,7 +31,7 @@ def libraries(monkeypatch):
         return Trained(uniform(game), seconds, 3)
 
     games = {"left_right": ("choice",)}
-    there = PeerLibrary("There", "numpy", games, lambda name: make("left_right"), ("nothing", "broken"), train)
+    there = PeerLibrary("There", "numpy", games, lambda name: make("left_right"), ("broken", "nothing"), train)
     for prefix in [*LIBRARIES]:
         monkeypatch.delitem(LIBRARIES, prefix)
     monkeypatch.setitem(LIBRARIES, "there", there)
@@ -59,7 +59,7 @@ def in_this_process(monkeypatch):
 def test_imported_games_stand_beside_those_of_their_kind(monkeypatch):
     monkeypatch.setattr(_run, "GAMES", {name: GAMES[name] for name in ("left_right", "sis")})
     pairs = [(each.game, each.solver) for each in every_game.entries(solvers=["exact"])]
-    imported = [("there:choice", solver) for solver in ("exact", "There: nothing", "There: broken")]
+    imported = [("there:choice", solver) for solver in ("exact", "There: broken", "There: nothing")]
     assert pairs == [("left_right", "exact"), *imported, ("sis", "exact")]
     with pytest.raises(ValueError, match="unknown game 'absent:choice'"):
         list(every_game.entries(["absent:choice"]))
@@ -69,7 +69,7 @@ def test_imported_games_stand_beside_those_of_their_kind(monkeypatch):
 def test_all_solvers_are_measured_alike_on_an_imported_game(tmp_path, in_this_process):
     names = ["exact", "stationary"]
     result = every_game.run_all(tmp_path, games=["there:choice"], solvers=names, max_seconds=0.5)
-    exact, stationary, nothing, broken = result["entries"]
+    exact, stationary, broken, nothing = result["entries"]
     assert (exact["status"], exact["result"]) == ("ok", "converged")
     assert 0 <= exact["excess"] <= 1e-4
     assert (stationary["status"], nothing["status"]) == ("not for it", "ok")
@@ -83,7 +83,7 @@ def test_all_solvers_are_measured_alike_on_an_imported_game(tmp_path, in_this_pr
     assert f"There {np.__version__}<" in report
     assert "Absent is not installed: its games and solvers are left out" in report
 
-    peers = ["There: nothing", "There: broken"]
+    peers = ["There: broken", "There: nothing"]
     assert in_this_process == [[*names, *peers], ["There: broken"]]  # what failed is run again, alone
     again = every_game.run_all(tmp_path, games=["there:choice"], solvers=names, max_seconds=0.5)
     assert again["entries"] == json.loads(json.dumps(result["entries"]))

@@ -10,8 +10,8 @@ import pytest
 from helpers.small_games import SMALL
 
 from structmfg import benchmarks, games, policies, solvers
-from structmfg._flags import for_accelerator
-from structmfg.benchmarks import DEVICES, _plan_update, plan_update, predicted
+from structmfg._flags import for_accelerator, on_processor
+from structmfg.benchmarks import DEVICES, _plan_update, plan_update, predicted, update_cost
 from structmfg.cli import main
 from structmfg.cli._early import count_as_devices
 from structmfg.parallel import ProgramCost
@@ -79,10 +79,10 @@ def test_paths_of_a_plan_for_a_gpu_run_side_by_side():
 
 @pytest.mark.parametrize(
     ("device", "states", "accelerator"),
-    [(H100, None, True), (H100._replace(launch=0.0), None, False), (H100, 10**9, False)],
+    [(H100, None, True), (H100._replace(launch=0.0), None, False), (H100, 2**25, False)],
 )
 def test_update_is_arranged_as_on_the_device(monkeypatch, device, states, accelerator):
-    """Many states are extrapolated from fewer, whose paths would run side by side."""
+    """Many states are extrapolated from fewer, whose paths would run side by side; all splits are counted alike."""
     asked = []
 
     def cost(game, solver, *, paths, states, accelerator=False):
@@ -90,8 +90,18 @@ def test_update_is_arranged_as_on_the_device(monkeypatch, device, states, accele
         return ProgramCost(1, 1, 1, 1, 1, 0), 1.0
 
     monkeypatch.setattr(_plan_update, "update_cost", cost)
-    plan_update(made, states, devices=1, device=device)
+    plan_update(made, states, devices=64 if states else 1, device=device)
     assert set(asked) == {accelerator}
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_cost_is_counted_as_asked(monkeypatch, accelerator):
+    def lower(game, solver):
+        raise RuntimeError(f"on a processor: {on_processor()}")
+
+    monkeypatch.setattr(_plan_update, "lower_update", lower)
+    with pytest.raises(RuntimeError, match=f"on a processor: {not accelerator}"):
+        update_cost(*made(48), accelerator=accelerator)
 
 
 SETTINGS = "--num-states 46 --horizon 3 --first 1 --last 2 --push 2 --hidden 4 --width 4 --rank 2"

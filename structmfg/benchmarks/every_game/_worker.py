@@ -1,11 +1,11 @@
-"""The process of solvers on an imported game, which writes a file for each.
+"""The process that runs solvers on an imported game. It writes a file for each solver.
 
 `... -m structmfg.benchmarks.every_game._worker GAME SECONDS FOLDER SOLVER...`. Solvers of this package and of the other
 library are measured in one way.
 """
 
+import gc
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,23 +62,26 @@ def _gain(game: Game, policy: Policy) -> float:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure pairs in double precision, which both libraries compute in; one that fails is left out."""
+    """Measure pairs in double precision, which both libraries compute in. The last error is raised after all pairs."""
     name, seconds, folder, *solvers = argv
     library = library_of(name)
     assert library is not None
+    failed: Exception | None = None
     with jax.enable_x64(True):
         game = library.load(name.partition(":")[2])
         for solver in solvers:
+            gc.collect()
+            gc.freeze()  # what the solvers before have made does not slow down this one's loops
             try:
                 found = measured(game, Entry(name, solver, "planned"), library, float(seconds))
-            except Exception:
-                if len(solvers) == 1:
-                    raise
-                traceback.print_exc()  # it is run again, alone, for its reason
+            except Exception as error:
+                failed = error
                 continue
             file = file_of(Path(folder), name, solver)
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, {"max_seconds": float(seconds), "entry": found._asdict()})
+    if failed is not None:
+        raise failed
     return 0
 
 

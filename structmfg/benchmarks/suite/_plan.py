@@ -147,7 +147,7 @@ def cases(
         chosen = sorted(set(sizes or plan.sizes[game]))
         least = plan._replace(many=max(plan.many, chosen[0]), matrices=max(plan.matrices, chosen[0]))
         planned += [_operators(least, game, size, seed) for size in chosen]
-    # Last what a GPU takes longest to compile: the time of the run may not suffice.
+    # A GPU takes longest to compile these, so they come last: the time of the run may not suffice for them.
     planned += [_paths(plan, game, seed) for game in games if plan.paths]
     planned += [_updates(plan, game, seed) for game in games if plan.updates]
     planned += [_training(plan, game, seed) for game in games if game in plan.training]
