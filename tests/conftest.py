@@ -121,11 +121,16 @@ def spared_estimates():
 
 @pytest.fixture(scope="module")
 def first_method_alone():
-    """For tests in which exact solvers are beside the point: where the first method fails, no second is compiled."""
+    """For tests in which exact solvers are beside the point.
+
+    Where the first method fails, no second is compiled, and the search for a floor ends soon.
+    """
+    from structmfg.reports import _evaluation
     from structmfg.solvers.exact import _alternating
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_alternating, "_PATIENCE", 10**9)
+        patch.setattr(_evaluation, "_FLOOR_MAX_STEPS", 300)
         yield
 
 
