@@ -31,17 +31,27 @@ def import_object(name: str, what: str = "a class of your own") -> Any:
     place, _, attribute = name.rpartition(":")
     if not (place and attribute):
         raise ValueError(f"{what} is named module:NAME or path/to/file.py:NAME, but was given as {name!r}")
-    try:
-        module = _from_file(Path(place)) if place.endswith(".py") else _from_path(place)
-    except (Exception, SystemExit) as error:  # whatever a user's module raises
-        raise ValueError(f"cannot import {place!r}: {type(error).__name__}: {error}{_where(error)}") from error
+    module = import_module(place)
     if not hasattr(module, attribute):
         if place.endswith(".py"):
             raise ValueError(f"file {place!r} has no {attribute!r}")
         raise ValueError(f"module {place!r} has no {attribute!r}")
     _named[name] = getattr(module, attribute)
-    _files.add(module.__name__)
     return _named[name]
+
+
+def import_module(place: str) -> ModuleType:
+    """Import a module by its name, or from path/to/file.py; modules in the working folder are found as well.
+
+    Raises:
+        ValueError: There is no such module or file, or importing it raised an error.
+    """
+    try:
+        module = _from_file(Path(place)) if place.endswith(".py") else _from_path(place)
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
+        raise ValueError(f"cannot import {place!r}: {type(error).__name__}: {error}{_where(error)}") from error
+    _files.add(module.__name__)
+    return module
 
 
 def remember(name: str, value: Any) -> None:

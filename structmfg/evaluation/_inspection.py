@@ -187,7 +187,8 @@ def _rows(
 
     def at(node: AggregateState) -> tuple[Array, Array, Array, Array | None]:
         kernel = game.kernel(node)
-        probabilities = kernel.successors().probabilities
+        # Where they are constants, XLA would reduce them while it compiles, which takes a minute for large games.
+        probabilities = jax.lax.optimization_barrier(kernel.successors().probabilities)
         sums, least = jnp.ravel(jnp.sum(probabilities, axis=-1)), jnp.ravel(jnp.min(probabilities, axis=-1, initial=0))
         tolerance = ROW_TOLERANCE + _rounding(sums.dtype, game.num_states)
         bad = ~((jnp.abs(sums - 1) <= tolerance) & (least >= -tolerance))

@@ -44,6 +44,12 @@ class TabularPolicy(Policy):
     def decode(self, prepared: Any, hidden: Hidden) -> Float[Array, "states actions"]:
         return hidden
 
+    @override
+    def to_openspiel(self, game: Game) -> Any:
+        """See `Policy.to_openspiel`. `ValueError` also where the table is one for other sizes or another horizon."""
+        as_policy(game, self)
+        return super().to_openspiel(game)
+
 
 class StationaryPolicy(Policy):
     """A table (S, A) of action probabilities, the same at all times, and the mean field that it keeps up.

@@ -32,7 +32,9 @@ def as_toml(settings: Settings) -> str:
     for table in ("game", "solver"):  # TOML has no null; the command line reads this text as None
         unset = [name for name, value in tables[table].items() if value is None and name != "optimiser"]
         tables[table] |= dict.fromkeys(unset, "none")
-    lines = [f"# Made by structmfg {settings.versions['structmfg']}; again by: structmfg solve --config run.toml"]
+    lines = [
+        f"# Made by structmfg {settings.versions['structmfg']}; again by: structmfg solve --config FILE, with this file"
+    ]
     lines += [
         f"# {table}.{key} is left out: it is no number, text or list of some"
         for table, values in tables.items()

@@ -1,7 +1,9 @@
 """Games of OpenSpiel's own: values, best responses and NashConv by its algorithms and by ours. It may be missing."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -101,14 +103,38 @@ def test_names_and_parameters():
         games.from_openspiel("python_mfg_predator_prey")
     with pytest.raises(ValueError, match="takes floats alone"):
         games.from_openspiel("mfg_dynamic_routing")
-    assert games.from_openspiel("mfg_garnet", size=5, horizon=4).horizon == 4
+    assert games.from_openspiel("openspiel:mfg_garnet", size=5, horizon=4).horizon == 4
+    with pytest.raises(ValueError, match="horizon and game_horizon are one parameter"):
+        games.from_openspiel("mfg_garnet", horizon=3, game_horizon=4)
 
 
-def test_a_game_of_ones_own(tmp_path):
-    """A module that registers a game: solved on the command line by module:short_name, and read again."""
-    (tmp_path / "toll_road.py").write_text(TOLL_ROAD)
+def test_a_policy_of_another_game_is_refused():
+    one, other = (games.from_openspiel("mfg_garnet", size=size, horizon=3) for size in (5, 6))
+    with pytest.raises(ValueError, match=r"is one for \(T, S, A\) = \(3, 5, 3\), but the game has \(3, 6, 3\)"):
+        policies.uniform(one).to_openspiel(other)
+
+
+def test_names_on_the_command_line_that_are_nearly_right(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("import pyspiel\nGame = pyspiel.Game\n")
+    hint = "a game that it registers with OpenSpiel is openspiel:mine.py:SHORT_NAME"
+    for words, message in [
+        ("solve openspiel:mfg_garnet --horizon 3", "did you mean --game-horizon?"),
+        ("solve mine.py:own_game", hint),
+        ("solve mine.py:Game", hint),
+        ("solve mfglib:beach_bar", "import it in Python, by games.from_mfglib"),
+        ("solve openspiel:nowhere.py:own_game", "there is no file nowhere.py"),
+    ]:
+        assert main(words.split()) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["own_openspiel_game.py", "own_openspiel_game"])
+def test_a_game_of_ones_own(place, tmp_path):
+    """A file or module that registers a game: solved on the command line by its short name, and read again."""
+    shutil.copy(Path(__file__).parents[2] / "examples" / "own_openspiel_game.py", tmp_path)
     command = [sys.executable, "-m", "structmfg"]
-    name = "openspiel:toll_road:own_toll_road"
+    name = f"openspiel:{place}:own_toll_road"
     out = [*command, "solve", name, "--toll", "0.5", "--solver", "exact", "--precision", "float64", "--out", "run"]
     for arguments in (out, [*command, "evaluate", "run", "--game", name]):
         done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -157,95 +183,3 @@ def test_verify_finds_that_the_library_has_another_game(rewards, failed):
 
 def by_library(game):
     return matches_library(library_of(game), jax.random.key(0))
-
-
-TOLL_ROAD = '''
-import numpy as np
-import pyspiel
-
-_PARAMETERS = {"toll": 1.0}
-_TYPE = pyspiel.GameType(
-    short_name="own_toll_road", long_name="Toll road", dynamics=pyspiel.GameType.Dynamics.MEAN_FIELD,
-    chance_mode=pyspiel.GameType.ChanceMode.EXPLICIT_STOCHASTIC,
-    information=pyspiel.GameType.Information.PERFECT_INFORMATION, utility=pyspiel.GameType.Utility.GENERAL_SUM,
-    reward_model=pyspiel.GameType.RewardModel.REWARDS, max_num_players=1, min_num_players=1,
-    provides_information_state_string=True, provides_information_state_tensor=False, provides_observation_string=True,
-    provides_observation_tensor=False, parameter_specification=_PARAMETERS)
-
-
-class TollRoad(pyspiel.Game):
-    """Three times the choice between two roads; at the second time the toll road is closed to those who were on it."""
-
-    def __init__(self, params=None):
-        self.toll = (params or _PARAMETERS)["toll"]
-        info = pyspiel.GameInfo(num_distinct_actions=2, max_chance_outcomes=2, num_players=1, min_utility=-100.0,
-                                max_utility=100.0, utility_sum=0.0, max_game_length=3)
-        super().__init__(_TYPE, info, params or _PARAMETERS)
-
-    def new_initial_state(self):
-        return Road(self)
-
-    def make_py_observer(self, iig_obs_type=None, params=None):
-        return Observer()
-
-
-class Road(pyspiel.State):
-    def __init__(self, game):
-        super().__init__(game)
-        self.toll, self.road, self.time, self.player = game.toll, None, 0, pyspiel.PlayerId.CHANCE
-        self.shares = [0.5, 0.5]
-
-    def current_player(self):
-        return pyspiel.PlayerId.TERMINAL if self.is_terminal() else self.player
-
-    def is_terminal(self):
-        return self.time == 3 and self.player == pyspiel.PlayerId.DEFAULT_PLAYER_ID
-
-    def chance_outcomes(self):
-        return [(0, 0.5), (1, 0.5)]
-
-    def _legal_actions(self, player):
-        return [0] if self.time == 1 and self.road == 1 else [0, 1]
-
-    def _apply_action(self, action):
-        self.road = action
-        if self.player == pyspiel.PlayerId.CHANCE:
-            self.player = pyspiel.PlayerId.DEFAULT_PLAYER_ID
-        else:
-            self.time += 1
-            self.player = pyspiel.PlayerId.MEAN_FIELD
-
-    def distribution_support(self):
-        return [f"{road} at {self.time} before" for road in range(2)]
-
-    def update_distribution(self, distribution):
-        self.shares, self.player = list(distribution), pyspiel.PlayerId.DEFAULT_PLAYER_ID
-
-    def rewards(self):
-        if self.player != pyspiel.PlayerId.DEFAULT_PLAYER_ID:
-            return [0.0]
-        return [-np.exp(self.shares[self.road]) - self.toll * self.road]
-
-    def returns(self):
-        return self.rewards()
-
-    def _action_to_string(self, player, action):
-        return str(action)
-
-    def __str__(self):
-        return f"{self.road} at {self.time}" + (" before" if self.player == pyspiel.PlayerId.MEAN_FIELD else "")
-
-
-class Observer:
-    def __init__(self):
-        self.tensor, self.dict = None, {}
-
-    def set_from(self, state, player):
-        pass
-
-    def string_from(self, state, player):
-        return str(state)
-
-
-pyspiel.register_game(_TYPE, TollRoad)
-'''

@@ -207,9 +207,13 @@ def _refuse(error: CycloptsError, argv: Sequence[str]) -> NoReturn:
     if isinstance(error, UnknownOptionError):
         option = str(getattr(error.token, "keyword", None) or message).partition("=")[0]
         known = {name for argument in error.argument_collection for name in argument.names if name.startswith("--")}
-        nearest = difflib.get_close_matches(option[2:], [name[2:] for name in known | _ALWAYS], n=1, cutoff=0.5)
+        of_game = [name[2:] for name in known if name == f"--game-{option[2:]}"]  # of a game of OpenSpiel's
+        nearest = of_game or difflib.get_close_matches(
+            option[2:], [name[2:] for name in known | _ALWAYS], n=1, cutoff=0.5
+        )
         hint = f"; did you mean --{nearest[0]}?" if nearest else ""
-        raise UnknownOption(option, f"unknown option {option}{hint}") from None
+        message = f"unknown option {option}{hint}"
+        raise (ValueError(message) if of_game else UnknownOption(option, message)) from None
     if isinstance(error, UnusedCliTokensError):
         raise ValueError(f"unexpected argument {(error.unused_tokens or [''])[0]!r}") from None
     if isinstance(error, MissingArgumentError):

@@ -1,6 +1,7 @@
 """The options that games and solvers have: their fields, with what their docstrings say of each."""
 
 import dataclasses
+import sys
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from structmfg.solvers import SOLVERS, TrainingSolver, TreeSolver, policy_settin
 from structmfg.solvers import default_solver as default_solver_of
 from structmfg.solvers import register as register_solver
 
+_MFGLIB_PREFIX = "mfglib:"  # of names in the table of all games
 AnySolverClass = type[TrainingSolver] | type[TreeSolver]
 
 
@@ -31,14 +33,27 @@ def game_class(name: str) -> type[Game]:
     if name.startswith(OPENSPIEL_PREFIX):
         return openspiel_class(name.removeprefix(OPENSPIEL_PREFIX))
     if name not in GAMES and ":" in name:
-        kind = import_object(name, "a game of your own")
+        if name.startswith(_MFGLIB_PREFIX):
+            raise ValueError(f"{name} is for `bench --games all` alone: import it in Python, by games.from_mfglib")
+        try:
+            kind = import_object(name, "a game of your own")
+        except ValueError as error:
+            raise ValueError(f"{error}{_openspiel_hint(name)}") from error
         if isinstance(kind, Game):
             kind = type(kind)  # only `verify` takes a game that is made already
         if not (isinstance(kind, type) and issubclass(kind, Game)):
-            raise ValueError(f"{name} must be a subclass of structmfg.Game, but is {kind!r:.80}")
+            message = f"{name} must be a subclass of structmfg.Game, but is {kind!r:.80}"
+            raise ValueError(f"{message}{_openspiel_hint(name)}")
         register(kind, name)
     check_name("game", name, GAMES)
     return GAMES[name]
+
+
+def _openspiel_hint(name: str) -> str:
+    """What to write instead where importing a module has brought OpenSpiel with it."""
+    place = name.rpartition(":")[0]
+    hint = f"; a game that it registers with OpenSpiel is {OPENSPIEL_PREFIX}{place}:SHORT_NAME"
+    return hint if "pyspiel" in sys.modules else ""
 
 
 def solver_class(name: str) -> AnySolverClass:
@@ -76,10 +91,11 @@ def import_own(arguments: Any) -> dict[str, Any]:
 def game_group(name: str, command: str) -> OptionGroup:
     """The parameters of a game as options; --game.NAME where the command has an option of that name itself."""
     own = ":" in name and not name.startswith(OPENSPIEL_PREFIX)
+    kind = game_class(name)
     if command != "verify" and own and isinstance(import_object(name), Game):
         raise ValueError(f"{name} must be a class of games, but is one of them: a run could not make it again")
     taken = {option.name for option in [*OPTIONS[command], *OUTPUT]} | {"help", "version"}
-    return OptionGroup(f"Parameters of {name}", "", list(_game_options(game_class(name), taken)))
+    return OptionGroup(f"Parameters of {name}", "", list(_game_options(kind, taken)))
 
 
 def _game_options(kind: type[Game], taken: set[str]) -> Iterator[Option]:

@@ -16,6 +16,7 @@ from structmfg.cli.tuning._trial import Outcome, TrialFailed
 
 FILE = "study.db"
 _NAME, _OUTCOME, _TOML = "structmfg", "outcome", "toml"
+_ASKED = "fixed_params"  # Optuna's name for the settings that a trial was asked to have
 _FEWEST_FOR_IMPORTANCES = 4
 _RANDOM = 8  # trials before the sampler learns from what it has seen
 _SAMPLER_STEP = 1_000_003
@@ -25,7 +26,7 @@ class Trial(NamedTuple):
     """A trial as the report has it.
 
     Attributes:
-        number: Its number, from 0; that of the preset's settings is 0.
+        number: Its number, from 1; that of the preset's settings is 1.
         settings: What it was searched with.
         value: Its exploitability; None where it failed.
         kind: The kind of exploitability.
@@ -73,9 +74,16 @@ class Study:
         if not known:
             self._study.enqueue_trial(dict(start))
         states = self._optuna.trial.TrialState
-        for trial in known:  # a process was killed in the midst of it: the same settings again
-            if trial.state == states.RUNNING:
-                self._study.enqueue_trial(trial.params, skip_if_exists=True)
+        waiting = [trial.system_attrs.get(_ASKED) for trial in known if trial.state == states.WAITING]
+        for trial in known:
+            if trial.state != states.RUNNING:
+                continue
+            if _OUTCOME in trial.user_attrs:  # a process was killed when the trial had ended
+                self._finish(trial.number, trial.user_attrs[_OUTCOME]["value"])
+            else:  # or in the midst of it: the same settings again
+                again = {**trial.system_attrs.get(_ASKED, {}), **trial.params}
+                if again not in waiting:
+                    self._study.enqueue_trial(again)
                 self._study.tell(trial.number, state=states.FAIL)
 
     def trials(self) -> list[Trial]:
@@ -84,7 +92,7 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             attributes = trial.user_attrs
             if trial.state.is_finished() and _OUTCOME in attributes:
-                found.append(Trial(len(found), dict(trial.params), trial.value, **attributes[_OUTCOME]))
+                found.append(Trial(len(found) + 1, dict(trial.params), **attributes[_OUTCOME]))
         return found
 
     @property
@@ -105,7 +113,7 @@ class Study:
     def best_toml(self) -> str | None:
         """The settings of the best trial as TOML; None where every trial failed."""
         trials = self._study.get_trials(deepcopy=False)
-        ended = [trial for trial in trials if trial.state.is_finished() and _TOML in trial.user_attrs]
+        ended = [trial for trial in trials if trial.value is not None]
         return min(ended, key=lambda trial: trial.value).user_attrs[_TOML] if ended else None
 
     def try_next(self, run: Callable[[dict[str, Any]], Outcome]) -> Trial:
@@ -132,7 +140,10 @@ class Study:
         return self.trials()[-1]
 
     def _tell(self, trial: Any, value: float | None, outcome: dict[str, Any]) -> None:
-        trial.set_user_attr(_OUTCOME, outcome)
+        trial.set_user_attr(_OUTCOME, {"value": value, **outcome})
+        self._finish(trial, value)
+
+    def _finish(self, trial: Any, value: float | None) -> None:
         self._study.tell(trial, value, self._optuna.trial.TrialState.FAIL if value is None else None)
 
 

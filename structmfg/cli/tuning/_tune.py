@@ -46,10 +46,14 @@ def tune(arguments: Arguments) -> int:
     if arguments.game is None:
         raise ValueError("tune needs a GAME (see structmfg games)")
     check_integer("trials", arguments.trials, at_least=1)
-    check_positive("max_seconds", arguments.max_seconds)
+    check_positive("seconds", arguments.max_seconds)
     check_seed(arguments.seed)
     if arguments.iterations is not None:
         check_integer("iterations", arguments.iterations, at_least=1)
+    if arguments.resume is not None and arguments.out is not None:
+        raise ValueError("--resume and --out both name a folder: leave out one of them")
+    if "search" in arguments.given and not arguments.search:
+        raise ValueError("--search takes SETTING=LOW:HIGH, LOW:HIGH:log or A,B, but was given nothing")
     import_optuna()
     with jax.enable_x64(arguments.precision == "float64"):
         return _tune(arguments)
@@ -189,11 +193,9 @@ def _consistent(settings: dict[str, Any], given: Mapping[str, Any], suited: Mapp
 
 def _line(trial: Trial, trials: int) -> str:
     if trial.value is None:
-        return f"trial {trial.number + 1} of {trials}: failed: {trial.message}"
+        return f"trial {trial.number} of {trials}: failed: {trial.message}"
     seconds = f"{trial.train_seconds:.1f} s (and {trial.compile_seconds:.1f} s of compilation)"
-    return (
-        f"trial {trial.number + 1} of {trials}: {number(trial.value)} ({trial.kind}), {trial.steps} updates, {seconds}"
-    )
+    return f"trial {trial.number} of {trials}: {number(trial.value)} ({trial.kind}), {trial.steps} updates, {seconds}"
 
 
 def _result(folder: Path, study: Study, searched: Mapping[str, Space], title: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from structmfg._checks import brief
 from structmfg.games.imports._trace import Traced, UntraceableError
 
 Kind = Literal["chance", "decision", "mean field", "terminal"]
-_MAX_CHANCE = 10_000  # outcomes of chance in a row from one node
+_MAX_CHANCE = 20_000  # outcomes of chance in a row from one node
 
 
 _TOLERANCE = 1e-9  # of the sum of the probabilities of chance
@@ -131,6 +131,7 @@ def outcomes(node: Any, stands_for: dict[str, Any], shared: Shared | None = None
         return [_later(node, action, p, after) for action, p, after in shared[name]]
     found: list[Outcome] = []
     listed = _chances(node)
+    _check_number(len(listed), name)
     only_one_step = True
     for action, p in listed:
         child = asked(node, "child", action)
@@ -138,11 +139,15 @@ def outcomes(node: Any, stands_for: dict[str, Any], shared: Shared | None = None
         for each in outcomes(child, stands_for, shared):
             each.probability *= p
             found.append(each)
-        if len(found) > _MAX_CHANCE:
-            raise ValueError(f"chance has more than {_MAX_CHANCE} outcomes at {name!r:.120}")
+        _check_number(len(found), name)
     if shared is not None and only_one_step and not stands_for:
         shared[name] = [(action, p, each.name) for (action, p), each in zip(listed, found, strict=True)]
     return found
+
+
+def _check_number(outcomes: int, name: str) -> None:
+    if outcomes > _MAX_CHANCE:
+        raise ValueError(f"chance has {outcomes} outcomes or more at {name!r:.120}, of at most {_MAX_CHANCE}")
 
 
 def _later(node: Any, action: int, probability: float, name: str) -> Outcome:

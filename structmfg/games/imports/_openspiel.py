@@ -5,6 +5,7 @@ import importlib
 from typing import Any, Literal
 
 from structmfg._checks import brief, check_integer, check_name, plain_fields
+from structmfg._import import import_module
 from structmfg.games._base import Game
 from structmfg.games._registry import GAMES, make, register
 from structmfg.games.imports._game import ImportedGame
@@ -66,7 +67,8 @@ def from_openspiel(
 
     Args:
         game: A name such as "mfg_crowd_modelling_2d" or "python_mfg_dynamic_routing"; for a game of your own
-            "module:short_name", where importing the module registers the game; or a game that was made already.
+            "module:short_name" or "path/to/file.py:short_name", where importing the module or the file registers the
+            game; or a game that was made already.
         rewards: With "exact" a reward is paid where it arises, on the way from a state by an action to the next state.
             OpenSpiel's values are kept by the name of a node, so that a node that was reached by another action counts
             as the one that was seen first; "as_valued" has these rewards, and so the same values and exploitability.
@@ -85,9 +87,13 @@ def from_openspiel(
         if parameters:
             raise ValueError(f"{', '.join(parameters)} cannot be set: the game was made already")
         return OpenSpielGame(game, rewards=rewards, max_states=max_states)
+    game = game.removeprefix(OPENSPIEL_PREFIX)
     kind = openspiel_class(game)
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     given = {name if name in known else f"game_{name}": value for name, value in parameters.items()}
+    if len(given) < len(parameters):
+        twice = next(name for name in parameters if f"game_{name}" in parameters)
+        raise ValueError(f"{twice} and game_{twice} are one parameter: give one of them")
     for name in given:
         check_name(f"parameter of {game}", name.removeprefix("game_") if name not in known else name, known)
     made = make(OPENSPIEL_PREFIX + game, rewards=rewards, max_states=max_states, **given)
@@ -106,11 +112,7 @@ def openspiel_class(name: str) -> type[Game]:
     pyspiel = _pyspiel()
     module, _, short = name.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # whatever a stranger's module does
-            what = brief(f"{type(error).__name__}: {error}")
-            raise ValueError(f"cannot import {module!r}, which is to register {short!r}: {what}") from error
+        import_module(module)  # which registers the game
     check_name("mean field game of OpenSpiel", short, _mean_field_games(pyspiel))
     fields: list[Any] = [
         (

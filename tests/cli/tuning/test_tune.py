@@ -14,6 +14,7 @@ from structmfg.cli import main
 from structmfg.cli.arguments import Option
 from structmfg.cli.tuning import _trial, _tune
 from structmfg.cli.tuning._spaces import _SPACES, FIXED, Choices, Range, fields_of, read_spaces, spaces, unknown_fields
+from structmfg.cli.tuning._study import Study
 from structmfg.solvers import SOLVERS
 
 pytestmark = pytest.mark.usefixtures("blank_figures", "programs_kept")
@@ -96,9 +97,11 @@ def test_ranges_of_ones_own():
         (["--search", "information=full,publik"], "unknown information 'publik'"),
         (["--search", "learning_rate=1:2", "learning-rate=2:3"], "--search has learning_rate twice"),
         (["--search", "learning_rate=1:2", "--learning-rate", "1"], "learning_rate is searched, and given as well"),
+        (["--search"], "--search takes SETTING=LOW:HIGH, LOW:HIGH:log or A,B, but was given nothing"),
         (["--trials", "0"], "trials must be a whole number of at least 1, but is 0"),
-        (["--seconds", "0"], "max_seconds must be finite and above 0, but is 0"),
+        (["--seconds", "0"], "seconds must be finite and above 0, but is 0"),
         (["--measure", "clear"], "unknown measure 'clear'"),
+        (["--resume", "nowhere", "--out", "t"], "--resume and --out both name a folder: leave out one of them"),
         (["--resume", "nowhere"], "nowhere holds no search: it has no tuning.json"),
     ],
 )
@@ -150,7 +153,7 @@ def test_a_search_finds_better_settings_and_the_same_ones_again(capsys, programs
     assert captured.out.count("\n") == 1
     assert found == result_of("t")
     trials = found["trials"]
-    assert [trial["number"] for trial in trials] == list(range(5))
+    assert [trial["number"] for trial in trials] == list(range(1, 6))
     assert trials[0]["settings"] == {"learning_rate": 0.1, "adaptive": False}
     assert all(trial["steps"] == 5 and trial["kind"] == "non_anticipative, exact" for trial in trials)
     assert found["best"]["value"] == min(trial["value"] for trial in trials) < trials[0]["value"]
@@ -190,7 +193,7 @@ def test_trials_that_fail_are_kept(monkeypatch):
     assert trials[0]["message"] == "ValueError: learning_rate must be finite and above 0, but is -1.0"
     assert trials[1]["message"] == "the exploitability is nan"
     assert [trial["value"] for trial in trials] == [None, None, 0.5]
-    assert result_of("t")["best"]["number"] == 2
+    assert result_of("t")["best"]["number"] == 3
     assert "must be finite and above 0" in Path("t/report.html").read_text()
 
 
@@ -237,6 +240,50 @@ def test_an_interrupted_search_goes_on(capsys, monkeypatch):
     assert main(whole) == 0
     assert asked[1] == asked[2]
     assert [trial["settings"] for trial in result_of("t")["trials"]] == [asked[0], *asked[2:]]
+
+
+@pytest.mark.parametrize("value", [0.5, None])
+def test_a_trial_whose_process_was_killed_at_its_end_stays(value, tmp_path, monkeypatch):
+    """Its outcome was written, and Optuna had not been told: the trial counts, and is not made again."""
+    pytest.importorskip("optuna")
+    spaces, start = {"rate": Range(0.0, 2.0)}, {"rate": 1.0}
+
+    def run(settings):
+        if value is None:
+            raise _trial.TrialFailed("in vain")
+        return _trial.Outcome(value, "public, exact", "completed", 3, 1.0, 2.0, "settings")
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*told):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "_finish", killed)
+        with pytest.raises(KilledError):
+            Study(tmp_path, spaces, start, 0).try_next(run)
+    study = Study(tmp_path, spaces, start, 0)
+    (trial,) = study.trials()
+    assert (trial.number, trial.settings, trial.value) == (1, start, value)
+    assert study.best_toml == (None if value is None else "settings")
+    assert study.try_next(run).settings != start
+
+
+def test_a_trial_whose_process_was_killed_before_its_outcome_is_made_again(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    spaces, start, outcome = (
+        {"rate": Range(0.0, 2.0)},
+        {"rate": 1.0},
+        _trial.Outcome(0.5, "", "", 3, 1.0, 2.0, "settings"),
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "_tell", lambda *told: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Study(tmp_path, spaces, start, 0).try_next(lambda settings: outcome)
+    study = Study(tmp_path, spaces, start, 0)
+    assert study.best_toml is None
+    assert study.try_next(lambda settings: outcome).settings == start
 
 
 @pytest.mark.slow
