@@ -78,7 +78,7 @@ class Study:
         for trial in known:
             if trial.state != states.RUNNING:
                 continue
-            if _OUTCOME in trial.user_attrs:  # a process was killed when the trial had ended
+            if "value" in trial.user_attrs.get(_OUTCOME, {}):  # a process was killed when the trial had ended
                 self._finish(trial.number, trial.user_attrs[_OUTCOME]["value"])
             else:  # or in the midst of it: the same settings again
                 again = {**trial.system_attrs.get(_ASKED, {}), **trial.params}
@@ -92,7 +92,8 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False):
             attributes = trial.user_attrs
             if trial.state.is_finished() and _OUTCOME in attributes:
-                found.append(Trial(len(found) + 1, dict(trial.params), **attributes[_OUTCOME]))
+                outcome = {"value": trial.value, **attributes[_OUTCOME]}  # an earlier version wrote no value
+                found.append(Trial(len(found) + 1, dict(trial.params), **outcome))
         return found
 
     @property
